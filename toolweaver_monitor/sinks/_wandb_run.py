@@ -1,0 +1,244 @@
+"""How does a W&B run start and end without ever taking the program with it?
+
+Everything here may block, and runs on the thread of `_Patience`, which waits for it only so long.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+from urllib.parse import urlsplit
+
+from toolweaver_monitor import locks
+from toolweaver_monitor.sinks.base import SinkUnavailable
+
+log = logging.getLogger("toolweaver_monitor")
+
+INSTALL = "wandb is not installed; run `pip install 'toolweaver-monitor[wandb]'`"
+LOG_IN = "W&B is not logged in; run `wandb login`, or set WANDB_MODE=offline to keep runs on this machine"
+OFFLINE_MODES = ("offline", "dryrun", "disabled")
+
+
+_started_in: set[int] = set()
+"""The processes in which wandb may have started its service process for our sake."""
+
+
+class Patience:
+    """Runs one thing at a time on a daemon thread of its own, and waits for each only so long."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], object], Future[object]]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._last: Future[object] | None = None
+
+    def start(self, work: Callable[[], object]) -> Future[object]:
+        """Have `work` done; only call this when `busy()` is False."""
+        job: Future[object] = Future()
+        self._last = job
+        self._jobs.put((work, job))
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="toolweaver-monitor wandb calls", daemon=True)
+            self._thread.start()
+        return job
+
+    def busy(self, timeout_s: float = 0.0) -> bool:
+        """Whether the last thing is still not done after `timeout_s` seconds."""
+        if self._last is None or self._last.done():
+            return False
+        try:
+            self._last.exception(timeout_s)
+        except TimeoutError:
+            return True
+        return False
+
+    def _run(self) -> None:
+        while True:
+            work, job = self._jobs.get()
+            try:
+                job.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it is raised again where the job is waited for
+                job.set_exception(error)
+            del work, job
+
+
+class Session:
+    """A live run, and whether it is ours to finish."""
+
+    def __init__(self, wandb: Any, run: Any, *, ours: bool, note: str = "") -> None:
+        self.wandb = wandb
+        self.run = run
+        self.ours = ours
+        self.note = note
+        self.where = str((run.settings.sync_dir if run.offline else run.url) or "")
+        self._defined: set[str] = set()
+
+    def is_live(self) -> bool:
+        """Whether the run can still be logged to. A user ends theirs when they like."""
+        return self.ours or self.wandb.run is self.run
+
+    def define(self, names: Any, step: str) -> None:
+        """Plot these metrics against our own step; each by its full name, so that none of the user's is taken along."""
+        if not self._defined:
+            self.run.define_metric(step, hidden=True)
+            self._defined.add(step)
+        for name in names:
+            if name not in self._defined:
+                self.run.define_metric(name, step_metric=step)
+                self._defined.add(name)
+
+
+def load() -> Any:
+    """The wandb module.
+
+    Raises:
+        SinkUnavailable: it is not installed, or broken.
+    """
+    try:
+        wandb = importlib.import_module("wandb")
+    except ModuleNotFoundError as error:
+        if error.name != "wandb":
+            raise SinkUnavailable(f"wandb lacks the package {error.name!r}; run `pip install -U wandb`") from None
+        raise SinkUnavailable(INSTALL) from None
+    except Exception as error:
+        raise SinkUnavailable(
+            f"wandb cannot be imported ({type(error).__name__}); run `pip install -U wandb`"
+        ) from error
+    if not hasattr(wandb, "init"):  # a folder ./wandb, where offline runs are kept, looks like an empty package
+        raise SinkUnavailable(INSTALL)
+    return wandb
+
+
+def users_run(wandb: Any) -> Any:
+    """The run that the user has going in this process, or None.
+
+    Raises:
+        SinkUnavailable: the run was started by the process that forked this one.
+    """
+    run = wandb.run
+    if run is not None and getattr(run, "_init_pid", os.getpid()) != os.getpid():
+        raise SinkUnavailable("the W&B run belongs to the parent process; W&B logs only from where its run was started")
+    return run
+
+
+def begin(wandb: Any, *, project: str | None, entity: str | None, config: dict[str, Any], **limits: float) -> Session:
+    """Start a run of our own, beside any other; kept offline where the server does not answer.
+
+    Raises:
+        SinkUnavailable: logged out, refused, or nowhere to write; with the cure.
+    """
+    settings = wandb.setup().settings  # starts the service process, if no one has
+    _started_in.add(os.getpid())
+    mode = settings.mode
+    host = urlsplit(settings.base_url).netloc.rpartition("@")[2]
+    if mode not in OFFLINE_MODES:
+        _must_be_logged_in(settings.base_url)
+
+    def init(mode: str | None = None) -> Any:
+        run = wandb.init(
+            project=project,
+            entity=entity,
+            config=config,
+            mode=mode,
+            reinit="create_new",  # neither finishes nor becomes the user's `wandb.run`
+            settings=wandb.Settings(**_settings(limits)),
+        )
+        _leave_the_stage(run)
+        return run
+
+    try:
+        session = Session(wandb, init(), ours=True)
+    except (wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
+        raise SinkUnavailable(_refused(host, error)) from error
+    except wandb.errors.Error as error:
+        if mode in OFFLINE_MODES or any(word in str(error).lower() for word in ("permission", "401", "403", "404")):
+            raise SinkUnavailable(_refused(host, error)) from error
+        session = Session(wandb, init("offline"), ours=True)
+        session.note = f"{host} did not answer; the run is kept offline, upload it with `wandb sync {session.where}`"
+        log.warning("sink 'wandb': %s", session.note)
+    else:
+        log.info("sink 'wandb' logs to %s", session.where)
+    return session
+
+
+def _settings(limits: dict[str, float]) -> dict[str, Any]:
+    return {
+        "x_disable_meta": True,  # the command line stays here
+        "save_code": False,
+        "disable_git": True,
+        "console": "off",
+        "label_disable": True,
+        "x_save_requirements": False,
+        "x_transaction_log_flush_interval": 1.0,  # what a killed service process can lose
+        "quiet": True,
+        "silent": True,  # what there is to say, this library says once
+        "force": True,
+        **limits,
+    }
+
+
+def _refused(host: str, error: BaseException) -> str:
+    said = str(error).partition("\n")[0][:200]
+    return f"W&B at {host} refused the run ({said}); check project, entity and `wandb login --relogin`"
+
+
+def _must_be_logged_in(base_url: str) -> None:
+    try:
+        from wandb.sdk.lib import wbauth
+
+        found = wbauth.authenticate_session(
+            host=base_url, source="toolweaver-monitor", prompt=False, update_session=False
+        )
+    except (ImportError, TypeError):
+        return  # another version of wandb: init with force=True raises where there is no key
+    except Exception as error:
+        raise SinkUnavailable(
+            f"W&B's credentials cannot be used ({type(error).__name__}); run `wandb login --relogin`"
+        ) from error
+    if found is None:
+        raise SinkUnavailable(LOG_IN)
+
+
+def _leave_the_stage(run: Any) -> None:
+    """Keep a later `wandb.init()` of the user's from being handed our run."""
+    try:
+        importlib.import_module("wandb.sdk.wandb_setup").singleton().remove_active_run(run)
+    except Exception:  # noqa: BLE001 - another version of wandb; then the user gets ours, which works
+        log.debug("wandb keeps our run among the active ones", exc_info=True)
+
+
+def drop_service() -> bool:
+    """End a service process that does not answer, so that the program's exit does not wait for it.
+
+    Does nothing while the user has a run, which only they may end. True if it was ended.
+    """
+    try:
+        wandb = importlib.import_module("wandb")
+        setup = importlib.import_module("wandb.sdk.wandb_setup").singleton()
+        if wandb.run is not None or setup.most_recent_active_run is not None:
+            return False
+        setup._connection._proc._process.kill()  # wandb has no public way to end it without waiting
+        wandb.teardown()
+    except Exception:  # noqa: BLE001 - it was dead already, or this is another version of wandb
+        log.debug("the W&B service process could not be ended", exc_info=True)
+        return False
+    return True
+
+
+def _in_child() -> None:
+    """Keep wandb's exit hook, which a forked child inherits, from ending the parent's service with a traceback."""
+    wandb_setup = sys.modules.get("wandb.sdk.wandb_setup")
+    connection = getattr(getattr(wandb_setup, "_singleton", None), "_connection", None)
+    forget = getattr(connection, "_cleanup", None)
+    if _started_in and forget is not None:
+        forget()
+    _started_in.clear()
+
+
+locks.in_forked_child(_in_child)

@@ -1,0 +1,320 @@
+"""How does the Weights & Biases sink keep what W&B does, or fails to do, away from the program?"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.sinks import _wandb_run as runs
+from toolweaver_monitor.sinks._wandb_feed import MERGE_ABOVE, Feed
+from toolweaver_monitor.sinks.base import SinkUnavailable
+
+log = logging.getLogger("toolweaver_monitor")
+
+ANSWER_S = 15.0
+"""How long the service process on this machine may take to accept a batch."""
+SERVICE_START_S = 40.0
+EXIT_S = 0.3
+"""How much longer than the shutdown of this library the program's exit waits for W&B."""
+HANGS = "W&B's service process does not answer"
+
+
+class _Default(str):
+    """Tells a project that was not given from one given by the same name."""
+
+    __slots__ = ()
+
+
+DEFAULT_PROJECT = _Default("toolweaver")
+
+
+class WandBLogger:
+    """Logs every call to a Weights & Biases run: `{tool}/duration`, `/cost`, `/tokens` and `/status` (1 for success).
+
+    The run is started at the first call and off the caller's thread. Where the program has a run of its own going,
+    that one is used and never finished. `WANDB_*` variables keep their meaning; `WANDB_MODE=offline` needs neither an
+    account nor a network. While more than 2,000 calls wait, the waiting ones become one row a tool: `{tool}/calls`,
+    `successes`, `failures`, `duration_sum`, `duration_min`, `duration_max`, and the sums of `cost` and `tokens`.
+
+    Args:
+        project: the W&B project. Argument beats `TOOLWEAVER_MONITOR_WANDB_PROJECT` beats `WANDB_PROJECT`.
+        entity: the W&B user or team. Argument beats `TOOLWEAVER_MONITOR_WANDB_ENTITY` beats `WANDB_ENTITY`.
+        own_run: start a run of our own though the program has one. Say so if your code passes `step=` to
+            `wandb.log()`: every row of ours moves that run's step on.
+        init_timeout_s: how long to wait for the W&B server before the run is kept offline, in seconds.
+        finish_timeout_s: how long the end of a run may wait for uploads, in seconds; the rest stays on disk for
+            `wandb sync`. Give a slow link more, and `shutdown(timeout=...)` as much.
+
+    Raises:
+        ConfigurationError: an empty project or entity, or a time that is no positive number.
+    """
+
+    name = "wandb"
+    does_io = True
+    max_batch = 4_096
+
+    def __init__(
+        self,
+        project: str = DEFAULT_PROJECT,
+        entity: str | None = None,
+        *,
+        own_run: bool = False,
+        init_timeout_s: float = 20.0,
+        finish_timeout_s: float = 10.0,
+    ) -> None:
+        self.project = _project(project)
+        self.entity = _entity(entity)
+        self.own_run = own_run
+        self.init_timeout_s = _seconds("init_timeout_s", init_timeout_s)
+        self.finish_timeout_s = _seconds("finish_timeout_s", finish_timeout_s)
+        self._patience = runs.Patience()
+        self._under_setup = False
+        self._off: SinkUnavailable | None = None
+        self._ended: dict[str, Any] = {}
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self._pid: int | None = None
+        self._feed = Feed(self._begin)
+        self._backlog = 0
+        self._late: tuple[Sequence[ToolCall], Future[object]] | None = None
+        self._summary: Mapping[str, Any] | None = None
+        self._troubled = False
+
+    def __repr__(self) -> str:
+        return f"WandBLogger(project={str(self.project)!r}, entity={self.entity!r})"
+
+    @property
+    def run(self) -> Any:
+        """The live `wandb` run, ours or the program's own; None until the first call has come."""
+        session = self._feed.session
+        return None if session is None or self._pid != os.getpid() else session.run
+
+    @property
+    def backlog(self) -> int:
+        """How many calls wait behind the batch that is being written."""
+        return self._backlog
+
+    @backlog.setter
+    def backlog(self, count: int) -> None:
+        self._backlog = count
+        self._under_setup = True
+
+    def status(self) -> dict[str, Any]:
+        """Where the rows go, or went, for `health()`."""
+        feed = self._feed
+        session = feed.session
+        if session is None and self._ended:
+            return self._ended
+        return {
+            "run": session.where if session else None,
+            "our_run": session.ours if session else None,
+            "rows": feed.rows,
+            "calls": feed.calls,
+            "merged_calls": feed.merged_calls,
+            "note": str(self._off or "") or (session.note if session else ""),
+        }
+
+    def log_summary(self, summary: Mapping[str, Any]) -> None:
+        """Put a summary's four figures into the run's summary.
+
+        Under `setup()` this returns at once and the sink's thread writes them. Used alone it starts the run, which may
+        take seconds, and never raises for what W&B does: what goes wrong is one log line.
+
+        Args:
+            summary: as from `MetricsCollector.summary()`: `total_operations`, `success_rate`, `total_cost_usd`,
+                `avg_duration_s` (seconds). What is missing or None is left out.
+
+        Raises:
+            ConfigurationError: the summary is no mapping.
+        """
+        if not isinstance(summary, Mapping):
+            raise ConfigurationError(
+                f"a summary is a mapping, not {type(summary).__name__}; give what MetricsCollector.summary() returns"
+            )
+        self._summary = dict(summary)
+        if self._under_setup:
+            return
+        try:
+            self._do(lambda: self._feed.write_summary(summary))
+        except Exception as error:  # noqa: BLE001 - a fault of the environment never reaches the program
+            log.warning("sink 'wandb' did not log the summary: %s", error)
+
+    def start(self) -> None:
+        """Called by `setup()`: from now on a thread of its own feeds this sink."""
+        self._under_setup = True
+
+    # --- what the runner calls, on its own thread only --------------------------------------------------------------
+
+    def merge(self, calls: Sequence[ToolCall]) -> None:
+        """Take calls there is no room for in the queue: they become a part of the next row of their tool."""
+        self._feed.merge(calls)
+
+    def write(self, calls: Sequence[ToolCall]) -> None:
+        """Log a batch: a row a call, or a row a tool while more than 2,000 wait.
+
+        Raises:
+            SinkUnavailable: W&B cannot be used until it is set up again; the message ends with the cure.
+            TimeoutError: W&B's service process does not answer. Written again, the same batch is not logged twice.
+            ConnectionError: the run is gone; the batch goes to the next one.
+        """
+        self._refuse_in_child()
+        if self._late is not None:
+            batch, job = self._late
+            if self._patience.busy(ANSWER_S):
+                raise TimeoutError(HANGS)
+            self._late = None
+            if batch is calls:
+                job.result()
+                return
+        self._do(lambda: self._write(calls), calls)
+
+    def flush(self) -> None:
+        """Write what waits to be written; W&B's own process does the uploading."""
+        self._refuse_in_child()
+        if self._feed.session is not None or self._feed.holds() or self._summary is not None:
+            self._do(lambda: self._write(()))
+
+    def close(self) -> None:
+        """Write the summary and the latest errors, and finish the run if it is ours."""
+        if self._pid is not None and self._pid != os.getpid():
+            return
+        try:
+            if self._has_something_to_end():
+                self._do(lambda: self._feed.end(self._summary), timeout_s=self.finish_timeout_s + ANSWER_S)
+        except TimeoutError:
+            self._troubled = True
+            raise
+        finally:
+            self._leave()
+            self._off = None
+            self._under_setup = False
+
+    # --- on the thread that may wait for W&B ------------------------------------------------------------------------
+
+    def _do(
+        self, work: Callable[[], object], batch: Sequence[ToolCall] = (), timeout_s: float = ANSWER_S
+    ) -> None:
+        """Have it done, waiting no longer than is reasonable.
+
+        Raises:
+            TimeoutError: it takes longer, or the thing before it still does.
+        """
+        if self._off is not None:
+            raise self._off
+        if self._feed.session is None:
+            timeout_s += self.init_timeout_s + SERVICE_START_S
+        if self._patience.busy(timeout_s):
+            raise TimeoutError(HANGS)
+        job = self._patience.start(work)
+        try:
+            job.result(timeout_s)
+        except SinkUnavailable as error:
+            self._off = error
+            raise
+        except TimeoutError:
+            if not job.done():
+                self._late = (batch, job)
+                self._troubled = True
+                raise TimeoutError(HANGS) from None
+            raise
+
+    def _begin(self) -> runs.Session:
+        self._pid = os.getpid()
+        wandb = runs.load()
+        found = None if self.own_run else runs.users_run(wandb)
+        if found is not None:
+            return runs.Session(wandb, found, ours=False)
+        wandb.setup()
+        atexit.register(self._at_exit)  # after wandb's own, so that it runs before it
+        self._troubled = True  # until the run has started: an exit in the meantime must not wait for it
+        session = runs.begin(
+            wandb,
+            project=self.project,
+            entity=self.entity,
+            config={"toolweaver_monitor": _version(), "merge_above": MERGE_ABOVE},
+            init_timeout=self.init_timeout_s,
+            finish_timeout=self.finish_timeout_s,
+        )
+        self._troubled = bool(session.note)
+        return session
+
+    def _write(self, calls: Sequence[ToolCall]) -> None:
+        self._feed.write(calls, self._backlog)
+        if self._summary is not None:
+            self._feed.write_summary(self._summary)
+
+    def _has_something_to_end(self) -> bool:
+        if self._off is not None:
+            return False
+        return self._feed.session is not None or self._feed.holds() or bool((self._summary or {}).get("total_operations"))
+
+    # --- ends -------------------------------------------------------------------------------------------------------
+
+    def _refuse_in_child(self) -> None:
+        if self._pid is not None and self._pid != os.getpid():
+            raise SinkUnavailable(
+                f"W&B logs only from the process that started its run ({self._pid}); "
+                "in a forked worker, call setup() again with a WandBLogger of its own"
+            )
+
+    def _leave(self) -> None:
+        self._ended = self.status()
+        self._feed.abandoned = True
+        session = self._feed.session
+        if self._troubled and self._pid is not None and (session is None or session.ours):
+            runs.drop_service()
+        atexit.unregister(self._at_exit)
+        if self._patience.busy():
+            self._patience = runs.Patience()  # the thread that hangs is a daemon, and is left behind
+        self._fresh()
+
+    def _at_exit(self) -> None:
+        """The program ends, and wandb's own exit would wait without end for what does not answer."""
+        if self._pid != os.getpid():
+            return
+        if self._patience.busy(EXIT_S) or self._troubled:
+            where = self.status()["run"]
+            self._troubled = True
+            self._leave()
+            if where:
+                log.warning("sink 'wandb' was cut short by the exit; `wandb sync %s` uploads what it has kept", where)
+
+
+def _version() -> str:
+    try:
+        return version("toolweaver-monitor")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _project(project: str) -> str | None:
+    """The project to ask for; None leaves it to WANDB_PROJECT."""
+    if not isinstance(project, str) or not project.strip():
+        raise ConfigurationError("project is empty; name a W&B project, for example WandBLogger(project='toolweaver')")
+    if project is not DEFAULT_PROJECT:
+        return project
+    ours = os.environ.get("TOOLWEAVER_MONITOR_WANDB_PROJECT", "").strip()
+    return ours or (None if os.environ.get("WANDB_PROJECT") else str(DEFAULT_PROJECT))
+
+
+def _entity(entity: str | None) -> str | None:
+    if entity is None:
+        return os.environ.get("TOOLWEAVER_MONITOR_WANDB_ENTITY", "").strip() or None
+    if not isinstance(entity, str) or not entity.strip():
+        raise ConfigurationError("entity is empty; name a W&B user or team, or leave it out")
+    return entity
+
+
+def _seconds(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise ConfigurationError(f"{name} is {value!r}; give a positive number of seconds")
+    return float(value)
