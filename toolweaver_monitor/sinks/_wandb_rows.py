@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from toolweaver_monitor.call import NANO, ToolCall
+from toolweaver_monitor.call import NANO, NOTHING, ToolCall
 
 STEP = "toolweaver/call"
 """The step metric of our own: how many calls had been logged when the row was written."""
@@ -55,13 +55,14 @@ class Keys:
 
 def row_of(key: str, call: ToolCall) -> Row:
     """One call as one row: seconds, dollars where they are known, tokens, and 1 for a success."""
+    details = call.details or NOTHING
     row: Row = {
         f"{key}/duration": call.duration_s,
-        f"{key}/tokens": call.tokens,
+        f"{key}/tokens": details.tokens,
         f"{key}/status": 1 if call.outcome == "success" else 0,
     }
-    if call.cost_nanousd is not None:
-        row[f"{key}/cost"] = call.cost_nanousd / NANO
+    if details.cost_nanousd is not None:
+        row[f"{key}/cost"] = details.cost_nanousd / NANO
     return row
 
 
@@ -87,9 +88,11 @@ class Sums:
             self.successes += 1
         elif call.is_error:
             self.failures += 1
-        self.tokens += call.tokens
-        if call.cost_nanousd is not None:
-            self.cost_nanousd = call.cost_nanousd + (self.cost_nanousd or 0)
+        details = call.details
+        if details is not None:
+            self.tokens += details.tokens
+            if details.cost_nanousd is not None:
+                self.cost_nanousd = details.cost_nanousd + (self.cost_nanousd or 0)
 
     def row(self, key: str) -> Row:
         """All of them as one row. Cost and tokens are sums, so the sum over all rows is the sum over all calls."""

@@ -189,7 +189,7 @@ class WandBLogger:
             return
         try:
             if self._has_something_to_end():
-                self._do(lambda: self._feed.end(self._summary), timeout_s=self.finish_timeout_s + ANSWER_S)
+                self._do(lambda: self._feed.end(self._summary), more_s=self.finish_timeout_s)
         except TimeoutError:
             self._troubled = True
             raise
@@ -200,9 +200,7 @@ class WandBLogger:
 
     # --- on the thread that may wait for W&B ------------------------------------------------------------------------
 
-    def _do(
-        self, work: Callable[[], object], batch: Sequence[ToolCall] = (), timeout_s: float = ANSWER_S
-    ) -> None:
+    def _do(self, work: Callable[[], object], batch: Sequence[ToolCall] = (), more_s: float = 0.0) -> None:
         """Have it done, waiting no longer than is reasonable.
 
         Raises:
@@ -210,6 +208,7 @@ class WandBLogger:
         """
         if self._off is not None:
             raise self._off
+        timeout_s = ANSWER_S + more_s
         if self._feed.session is None:
             timeout_s += self.init_timeout_s + SERVICE_START_S
         if self._patience.busy(timeout_s):

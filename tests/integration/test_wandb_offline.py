@@ -1,0 +1,270 @@
+"""Does a real offline W&B run hold exactly the calls that were made?
+
+Each program runs in a process of its own, since wandb keeps state for the whole process; its run is then read back
+with `wandb leet inspect`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("wandb")
+
+CALLS = [
+    {"tool": tool, "outcome": outcome, "seconds": 0.125 * number, "cost": cost, "tokens": 10 * number}
+    for number, (tool, outcome, cost) in enumerate(
+        [
+            ("ocr", "success", 100_000_000),
+            ("ocr", "failure", None),
+            ("parse.items", "success", None),
+            ("categorize", "timeout", 20_000_000),
+            ("categorize", "cancelled", None),
+            ("mcp/search", "success", 0),
+        ]
+        * 10
+    )
+]
+PROGRAM = """
+import json, os, sys
+from toolweaver_monitor.call import Details, ToolCall
+from toolweaver_monitor.sinks.wandb import WandBLogger
+
+def a_call(tool="ocr", outcome="success", seconds=0.5, cost=None, tokens=0):
+    details = Details(cost_nanousd=cost, unsplit_tokens=tokens)
+    if outcome in ("failure", "timeout"):
+        details.error_type, details.raw_error, details.sealed = "ValueError", f"{tool} went wrong", True
+    return ToolCall(tool, outcome, seconds, 100.0, details)
+
+CALLS = [a_call(**call) for call in json.loads(os.environ["CALLS"])]
+"""
+
+
+def run_program(code: str, folder: Path, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a program with everything wandb writes kept in `folder`."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    homes = {name: str(folder / "home") for name in ("HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM + code, *argv],
+        env=own | homes | {"WANDB_MODE": "offline", "WANDB_DIR": str(folder), "CALLS": json.dumps(CALLS)} | env,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def read_runs(folder: Path) -> list[list[dict[str, Any]]]:
+    """The records of every run kept in `folder`."""
+    return [
+        [
+            json.loads(line)
+            for line in subprocess.run(
+                [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            ).stdout.splitlines()
+        ]
+        for file in sorted(folder.glob("wandb/*run-*/run-*.wandb"))
+    ]
+
+
+def rows_of(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The logged rows, without what W&B adds of its own."""
+    items = [record["history"]["item"] for record in records if record["type"] == "history"]
+    return [{key: value for key, value in item.items() if not key.startswith("_")} for item in items]
+
+
+def summary_of(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The run's summary as it was in the end."""
+    summary: dict[str, Any] = {}
+    for record in records:
+        if record["type"] == "summary":
+            summary |= record["summary"].get("update", {})
+    return summary
+
+
+def expected_row(number: int, call: dict[str, Any]) -> dict[str, Any]:
+    """What the row of a call must hold."""
+    key = {"parse.items": "parse_items"}.get(call["tool"], call["tool"])
+    row = {
+        "toolweaver/call": number,
+        f"{key}/duration": call["seconds"],
+        f"{key}/tokens": call["tokens"],
+        f"{key}/status": int(call["outcome"] == "success"),
+    }
+    if call["cost"] is not None:
+        row[f"{key}/cost"] = call["cost"] / 1e9
+    return row
+
+
+def test_the_run_holds_exactly_the_calls_and_the_summary(tmp_path: Path) -> None:
+    """One row a call, failures among them, then the summary and the table of errors, in a finished run."""
+    run_program(
+        """
+sink = WandBLogger(project="receipts")
+sink.start()
+sink.write(CALLS[:25])
+sink.write(CALLS[25:])
+sink.log_summary({"total_operations": 60, "success_rate": 0.6, "total_cost_usd": 1.2, "avg_duration_s": 3.6875})
+sink.close()
+""",
+        tmp_path,
+    )
+    (records,) = read_runs(tmp_path)
+    *rows, errors = rows_of(records)
+    assert rows == [expected_row(number, call) for number, call in enumerate(CALLS, start=1)]
+    summary = summary_of(records)
+    assert {key: value for key, value in summary.items() if key.startswith("summary/")} == {
+        "summary/total_operations": 60,
+        "summary/success_rate": 0.6,
+        "summary/total_cost": 1.2,
+        "summary/avg_duration": 3.6875,
+    }
+    (run,) = [record["run"] for record in records if record["type"] == "run"]
+    assert run["project"] == "receipts"
+    assert [record["exit"]["exit_code"] for record in records if record["type"] == "exit"] == [0]
+    table_path = errors["toolweaver/errors.path"]
+    (table_file,) = tmp_path.glob(f"wandb/*run-*/files/{table_path}")
+    table = json.loads(table_file.read_text())
+    assert table["columns"] == ["when", "tool", "type", "text"]
+    assert [row[1:] for row in table["data"]] == [
+        [call["tool"], "ValueError", f"{call['tool']} went wrong"]
+        for call in CALLS
+        if call["outcome"] in ("failure", "timeout")
+    ]
+
+
+def test_merged_rows_add_up_to_the_calls_made(tmp_path: Path) -> None:
+    """While more than 2,000 calls wait, each tool gets one row, and no call, dollar or second is missing."""
+    run_program(
+        """
+sink = WandBLogger()
+sink.start()
+sink.write(CALLS)
+sink.merge(CALLS * 50)
+sink.write(CALLS * 40)
+sink.backlog = 5000
+sink.write(CALLS)
+sink.close()
+""",
+        tmp_path,
+    )
+    (records,) = read_runs(tmp_path)
+    rows = rows_of(records)[:-1]
+    assert len(rows) == len(CALLS) + 3 * 4
+    of_ocr = [call for call in CALLS if call["tool"] == "ocr"]
+    made = 92
+    calls = sum(row.get("ocr/calls", 1) for row in rows if {"ocr/calls", "ocr/status"} & set(row))
+    assert calls == made * len(of_ocr)
+    seconds = sum(row.get("ocr/duration_sum", 0) + row.get("ocr/duration", 0) for row in rows)
+    assert seconds == pytest.approx(made * sum(call["seconds"] for call in of_ocr))
+    assert sum(row.get("ocr/cost", 0) for row in rows) == pytest.approx(made * 1.0)
+    assert sum(row.get("ocr/tokens", 0) for row in rows) == made * sum(call["tokens"] for call in of_ocr)
+    assert sum(row.get("ocr/failures", 0) for row in rows) == (made - 1) * 10
+    assert rows[-1]["toolweaver/call"] == made * len(CALLS)
+    assert summary_of(records)["summary/total_operations"] == made * len(CALLS)
+
+
+def test_a_run_the_program_has_is_used_and_never_finished(tmp_path: Path) -> None:
+    """Its own metrics and its end stay the program's affair."""
+    run_program(
+        """
+import wandb
+theirs = wandb.init(project="theirs")
+sink = WandBLogger()
+sink.start()
+sink.write(CALLS[:2])
+assert sink.run is theirs
+theirs.log({"ocr/accuracy": 0.5})
+sink.close()
+assert wandb.run is theirs
+theirs.log({"loss": 0.25})
+theirs.finish()
+""",
+        tmp_path,
+    )
+    (records,) = read_runs(tmp_path)
+    rows = rows_of(records)
+    assert rows[:3] == [expected_row(1, CALLS[0]), expected_row(2, CALLS[1]), {"ocr/accuracy": 0.5}]
+    assert rows[-1] == {"loss": 0.25}
+    assert summary_of(records)["summary/total_operations"] == 2
+
+
+def test_a_run_the_program_starts_later_is_its_own(tmp_path: Path) -> None:
+    """A later `wandb.init()` is not handed our run, and finishing it leaves ours going."""
+    run_program(
+        """
+sink = WandBLogger(project="ours")
+sink.start()
+sink.write(CALLS[:1])
+import wandb
+assert wandb.run is None
+theirs = wandb.init(project="theirs")
+assert theirs.id != sink.run.id
+theirs.log({"loss": 0.25})
+theirs.finish()
+sink.write(CALLS[1:2])
+sink.close()
+""",
+        tmp_path,
+    )
+    found = {
+        next(record["run"]["project"] for record in records if record["type"] == "run"): rows_of(records)
+        for records in read_runs(tmp_path)
+    }
+    assert found["theirs"] == [{"loss": 0.25}]
+    assert found["ours"][:2] == [expected_row(1, CALLS[0]), expected_row(2, CALLS[1])]
+
+
+def test_a_summary_is_logged_without_any_setup(tmp_path: Path) -> None:
+    """Used alone, `log_summary()` starts the run, `.run` is live, and the program's end finishes it."""
+    run_program(
+        """
+sink = WandBLogger()
+assert sink.run is None
+sink.log_summary({"total_operations": 4, "success_rate": 0.5, "total_cost_usd": 1.5, "avg_duration_s": 0.25})
+assert sink.run.id
+""",
+        tmp_path,
+    )
+    (records,) = read_runs(tmp_path)
+    assert summary_of(records)["summary/total_cost"] == 1.5
+    assert [record["exit"]["exit_code"] for record in records if record["type"] == "exit"] == [0]
+
+
+def test_no_secret_of_the_program_gets_into_the_run(tmp_path: Path) -> None:
+    """Neither the command line nor the environment nor the API key is in anything that W&B keeps or prints."""
+    secrets = {"argv": "sk-in-argv-4711", "env": "sk-in-env-4712", "key": "0123456789abcdef" * 2 + "01234567"}
+    done = run_program(
+        """
+import logging
+logging.basicConfig(level=logging.DEBUG)
+sink = WandBLogger()
+sink.start()
+sink.write(CALLS)
+print(sink, sink.status())
+sink.close()
+""",
+        tmp_path,
+        f"--token={secrets['argv']}",
+        MY_TOKEN=secrets["env"],
+        WANDB_API_KEY=secrets["key"],
+    )
+    kept = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert any(file.suffix == ".wandb" for file in kept)
+    for what, secret in secrets.items():
+        assert secret not in done.stdout + done.stderr, what
+        for file in kept:
+            assert secret.encode() not in file.read_bytes(), (what, file)

@@ -1,0 +1,352 @@
+"""Which rows does the W&B sink make of calls, and what does it refuse at construction?"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolweaver_monitor.call import NANO, Details, ToolCall
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.sinks import _wandb_rows as rows
+from toolweaver_monitor.sinks._wandb_feed import MERGE_ABOVE, Feed
+from toolweaver_monitor.sinks._wandb_run import Patience, Session
+from toolweaver_monitor.sinks.wandb import WandBLogger
+
+
+def a_call(tool: str = "ocr", outcome: Any = "success", seconds: float = 0.5, **more: Any) -> ToolCall:
+    """A closed call, as the bus hands it to a sink."""
+    return ToolCall(tool, outcome, seconds, 100.0, Details(**more) if more else None)
+
+
+class FakeRun:
+    """A run that keeps what it is given. It has no `step` argument, so passing one is an error."""
+
+    def __init__(self) -> None:
+        self.offline = True
+        self.settings = SimpleNamespace(sync_dir="somewhere")
+        self.logged: list[dict[str, Any]] = []
+        self.defined: list[tuple[str, str | None]] = []
+        self.summary: dict[str, Any] = {}
+        self.finished = 0
+        self.fails_at: int | None = None
+
+    def log(self, row: dict[str, Any]) -> None:
+        if len(self.logged) == self.fails_at:
+            self.fails_at = None
+            raise RuntimeError("not now")
+        self.logged.append(row)
+
+    def define_metric(self, name: str, step_metric: str | None = None, *, hidden: bool = False) -> None:
+        self.defined.append((name, step_metric))
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+class FakeWandb:
+    """What the feed needs of the wandb module."""
+
+    def __init__(self, run: FakeRun | None) -> None:
+        self.run = run
+
+    @staticmethod
+    def Table(columns: list[str], data: list[list[str]]) -> list[list[str]]:  # noqa: N802 - wandb's own name
+        return data
+
+
+def a_feed(*, ours: bool = False) -> tuple[Feed, FakeRun]:
+    """A feed into a run of the user's, or of ours."""
+    run = FakeRun()
+    return Feed(lambda: Session(FakeWandb(run), run, ours=ours)), run
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", ["success", "failure", "timeout", "cancelled", "rejected", "abandoned"])
+def test_status_is_one_for_a_success_and_nought_for_anything_else(outcome: str) -> None:
+    """A chart of `{tool}/status` shows how often the tool succeeded."""
+    assert rows.row_of("ocr", a_call(outcome=outcome))["ocr/status"] == (1 if outcome == "success" else 0)
+
+
+def test_a_row_has_seconds_dollars_and_all_tokens() -> None:
+    """One call becomes one row of plain numbers."""
+    call = a_call(cost_nanousd=250_000_000, unsplit_tokens=1, input_tokens=20, output_tokens=300)
+    assert rows.row_of("ocr", call) == {"ocr/duration": 0.5, "ocr/cost": 0.25, "ocr/tokens": 321, "ocr/status": 1}
+
+
+def test_an_unknown_cost_is_left_out_of_the_row() -> None:
+    """Unknown is not nought, so no point is drawn for it."""
+    assert "ocr/cost" not in rows.row_of("ocr", a_call(cost_nanousd=None))
+    assert rows.row_of("ocr", a_call(cost_nanousd=0))["ocr/cost"] == 0
+
+
+def test_tool_names_become_safe_keys_that_stay_apart() -> None:
+    """Two tools whose names differ only in what W&B cannot take still get charts of their own."""
+    keys = rows.Keys()
+    names = ["a.b", "a_b", "a*b", "__init", "init", "", "…\x1b[31m", "mcp/search", "mcp/search/", "/", "overflow"]
+    made = [keys.of(name) for name in names]
+    assert len(set(made)) == len(names)
+    assert made[0] == "a_b"
+    assert made[7] == "mcp/search"
+    for key in made:
+        assert key and not key.startswith(("_", "/")) and not set(key) & set(".*\x1b[…")
+    assert [keys.of(name) for name in names] == made
+
+
+def test_tools_beyond_the_limit_share_one_key() -> None:
+    """Names that a model makes up cannot fill W&B with charts."""
+    keys = rows.Keys()
+    made = {keys.of(f"tool {number}") for number in range(rows.MAX_TOOLS + 50)}
+    assert len(made) == rows.MAX_TOOLS + 1
+    assert rows.OVERFLOW in made
+    sums: dict[str, rows.Sums] = {}
+    rows.merge_into(sums, [a_call(f"tool {number}") for number in range(rows.MAX_TOOLS + 50)])
+    assert len(sums) == rows.MAX_TOOLS + 1
+    assert sums[rows.OVERFLOW].calls == 50
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["ocr", "parse", "rank"]),
+            st.sampled_from(["success", "failure", "timeout", "cancelled"]),
+            st.floats(0, 1e6),
+            st.none() | st.integers(0, 10**12),
+            st.integers(0, 10**6),
+        )
+    ),
+    st.integers(0, 40),
+)
+def test_merging_loses_nothing_but_resolution(parts: list[tuple[Any, ...]], cut: int) -> None:
+    """However the calls are split over merged rows, counts, sums and extremes are those of the calls."""
+    calls = [
+        a_call(tool, outcome, seconds, cost_nanousd=cost, unsplit_tokens=tokens)
+        for tool, outcome, seconds, cost, tokens in parts
+    ]
+    feed, run = a_feed()
+    feed.merge(calls[:cut])
+    feed.write(())
+    feed.merge(calls[cut:])
+    feed.write(())
+    for tool in ("ocr", "parse", "rank"):
+        of_tool = [call for call in calls if call.tool_name == tool]
+        logged = [row for row in run.logged if f"{tool}/calls" in row]
+        assert sum(row[f"{tool}/calls"] for row in logged) == len(of_tool)
+        assert sum(row[f"{tool}/tokens"] for row in logged) == sum(call.tokens for call in of_tool)
+        assert sum(row[f"{tool}/failures"] for row in logged) == sum(call.is_error for call in of_tool)
+        assert sum(row[f"{tool}/successes"] for row in logged) == sum(call.outcome == "success" for call in of_tool)
+        assert sum(round(row.get(f"{tool}/cost", 0) * NANO) for row in logged) == sum(
+            call.cost_nanousd or 0 for call in of_tool
+        )
+        if of_tool:
+            assert min(row[f"{tool}/duration_min"] for row in logged) == min(call.duration_s for call in of_tool)
+            assert max(row[f"{tool}/duration_max"] for row in logged) == max(call.duration_s for call in of_tool)
+            assert sum(row[f"{tool}/duration_sum"] for row in logged) == pytest.approx(
+                sum(call.duration_s for call in of_tool)
+            )
+    assert feed.calls == feed.merged_calls == len(calls)
+
+
+# --- the feed -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("batch", "backlog", "expected_rows"),
+    [(MERGE_ABOVE, 0, MERGE_ABOVE), (MERGE_ABOVE + 1, 0, 2), (100, MERGE_ABOVE - 100, 100), (100, MERGE_ABOVE, 2)],
+)
+def test_calls_are_merged_only_while_more_than_2000_wait(batch: int, backlog: int, expected_rows: int) -> None:
+    """Up to 2,000 waiting calls get a row each; above it each tool gets one."""
+    feed, run = a_feed()
+    feed.write([a_call("ocr" if number % 2 else "parse") for number in range(batch)], backlog)
+    assert len(run.logged) == expected_rows
+    assert feed.calls == batch
+
+
+def test_the_step_is_how_many_calls_had_been_logged() -> None:
+    """Charts are drawn against our own step, which merged rows move on by as many calls as they hold."""
+    feed, run = a_feed()
+    feed.write([a_call(), a_call()])
+    feed.merge([a_call(), a_call(), a_call()])
+    feed.write([a_call()])
+    assert [row[rows.STEP] for row in run.logged] == [1, 2, 5, 6]
+
+
+def test_only_metrics_of_ours_are_given_our_step() -> None:
+    """A metric of the user's own, even `ocr/accuracy`, keeps its axis."""
+    feed, run = a_feed()
+    feed.write([a_call(cost_nanousd=1), a_call()])
+    assert run.defined[0] == (rows.STEP, None)
+    assert sorted(run.defined[1:]) == [
+        (name, rows.STEP) for name in ("ocr/cost", "ocr/duration", "ocr/status", "ocr/tokens")
+    ]
+
+
+def test_a_batch_that_failed_half_way_goes_on_where_it_stopped() -> None:
+    """The runner tries a failed batch again; no call is logged twice."""
+    feed, run = a_feed()
+    batch = [a_call(seconds=float(number)) for number in range(10)]
+    feed.merge([a_call(seconds=99.0)])
+    run.fails_at = 4
+    with pytest.raises(ConnectionError):
+        feed.write(batch)
+    feed.write(())
+    assert len(run.logged) == 4
+    feed.write(batch)
+    assert [row.get("ocr/duration", 99.0) for row in run.logged] == [99.0, *map(float, range(10))]
+    assert feed.calls == 11
+
+
+def test_a_batch_that_was_given_up_is_not_logged_later() -> None:
+    """What the runner has counted as failed does not turn up after all."""
+    feed, run = a_feed()
+    run.fails_at = 0
+    with pytest.raises(ConnectionError):
+        feed.write([a_call(seconds=1.0)])
+    feed.write([a_call(seconds=2.0)])
+    assert [row["ocr/duration"] for row in run.logged] == [2.0]
+
+
+def test_a_run_the_user_has_finished_gets_nothing_more() -> None:
+    """Calls wait for the user's next run; the sink starts none behind their back."""
+    feed, run = a_feed()
+    feed.write([a_call()])
+    assert feed.session is not None
+    feed.session.wandb.run = None
+    with pytest.raises(ConnectionError, match="flush"):
+        feed.write([a_call()])
+    feed.session.wandb.run = following = FakeRun()
+    feed.write([a_call()])
+    assert (len(run.logged), len(following.logged)) == (1, 1)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_a_run_of_ours_is_finished(ours: bool) -> None:
+    """A run the user has going is used and never finished."""
+    feed, run = a_feed(ours=ours)
+    feed.write([a_call()])
+    feed.end(None)
+    assert run.finished == (1 if ours else 0)
+
+
+def test_the_end_writes_the_summary_and_the_latest_hundred_errors() -> None:
+    """Without a summary given, what the run got adds up to one; errors come with when, tool, type and text."""
+    feed, run = a_feed()
+    failed = {"error_type": "ValueError", "raw_error": "no total"}
+    feed.write([a_call("parse", "failure", cost_nanousd=NANO, **failed) for _ in range(120)])
+    feed.write([a_call("ocr", "success", 1.5), a_call("ocr", "cancelled", 1.5)])
+    feed.end(None)
+    assert run.summary == {
+        "summary/total_operations": 122,
+        "summary/success_rate": 1 / 121,
+        "summary/total_cost": 120.0,
+        "summary/avg_duration": 63 / 122,
+    }
+    table = run.logged[-1][rows.ERRORS_TABLE]
+    assert len(table) == 100
+    assert table[0][1:] == ["parse", "ValueError", "no total"]
+    assert table[0][0].endswith("+00:00")
+
+
+def test_a_summary_given_wins_and_only_its_numbers_are_written() -> None:
+    """What is unknown, or no number, is left out of the run's summary."""
+    feed, run = a_feed()
+    feed.write([a_call()])
+    feed.write_summary({"total_operations": 7, "success_rate": None, "total_cost_usd": "much", "avg_duration_s": True})
+    assert run.summary == {"summary/total_operations": 7}
+
+
+# --- waiting ------------------------------------------------------------------------------------------------------
+
+
+def test_patience_does_not_outlast_its_deadline() -> None:
+    """Something that hangs is waited for only so long, and is known to hang."""
+    patience, hold = Patience(), threading.Event()
+    job = patience.start(hold.wait)
+    assert patience.busy(0.01)
+    hold.set()
+    assert not patience.busy(5.0)
+    assert job.result(0) is True
+    failing = patience.start(lambda: 1 / 0)
+    assert not patience.busy(5.0)
+    assert isinstance(failing.exception(0), ZeroDivisionError)
+
+
+def test_a_batch_that_only_came_late_is_not_logged_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a timeout the same batch is waited for, not written again."""
+    monkeypatch.setattr("toolweaver_monitor.sinks.wandb.ANSWER_S", 0.3)
+    sink, run, hold = WandBLogger(), FakeRun(), threading.Event()
+    sink._feed = Feed(lambda: Session(FakeWandb(run), run, ours=False))
+    sink.write([a_call()])
+    monkeypatch.setattr(run, "log", lambda row, log=run.log: (hold.wait(5), log(row)))
+    batch = [a_call(), a_call()]
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            sink.write(batch)
+    hold.set()
+    sink.write(batch)
+    assert len(run.logged) == 3
+    sink.write([a_call()])
+    assert len(run.logged) == 4
+
+
+# --- construction -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"project": ""},
+        {"project": "  "},
+        {"project": None},
+        {"project": 3},
+        {"entity": ""},
+        {"init_timeout_s": 0},
+        {"init_timeout_s": float("nan")},
+        {"finish_timeout_s": "soon"},
+        {"finish_timeout_s": True},
+    ],
+)
+def test_wrong_arguments_are_refused_with_the_cure(wrong: dict[str, Any]) -> None:
+    """Misuse is told at construction, and the message says what to give instead."""
+    with pytest.raises(ConfigurationError, match="name a W&B|give a positive"):
+        WandBLogger(**wrong)
+
+
+def test_an_argument_beats_the_environment_beats_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`WANDB_PROJECT` and `WANDB_ENTITY` keep their meaning where nothing more particular is said."""
+    for name in ("WANDB_PROJECT", "WANDB_ENTITY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(f"TOOLWEAVER_MONITOR_{name}", raising=False)
+    assert (WandBLogger().project, WandBLogger().entity) == ("toolweaver", None)
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    assert WandBLogger().project is None  # left to wandb, which reads it itself
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_WANDB_PROJECT", "ours")
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_WANDB_ENTITY", "team")
+    assert (WandBLogger().project, WandBLogger().entity) == ("ours", "team")
+    given_one = WandBLogger("toolweaver", "me")
+    assert (given_one.project, given_one.entity) == ("toolweaver", "me")
+
+
+def test_a_summary_that_is_no_mapping_is_refused() -> None:
+    """Misuse raises, and nothing is started for it."""
+    with pytest.raises(ConfigurationError, match="mapping"):
+        WandBLogger().log_summary([1, 2])  # type: ignore[arg-type]
+
+
+def test_construction_and_setup_do_not_import_wandb() -> None:
+    """The import takes most of a second, so it waits for the first call."""
+    code = (
+        "import sys; from toolweaver_monitor.sinks.wandb import WandBLogger\n"
+        "sink = WandBLogger(); sink.start(); sink.log_summary({'total_operations': 0}); sink.close()\n"
+        "assert sink.run is None and sink.status()['run'] is None\n"
+        "sys.exit('wandb' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
