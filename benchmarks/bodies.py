@@ -1,0 +1,32 @@
+"""What is called? Functions that do nothing, so that what is added to them is all there is to see."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+RESULT: dict[str, object] = {"text": "milk 1.20", "tokens_used": 812, "cost": 0.0104}
+
+
+def bare() -> None:
+    """A function that does nothing."""
+
+
+async def bare_async() -> None:
+    """A coroutine function that does nothing."""
+
+
+def bare_result() -> dict[str, object]:
+    """A function that returns what a tool with a model behind it returns."""
+    return RESULT
+
+
+def bare_generator(n: int) -> Iterator[None]:
+    """A generator that yields n times."""
+    for _ in range(n):
+        yield None
+
+
+async def bare_async_generator(n: int) -> AsyncIterator[None]:
+    """An async generator that yields n times."""
+    for _ in range(n):
+        yield None

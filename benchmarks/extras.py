@@ -1,0 +1,111 @@
+"""What do the extras cost the caller: usage in the result, budgets, I/O sinks? And what does a call cost when off?"""
+
+from __future__ import annotations
+
+import asyncio
+
+from toolweaver_monitor import Budget
+
+from benchmarks import loops, ours, peers
+from benchmarks.bodies import bare, bare_async, bare_result
+from benchmarks.harness import Contender, Rounds, interleaved
+from benchmarks.options import Options
+from benchmarks.ours import BEFORE_SETUP, BURST, DISABLED, USUAL, Mode, NoOpSink
+from benchmarks.results import Results
+
+
+def _mine(name: str, run: loops.Run, mode: Mode, over: str = "bare") -> Contender:
+    return Contender(name, run, over=over, drain=ours.drain, enter=mode.enter, at_most=BURST)
+
+
+def _more_than_ours(results: Results, benchmark: str, rounds: Rounds, names: list[str]) -> None:
+    results.put_added(benchmark, rounds, ["floor", "ours", *names])
+    for name in names:
+        results.put(benchmark, name, "floors more", rounds.extra(name, "ours", "floor"), "x")
+
+
+def result(results: Results, options: Options) -> None:
+    """A result dict that carries `cost` and `tokens_used`, beside a result of None."""
+    rounds = interleaved(
+        [
+            Contender("bare", loops.calls(bare), over=None),
+            Contender("bare result", loops.calls(bare_result), over=None),
+            Contender("floor", loops.calls(peers.floor(bare))),
+            _mine("ours", loops.calls(ours.monitored("tool")(bare)), USUAL),
+            _mine("result dict", loops.calls(ours.monitored("tool")(bare_result)), USUAL, "bare result"),
+        ],
+        rounds=options.rounds,
+    )
+    _more_than_ours(results, "result", rounds, ["result dict"])
+
+
+def budget(results: Results, options: Options) -> None:
+    """An open budget, per run and over a sliding window; nothing declared, and a declared cost of a cent."""
+    run, hour = Mode(options={"budget": Budget(limit_usd=1e6)}), Mode(
+        options={"budget": Budget(limit_usd=1e6, per="hour")}
+    )
+    tool, cent = ours.monitored("tool")(bare), ours.monitored("tool", cost=0.01)(bare)
+    rounds = interleaved(
+        [
+            Contender("bare", loops.calls(bare), over=None),
+            Contender("floor", loops.calls(peers.floor(bare))),
+            _mine("ours", loops.calls(tool), USUAL),
+            _mine("per run", loops.calls(tool), run),
+            _mine("sliding window", loops.calls(tool), hour),
+            _mine("ours, declared cost", loops.calls(cent), USUAL),
+            _mine("per run, declared cost", loops.calls(cent), run),
+            _mine("sliding window, declared cost", loops.calls(cent), hour),
+        ],
+        rounds=options.rounds,
+    )
+    _more_than_ours(results, "budget", rounds, ["per run", "sliding window", "ours, declared cost"])
+    for name in ("per run, declared cost", "sliding window, declared cost"):
+        results.put_added("budget", rounds, [name])
+        results.put("budget", name, "floors more", rounds.extra(name, "ours, declared cost", "floor"), "x")
+
+
+def sinks(results: Results, options: Options) -> None:
+    """I/O sinks beside the four in-process ones: what the caller pays more."""
+    tool = ours.monitored("tool")(bare)
+    four = Mode(extra=lambda: [NoOpSink(f"noop-{number}") for number in range(4)])
+    rounds = interleaved(
+        [
+            Contender("bare", loops.calls(bare), over=None),
+            Contender("floor", loops.calls(peers.floor(bare))),
+            _mine("ours", loops.calls(tool), USUAL),
+            _mine("a no-op sink", loops.calls(tool), Mode(extra=lambda: [NoOpSink()])),
+            _mine("four no-op sinks", loops.calls(tool), four),
+            _mine("LogSink", loops.calls(tool), Mode(extra=lambda: [ours.log_to_nowhere()])),
+        ],
+        rounds=options.rounds,
+    )
+    _more_than_ours(results, "sinks", rounds, ["a no-op sink", "four no-op sinks", "LogSink"])
+
+
+def off(results: Results, options: Options) -> None:
+    """Before `setup()` and with `enabled=False`, beside a plain `functools.wraps` wrapper of the same kind."""
+    tool, coroutine = ours.monitored("tool")(bare), ours.monitored("tool")(bare_async)
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+
+        def idle(name: str, run: loops.Run, mode: Mode, over: str = "bare") -> Contender:
+            return Contender(name, run, over=over, enter=mode.enter)
+
+        rounds = interleaved(
+            [
+                Contender("bare", loops.calls(bare), over=None),
+                Contender("bare async", loops.awaits(loop, bare_async), over=None),
+                Contender("wraps", loops.calls(peers.wraps(bare))),
+                Contender("wraps async", loops.awaits(loop, peers.wraps_async(bare_async)), over="bare async"),
+                idle("before setup", loops.calls(tool), BEFORE_SETUP),
+                idle("disabled", loops.calls(tool), DISABLED),
+                idle("before setup, async", loops.awaits(loop, coroutine), BEFORE_SETUP, "bare async"),
+                idle("disabled, async", loops.awaits(loop, coroutine), DISABLED, "bare async"),
+            ],
+            rounds=options.rounds,
+        )
+    for name in ("wraps", "wraps async", "before setup", "disabled", "before setup, async", "disabled, async"):
+        results.put("off", name, "added", [ns / 1000 for ns in rounds.added(name)], "us")
+    for name in ("before setup", "disabled"):
+        results.put("off", name, "of wraps", rounds.ratio(name, "wraps"), "x")
+        results.put("off", f"{name}, async", "of wraps", rounds.ratio(f"{name}, async", "wraps async"), "x")

@@ -1,0 +1,24 @@
+"""How long and beside whom is measured?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every benchmark is told.
+
+    Args:
+        rounds: turns of each contender.
+        quick: fewer and shorter turns, for a look; the figures scatter more.
+        peers: measure the other libraries that are installed, too.
+    """
+
+    rounds: int = 21
+    quick: bool = False
+    peers: bool = True
+
+    def scaled(self, number: int) -> int:
+        """A number of calls or runs, a tenth of it when only a quick look is wanted."""
+        return max(1, number // 10) if self.quick else number

@@ -1,0 +1,123 @@
+"""How is our own library set up for a measurement? Metrics, costs, errors and Prometheus on, unless said otherwise."""
+
+from __future__ import annotations
+
+import logging
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import toolweaver_monitor
+from toolweaver_monitor import flush, get_monitor, monitored, setup, shutdown
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter
+
+BURST = 20_000
+"""Calls between two drains: what the targets call a burst."""
+
+
+class NoOpSink:
+    """A sink as an I/O sink is run, on a thread of its own, that does nothing."""
+
+    def __init__(self, name: str = "noop") -> None:
+        self.name = name
+
+    def write(self, calls: Sequence[Any]) -> None:
+        """Take the calls and do nothing."""
+
+    def flush(self) -> None:
+        """Nothing to wait for."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def log_to_nowhere() -> LogSink:
+    """A LogSink whose lines end in a null handler."""
+    log = logging.getLogger("toolweaver_monitor.calls")
+    for logger in (log, logging.getLogger("toolweaver_monitor")):
+        logger.propagate = False
+        logger.addHandler(logging.NullHandler())
+        logger.setLevel(logging.INFO)
+    return LogSink()
+
+
+@dataclass
+class Mode:
+    """One way to set our library up, put in force when a contender's turn begins.
+
+    Args:
+        extra: makes the sinks beyond the four that live in the process.
+        options: what else `setup()` gets.
+        off: no setup at all.
+    """
+
+    extra: Callable[[], Sequence[Any]] = tuple
+    options: dict[str, Any] = field(default_factory=dict)
+    off: bool = False
+
+    def enter(self) -> None:
+        """Put this mode in force, if it is not."""
+        if _Now.mode is self:
+            return
+        if self.off:
+            shutdown()
+        else:
+            setup(PrometheusExporter(port=0), *self.extra(), **self.options)
+        _Now.mode = self
+
+
+class _Now:
+    mode: Mode | None = None
+
+
+USUAL = Mode()
+"""The four in-process sinks."""
+
+BEFORE_SETUP = Mode(off=True)
+"""Before `setup()`, or after `shutdown()`."""
+
+DISABLED = Mode(options={"enabled": False})
+
+
+def drain() -> None:
+    """Have everything that was called delivered to every sink."""
+    if not flush(timeout=30.0):
+        raise RuntimeError("the monitor could not be drained in 30 s")
+
+
+def stop() -> None:
+    """Take the monitor down."""
+    shutdown()
+    _Now.mode = None
+
+
+def scrape_url() -> str:
+    """Where the exporter of the mode in force answers."""
+    monitor = get_monitor()
+    sinks = monitor.sinks if monitor is not None else ()
+    exporter = next(sink for sink in sinks if isinstance(sink, PrometheusExporter))
+    return f"http://127.0.0.1:{exporter.port}/metrics"
+
+
+def fetch(url: str) -> bytes:
+    """One scrape."""
+    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - loopback, and the URL is our own
+        return bytes(answer.read())
+
+
+__all__ = [
+    "BEFORE_SETUP",
+    "BURST",
+    "DISABLED",
+    "USUAL",
+    "Mode",
+    "NoOpSink",
+    "drain",
+    "fetch",
+    "log_to_nowhere",
+    "monitored",
+    "scrape_url",
+    "stop",
+    "toolweaver_monitor",
+]

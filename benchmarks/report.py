@@ -1,0 +1,131 @@
+"""How do the figures read? The JSON file and the Markdown page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.harness import Figure
+from benchmarks.results import Results
+from benchmarks.targets import Judged, judged
+
+INTRO = """# Benchmarks
+
+What a monitored call costs beside what one would write by hand. All contenders of a table ran in one process, in turns
+(A B C, B C A, ...); a cost is the time of a call less that of the bare function in the same round; a ratio is taken
+within a round; every figure is the median over the rounds with its quartiles in brackets. In bursts the drain comes
+after the clock has stopped; "sustained" has it inside. **The floor** is `functools.wraps` with two
+`perf_counter_ns()`; **the guide** is a prometheus_client gauge, counter, histogram and cost counter by hand with
+`labels()` at each call, and **cached** the same with the children looked up once. Ours feeds metrics, costs, errors and
+Prometheus at once. Other libraries write to sinks that do nothing.
+"""
+
+TITLES = {
+    "sync": "A sync call, in bursts",
+    "async": "An async call, in bursts",
+    "sustained": "A sync call, drains inside the clock, and CPU of the whole process",
+    "sustained async": "An async call, drains inside the clock, and CPU of the whole process",
+    "track": "Blocks beside the decorator",
+    "generators": "A step of a generator",
+    "result": "A result that carries usage",
+    "budget": "Budgets",
+    "sinks": "I/O sinks: what the caller pays",
+    "off": "Before `setup()` and disabled",
+    "threads": "Threads, drains inside the clock",
+    "tasks": "Concurrent tasks whose body sleeps 1 ms, time a task",
+    "tail": "Percentiles of single calls (each includes the clock's own reading)",
+    "memory": "Growth of the process",
+    "import": "Import",
+    "setup": "`setup()` in a fresh process",
+    "scrape": "A scrape over HTTP",
+    "summary": "`summary()` right after one more call",
+    "wandb": "Weights & Biases, offline",
+}
+
+
+def as_json(results: Results, machine: Mapping[str, str], command: str) -> str:
+    """Everything that was measured."""
+    found: dict[str, Any] = {
+        "machine": dict(machine),
+        "command": command,
+        "figures": {key: value.as_dict() for key, value in results.figures.items()},
+        "targets": [
+            {
+                "what": one.target.what,
+                "key": one.target.key,
+                "limit": one.target.limit_here,
+                "value": one.value,
+                "met": one.met,
+            }
+            for one in judged(results)
+        ],
+        "notes": results.notes,
+    }
+    return json.dumps(found, indent=1) + "\n"
+
+
+def from_json(text: str) -> tuple[Results, dict[str, str], str]:
+    """Results, machine and command out of a JSON file that an earlier run wrote."""
+    found = json.loads(text)
+    figures = {key: Figure(**value) for key, value in found["figures"].items()}
+    return Results(figures, found["notes"]), found["machine"], found["command"]
+
+
+def number(value: float) -> str:
+    """A figure with as many digits as it deserves."""
+    size = abs(value)
+    if value == int(value) and size < 1e15:
+        return f"{int(value):,}"
+    if size >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 else f"{value:.3f}"
+
+
+def shown(figure: Figure) -> str:
+    """The median, and the quartiles where there was more than one round."""
+    if figure.rounds == 1:
+        return number(figure.median)
+    return f"{number(figure.median)} ({number(figure.low)}..{number(figure.high)})"
+
+
+def table(rows: Mapping[str, Mapping[str, Figure]]) -> list[str]:
+    """One benchmark as a Markdown table: a row a contender, a column a measure."""
+    measures: dict[str, str] = {}
+    for row in rows.values():
+        for measure, figure in row.items():
+            measures.setdefault(measure, figure.unit)
+    heads = [f"{measure}, {unit}" if unit not in ("", "x") else measure for measure, unit in measures.items()]
+    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
+    for name, row in rows.items():
+        cells = [shown(row[measure]) if measure in row else "" for measure in measures]
+        bold = f"**{name}**" if name.startswith("ours") else name
+        lines.append(f"| {bold} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def targets_table(found: list[Judged]) -> list[str]:
+    """What was to be reached, and what was."""
+    lines = ["| what | target | measured | |", "|---|---|---|---|"]
+    for one in found:
+        word = "at least" if one.target.at_least else "at most"
+        limit = f"{word} {number(one.target.limit_here)} {one.target.unit}"
+        verdict = f"met ({one.by})" if one.met else f"**missed** ({one.by})"
+        lines.append(f"| {one.target.what} | {limit} | {number(one.value)} | {verdict.replace(' ()', '')} |")
+    return lines
+
+
+def as_markdown(runs: list[tuple[Results, Mapping[str, str], str]], plot: str | None = None) -> str:
+    """The page for the docs; one part for each run, such as one a version of Python."""
+    lines = [INTRO]
+    if plot:
+        lines += [f"![Microseconds that each adds to a sync call]({plot})", ""]
+    for results, machine, command in runs:
+        lines += [f"## {machine['python']}", "", f"`{command}`", ""]
+        lines += [f"- {key}: {value}" for key, value in machine.items()]
+        lines += ["", "### Targets", "", *targets_table(judged(results)), ""]
+        for benchmark, rows in results.benchmarks().items():
+            lines += [f"### {TITLES.get(benchmark, benchmark)}", "", *table(rows), ""]
+        lines += [f"- {note}" for note in results.notes]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"

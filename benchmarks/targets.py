@@ -1,0 +1,118 @@
+"""What is to be reached? One table, read by the report (met or missed, by how much) and by the guard in CI."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+
+from benchmarks.results import Results
+
+
+@dataclass(frozen=True)
+class Target:
+    """One figure and its limit.
+
+    Args:
+        what: in words.
+        key: the figure, `benchmark/contender/measure`.
+        limit: what it may be at most, or at least where `at_least`.
+        by_python: other limits for some versions of Python.
+    """
+
+    what: str
+    key: str
+    limit: float
+    unit: str = "floors"
+    at_least: bool = False
+    by_python: dict[tuple[int, int], float] = field(default_factory=dict)
+
+    @property
+    def limit_here(self) -> float:
+        """The limit for this Python: that of the nearest version that is not newer, else the general one."""
+        older = [version for version in self.by_python if version <= sys.version_info[:2]]
+        return self.by_python[max(older)] if older else self.limit
+
+    def is_met(self, value: float) -> bool:
+        """Whether that figure is good enough."""
+        return value >= self.limit_here if self.at_least else value <= self.limit_here
+
+
+NEWER = {(3, 12): 4.5}
+
+TARGETS = (
+    Target("sync call, bursts", "sync/ours/floors", 4.0, by_python=NEWER),
+    Target("sync call beside the guide's pattern", "sync/ours/of guide", 1 / 7, "of guide"),
+    Target("sync call beside the hand-cached pattern", "sync/ours/of cached", 0.5, "of cached"),
+    Target("async call, bursts", "async/ours/floors", 4.0, by_python=NEWER),
+    Target("async call beside the guide's pattern", "async/ours/of guide", 1 / 7, "of guide"),
+    Target("async call beside the hand-cached pattern", "async/ours/of cached", 0.5, "of cached"),
+    Target("sync call, drains included", "sustained/ours/floors", 6.0),
+    Target("async call, drains included", "sustained async/ours/floors", 6.0),
+    Target("CPU of the process, sync", "sustained/ours/CPU of guide", 1 / 5, "of guide"),
+    Target("CPU of the process, sync, beside hand-cached", "sustained/ours/CPU of cached", 0.7, "of cached"),
+    Target("CPU of the process, async", "sustained async/ours/CPU of guide", 1 / 5, "of guide"),
+    Target("CPU of the process, async, beside hand-cached", "sustained async/ours/CPU of cached", 0.7, "of cached"),
+    Target("`with track`", "track/with track/of decorator", 1.3, "of the decorator"),
+    Target("`async with track`", "track/async with track/of decorator", 1.3, "of the decorator"),
+    Target("generator step", "generators/generator step/floors", 1.5),
+    Target("async generator step", "generators/async generator step/async floors", 1.5, "async floors"),
+    Target("result dict with cost and tokens", "result/result dict/floors more", 2.0, "floors more"),
+    Target("open budget per run", "budget/per run/floors more", 2.0, "floors more"),
+    Target("budget with a sliding window", "budget/sliding window/floors more", 4.0, "floors more"),
+    Target("one no-op I/O sink", "sinks/a no-op sink/floors more", 1.0, "floors more"),
+    Target("four no-op I/O sinks", "sinks/four no-op sinks/floors more", 1.0, "floors more"),
+    Target("a log", "sinks/LogSink/floors more", 1.0, "floors more"),
+    Target("before setup, sync", "off/before setup/of wraps", 2.0, "of wraps"),
+    Target("disabled, sync", "off/disabled/of wraps", 2.0, "of wraps"),
+    Target("before setup, async", "off/before setup, async/of wraps", 2.0, "of wraps"),
+    Target("disabled, async", "off/disabled, async/of wraps", 2.0, "of wraps"),
+    Target("p99.9 of 1,000,000 calls over the bare loop's", "tail/ours/p99.9 over bare", 50.0, "us"),
+    Target("8 threads beside one", "threads/ours/rate of one", 0.8, "of one thread's rate", at_least=True),
+    Target("1,000 tasks that sleep 1 ms", "tasks/ours/1,000 of bare", 1.3, "of bare"),
+    Target("10,000 tasks that sleep 1 ms", "tasks/ours/10,000 of bare", 1.3, "of bare"),
+    Target("memory, 1,000,000 calls", "memory/ours/1 tools x 1,000,000", 16.0, "MiB"),
+    Target("memory, 1,000 tools x 1,000 calls", "memory/ours/1,000 tools x 1,000", 20.0, "MiB"),
+    Target("`summary()`, 1,000 tools", "summary/1,000 tools/time", 5.0, "ms"),
+    Target("`summary()`, 1 tool", "summary/1 tools/time", 0.2, "ms"),
+    Target("scrape of 1,000 tools", "scrape/ours/of prometheus_client", 0.5, "of prometheus_client"),
+    Target(
+        "scrape, every tool called since the last",
+        "scrape/ours, every tool called since/of prometheus_client",
+        0.5,
+        "of prometheus_client",
+    ),
+    Target("import over bare Python", "import/import toolweaver_monitor/over bare", 60.0, "ms"),
+    Target("optional packages at import", "import/import toolweaver_monitor/optional packages", 0.0, "packages"),
+    Target("`setup()`", "setup/setup()/time", 20.0, "ms"),
+    Target("`setup()` with a log", "setup/setup() with a log/time", 20.0, "ms"),
+    Target("W&B: 100,000 calls in 5 s, until all are with it", "wandb/spread over 5 s/all delivered in", 5.5, "s"),
+    Target("W&B: calls lost on the way", "wandb/spread over 5 s/dropped", 0.0, "calls"),
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A target and what was measured."""
+
+    target: Target
+    value: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the target is reached."""
+        return self.target.is_met(self.value)
+
+    @property
+    def by(self) -> str:
+        """How much better or worse than the limit, as a share of it."""
+        limit = self.target.limit_here
+        if not limit:
+            return ""
+        share = (limit - self.value) / limit if not self.target.at_least else (self.value - limit) / limit
+        return f"{share:+.0%}"
+
+
+def judged(results: Results) -> list[Judged]:
+    """Every target whose figure has been measured."""
+    found = [(target, results.value(target.key)) for target in TARGETS]
+    return [Judged(target, value) for target, value in found if value is not None]
