@@ -1,0 +1,1 @@
+"""The pipe: one append on the caller's side, everything after it off the caller's path."""

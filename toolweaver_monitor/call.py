@@ -1,0 +1,412 @@
+"""What flows? A `ToolCall`: one run of one tool, opened when it starts, closed once, published, then never changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
+from decimal import Decimal
+from itertools import count
+from random import Random
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from toolweaver_monitor import clock, locks, redact
+
+Outcome = Literal["open", "success", "failure", "timeout", "cancelled", "rejected", "abandoned", "muted"]
+"""How a call ended; `open` while it has not, `muted` for one that is never published."""
+
+ENDED: tuple[Outcome, ...] = ("success", "failure", "timeout", "cancelled", "rejected", "abandoned")
+ERRORS: frozenset[str] = frozenset({"failure", "timeout"})
+"""The outcomes that count as errors. A cancelled, rejected or abandoned call is neither error nor success."""
+
+CostSource = Literal["reported", "declared", "priced"]
+TagValue = str | int | float | bool
+
+NANO = 1_000_000_000
+MAX_TAGS = 64
+MAX_TAG_CHARS = 1_024
+MAX_ERROR_CHARS = 256
+MAX_COUNT = 10**15
+"""Tokens or nano-dollars above this in one figure are a mistake, not a measurement."""
+
+NO_TAGS: Mapping[str, TagValue] = MappingProxyType({})
+
+
+class Invalid:
+    """How often a running call was given something that could not be counted. Never raised, always countable."""
+
+    figures = 0
+    """Negative, NaN, infinite, huge or non-numeric tokens and costs."""
+    late = 0
+    """`record()` or `fail()` on a call that had closed."""
+    reentrant = 0
+    """Monitored calls made by a sink on a thread of ours; they are not watched, or a sink would feed itself."""
+    extractors = 0
+    """Functions of the user's (cost, usage, tool_name) that raised."""
+    mishaps = 0
+    """Errors of our own, caught before they could reach the user's code."""
+
+    @classmethod
+    def counts(cls) -> dict[str, int]:
+        """All of these, by name."""
+        return {name: getattr(cls, name) for name in ("figures", "late", "reentrant", "extractors", "mishaps")}
+
+
+def nanodollars(dollars: object) -> int | None:
+    """Dollars as an exact integer of nano-dollars, or None for what is no amount of money (then counted as invalid)."""
+    kind = type(dollars)
+    if kind is float or kind is int:
+        if 0 <= dollars <= 1e6:  # type: ignore[operator]  # False for NaN, too
+            return round(dollars * NANO)  # type: ignore[operator]
+    elif kind is Decimal and dollars.is_finite() and 0 <= dollars <= 1_000_000:  # type: ignore[attr-defined,operator]
+        return int((dollars * NANO).to_integral_value())  # type: ignore[operator]
+    elif dollars is None:
+        return None
+    elif isinstance(dollars, float) and math.isfinite(dollars):  # numpy.float64 and its like
+        return nanodollars(float(dollars))
+    Invalid.figures += 1
+    return None
+
+
+def token_count(tokens: object) -> int:
+    """A number of tokens, or 0 for what is none (then counted as invalid)."""
+    if type(tokens) is int and 0 <= tokens <= MAX_COUNT:
+        return tokens
+    if type(tokens) is float and tokens.is_integer() and 0 <= tokens <= MAX_COUNT:
+        return int(tokens)
+    if tokens is not None:
+        Invalid.figures += 1
+    return 0
+
+
+class Details(msgspec.Struct, gc=False, eq=False):
+    """What was said of a call beyond how long it took and how it ended. Most calls have none, and cost the less.
+
+    Read these fields on the call itself: `call.model`, `call.tags`.
+    """
+
+    unsplit_tokens: int = 0
+    input_tokens: int = 0
+    """Cached ones included."""
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_nanousd: int | None = None
+    cost_source: CostSource | None = None
+    """Where the cost comes from: `reported` by the code or the result, `declared` on the decorator, `priced`."""
+    saved_nanousd: int = 0
+    """What a call served from a cache would have cost."""
+    model: str | None = None
+    provider: str | None = None
+    cached: bool = False
+    """Served from a cache of the user's."""
+    attempt: int = 1
+    """Which try of a retried operation, from 1."""
+    tags: Mapping[str, TagValue] = NO_TAGS
+    error_type: str | None = None
+    """The exception's class name."""
+    raw_error: str = ""
+    """The error's text as it came, until `ToolCall.seal`. Read `call.error`."""
+    sealed: bool = False
+    first_item_s: float | None = None
+    """Generators: seconds to the first item."""
+    items: int | None = None
+    """Generators: items yielded."""
+    arguments: str | None = None
+    """Only with `setup(capture=True)`: scrubbed text, at most 1,024 characters."""
+    result: str | None = None
+    admission: Any = None
+    """What a budget set aside for this call, until it closes."""
+    seen: tuple[object, ...] | None = None
+    """Results whose usage a call inside this one has read already, until this one closes."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in all. Cached tokens are a part of input."""
+        return self.unsplit_tokens + self.input_tokens + self.output_tokens
+
+
+NOTHING = Details()
+"""Stands for the details of a call that has none."""
+
+
+class ToolCall(msgspec.Struct, gc=False, eq=False):
+    """One run of one tool; all of `Details` can be read on it as well.
+
+    Made for speed: it holds only what every call needs, and `gc=False` because nothing in it can refer back to it
+    once it has closed (values are text, numbers, or flat mappings of those; see `record`).
+    """
+
+    tool_name: str
+    outcome: Outcome = "open"
+    duration_s: float = 0.0
+    """Seconds, from the monotonic clock."""
+    opened_at: float = 0.0
+    """Seconds of the monotonic clock; `started_at` is the wall clock's label for it."""
+    details: Details | None = None
+    serial: int = 0
+    """Numbers are given when they are first asked for: most calls never need one."""
+    parent_serial: int | None = None
+    root_serial: int = 0
+    token: Token[ToolCall | None] | None = None
+    """Restores the context that the call was opened in, until it closes."""
+
+    if TYPE_CHECKING:  # properties, made below
+        unsplit_tokens: int
+        input_tokens: int
+        output_tokens: int
+        cached_tokens: int
+        tokens: int
+        cost_nanousd: int | None
+        cost_source: CostSource | None
+        saved_nanousd: int
+        model: str | None
+        provider: str | None
+        cached: bool
+        attempt: int
+        tags: Mapping[str, TagValue]
+        error_type: str | None
+        first_item_s: float | None
+        items: int | None
+        arguments: str | None
+        result: str | None
+
+    def say(self) -> Details:
+        """The details, made if there are none yet, to be filled in."""
+        details = self.details
+        if details is None:
+            details = self.details = Details()
+        return details
+
+    def number(self) -> int:
+        """This call's serial, given now if it has none."""
+        if not self.serial:
+            with _recording:
+                if not self.serial:
+                    serial = next(serials)
+                    self.root_serial = self.root_serial or serial
+                    self.serial = serial
+        return self.serial
+
+    def inside(self, parent: ToolCall) -> None:
+        """Make this a child of the call around it."""
+        self.parent_serial = parent.number()
+        self.root_serial = parent.root_serial
+
+    @property
+    def call_id(self) -> int:
+        """64 bits, never 0: a W3C span id."""
+        return _mixed(self.number())
+
+    @property
+    def parent_id(self) -> int | None:
+        """The `call_id` of the call inside which this one was opened."""
+        return None if self.parent_serial is None else _mixed(self.parent_serial)
+
+    @property
+    def trace_id(self) -> int:
+        """128 bits, never 0: a W3C trace id, the same for every call under one outermost call."""
+        self.number()
+        return _mixed(self.root_serial) << 64 | _mixed(~self.root_serial)
+
+    @property
+    def started_at(self) -> float:
+        """Unix seconds. A label only: durations never come from the wall clock."""
+        return clock.wall_time_s(self.opened_at)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Dollars, or None where the cost is unknown. Unknown is never 0."""
+        nano = self.cost_nanousd
+        return None if nano is None else nano / NANO
+
+    @property
+    def error(self) -> str:
+        """The error's text, free of secrets, at most 256 characters; empty where there was none."""
+        details = self.details
+        if details is None or not details.raw_error:
+            return ""
+        return details.raw_error if details.sealed else redact.scrub(details.raw_error)
+
+    @property
+    def is_error(self) -> bool:
+        """Whether this call counts towards the error rate."""
+        return self.outcome in ERRORS
+
+    def record(
+        self,
+        *,
+        tokens: int | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cached_tokens: int | None = None,
+        cost: float | Decimal | None = None,
+        model: str | None = None,
+        provider: str | None = None,
+        cached: bool | None = None,
+        attempt: int | None = None,
+        **tags: TagValue,
+    ) -> None:
+        """Say what the running call used. Tokens and cost add up over the call; the rest is set.
+
+        Never raises: a figure that cannot be counted (negative, NaN, text) is left out and counted as invalid, and
+        a record on a call that has closed is ignored and counted as late. Safe from several threads.
+
+        Args:
+            tokens: tokens that are not split into input and output.
+            input_tokens: tokens sent to the model, cached ones included.
+            output_tokens: tokens the model produced.
+            cached_tokens: the part of `input_tokens` served from the provider's cache.
+            cost: dollars.
+            model: the model's name, as its price list spells it.
+            provider: who serves it, for example `"openai"`.
+            cached: the whole call was served from a cache of yours; it costs 0.
+            attempt: which try of a retried operation this is, from 1.
+            **tags: your own labels; values other than text and numbers become text.
+        """
+        with _recording:
+            if self.outcome != "open":
+                Invalid.late += 1
+                return
+            details = self.say()
+            if tokens is not None:
+                details.unsplit_tokens += token_count(tokens)
+            if input_tokens is not None:
+                details.input_tokens += token_count(input_tokens)
+            if output_tokens is not None:
+                details.output_tokens += token_count(output_tokens)
+            if cached_tokens is not None:
+                details.cached_tokens += token_count(cached_tokens)
+            if cost is not None:
+                nano = nanodollars(cost)
+                if nano is not None:
+                    details.cost_nanousd = nano + (details.cost_nanousd or 0)
+                    details.cost_source = "reported"
+            if model is not None:
+                details.model = plain_text(model, 256)
+            if provider is not None:
+                details.provider = plain_text(provider, 256)
+            if cached is not None:
+                details.cached = cached is True
+            if attempt is not None:
+                details.attempt = max(1, token_count(attempt))
+            if tags:
+                details.tags = merged_tags(details.tags, tags)
+        if details.admission is not None:
+            details.admission.note(self)
+
+    def fail(self, reason: str) -> None:
+        """Close this call as a failure though nothing was raised, for tools that return their errors."""
+        if self.outcome != "open":
+            Invalid.late += 1
+            return
+        details = self.say()
+        details.error_type = details.error_type or "ToolFailed"
+        details.raw_error = plain_text(reason, MAX_TAG_CHARS) or "failed"
+
+    def seal(self, scrub: Callable[[str, int], str]) -> None:
+        """Take the secrets out, before any sink sees the call. The bus does so once, as the last change to it.
+
+        Args:
+            scrub: given a text and its greatest length, gives the text to show.
+        """
+        details = self.details
+        if details is None or details.sealed:
+            return
+        if details.raw_error:
+            details.raw_error = scrub(details.raw_error, MAX_ERROR_CHARS)
+        if details.tags:
+            details.tags = {
+                key: scrub(value, MAX_TAG_CHARS) if type(value) is str else value
+                for key, value in details.tags.items()
+            }
+        details.sealed = True
+
+
+def _said(name: str) -> property:
+    return property(lambda call: getattr(call.details or NOTHING, name), doc=f"See `Details.{name}`.")
+
+
+for _name in (*Details.__struct_fields__, "tokens"):
+    # A property each, and no __getattr__: that would slow down every look at every field (30 ns on CPython 3.11).
+    if _name not in ("raw_error", "sealed", "admission", "seen"):
+        setattr(ToolCall, _name, _said(_name))
+
+
+class InertCall(ToolCall, gc=False, eq=False):
+    """What `current_call()` gives outside any call: takes the same methods and records nothing."""
+
+    def record(self, **_: object) -> None:
+        """Record nothing."""
+
+    def fail(self, reason: str) -> None:
+        """Record nothing."""
+
+
+INERT = InertCall("", "success")
+
+MUTED = InertCall("", "success")
+"""Stands as the innermost call on our own threads: calls opened under it are not published."""
+
+innermost: ContextVar[ToolCall | None] = ContextVar("toolweaver_monitor_call", default=None)
+"""The innermost open call of this context."""
+
+
+def current_call() -> ToolCall:
+    """The innermost open call, from any depth; outside any call, an inert one that records nothing."""
+    return innermost.get() or INERT
+
+
+def plain_text(value: object, limit: int) -> str:
+    """`value` as an exact `str` of at most `limit` characters; never raises and never runs code of the user's."""
+    if type(value) is str:
+        return value[:limit]
+    if isinstance(value, str):
+        return str.__str__(value)[:limit]
+    if type(value) in (int, float, bool, type(None)):
+        return str(value)[:limit]
+    return f"<{type(value).__name__}>"[:limit]
+
+
+def merged_tags(old: Mapping[str, TagValue], new: Mapping[str, object]) -> Mapping[str, TagValue]:
+    """Both, the new ones winning, cut to `MAX_TAGS`, each value made text or number."""
+    tags: dict[str, TagValue] = dict(old)
+    for key, value in new.items():
+        if key not in tags and len(tags) >= MAX_TAGS:
+            Invalid.figures += 1
+            break
+        kind = type(value)
+        tags[plain_text(key, 128)] = (
+            value if kind in (int, float, bool) and abs(value) < 1e300 else plain_text(value, MAX_TAG_CHARS)  # type: ignore
+        )
+    return tags
+
+
+_MASK = 2**64 - 1
+
+
+def _mixed(serial: int) -> int:
+    """A 64-bit number that looks random, one to one with the serial (the finalizer of SplitMix64, Steele 2014)."""
+    z = (serial * 0x9E3779B97F4A7C15) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return (z ^ (z >> 31)) or 1
+
+
+def _fresh_serials() -> count[int]:
+    """Numbers from a random start of our own, so that the user's seeded random sequences stay as they were."""
+    return count(Random().getrandbits(62))
+
+
+serials = _fresh_serials()
+_recording = locks.new_rlock("recording on a call")
+
+
+def _in_child() -> None:
+    global serials  # noqa: PLW0603 - a child that went on with its parent's numbers would repeat its ids
+    serials = _fresh_serials()
+
+
+locks.in_forked_child(_in_child)

@@ -1,0 +1,65 @@
+"""Which metrics are there? Every name, type, label, unit and bucket, once; exporters, docs and dashboards read it here."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class Metric(NamedTuple):
+    """One metric as Prometheus knows it."""
+
+    name: str
+    type: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+
+
+BUCKET_EXPONENTS = tuple(range(-10, 8))
+"""Duration buckets are 2**e seconds, 2**-10 (about 1 ms) to 2**7 (128 s): exact sums of the base-2 histogram's."""
+
+BUCKETS_S = tuple(2.0**exponent for exponent in BUCKET_EXPONENTS)
+
+TOOL = ("tool_name",)
+
+EXECUTIONS = Metric(
+    "toolweaver_tool_executions_total", "counter", ("tool_name", "status"), "Calls of a tool by how they ended."
+)
+DURATION = Metric("toolweaver_tool_duration_seconds", "histogram", TOOL, "How long calls of a tool took.")
+COST = Metric("toolweaver_tool_cost_usd_total", "counter", TOOL, "Dollars spent on a tool.")
+ACTIVE = Metric("toolweaver_active_operations", "gauge", (), "Calls that are running right now.")
+ERRORS = Metric(
+    "toolweaver_tool_errors_total", "counter", ("tool_name", "error_type"), "Failures and timeouts by type of error."
+)
+TOKENS = Metric(
+    "toolweaver_tool_tokens_total",
+    "counter",
+    ("tool_name", "type"),
+    "Tokens by type. Cached ones are a part of input: never sum over all types.",
+)
+FIRST_ITEM = Metric(
+    "toolweaver_tool_time_to_first_item_seconds", "histogram", TOOL, "How long streams took to their first item."
+)
+UNPRICED = Metric(
+    "toolweaver_tool_unpriced_calls_total", "counter", TOOL, "Calls that used tokens or a model and have no known cost."
+)
+CACHE_HITS = Metric("toolweaver_tool_cache_hits_total", "counter", TOOL, "Calls served from a cache.")
+RETRIES = Metric("toolweaver_tool_retries_total", "counter", TOOL, "Calls that were a second or later attempt.")
+BUDGET_LIMIT = Metric("toolweaver_budget_limit_usd", "gauge", ("budget",), "The limit of a budget in dollars.")
+BUDGET_SPENT = Metric(
+    "toolweaver_budget_spent_usd", "gauge", ("budget",), "Dollars spent and set aside in a budget's window."
+)
+BUDGET_REJECTIONS = Metric(
+    "toolweaver_budget_rejections_total", "counter", ("budget",), "Calls that a budget refused."
+)
+SINK_CALLS = Metric(
+    "toolweaver_monitor_calls_total",
+    "counter",
+    ("sink", "result", "reason"),
+    "Calls handed to a sink: delivered, failed or dropped, and why.",
+)
+QUEUE_SIZE = Metric("toolweaver_monitor_queue_size", "gauge", ("sink",), "Calls that wait for a sink.")
+
+METRICS = (
+    EXECUTIONS, DURATION, COST, ACTIVE, ERRORS, TOKENS, FIRST_ITEM, UNPRICED, CACHE_HITS, RETRIES,
+    BUDGET_LIMIT, BUDGET_SPENT, BUDGET_REJECTIONS, SINK_CALLS, QUEUE_SIZE,
+)  # fmt: skip

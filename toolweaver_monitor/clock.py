@@ -1,0 +1,34 @@
+"""What time is it? Durations from the monotonic clock; the wall clock only as a label.
+
+`perf_counter` never goes back. The wall clock does (NTP, a suspended laptop, an administrator), so its offset is kept
+as a short history: a call's wall-clock start is looked up by its monotonic start, and stays what it was.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+
+STEP_S = 0.05  # a smaller difference is jitter between two readings, not a step of the clock
+_KEPT = 64
+
+monotonic_s = time.perf_counter
+
+_offsets: list[tuple[float, float]] = [(float("-inf"), time.time() - time.perf_counter())]
+
+
+def notice_steps() -> None:
+    """Look whether the wall clock has been set since the last look. Called now and then, off the caller's path."""
+    now = monotonic_s()
+    offset = time.time() - now
+    if abs(offset - _offsets[-1][1]) > STEP_S:
+        _offsets.append((now, offset))
+        del _offsets[1:-_KEPT]
+
+
+def wall_time_s(monotonic: float) -> float:
+    """Unix seconds at a moment of the monotonic clock."""
+    offsets = _offsets
+    if len(offsets) == 1:
+        return monotonic + offsets[0][1]
+    return monotonic + offsets[bisect_right(offsets, (monotonic, float("inf"))) - 1][1]

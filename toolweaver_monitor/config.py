@@ -1,0 +1,113 @@
+"""Which settings are there? Each once: name, environment variable, type, default and a sentence.
+
+An argument beats the environment, the environment beats the default. `docs/reference/settings.md` is made from this.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from toolweaver_monitor.errors import ConfigurationError
+
+T = TypeVar("T")
+PREFIX = "TOOLWEAVER_MONITOR_"
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+def as_bool(text: str) -> bool:
+    """`1 true yes on` or `0 false no off`."""
+    lowered = text.strip().lower()
+    if lowered in _TRUE or lowered in _FALSE:
+        return lowered in _TRUE
+    raise ValueError("one of 1, 0, true, false, yes, no, on, off")
+
+
+def as_names(text: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def as_count(text: str) -> int:
+    """A whole number from 1 up."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise ValueError("a whole number from 1 up")
+    return int(text)
+
+
+def as_port(text: str) -> int:
+    """A port from 0 to 65535."""
+    if not text.strip().isdecimal() or int(text) > 65535:
+        raise ValueError("a port from 0 to 65535")
+    return int(text)
+
+
+def as_dollars(text: str) -> float:
+    """Dollars from 0 up."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1e9:
+        raise ValueError("dollars from 0 up")
+    return value
+
+
+class _Setting(NamedTuple):
+    name: str
+    parse: Callable[[str], Any]
+    default: Any
+    sentence: str
+
+
+class Setting(_Setting, Generic[T]):
+    """One setting."""
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return PREFIX + self.name
+
+    def value(self, argument: T | None = None) -> T:
+        """The argument if it was given, else the environment's value, else the default.
+
+        Raises:
+            ConfigurationError: the environment variable holds nothing of the kind.
+        """
+        if argument is not None:
+            return argument
+        text = os.environ.get(self.variable, "").strip()
+        if not text:
+            default: T = self.default
+            return default
+        try:
+            found: T = self.parse(text)
+        except ValueError as error:
+            raise ConfigurationError(f"{self.variable}={text!r} cannot be used; give {error}, or unset it") from None
+        return found
+
+
+ENABLED = Setting[bool]("ENABLED", as_bool, True, "Whether calls are watched at all.")
+SINKS = Setting[tuple[str, ...]](
+    "SINKS", as_names, (), "Sinks to add when setup() is given none: prometheus, wandb, log."
+)
+PROMETHEUS_PORT = Setting[int]("PROMETHEUS_PORT", as_port, 8000, "Port of /metrics; 0 takes a free one.")
+PROMETHEUS_ADDR = Setting[str]("PROMETHEUS_ADDR", str, "127.0.0.1", "Address that /metrics is bound to.")
+WANDB_PROJECT = Setting[str]("WANDB_PROJECT", str, "", "W&B project.")
+WANDB_ENTITY = Setting[str]("WANDB_ENTITY", str, "", "W&B entity (user or team).")
+STORE = Setting[str]("STORE", str, "", "File of the local store (comes with the store).")
+BUDGET_USD = Setting[float | None]("BUDGET_USD", as_dollars, None, "Dollars that one run may spend.")
+MAX_OPERATIONS = Setting[int]("MAX_OPERATIONS", as_count, 10_000, "How many of the last calls are kept in memory.")
+MAX_LABEL_VALUES = Setting[int](
+    "MAX_LABEL_VALUES", as_count, 2_000, "Distinct values of a label before the rest becomes __overflow__."
+)
+REDACT = Setting[bool]("REDACT", as_bool, True, "Whether secrets are taken out of error texts and tags.")
+LOG_LEVEL = Setting[str]("LOG_LEVEL", str, "INFO", "Level of the log sink's lines for calls that succeeded.")
+
+SETTINGS: tuple[Setting[Any], ...] = (
+    ENABLED, SINKS, PROMETHEUS_PORT, PROMETHEUS_ADDR, WANDB_PROJECT, WANDB_ENTITY, STORE, BUDGET_USD, MAX_OPERATIONS,
+    MAX_LABEL_VALUES, REDACT, LOG_LEVEL,
+)  # fmt: skip

@@ -1,0 +1,148 @@
+"""`@monitored`: how does a function become a watched one that nobody can tell from the original?"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, overload
+
+from toolweaver_monitor.call import TagValue
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.instrument import drivers
+from toolweaver_monitor.instrument.tool import Tool, declared
+from toolweaver_monitor.usage import Usage
+
+F = TypeVar("F")
+Cost = float | Callable[[Any], float | None] | None
+UsageReader = Callable[[Any], Usage | None] | bool | None
+
+
+@overload
+def monitored(function: F, /) -> F: ...
+
+
+@overload
+def monitored(
+    tool_name: str | None = None,
+    /,
+    *,
+    cost: Cost = None,
+    usage: UsageReader = None,
+    tags: Mapping[str, TagValue] | None = None,
+) -> Callable[[F], F]: ...
+
+
+@overload
+def monitored(
+    *,
+    tool_name: str | Callable[..., str] | None,
+    cost: Cost = None,
+    usage: UsageReader = None,
+    tags: Mapping[str, TagValue] | None = None,
+) -> Callable[[F], F]: ...
+
+
+def monitored(
+    positional: Any = None,
+    /,
+    *,
+    tool_name: Any = None,
+    cost: Any = None,
+    usage: Any = None,
+    tags: Any = None,
+) -> Any:
+    """Watch every call of a function: how often it ran, how long it took, what it cost, how it failed.
+
+    Works with and without parentheses, on functions, coroutines, generators, async generators, methods (above or below
+    `@classmethod` and `@staticmethod`), partials and callable objects. What comes back is of the same kind, has the same
+    signature and types, and gives the same results and exceptions. Before `setup()` it costs about what a plain
+    wrapper costs.
+
+    Args:
+        positional: the tool's name, or, without parentheses, the function itself.
+        tool_name: the tool's name; or a callable that gets the call's own arguments and returns it, for one function
+            that runs many tools. Default: the function's own name.
+        cost: dollars a call, charged for a success that did not say its own cost; or a callable given the result.
+        usage: a callable given the result that returns `Usage`; False: results are not looked at.
+        tags: labels of your own for every call.
+
+    Returns:
+        The watched function, or a decorator.
+
+    Raises:
+        ConfigurationError: a name, cost, usage or tag that cannot be used, or something that cannot be called; the
+            message says the cure.
+    """
+    name = tool_name if positional is None else positional
+    if positional is not None and tool_name is not None and not _is_decorated(positional):
+        raise ConfigurationError("monitored() got two names; give the tool's name once")
+    if _is_decorated(positional):
+        return watch(positional, tool_name, cost=cost, usage=usage, tags=tags)
+    if name is not None and not callable(name):
+        Tool(name, cost=cost, usage=usage, tags=tags)  # complain here, not where it is applied
+
+    def decorate(function: F) -> F:
+        return watch(function, name, cost=cost, usage=usage, tags=tags)
+
+    return decorate
+
+
+def _is_decorated(thing: object) -> bool:
+    return callable(thing) or isinstance(thing, classmethod | staticmethod)
+
+
+def watch(function: Any, name: Any = None, **declarations: Any) -> Any:
+    """The watched form of a callable.
+
+    Args:
+        function: what to watch.
+        name: its tool's name, or a callable that gives it; default: the function's own.
+        **declarations: `cost`, `usage` and `tags`, as `monitored` takes them.
+
+    Raises:
+        ConfigurationError: it is no callable, or a class.
+    """
+    if isinstance(function, classmethod | staticmethod):
+        # Unwrapped, watched and wrapped again: pickle and deepcopy of a wrapt proxy of one fail.
+        return type(function)(watch(function.__func__, name, **declarations))
+    if isinstance(function, type):
+        raise ConfigurationError(
+            f"@monitored stands on the class {function.__name__}; put it on the methods to watch, "
+            "or use instrument() on the class"
+        )
+    if isinstance(function, property):
+        raise ConfigurationError("@monitored stands above @property; put it below, on the function")
+    if not callable(function):
+        raise ConfigurationError(f"@monitored stands on {type(function).__name__}, which cannot be called")
+    tool = declared(Tool(name or own_name(function), fallback=own_name(function), **declarations))
+    if isinstance(function, types.FunctionType):
+        run = driver_for(function)(function, tool)
+        return functools.update_wrapper(run, function)
+    from toolweaver_monitor.instrument.objects import watch_object
+
+    return watch_object(function, driver_for(function), tool)
+
+
+def own_name(function: Any) -> str:
+    """What a callable is called where nobody named it."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__name__", None) or type(function).__name__
+    return name if isinstance(name, str) else "unnamed"
+
+
+def driver_for(function: Any) -> Callable[[Any, Tool], Any]:
+    """Which driver runs this kind of callable."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not inspect.isroutine(function) and not isinstance(function, types.FunctionType):
+        function = type(function).__call__
+    if inspect.iscoroutinefunction(function):
+        return drivers.drive_coroutine
+    if inspect.isasyncgenfunction(function):
+        return drivers.drive_async_generator
+    if inspect.isgeneratorfunction(function):
+        return drivers.drive_generator
+    return drivers.drive_function

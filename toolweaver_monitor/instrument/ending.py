@@ -1,0 +1,125 @@
+"""How did a call end, and what did it use? The slow half of closing: only what plain successes do not need."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from toolweaver_monitor import redact
+from toolweaver_monitor.call import Invalid, Outcome, ToolCall, nanodollars
+from toolweaver_monitor.instrument.results import Handler, deferred
+from toolweaver_monitor.instrument.tool import Tool
+from toolweaver_monitor.usage import Usage, absorb
+
+log = logging.getLogger("toolweaver_monitor")
+
+RAW_ERROR_CHARS = 768
+"""Kept until the secrets are out of it: the 256 that are shown and 512 more, so that no cut can halve a secret."""
+
+
+class Settings:
+    """What `setup()` says of results; replaced field by field, read by every call that closes the slow way."""
+
+    read_results = True
+    capture = False
+    price: Callable[[ToolCall], int | None] | None = None
+    """Nano-dollars of a call whose model or tokens are known; None where no price is found."""
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """What an exception says of the call it ended. Only its type is looked at: an exception can lie about its class."""
+    kind = type(error)
+    if issubclass(kind, Exception):
+        return "timeout" if issubclass(kind, TimeoutError) else "failure"
+    if issubclass(kind, KeyboardInterrupt):
+        return "cancelled"
+    if issubclass(kind, GeneratorExit):
+        return "abandoned"
+    for module, name in (("asyncio", "CancelledError"), ("trio", "Cancelled")):
+        cancelled = getattr(sys.modules.get(module), name, None)
+        if cancelled is not None and issubclass(kind, cancelled):
+            return "cancelled"
+    return "failure"
+
+
+def note_error(call: ToolCall, error: BaseException) -> Outcome:
+    """Put the exception's type and text into the call; gives the outcome."""
+    outcome = outcome_of(error)
+    details = call.say()
+    details.error_type = redact.type_name(error)
+    details.raw_error = redact.error_text(error, RAW_ERROR_CHARS)
+    return outcome
+
+
+def use_result(tool: Tool, call: ToolCall, handler: Handler | None, result: Any) -> None:
+    """Read what the result says of tokens and money, unless a call inside this one has read that same object."""
+    if Settings.capture:
+        call.say().result = redact.captured(result)
+    if tool.usage is False or (tool.usage is None and not Settings.read_results):
+        return
+    if tool.usage is not None:
+        usage = foreign(tool.usage, result)
+        if type(usage) is Usage:
+            absorb(call, usage)
+        elif usage is not None:
+            Invalid.figures += 1
+    elif handler is not None and handler is not deferred:
+        read_once(call, handler, result)
+
+
+def read_once(call: ToolCall, handler: Handler, result: Any) -> None:
+    """Let the handler read the result; tell the call around this one, so that the same money is not counted twice."""
+    details = call.details
+    if details is None or details.seen is None or not any(result is other for other in details.seen):
+        handler(call, result)
+    if call.details is None or call.parent_serial is None:
+        return
+    parent = getattr(call.token, "old_value", None)
+    if isinstance(parent, ToolCall):
+        around = parent.say()
+        around.seen = (*(around.seen or ())[-7:], result)
+
+
+def settle(tool: Tool, call: ToolCall, result: Any, outcome: Outcome) -> None:
+    """Give the call its cost: what was said of it, else what was declared for a success, else its price."""
+    details = call.details
+    if outcome == "success" and tool.charges and (details is None or details.cost_nanousd is None):
+        cost = tool.cost_nanousd if tool.cost is None else nanodollars(foreign(tool.cost, result))
+        if cost is not None:
+            details = call.say()
+            details.cost_nanousd, details.cost_source = cost, "declared"
+    if details is None:
+        return
+    if details.cost_nanousd is None and Settings.price is not None and (details.model is not None or details.tokens):
+        cost = Settings.price(call)
+        if cost is not None:
+            details.cost_nanousd, details.cost_source = cost, "priced"
+    if details.cached:
+        details.saved_nanousd, details.cost_nanousd = details.cost_nanousd or 0, 0
+
+
+def foreign(function: Callable[[Any], Any], argument: Any) -> Any:
+    """Call an extractor of the user's. Whatever it raises but a real Ctrl-C stays here and is counted."""
+    try:
+        return function(argument)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - an extractor is code of others, and its tool has already succeeded
+        Invalid.extractors += 1
+        return None
+
+
+_last_said = float("-inf")
+
+
+def mishap(error: BaseException) -> None:
+    """Count an error of our own that was kept from the user's code, and say so once a minute."""
+    global _last_said  # noqa: PLW0603 - a time of the whole process
+    Invalid.mishaps += 1
+    now = time.monotonic()
+    if now - _last_said > 60:
+        _last_said = now
+        log.error("toolweaver_monitor: an error of its own (%s); please report it", type(error).__name__)

@@ -1,0 +1,199 @@
+"""What happens to a call, from opened to published? The one place that every monitored call passes through.
+
+Every kind of callable is driven through the same three functions (see `drivers`):
+
+    call = begin(tool, args, kwargs)      opened: its clock runs, it is the innermost of its context, it is listed;
+                                          a budget may refuse it here
+    leave(tool, call, result)             it returned: closed and published
+    leave_raising(tool, call, error)      it raised: closed and published
+
+What is done for speed, and what it buys per call (CPython 3.11; a whole call takes about 0.5 us):
+
+- A plain success never enters the slow half (`opening`, `ending`, `leave_slowly`): 0.3 us.
+- A `ToolCall` holds nine fields, all but one by default, and no number until someone asks for it: 60 ns.
+- The look at a result is one dict lookup by exact type: 30 ns, ten times less than a chain of isinstance, and it runs
+  no code of the user's.
+- Publishing is a store and an append: no lock, 20 ns, and nothing that a signal handler, a `__del__` or a fork could
+  meet half done.
+- Bound methods are looked up once, here: 5 ns each.
+
+Nothing in here raises into the user's code but `BudgetExceeded`, and that only before the function runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox, opened
+from toolweaver_monitor.call import MUTED, Invalid, Outcome, ToolCall, innermost
+from toolweaver_monitor.clock import monotonic_s
+from toolweaver_monitor.errors import BudgetExceeded
+from toolweaver_monitor.instrument import ending, later, opening
+from toolweaver_monitor.instrument.results import absorb_dict, deferred, handler_for, handlers, unseen
+from toolweaver_monitor.instrument.tool import Tool
+
+_innermost = innermost.get
+_make_innermost = innermost.set
+_restore = innermost.reset
+_list = opened.add
+_unlist = opened.discard
+_append = inbox.append
+_handler = handlers.get
+
+
+def begin(tool: Tool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolCall:
+    """Open a call of this tool.
+
+    Raises:
+        BudgetExceeded: a budget refuses it; the refusal has been published.
+    """
+    call = ToolCall(tool.name)
+    parent = _innermost()
+    if parent is not None:
+        inside(call, parent)
+    if tool.special or bus.special:
+        prepare(tool, call, args, kwargs)
+    try:
+        _list(call)
+        call.token = _make_innermost(call)
+        call.opened_at = monotonic_s()
+    except BaseException as error:  # an interrupt: the function has not begun
+        leave_raising(tool, call, error)
+        raise
+    return call
+
+
+def leave(tool: Tool, call: ToolCall, result: Any) -> Any:
+    """Close a call that returned `result`; gives what its caller is to get, which is that same object."""
+    call.duration_s = monotonic_s() - call.opened_at
+    try:
+        handler = _handler(type(result), unseen)
+        if handler is absorb_dict and not tool.special and call.parent_serial is None:
+            handler(call, result)  # most dicts say nothing of money, and are plain successes then
+            handler = None
+        if handler is not None or call.details is not None or tool.special:
+            return leave_slowly(tool, call, result)
+        _restore(call.token)  # type: ignore[arg-type]
+        call.token = None
+        # No call stands between these two, so no signal handler can come between them: a call that is not "open" has
+        # been published.
+        if call.outcome == "open":
+            call.outcome = "success"
+            _append(call)
+        _unlist(call)
+        if len(inbox) > HIGH_WATER:
+            bus.relieve()
+    except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
+        patch_up(call, "success", error)
+    return result
+
+
+def leave_slowly(tool: Tool, call: ToolCall, result: Any) -> Any:
+    """As `leave`, for a call that something is to be said of."""
+    outcome: Outcome = "success" if call.error_type is None else "failure"
+    try:
+        handler = handler_for(type(result))
+        if handler is deferred and tool.defers and call.outcome == "open":
+            restore(call)
+            return later.defer(sys.modules[__name__], tool, call, result)
+        if handler is absorb_dict and call.parent_serial is None and not tool.special:
+            handler = None  # read already
+        ending.use_result(tool, call, handler, result)
+        ending.settle(tool, call, result, outcome)
+    except Exception as error:  # noqa: BLE001 - as in leave
+        ending.mishap(error)
+    restore(call)
+    publish(call, outcome)
+    return result
+
+
+def close_late(tool: Tool, call: ToolCall, result: Any) -> None:
+    """Close a call whose function only returned the promise of `result`."""
+    call.duration_s = monotonic_s() - call.opened_at
+    try:
+        ending.use_result(tool, call, handler_for(type(result)), result)
+        ending.settle(tool, call, result, "success" if call.error_type is None else "failure")
+    except Exception as error:  # noqa: BLE001 - as in leave
+        ending.mishap(error)
+    restore(call)
+    publish(call, "success" if call.error_type is None else "failure")
+
+
+def leave_raising(tool: Tool, call: ToolCall, error: BaseException) -> None:
+    """Close a call that raised `error`, which its caller raises on."""
+    if call.outcome == "open":
+        if call.opened_at:
+            call.duration_s = monotonic_s() - call.opened_at
+        outcome: Outcome = "failure"
+        try:
+            outcome = ending.note_error(call, error)
+            ending.settle(tool, call, None, outcome)
+        except Exception as own:  # noqa: BLE001 - the user's error must go on, not ours
+            ending.mishap(own)
+        if outcome != "abandoned" or _innermost() is call:  # else dropped, and ended by whoever collects the garbage
+            restore(call)
+        publish(call, outcome)
+    else:
+        restore(call)
+        _unlist(call)
+
+
+def inside(call: ToolCall, parent: ToolCall) -> None:
+    """Make the call a child of the one around it; on a thread of ours, one that nobody hears of."""
+    if parent is MUTED:
+        Invalid.reentrant += 1
+        call.outcome = "muted"
+    else:
+        call.inside(parent)
+
+
+def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """What opening takes beyond the plain: see `opening`."""
+    try:
+        opening.prepare(tool, call, args, kwargs)
+    except BudgetExceeded as refusal:
+        call.opened_at = monotonic_s()
+        ending.note_error(call, refusal)
+        publish(call, "rejected")
+        raise
+
+
+def restore(call: ToolCall) -> None:
+    """Make the call around this one the innermost again."""
+    token, call.token = call.token, None
+    if token is not None:
+        try:
+            _restore(token)
+        except (ValueError, RuntimeError):  # closed in another context than it was opened in
+            pass
+
+
+def publish(call: ToolCall, outcome: Outcome) -> None:
+    """Close the call for good and hand it to the bus, once."""
+    try:
+        details = call.details
+        if details is not None:
+            details.seen = None
+            admission, details.admission = details.admission, None
+            if admission is not None:
+                admission.settle(call)
+        if call.outcome == "open":
+            call.outcome = outcome
+            _append(call)
+        _unlist(call)
+        if len(inbox) > HIGH_WATER:
+            bus.relieve()
+    except Exception as error:  # noqa: BLE001 - as in leave
+        patch_up(call, outcome, error)
+
+
+def patch_up(call: ToolCall, outcome: Outcome, error: Exception) -> None:
+    """Publish a call whose closing met an error of our own (a stack with no room left, above all)."""
+    call.token = None
+    if call.outcome == "open":
+        call.outcome = outcome
+        _append(call)
+    _unlist(call)
+    if type(error) not in (ValueError, RecursionError):
+        ending.mishap(error)

@@ -1,0 +1,61 @@
+"""What does opening a call take beyond the plain? A dynamic name, tags, captured arguments, a budget's leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from toolweaver_monitor import redact
+from toolweaver_monitor.bus.bus import bus
+from toolweaver_monitor.call import NO_TAGS, Invalid, TagValue, ToolCall, merged_tags
+from toolweaver_monitor.errors import BudgetExceeded
+from toolweaver_monitor.instrument import ending
+from toolweaver_monitor.instrument.tool import Tool
+
+
+class Settings:
+    """What `setup()` asks of every call that opens; in force while `bus.special` says so."""
+
+    tags: Mapping[str, TagValue] = NO_TAGS
+    admit: Callable[[ToolCall, int | None], None] | None = None
+    """A budget's leave: given the call and its declared nano-dollars, raises `BudgetExceeded` or returns."""
+    in_child: Callable[[], None] | None = None
+    """Run once, at the first call in a forked child."""
+
+    @classmethod
+    def needed(cls) -> bool:
+        """Whether any of these asks for the special way."""
+        return bool(cls.tags) or cls.admit is not None or ending.Settings.capture
+
+
+def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Complete a new call before it starts.
+
+    Raises:
+        BudgetExceeded: a budget refuses it.
+    """
+    try:
+        tool.prepare(call, args, kwargs)
+        if bus.special:
+            common(call, args, kwargs)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - the naming function is the user's, and no tool may fail for its name
+        Invalid.extractors += 1
+    if Settings.admit is not None:
+        try:
+            Settings.admit(call, tool.cost_nanousd)
+        except BudgetExceeded:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault in the books is no reason to stop the tool
+            ending.mishap(error)
+
+
+def common(call: ToolCall, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """What this setup asks of every call."""
+    if Settings.in_child is not None:
+        Settings.in_child()
+    if Settings.tags:
+        call.say().tags = merged_tags(Settings.tags, call.tags)
+    if ending.Settings.capture:
+        call.say().arguments = redact.captured_arguments(args, kwargs)

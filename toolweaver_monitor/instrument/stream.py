@@ -1,0 +1,56 @@
+"""What did a generator yield: how many items, how soon the first, and what do they say of tokens and money?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.clock import monotonic_s
+from toolweaver_monitor.instrument import ending
+from toolweaver_monitor.instrument.results import handler_for, handlers, unseen
+from toolweaver_monitor.usage import StreamUsage, absorb
+
+_handler = handlers.get
+
+
+class Stream:
+    """Watches the items of one generator call on their way to the consumer."""
+
+    __slots__ = ("call", "items", "usage")
+
+    def __init__(self, call: ToolCall) -> None:
+        self.call = call
+        self.items = 0
+        self.usage: StreamUsage | None = None
+
+    def saw(self, item: Any) -> None:
+        """Count an item; read its usage if its type can carry any."""
+        if not self.items:
+            self.call.say().first_item_s = monotonic_s() - self.call.opened_at
+        self.items += 1
+        if _handler(type(item), unseen) is not None:
+            self.read(item)
+
+    def read(self, item: Any) -> None:
+        """Read the usage of an item, or learn that its type carries none."""
+        try:
+            if _handler(type(item), unseen) is unseen and handler_for(type(item)) is None:
+                return
+            if ending.Settings.read_results:
+                if self.usage is None:
+                    self.usage = StreamUsage()
+                self.usage.see(item)
+        except Exception as error:  # noqa: BLE001 - the item goes on to its consumer whatever we make of it
+            ending.mishap(error)
+
+    def end(self) -> None:
+        """Put what was seen into the call, before it closes."""
+        call = self.call
+        call.say().items = self.items
+        if self.usage is not None:
+            try:
+                usage = self.usage.total()
+                if usage is not None:
+                    absorb(call, usage)
+            except Exception as error:  # noqa: BLE001 - as above
+                ending.mishap(error)

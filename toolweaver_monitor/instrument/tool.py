@@ -1,0 +1,145 @@
+"""What is known of a tool once it is decorated, so that no call has to find it out again?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from toolweaver_monitor import redact, tally
+from toolweaver_monitor.call import NANO, NO_TAGS, Invalid, TagValue, ToolCall, merged_tags
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.usage import Usage
+
+MAX_KEPT = 4_096
+
+
+class Tool:
+    """A tool's name and what was declared for it.
+
+    Args:
+        name: a name, or a callable that gets a call's own arguments and returns it.
+        fallback: the name where a callable gives none.
+        cost: dollars a call, or a callable given the result.
+        usage: a callable given the result that returns `Usage`; False: results are not looked at.
+        tags: the labels of every call of this tool.
+
+    Raises:
+        ConfigurationError: what was given cannot be used; the message ends with the cure.
+    """
+
+    __slots__ = ("charges", "cost", "cost_nanousd", "defers", "name", "name_from", "special", "tags", "usage")
+
+    def __init__(
+        self,
+        name: str | Callable[..., str],
+        *,
+        fallback: str = "unnamed",
+        cost: float | Callable[[Any], float | None] | None = None,
+        usage: Callable[[Any], Usage | None] | bool | None = None,
+        tags: Mapping[str, TagValue] | None = None,
+    ) -> None:
+        self.name_from = None if isinstance(name, str) else name
+        self.name = checked_name(name if isinstance(name, str) else fallback)
+        self.defers = False
+        self.cost = cost if callable(cost) else None
+        self.cost_nanousd = None if cost is None or callable(cost) else checked_cost(cost)
+        self.charges = cost is not None
+        self.usage = checked_usage(usage)
+        self.tags = checked_tags(tags)
+        self.special = any(x is not None for x in (self.name_from, cost, self.usage)) or bool(self.tags)
+
+    def prepare(self, call: ToolCall, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Give the call its name and tags where they are not simply the tool's name and none."""
+        if self.tags:
+            call.say().tags = self.tags
+        if self.name_from is not None:
+            name = self.name_from(*args, **kwargs)
+            call.tool_name = named(name).name if isinstance(name, str) and name else self.name
+
+
+def checked_name(name: object) -> str:
+    """A tool's name, made safe.
+
+    Raises:
+        ConfigurationError: it is no text, or empty.
+    """
+    if not isinstance(name, str):
+        raise ConfigurationError(
+            f"a tool's name must be text, not {type(name).__name__}; write @monitored('ocr'), "
+            "or tool_name=lambda ...: ... for a name taken from the arguments"
+        )
+    if not name.strip():
+        raise ConfigurationError("a tool's name is empty; give it one, such as @monitored('ocr')")
+    return redact.safe_name(name)
+
+
+def checked_cost(cost: object) -> int:
+    """A declared cost in nano-dollars.
+
+    Raises:
+        ConfigurationError: it is no amount of money.
+    """
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= 1e6:
+        raise ConfigurationError(
+            f"cost={cost!r} is no amount of dollars; give a number from 0 up, such as cost=0.10, "
+            "or a callable that works it out from the result"
+        )
+    return round(cost * NANO)
+
+
+def checked_usage(usage: object) -> Any:
+    """None (look at results), False (do not), or the callable.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if usage is None or usage is True:
+        return None
+    if usage is False or callable(usage):
+        return usage
+    raise ConfigurationError(
+        f"usage={usage!r} is no way to read a result; give a callable that returns Usage, or False"
+    )
+
+
+def checked_tags(tags: object) -> Mapping[str, TagValue]:
+    """Tags made of text and numbers only.
+
+    Raises:
+        ConfigurationError: it is no mapping with text keys.
+    """
+    if tags is None:
+        return NO_TAGS
+    if not isinstance(tags, Mapping) or not all(isinstance(key, str) for key in tags):
+        raise ConfigurationError("tags must be a mapping with text keys, such as tags={'customer': 'acme'}")
+    return merged_tags(NO_TAGS, tags) if tags else NO_TAGS
+
+
+def declared(tool: Tool) -> Tool:
+    """The same tool, its name reserved: it was written in the code, so no flood of other names can crowd it out."""
+    if tool.name_from is None:
+        tally.reserved.add(tool.name)
+    return tool
+
+
+_named: dict[str, Tool] = {}
+
+
+def named(name: str) -> Tool:
+    """The plain tool of that name; the same object each time, as long as there are not too many names.
+
+    Names come from running code here, so what is no name is counted as invalid and becomes `unnamed`.
+    """
+    try:
+        tool = _named.get(name)
+    except TypeError:  # not even hashable
+        tool, name = None, ""
+    if tool is None:
+        if not isinstance(name, str) or not name.strip():
+            Invalid.figures += 1
+            name = "unnamed"
+        tool = Tool(name)
+        if len(_named) >= MAX_KEPT:
+            _named.clear()
+        _named[name] = tool
+    return tool

@@ -1,0 +1,74 @@
+"""Which locks do we hold, and how does a forked child get fresh ones?
+
+A lock that another thread held at the moment of a fork stays locked in the child for ever. So every lock of this
+package is made here, and a child renews them all in place before any code of the user runs in it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_locks: list[tuple[str, weakref.ref[threading.Lock]]] = []
+_rlocks: list[tuple[str, weakref.ref[threading.RLock]]] = []  # type: ignore[type-arg,valid-type]
+_hooks: list[Callable[[], None]] = []
+_owners: list[tuple[weakref.ref[object], Callable[..., None]]] = []
+
+
+def new_lock(name: str) -> threading.Lock:
+    """A plain lock, renewed in a forked child. `name` says what it guards, for the tests that enumerate locks."""
+    lock = threading.Lock()
+    _locks.append((name, weakref.ref(lock)))
+    return lock
+
+
+def new_rlock(name: str) -> threading.RLock:  # type: ignore[valid-type]
+    """As `new_lock`, for a lock that a signal handler or `__del__` may meet on the thread that holds it."""
+    lock = threading.RLock()
+    _rlocks.append((name, weakref.ref(lock)))
+    return lock
+
+
+def in_forked_child(hook: Callable[[], None]) -> None:
+    """Have `hook` run in every forked child, after the locks are fresh, in order of registration."""
+    _hooks.append(hook)
+
+
+def in_forked_child_weakly(owner: T, hook: Callable[[T], None]) -> None:
+    """As `in_forked_child`, for as long as `owner` lives."""
+    _owners.append((weakref.ref(owner), hook))
+
+
+def living() -> dict[str, list[object]]:
+    """Every lock alive right now, by name."""
+    found: dict[str, list[object]] = {}
+    for name, ref in [*_locks, *_rlocks]:
+        lock = ref()
+        if lock is not None:
+            found.setdefault(name, []).append(lock)
+    return found
+
+
+def _renew() -> None:
+    for registry in (_locks, _rlocks):
+        registry[:] = [(name, ref) for name, ref in registry if ref() is not None]  # type: ignore[index]
+        for _, ref in registry:
+            lock = ref()
+            if lock is not None:
+                lock._at_fork_reinit()  # type: ignore[attr-defined]
+    for hook in _hooks:
+        hook()
+    _owners[:] = [(ref, hook) for ref, hook in _owners if ref() is not None]
+    for ref, hook in _owners:
+        owner = ref()
+        if owner is not None:
+            hook(owner)
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows only
+    os.register_at_fork(after_in_child=_renew)

@@ -1,0 +1,194 @@
+"""What does a user hold after `setup()`? A `Monitor`: the figures, the state of every sink, and the way to end it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from toolweaver_monitor import clock
+from toolweaver_monitor.budget import Ledger
+from toolweaver_monitor.bus.bus import bus, inbox, opened
+from toolweaver_monitor.bus.runner import Runner
+from toolweaver_monitor.call import Invalid
+from toolweaver_monitor.sinks.costs import CostTracker
+from toolweaver_monitor.sinks.errors import ErrorTracker
+from toolweaver_monitor.sinks.metrics import MetricsCollector
+from toolweaver_monitor.tally import Tallies
+from toolweaver_monitor.usage import PriceBook
+
+POLL_S = 0.002
+
+
+class Monitor:
+    """Made by `setup()`; ends with `shutdown()`, with the process, or as a sync or async context manager.
+
+    Attributes:
+        metrics: the in-memory metrics.
+        costs: the in-memory costs.
+        errors: the in-memory errors.
+        sinks: the sinks given to `setup()`, the user's own objects.
+    """
+
+    def __init__(
+        self,
+        tallies: Tallies,
+        metrics: MetricsCollector,
+        costs: CostTracker,
+        errors: ErrorTracker,
+        sinks: Sequence[Any] = (),
+        runners: Sequence[Runner] = (),
+        ledger: Ledger | None = None,
+        prices: PriceBook | None = None,
+        faults: dict[str, str] | None = None,
+    ) -> None:
+        self.metrics, self.costs, self.errors = metrics, costs, errors
+        self.sinks = tuple(sinks)
+        self.faults = faults or {}
+        """What the environment refused at setup, by sink, each with its cure."""
+        self.closed = False
+        self._tallies = tallies
+        self.runners = tuple(runners)
+        self.ledger = ledger
+        self.prices = prices
+        self._release: Any = lambda: None
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def summary(self) -> dict[str, Any]:
+        """All-time figures over every tool; see `MetricsCollector.summary`."""
+        return self.metrics.summary()
+
+    def report(self) -> str:
+        """Print the summary, costs, errors and budgets; gives the text."""
+        text = self.text()
+        print(text)
+        return text
+
+    def text(self) -> str:
+        """What `report` prints."""
+        from toolweaver_monitor.monitor_text import report_text
+
+        return report_text(self)
+
+    def active(self) -> list[dict[str, Any]]:
+        """The calls open right now, the longest-running first: tool_name, running_s (seconds), call_id, tags."""
+        now = clock.monotonic_s()
+        calls = sorted((call for call in list(opened) if call.outcome == "open"), key=lambda call: call.opened_at)
+        return [
+            {
+                "tool_name": call.tool_name,
+                "running_s": max(0.0, now - call.opened_at) if call.opened_at else 0.0,
+                "call_id": call.call_id,
+                "tags": dict(call.tags),
+            }
+            for call in calls
+        ]
+
+    def health(self) -> dict[str, Any]:
+        """Whether all is well, and if not, what to do. JSON-able.
+
+        Returns:
+            `ok`; `sinks`: per sink its state, its books (emitted == delivered + failed + dropped + queued), its last
+            error and cure; `budgets`; `prices`; `invalid`: what running calls were given that could not be counted.
+        """
+        bus.drain()
+        sinks: dict[str, dict[str, Any]] = {}
+        for runner in self.runners:
+            sinks[runner.name] = runner.books()
+        for sink in self.sinks:
+            status = getattr(sink, "status", None)
+            if callable(status):
+                try:
+                    sinks.setdefault(sink.name, {"state": "ok"}).update(status())
+                except Exception as error:  # noqa: BLE001 - a status that cannot be told is told
+                    sinks.setdefault(sink.name, {})["last_error"] = f"{type(error).__name__} in status()"
+        for name, cure in self.faults.items():
+            sinks.setdefault(name, {}).update({"state": "unavailable", "last_error": cure})
+        return {
+            "ok": not self.closed and all(sink.get("state", "ok") == "ok" and not sink.get("dropped") for sink in sinks.values()),
+            "closed": self.closed,
+            "watching": bus.on,
+            "waiting": len(inbox),
+            "active": len(self.active()),
+            "sinks": sinks,
+            "budgets": self.ledger.status() if self.ledger is not None else [],
+            "prices": self.prices.status() if self.prices is not None else None,
+            "invalid": Invalid.counts(),
+        }
+
+    # --- ending ---------------------------------------------------------------------------------------------------
+
+    def flush(self, timeout: float = 2.0) -> bool:
+        """Have every sink write out what ended before now.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Returns:
+            True only if everything was written.
+        """
+        deadline = time.monotonic() + timeout
+        done = bus.drain(timeout)
+        tickets = [(runner, runner.ask_flush()) for runner in self.runners]
+        while not all(runner.flushed(ticket) for runner, ticket in tickets):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_S)
+        return done and all(runner.state != "unavailable" for runner in self.runners)
+
+    async def aflush(self, timeout: float = 2.0) -> bool:
+        """As `flush`, without holding up the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(None, self.flush, timeout)
+
+    def shutdown(self, timeout: float = 2.0) -> bool:
+        """Write out what can be within `timeout` seconds, close every sink, and stop watching. Twice is fine.
+
+        Returns:
+            True only if every sink took everything and closed in time.
+        """
+        if self.closed:
+            return True
+        self.closed = True
+        deadline = time.monotonic() + timeout
+        done = bus.drain(timeout)
+        self._release()
+        for sink in self.sinks:
+            log_summary = getattr(sink, "log_summary", None)
+            if callable(log_summary):
+                try:
+                    log_summary(self.metrics.summary())
+                except Exception:  # noqa: BLE001 - a sink's trouble is the sink's
+                    Invalid.mishaps += 1
+        for runner in self.runners:
+            runner.ask_close(deadline)
+        while not all(runner.closed for runner in self.runners) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        lost = sum(runner.abandon() for runner in self.runners)
+        if lost:
+            names = ", ".join(runner.name for runner in self.runners if runner.dropped["shutdown"])
+            sys.stderr.write(f"toolweaver_monitor: {lost} calls were not delivered in time to: {names}\n")
+        return done and not lost and all(runner.closed for runner in self.runners)
+
+    def __enter__(self) -> Monitor:
+        """The monitor itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Shut down."""
+        self.shutdown()
+
+    async def __aenter__(self) -> Monitor:
+        """The monitor itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Shut down without holding up the event loop."""
+        await asyncio.get_running_loop().run_in_executor(None, self.shutdown)

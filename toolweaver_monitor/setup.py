@@ -1,0 +1,310 @@
+"""How is everything put together? `setup()`: the only place that knows both where calls are born and where they end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolweaver_monitor import config, locks
+from toolweaver_monitor.budget import Budget, Ledger
+from toolweaver_monitor.bus import lifecycle
+from toolweaver_monitor.bus.bus import bus, opened
+from toolweaver_monitor.bus.runner import Runner
+from toolweaver_monitor.call import NO_TAGS, TagValue, ToolCall
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.instrument import ending, opening
+from toolweaver_monitor.instrument.tool import checked_tags
+from toolweaver_monitor.monitor import Monitor
+from toolweaver_monitor.redact import scrub
+from toolweaver_monitor.sinks.base import FunctionSink, SinkUnavailable
+from toolweaver_monitor.sinks.costs import CostTracker
+from toolweaver_monitor.sinks.errors import ErrorTracker
+from toolweaver_monitor.sinks.metrics import MetricsCollector
+from toolweaver_monitor.sinks.view import View, checked_max_operations
+from toolweaver_monitor.tally import Tallies
+from toolweaver_monitor.usage import PriceBook
+
+log = logging.getLogger("toolweaver_monitor")
+
+NAMES = ("prometheus", "wandb", "log")
+
+_current: Monitor | None = None
+_settling = locks.new_rlock("setup")
+
+
+def setup(
+    *sinks: Any,
+    budget: float | Budget | Sequence[Budget] | None = None,
+    prices: Mapping[str, Any] | str | Path | None = None,
+    tags: Mapping[str, TagValue] | None = None,
+    usage: bool = True,
+    capture: bool = False,
+    redact: bool | None = None,
+    max_operations: int | None = None,
+    enabled: bool | None = None,
+) -> Monitor:
+    """Start watching: every monitored call from now on goes to these sinks. In-memory metrics, costs and errors are
+    always there.
+
+    Called again, the earlier setup is flushed, closed and replaced; a sink object that is passed again goes on.
+
+    Args:
+        *sinks: `Sink` objects, names (`"prometheus"`, `"wandb"`, `"log"`: defaults and environment), or callables that
+            take a `ToolCall`. None at all: those that `TOOLWEAVER_MONITOR_SINKS` names, or memory only.
+        budget: dollars that this run may spend, a `Budget`, or several.
+        prices: your own price table, or the JSON or TOML file that holds it; dollars per million tokens.
+        tags: labels of your own for every call.
+        usage: look at results for tokens and cost.
+        capture: keep arguments and results as scrubbed text.
+        redact: take secrets out of error texts and tags. Default: yes.
+        max_operations: how many of the last calls are kept in memory. Default: 10,000; totals are all-time anyway.
+        enabled: False: monitored functions run bare. Default: yes.
+
+    Returns:
+        The `Monitor`: figures, health, flush and shutdown.
+
+    Raises:
+        ConfigurationError: something that cannot be used; the message says the cure. A fault of the environment (a
+            package missing, logged out, a port taken) never raises: one log line and `health()` say it.
+    """
+    chosen = [as_sink(sink) for sink in (sinks or config.SINKS.value())]
+    kept = checked_max_operations(config.MAX_OPERATIONS.value(max_operations))
+    common_tags = checked_tags(tags)
+    ledger = as_ledger(config.BUDGET_USD.value(None) if budget is None else budget)
+    book = PriceBook(prices)
+    scrubbing = config.REDACT.value(redact)
+    watching = config.ENABLED.value(enabled)
+    with _settling:
+        return _replace(chosen, kept, common_tags, ledger, book, usage, capture, scrubbing, watching)
+
+
+def _replace(
+    sinks: list[Any],
+    max_operations: int,
+    tags: Mapping[str, TagValue],
+    ledger: Ledger | None,
+    book: PriceBook,
+    usage: bool,
+    capture: bool,
+    scrubbing: bool,
+    watching: bool,
+) -> Monitor:
+    global _current  # noqa: PLW0603 - there is one setup a process
+    earlier = _current
+    going_on = _let_go(earlier, sinks)
+
+    tallies = Tallies(max_operations, config.MAX_LABEL_VALUES.value(), before_read=bus.drain)
+    metrics = _mine(sinks, MetricsCollector) or MetricsCollector(max_operations)
+    costs = _mine(sinks, CostTracker) or CostTracker()
+    errors = _mine(sinks, ErrorTracker) or ErrorTracker()
+    faults: dict[str, str] = {}
+    runners: list[Runner] = []
+    consumers: list[Any] = [tallies.fold]
+    names: dict[str, int] = {}
+    views = [sink for sink in [metrics, costs, errors, *sinks] if isinstance(sink, View)]
+    for view in views:
+        view.share(tallies)
+    for sink in sinks:
+        name = _unique(sink.name, names)
+        if not _started(sink, name, faults):
+            continue
+        if isinstance(sink, View):
+            if getattr(sink, "counts_itself", False):
+                consumers.append(sink.observe)  # type: ignore[attr-defined]
+        else:
+            runners.append(going_on.get(id(sink)) or Runner(sink, name, SinkUnavailable))
+
+    monitor = Monitor(tallies, metrics, costs, errors, sinks, runners, ledger, book, faults)
+
+    def figures() -> dict[str, Any]:
+        return {
+            "active": sum(call.outcome == "open" for call in list(opened)),
+            "budgets": ledger.status() if ledger is not None else (),
+            "books": {runner.name: runner.books() for runner in runners},
+        }
+
+    for sink in sinks:
+        if hasattr(sink, "live"):
+            sink.live(figures)
+
+    def release() -> None:
+        """Undo what this setup has put into the other rooms, unless a later one has taken over."""
+        global _current  # noqa: PLW0603
+        if _current is monitor:
+            bus.detach()
+            opening.Settings.admit, opening.Settings.tags = None, NO_TAGS
+            ending.Settings.price, ending.Settings.capture, ending.Settings.read_results = None, False, True
+            bus.special = False
+            lifecycle.unwatch()
+        for view in views:
+            if not any(view is sink for sink in (_current.sinks if _current not in (None, monitor) else ())):  # type: ignore
+                if hasattr(view, "url"):
+                    view.close()
+
+    monitor._release = release
+    opening.Settings.tags = tags
+    opening.Settings.admit = ledger.admit if ledger is not None else None
+    opening.Settings.in_child = None
+    ending.Settings.capture = capture
+    ending.Settings.read_results = usage
+    ending.Settings.price = book.cost_nanousd
+    bus.special = opening.Settings.needed()
+    bus.attach(consumers, runners, sealer(scrubbing, book))
+    bus.on = watching
+    book.warm()
+    _current = monitor
+    lifecycle.watch(monitor.shutdown)
+    return monitor
+
+
+def _let_go(earlier: Monitor | None, sinks: list[Any]) -> dict[int, Runner]:
+    """Flush and close the earlier setup but for the sinks that go on; gives the runners of those."""
+    if earlier is None or earlier.closed:
+        return {}
+    going_on = {id(sink) for sink in sinks}
+    kept = {id(runner.sink): runner for runner in earlier.runners if id(runner.sink) in going_on}
+    bus.drain()
+    earlier.runners = tuple(runner for runner in earlier.runners if id(runner.sink) not in going_on)
+    earlier.sinks = tuple(sink for sink in earlier.sinks if id(sink) not in going_on)
+    earlier.shutdown()
+    return kept
+
+
+def _mine(sinks: list[Any], kind: type[Any]) -> Any:
+    return next((sink for sink in sinks if isinstance(sink, kind)), None)
+
+
+def _unique(name: str, names: dict[str, int]) -> str:
+    names[name] = names.get(name, 0) + 1
+    return name if names[name] == 1 else f"{name}-{names[name]}"
+
+
+def _started(sink: Any, name: str, faults: dict[str, str]) -> bool:
+    """Start a sink that wants starting; a fault of the environment is told once and kept for `health()`."""
+    start = getattr(sink, "start", None)
+    if not callable(start):
+        return True
+    try:
+        start()
+    except Exception as error:  # noqa: BLE001 - no fault of the environment stops the program
+        faults[name] = str(error) or type(error).__name__
+        log.warning("sink %r is off: %s", name, faults[name])
+        return isinstance(sink, View)
+    return True
+
+
+def as_sink(thing: Any) -> Any:
+    """A sink object from what `setup()` was given.
+
+    Raises:
+        ConfigurationError: it is none; the message says what to give instead.
+    """
+    if isinstance(thing, str):
+        return _by_name(thing)
+    if isinstance(thing, type):
+        raise ConfigurationError(f"setup() got the class {thing.__name__}, not a sink; call it: {thing.__name__}()")
+    if callable(getattr(thing, "write", None)):
+        missing = [method for method in ("flush", "close") if not callable(getattr(thing, method, None))]
+        if missing:
+            raise ConfigurationError(
+                f"{type(thing).__name__} has no {' and no '.join(missing)}; a sink has write(calls), flush() and close()"
+            )
+        if not isinstance(getattr(thing, "name", None), str) or not thing.name:
+            raise ConfigurationError(f"{type(thing).__name__} has no name; give the sink a text attribute `name`")
+        return thing
+    if callable(thing):
+        return FunctionSink(thing)
+    raise ConfigurationError(
+        f"{type(thing).__name__} is no sink; a sink has write(calls), flush() and close(), "
+        "or is a callable that takes a ToolCall"
+    )
+
+
+def _by_name(name: str) -> Any:
+    if name == "prometheus":
+        from toolweaver_monitor.sinks.prometheus import PrometheusExporter
+
+        return PrometheusExporter()
+    if name == "wandb":
+        from toolweaver_monitor.sinks.wandb import WandBLogger
+
+        return WandBLogger()
+    if name == "log":
+        from toolweaver_monitor.sinks.log import LogSink
+
+        return LogSink()
+    if name in ("metrics", "costs", "errors"):
+        return {"metrics": MetricsCollector, "costs": CostTracker, "errors": ErrorTracker}[name]()
+    raise ConfigurationError(f"there is no sink named {name!r}; there are {', '.join(NAMES)}")
+
+
+def as_ledger(budget: Any) -> Ledger | None:
+    """The budgets that `setup()` was given.
+
+    Raises:
+        ConfigurationError: they are none, or clash.
+    """
+    if budget is None:
+        return None
+    if isinstance(budget, Budget):
+        return Ledger([budget])
+    if isinstance(budget, list | tuple):
+        if not all(isinstance(one, Budget) for one in budget):
+            raise ConfigurationError("budget= wants dollars, a Budget, or a list of Budgets")
+        return Ledger(budget) if budget else None
+    return Ledger([Budget(limit_usd=budget)])
+
+
+def sealer(scrubbing: bool, book: PriceBook) -> Any:
+    """What completes a marked call before any sink sees it: secrets out, and a price that came late in."""
+
+    def seal(call: ToolCall) -> None:
+        call.seal(scrub if scrubbing else cut)
+        details = call.details
+        if details is not None and details.cost_nanousd is None and (details.model is not None or details.tokens):
+            cost = book.cost_nanousd(call)
+            if cost is not None:
+                details.cost_nanousd, details.cost_source = cost, "priced"
+
+    return seal
+
+
+def cut(text: str, limit: int = 256) -> str:
+    """Text as it is, to the limit."""
+    return text[:limit]
+
+
+def get_monitor() -> Monitor | None:
+    """The monitor of the last `setup()`; None before it and after `shutdown()`."""
+    return None if _current is None or _current.closed else _current
+
+
+def flush(timeout: float = 2.0) -> bool:
+    """Have every sink write out what ended before now; see `Monitor.flush`. True where nothing is set up."""
+    monitor = get_monitor()
+    return monitor.flush(timeout) if monitor is not None else True
+
+
+def shutdown(timeout: float = 2.0) -> bool:
+    """End the current setup; see `Monitor.shutdown`. True where nothing is set up."""
+    monitor = get_monitor()
+    return monitor.shutdown(timeout) if monitor is not None else True
+
+
+def _in_child() -> None:
+    """At the first call in a forked child: the dispatcher, and the end of a multiprocessing child."""
+    opening.Settings.in_child = None
+    bus.special = opening.Settings.needed()
+    lifecycle.watch_in_child()
+    bus.wake()
+
+
+def _after_fork() -> None:
+    if bus.on:
+        opening.Settings.in_child = _in_child
+        bus.special = True
+
+
+locks.in_forked_child(_after_fork)

@@ -1,0 +1,63 @@
+"""What is a sink? Whatever takes closed calls; everything else about it is its own affair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from toolweaver_monitor.call import ToolCall
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Where calls end.
+
+    Each sink gets a thread and a bounded queue of its own, so `write` may take its time and may raise: the batch is
+    tried again. It is never entered twice at once. Optional attributes:
+
+    - `max_batch: int`: the most calls given to one `write` (512).
+    - `max_calls: int`: the most calls kept waiting (8,192).
+    - `merge(calls) -> None`: called instead of dropping when the queue is full; they count as queued until the next
+      successful `write`.
+    - `backlog: int`: set before each `write` to how many calls wait behind it.
+    - `start() -> None`: called by `setup()`; what it raises is a fault of the environment, told by `health()`.
+    - `status() -> dict`: shown in `health()`.
+    """
+
+    name: str
+
+    def write(self, calls: Sequence[ToolCall]) -> None:
+        """Take a batch of closed calls, in the order in which they ended."""
+
+    def flush(self) -> None:
+        """Send on what `write` has only kept."""
+
+    def close(self) -> None:
+        """Send on the rest and let go of everything; nothing is written after it."""
+
+
+class SinkUnavailable(Exception):  # noqa: N818 - a state, told with its cure
+    """Raised by a sink that cannot work until it is set up again (a package missing, logged out).
+
+    The message ends with the cure. It is logged once and shown by `health()`; later calls are counted as dropped.
+    """
+
+
+class FunctionSink:
+    """Any callable that takes a `ToolCall`, as a sink."""
+
+    def __init__(self, function: Callable[[ToolCall], Any], name: str | None = None) -> None:
+        self.function = function
+        self.name = name or getattr(function, "__name__", type(function).__name__)
+
+    def write(self, calls: Sequence[ToolCall]) -> None:
+        """Give the function each call."""
+        while calls:
+            self.function(calls[0])
+            calls = calls[1:]
+
+    def flush(self) -> None:
+        """Nothing is kept."""
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,94 @@
+"""What failed, how often, and how did it fail last? The in-memory errors."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.redact import visible
+from toolweaver_monitor.sinks.view import View, recorded, table
+
+SHOWN = 10
+
+
+class ErrorTracker(View):
+    """Error rates, error types and the latest errors; also of use alone, without `setup()`."""
+
+    name = "errors"
+
+    def __init__(self, max_errors: int = 1_000) -> None:
+        super().__init__(max_operations=max_errors)
+
+    def record_call(self, tool_name: str, success: bool, error: str = "") -> None:
+        """Count one call by hand.
+
+        Args:
+            tool_name: the tool.
+            success: whether it succeeded.
+            error: what went wrong, if not; secrets are taken out.
+        """
+        self._own.record(recorded(tool_name, success=success, error=error))
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """The latest errors, oldest first: tool_name, error_type, error, outcome, timestamp (Unix seconds)."""
+        return [as_error(call) for call in self._latest()]
+
+    @property
+    def total_calls(self) -> dict[str, int]:
+        """Calls by tool, of every outcome."""
+        return {tool: tally.calls for tool, tally in self.by_tool().items()}
+
+    def error_rate(self, tool_name: str) -> float:
+        """Failures and timeouts as a share (0..1) of the calls that were not cancelled, rejected or abandoned.
+
+        0.0 for a tool never seen.
+        """
+        tally = self.tally(tool_name)
+        return tally.failures / tally.judged if tally.judged else 0.0
+
+    def report(self) -> str:
+        """Print error rates, error types and the latest errors with when they were; gives the text."""
+        text = self.text()
+        print(text)
+        return text
+
+    def text(self) -> str:
+        """What `report` prints."""
+        lines = ["Errors"]
+        failed = sorted(((n, t) for n, t in self.by_tool().items() if t.failures), key=lambda item: -item[1].failures)
+        if not failed:
+            return "\n".join([*lines, "  no tool has failed"])
+        rows = [["tool", "failed", "calls", "rate"]]
+        rows += [[visible(n), str(t.failures), str(t.calls), f"{t.failures / t.judged:.1%}"] for n, t in failed]
+        lines += table(rows)
+        kinds: Counter[str] = Counter()
+        for _, tally in failed:
+            kinds.update(tally.errors)
+        lines.append("  by type: " + ", ".join(f"{visible(kind)} {count}" for kind, count in kinds.most_common()))
+        lines.append("  latest:")
+        for call in reversed(self._latest()[-SHOWN:]):
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(call.started_at))
+            lines.append(f"    {when}  {visible(call.tool_name)}  {visible(call.error_type or '')}: {visible(call.error)}")
+        return "\n".join(lines)
+
+    def _latest(self) -> list[ToolCall]:
+        calls: list[ToolCall] = []
+        for source in self.sources():
+            with source.lock:
+                calls.extend(source.last_errors)
+        calls.sort(key=lambda call: call.opened_at + call.duration_s)
+        return calls[-(self._own.last_errors.maxlen or len(calls)) :]
+
+
+def as_error(call: ToolCall) -> dict[str, Any]:
+    """A failed call as an entry of `errors`."""
+    return {
+        "tool_name": call.tool_name,
+        "error_type": call.error_type,
+        "error": call.error,
+        "outcome": call.outcome,
+        "timestamp": call.started_at,
+    }

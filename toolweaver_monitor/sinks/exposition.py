@@ -1,0 +1,145 @@
+"""What does Prometheus get to read? The tallies as samples, and the samples as text.
+
+The text is written straight from the tallies: no metric object is kept per tool, and no call ever touches one.
+Format: Prometheus text exposition 0.0.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+from toolweaver_monitor import catalogue, histogram
+from toolweaver_monitor.call import NANO
+from toolweaver_monitor.catalogue import Metric
+from toolweaver_monitor.tally import OVERFLOW, Tally
+
+MAX_LABEL_VALUES = 2_000
+
+Sample = tuple[str, tuple[str, ...], float]
+"""Suffix of the metric's name, label values in the metric's order (`le` last), value."""
+
+
+class Figures(NamedTuple):
+    """All that is exposed at one moment."""
+
+    tools: Mapping[str, Tally]
+    active: int = 0
+    budgets: Iterable[Mapping[str, Any]] = ()
+    books: Mapping[str, Mapping[str, Any]] = {}
+    own_buckets: Mapping[str, list[int]] | None = None
+    """Counts per tool for buckets that are not powers of two, one more than there are bounds."""
+    bounds: tuple[float, ...] = catalogue.BUCKETS_S
+
+
+def capped(tools: Mapping[str, Tally], most: int = MAX_LABEL_VALUES) -> Mapping[str, Tally]:
+    """At most so many tools by name, the rest summed as `__overflow__`: totals stay exact, series bounded."""
+    if len(tools) <= most + 1:
+        return tools
+    named = dict(list(tools.items())[:most])
+    rest = named.pop(OVERFLOW, Tally()).copy()
+    for tool, tally in tools.items():
+        if tool not in named and tool != OVERFLOW:
+            rest.add(tally)
+    named[OVERFLOW] = rest
+    return named
+
+
+def families(figures: Figures) -> Iterator[tuple[Metric, list[Sample]]]:
+    """Every metric that has something to say, with its samples."""
+    tools = capped(figures.tools)
+
+    def per_tool(value: Callable[[Tally], float]) -> list[Sample]:
+        return [("", (tool,), value(tally)) for tool, tally in tools.items() if value(tally)]
+
+    yield (
+        catalogue.EXECUTIONS,
+        [("", (tool, o), n) for tool, tally in tools.items() for o, n in tally.outcomes.items() if n],
+    )
+    yield catalogue.DURATION, [s for tool, tally in tools.items() for s in _durations(tool, tally, figures)]
+    yield catalogue.COST, [("", (tool,), t.cost_nanousd / NANO) for tool, t in tools.items() if t.costed]
+    yield catalogue.ACTIVE, [("", (), figures.active)]
+    yield catalogue.ERRORS, [("", (tool, e), n) for tool, tally in tools.items() for e, n in tally.errors.items()]
+    yield catalogue.TOKENS, [s for tool, tally in tools.items() for s in _tokens(tool, tally)]
+    yield catalogue.FIRST_ITEM, [s for tool, tally in tools.items() for s in _first_items(tool, tally)]
+    yield catalogue.UNPRICED, per_tool(lambda tally: tally.unpriced)
+    yield catalogue.CACHE_HITS, per_tool(lambda tally: tally.cache_hits)
+    yield catalogue.RETRIES, per_tool(lambda tally: tally.retries)
+    money = [budget for budget in figures.budgets if budget["unit"] == "usd"]
+    yield catalogue.BUDGET_LIMIT, [("", (b["name"],), b["limit"]) for b in money]
+    yield catalogue.BUDGET_SPENT, [("", (b["name"],), b["spent"]) for b in money]
+    yield catalogue.BUDGET_REJECTIONS, [("", (b["name"],), b["rejections"]) for b in figures.budgets]
+    yield catalogue.SINK_CALLS, [s for sink, books in figures.books.items() for s in _sink_calls(sink, books)]
+    yield catalogue.QUEUE_SIZE, [("", (sink,), books["queued"]) for sink, books in figures.books.items()]
+
+
+def _durations(tool: str, tally: Tally, figures: Figures) -> Iterator[Sample]:
+    if figures.own_buckets is None:
+        counts = histogram.at_most(tally.buckets, catalogue.BUCKET_EXPONENTS)
+    else:
+        counts = list(accumulate(figures.own_buckets.get(tool, [0] * (len(figures.bounds) + 1))))[:-1]
+    yield from _histogram(tool, figures.bounds, counts, tally.calls, tally.duration_sum_s)
+
+
+def _first_items(tool: str, tally: Tally) -> Iterator[Sample]:
+    count = sum(tally.first_item_buckets.values())
+    if count:
+        counts = histogram.at_most(tally.first_item_buckets, catalogue.BUCKET_EXPONENTS)
+        yield from _histogram(tool, catalogue.BUCKETS_S, counts, count, tally.first_item_sum_s)
+
+
+def _histogram(
+    tool: str, bounds: tuple[float, ...], at_most: list[int], count: int, total_s: float
+) -> Iterator[Sample]:
+    for bound, below in zip(bounds, at_most, strict=True):
+        yield "_bucket", (tool, repr(bound)), below
+    yield "_bucket", (tool, "+Inf"), count
+    yield "_count", (tool,), count
+    yield "_sum", (tool,), total_s
+
+
+def _tokens(tool: str, tally: Tally) -> Iterator[Sample]:
+    for kind in ("input", "output", "cached", "unsplit"):
+        tokens = getattr(tally, f"{kind}_tokens")
+        if tokens:
+            yield "", (tool, kind), tokens
+
+
+def _sink_calls(sink: str, books: Mapping[str, Any]) -> Iterator[Sample]:
+    yield "", (sink, "delivered", ""), books["delivered"]
+    for result in ("failed", "dropped"):
+        by_reason = books[f"{result}_by"]
+        for reason, count in by_reason.items():
+            yield "", (sink, result, reason), count
+        if not by_reason:
+            yield "", (sink, result, ""), 0
+
+
+def text(figures: Figures) -> str:
+    """The whole exposition."""
+    lines: list[str] = []
+    for metric, samples in families(figures):
+        if not samples:
+            continue
+        lines.append(f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.type}")
+        head = [f'{label}="' for label in metric.labels]
+        for suffix, values, value in samples:
+            if suffix == "_bucket":
+                tool, bound = values
+                lines.append(f'{metric.name}_bucket{{tool_name="{escaped(tool)}",le="{bound}"}} {value}')
+            elif values:
+                labels = ",".join([f'{name}{escaped(v)}"' for name, v in zip(head, values, strict=True)])
+                lines.append(f"{metric.name}{suffix}{{{labels}}} {value}")
+            else:
+                lines.append(f"{metric.name}{suffix} {value}")
+    lines.append("")
+    return "\n".join(lines)
+
+
+def escaped(value: str) -> str:
+    """A label value as the text format wants it; what cannot be encoded is shown as `?`."""
+    if value.isascii() and value.isalnum():
+        return value
+    value = value.encode("utf-8", "replace").decode()
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -1,0 +1,94 @@
+"""How do calls become structured log lines? Through the standard `logging`, with the fields as `extra`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from toolweaver_monitor import config
+from toolweaver_monitor.call import ERRORS, ToolCall
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.redact import visible
+
+
+class LogSink:
+    """One log line a call: successes at `level`, what was cancelled, rejected or abandoned too, errors at WARNING.
+
+    The fields of the call are on the record as `record.toolweaver` (a dict), for JSON formatters.
+
+    Args:
+        logger: a logger or its name.
+        level: the level of lines for calls that are no errors, such as `"INFO"` or `logging.DEBUG`.
+
+    Raises:
+        ConfigurationError: a level that logging does not know.
+    """
+
+    name = "log"
+
+    def __init__(self, logger: str | logging.Logger = "toolweaver_monitor.calls", level: str | int | None = None) -> None:
+        self.logger = logging.getLogger(logger) if isinstance(logger, str) else logger
+        wanted = config.LOG_LEVEL.value(level if isinstance(level, str) else None) if not isinstance(level, int) else level
+        number = logging.getLevelNamesMapping().get(wanted.upper()) if isinstance(wanted, str) else wanted
+        if number is None:
+            raise ConfigurationError(f"level={wanted!r} is no log level; give one such as 'INFO' or 'DEBUG'")
+        self.level = number
+
+    def write(self, calls: Sequence[ToolCall]) -> None:
+        """Log each call."""
+        for call in calls:
+            level = logging.WARNING if call.outcome in ERRORS else self.level
+            if self.logger.isEnabledFor(level):
+                self.logger.log(level, "%s", line(call), extra={"toolweaver": fields(call)})
+
+    def flush(self) -> None:
+        """Logging keeps nothing back."""
+
+    def close(self) -> None:
+        """The logger is its owner's."""
+
+
+def fields(call: ToolCall) -> dict[str, Any]:
+    """A call's fields, without those that say nothing. JSON-able."""
+    found: dict[str, Any] = {
+        "tool_name": call.tool_name,
+        "outcome": call.outcome,
+        "duration_s": call.duration_s,
+        "started_at": call.started_at,
+        "call_id": f"{call.call_id:016x}",
+        "trace_id": f"{call.trace_id:032x}",
+    }
+    if call.parent_id is not None:
+        found["parent_id"] = f"{call.parent_id:016x}"
+    if call.details is None:
+        return found
+    for name in _TOLD_IF_SET:
+        value = getattr(call, name)
+        if value:
+            found[name] = value
+    if call.cost_usd is not None:
+        found["cost_usd"] = call.cost_usd
+    if call.attempt > 1:
+        found["attempt"] = call.attempt
+    if call.tags:
+        found["tags"] = dict(call.tags)
+    return found
+
+
+_TOLD_IF_SET = (
+    "error_type", "error", "tokens", "input_tokens", "output_tokens", "cached_tokens", "cost_source", "model",
+    "provider", "cached", "first_item_s", "items", "arguments", "result",
+)  # fmt: skip
+
+
+def line(call: ToolCall) -> str:
+    """A call as one line of text with nothing in it that could forge another."""
+    parts = [f"tool={visible(call.tool_name)}", f"outcome={call.outcome}", f"duration_s={call.duration_s:.6f}"]
+    if call.cost_usd is not None:
+        parts.append(f"cost_usd={call.cost_usd:.6f}")
+    if call.tokens:
+        parts.append(f"tokens={call.tokens}")
+    if call.error_type is not None:
+        parts.append(f"error={visible(call.error_type)}: {visible(call.error)}")
+    return " ".join(parts)

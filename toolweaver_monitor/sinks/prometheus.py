@@ -1,0 +1,187 @@
+"""How does Prometheus reach the figures? An endpoint of our own, and, if wanted, the application's own registry."""
+
+from __future__ import annotations
+
+import logging
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from toolweaver_monitor import catalogue, config
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.endpoint import Endpoint, Response
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.sinks import exposition
+from toolweaver_monitor.sinks.base import SinkUnavailable
+from toolweaver_monitor.sinks.view import View
+
+log = logging.getLogger("toolweaver_monitor")
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class PrometheusExporter(View):
+    """Serves `/metrics` for Prometheus to scrape.
+
+    Args:
+        port: where to listen; 0 takes a free port, `.port` tells which.
+        addr: the address to bind; beyond loopback it wants a token, TLS or `insecure=True`.
+        registry: a `prometheus_client` registry of yours that shows our metrics, too; the endpoint then serves all of it.
+        buckets: upper bounds of the duration buckets in seconds, rising. Default: powers of two from 2**-10 to 2**7.
+        token: a bearer token that scrapes must carry.
+        certfile: a TLS certificate (PEM).
+        keyfile: its key (PEM), if that is a file of its own.
+        allowed_hosts: Host names to answer to, beside loopback and the bound address; without a token only these.
+        insecure: listen beyond loopback with neither token nor TLS, said in so many words.
+
+    Raises:
+        ConfigurationError: an argument that cannot be used; the message says the cure.
+    """
+
+    name = "prometheus"
+
+    def __init__(
+        self,
+        port: int | None = None,
+        addr: str | None = None,
+        *,
+        registry: Any = None,
+        buckets: Sequence[float] | None = None,
+        token: str | None = None,
+        certfile: str | None = None,
+        keyfile: str | None = None,
+        allowed_hosts: Sequence[str] | None = None,
+        insecure: bool = False,
+    ) -> None:
+        super().__init__(max_operations=1)
+        self._endpoint = Endpoint(
+            {"/metrics": self._answer},
+            port=config.PROMETHEUS_PORT.value(port),
+            addr=config.PROMETHEUS_ADDR.value(addr),
+            token=token,
+            certfile=certfile,
+            keyfile=keyfile,
+            allowed_hosts=allowed_hosts,
+            insecure=insecure,
+            name="prometheus",
+        )
+        self._registry = registry
+        self._collector: Any = None
+        self.bounds = checked_buckets(buckets)
+        self._counts: dict[str, list[int]] | None = None if buckets is None else {}
+        self._live: Callable[[], dict[str, Any]] = dict
+        self._started = False
+
+    @property
+    def port(self) -> int:
+        """The port taken; the one asked for until the endpoint has started."""
+        return self._endpoint.port
+
+    @property
+    def url(self) -> str:
+        """Where to scrape."""
+        return self._endpoint.url
+
+    @property
+    def counts_itself(self) -> bool:
+        """Whether it must see every call: buckets that are not powers of two cannot be read off the tallies."""
+        return self._counts is not None
+
+    def start(self) -> None:
+        """Listen. `setup()` calls it; alone, call it yourself.
+
+        Raises:
+            SinkUnavailable: the port is taken, or may not be bound; the message says the cure.
+        """
+        if self._started:
+            return
+        if self._registry is not None and self._collector is None:
+            self._register()
+        try:
+            self._endpoint.start()
+        except OSError as error:
+            raise SinkUnavailable(
+                f"cannot listen on {self._endpoint.addr}:{self._endpoint.port} ({error.strerror or error}); "
+                "stop what uses the port, or give another: PrometheusExporter(port=...), port=0 takes a free one"
+            ) from None
+        self._started = True
+        log.info("metrics are served on %s", self.url)
+
+    def live(self, figures: Callable[[], dict[str, Any]]) -> None:
+        """Have `active`, `budgets` and `books` read from here at each scrape. `setup()` calls it."""
+        self._live = figures
+
+    def observe(self, calls: Sequence[ToolCall]) -> None:
+        """Count durations into buckets of the user's own."""
+        counts = self._counts
+        if counts is not None:
+            for call in calls:
+                row = counts.get(call.tool_name)
+                if row is None:
+                    name = call.tool_name if len(counts) < exposition.MAX_LABEL_VALUES else exposition.OVERFLOW
+                    row = counts.setdefault(name, [0] * (len(self.bounds) + 1))
+                row[bisect_left(self.bounds, call.duration_s)] += 1
+
+    def write(self, calls: Sequence[ToolCall]) -> None:
+        """Count a batch of closed calls."""
+        super().write(calls)
+        self.observe(calls)
+
+    def text(self) -> str:
+        """What a scrape gets: everything that has ended included."""
+        if self._registry is not None:
+            from prometheus_client import generate_latest
+
+            return generate_latest(self._registry).decode()
+        return exposition.text(self.figures())
+
+    def figures(self) -> exposition.Figures:
+        """All that is exposed right now."""
+        return exposition.Figures(tools=self.by_tool(), own_buckets=self._counts, bounds=self.bounds, **self._live())
+
+    def status(self) -> dict[str, Any]:
+        """For `health()`."""
+        return {"listening": self._started, "url": self.url if self._started else None}
+
+    def close(self) -> None:
+        """Stop listening, and leave the registry."""
+        self._endpoint.close()
+        self._started = False
+        if self._collector is not None:
+            try:
+                self._registry.unregister(self._collector)
+            except KeyError:  # the registry was emptied by its owner
+                pass
+            self._collector = None
+
+    def _answer(self, headers: Mapping[str, str]) -> Response:
+        return Response(body=self.text().encode("utf-8", "replace"), content_type=CONTENT_TYPE)
+
+    def _register(self) -> None:
+        from toolweaver_monitor.sinks.collector import Collector
+
+        collector = Collector(self.figures)
+        try:
+            self._registry.register(collector)
+        except ValueError as error:
+            raise SinkUnavailable(
+                f"the registry has metrics of our names already ({error}); give each exporter a registry of its own, "
+                "or shut the earlier one down first"
+            ) from None
+        self._collector = collector
+
+
+def checked_buckets(buckets: Iterable[float] | None) -> tuple[float, ...]:
+    """Upper bounds in seconds, rising.
+
+    Raises:
+        ConfigurationError: they are none, not rising, or no positive numbers.
+    """
+    if buckets is None:
+        return catalogue.BUCKETS_S
+    bounds = tuple(float(bound) for bound in buckets if bound != float("inf"))
+    if not bounds or any(not 0 < bound < float("inf") for bound in bounds) or list(bounds) != sorted(set(bounds)):
+        raise ConfigurationError(
+            f"buckets={list(bounds)} are no bucket bounds; give seconds from low to high, such as [0.1, 0.5, 1, 5]"
+        )
+    return bounds

@@ -1,0 +1,130 @@
+"""What do the in-memory sinks share? They count nothing themselves: each is a view of tallies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from toolweaver_monitor.call import Details, Invalid, ToolCall, nanodollars, token_count
+from toolweaver_monitor.clock import monotonic_s
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.redact import safe_name, scrub
+from toolweaver_monitor.tally import Tallies, Tally
+
+
+class View:
+    """A sink that shows tallies: its own, filled by hand or by `write`, and those that `setup()` shares with it."""
+
+    name = "view"
+
+    def __init__(self, max_operations: int = 10_000) -> None:
+        self._own = Tallies(checked_max_operations(max_operations))
+        self._shared: Tallies | None = None
+
+    def share(self, tallies: Tallies | None) -> None:
+        """Show these tallies, too; None: no longer. `setup()` calls it."""
+        self._shared = tallies
+
+    def write(self, calls: Sequence[ToolCall]) -> None:
+        """Count a batch of closed calls."""
+        self._own.fold(calls)
+
+    def flush(self) -> None:
+        """Nothing is kept back: every read is complete."""
+
+    def close(self) -> None:
+        """Nothing is held; what was counted can still be read."""
+
+    def sources(self) -> list[Tallies]:
+        """The tallies shown, everything that has ended brought in."""
+        sources = [self._own] if self._shared is None else [self._shared, self._own]
+        for source in sources:
+            source.bring_in()
+        return sources
+
+    def by_tool(self) -> dict[str, Tally]:
+        """A copy of the tally of each tool."""
+        found: dict[str, Tally] = {}
+        for source in self.sources():
+            with source.lock:
+                for tool, tally in source.by_tool.items():
+                    if tool in found:
+                        found[tool].add(tally)
+                    else:
+                        found[tool] = tally.copy()
+        return found
+
+    def total(self) -> Tally:
+        """One tally of all tools."""
+        total = Tally()
+        for source in self.sources():
+            total.add(source.total())
+        return total
+
+    def tally(self, tool_name: str) -> Tally:
+        """The tally of one tool; an empty one for a tool never seen."""
+        found = Tally()
+        for source in self.sources():
+            with source.lock:
+                if tool_name in source.by_tool:
+                    found.add(source.by_tool[tool_name])
+        return found
+
+
+def checked_max_operations(value: object) -> int:
+    """How many calls to keep.
+
+    Raises:
+        ConfigurationError: it is no whole number from 1 up.
+    """
+    if type(value) is not int or value < 1:
+        raise ConfigurationError(
+            f"max_operations={value!r} keeps no calls; give a whole number from 1 up, such as 10_000 "
+            "(totals stay all-time whatever it is)"
+        )
+    return value
+
+
+def recorded(
+    operation: object,
+    *,
+    duration_s: object = 0.0,
+    tokens: object = 0,
+    cost: object = None,
+    success: bool = True,
+    error: object = "",
+    error_type: str = "ToolFailed",
+) -> ToolCall:
+    """A closed call made of figures recorded by hand; what cannot be counted is left out and counted as invalid."""
+    duration = float(duration_s) if type(duration_s) in (int, float) and 0 <= duration_s < 1e9 else -1.0  # type: ignore
+    if duration < 0:
+        Invalid.figures += 1
+        duration = 0.0
+    call = ToolCall(
+        safe_name(operation if isinstance(operation, str) else str(operation)),
+        "success" if success else "failure",
+        duration,
+        monotonic_s() - duration,
+    )
+    counted, nano = token_count(tokens), nanodollars(cost)
+    if counted or nano is not None or not success:
+        call.details = Details(
+            unsplit_tokens=counted,
+            cost_nanousd=nano,
+            cost_source=None if nano is None else "reported",
+            error_type=None if success else error_type,
+            raw_error="" if success else scrub(error if isinstance(error, str) else str(error)),
+            sealed=True,
+        )
+    return call
+
+
+def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> list[str]:
+    """Rows of text in aligned columns, the first to the left and the others to the right."""
+    kept = [list(row) for row in rows]
+    if not kept:
+        return []
+    widths = [max(len(row[at]) for row in kept) for at in range(len(kept[0]))]
+    return [
+        (indent + "  ".join(cell.ljust(w) if at == 0 else cell.rjust(w) for at, (cell, w) in enumerate(zip(row, widths, strict=True)))).rstrip()
+        for row in kept
+    ]

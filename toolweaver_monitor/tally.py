@@ -1,0 +1,221 @@
+"""What is counted, per tool and once? Metrics, costs, errors and Prometheus are views of the same tallies.
+
+Calls come in batches, off the caller's path. What is common to plain successes is counted by the batch with loops
+that run in C; only calls that something was said of are looked at one by one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+
+from toolweaver_monitor import histogram, locks
+from toolweaver_monitor.call import ERRORS, NOTHING, ToolCall
+
+OVERFLOW = "__overflow__"
+"""Stands for every name past the cap, so that totals stay exact while series stay bounded (OpenTelemetry's rule)."""
+
+MAX_NAMES = 2_000
+BATCH = 1_024
+"""Calls counted while the lock is held: a reader waits for at most this many."""
+
+reserved: set[str] = set()
+"""Names written in the code (`@monitored("ocr")`): no flood of made-up names can take their place."""
+
+
+class Tally:
+    """All that is known of one tool, all-time. Adding two gives what one would have counted; the order is no matter."""
+
+    __slots__ = (
+        "buckets", "cache_hits", "cached_tokens", "calls", "cost_nanousd", "costed", "duration_max_s", "duration_min_s",
+        "duration_sum_s", "errors", "first_item_buckets", "first_item_sum_s", "input_tokens", "items", "outcomes",
+        "output_tokens", "retries", "saved_nanousd", "unpriced", "unsplit_tokens",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.outcomes: Counter[str] = Counter()
+        self.duration_sum_s = 0.0
+        self.duration_min_s = float("inf")
+        self.duration_max_s = 0.0
+        self.buckets: Counter[int] = Counter()
+        self.first_item_sum_s = 0.0
+        self.first_item_buckets: Counter[int] = Counter()
+        self.items = 0
+        self.unsplit_tokens = 0
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.cached_tokens = 0
+        self.cost_nanousd = 0
+        self.saved_nanousd = 0
+        self.costed = 0
+        self.unpriced = 0
+        self.cache_hits = 0
+        self.retries = 0
+        self.errors: Counter[str] = Counter()
+
+    @property
+    def tokens(self) -> int:
+        """Input, output and unsplit; cached tokens are a part of input."""
+        return self.unsplit_tokens + self.input_tokens + self.output_tokens
+
+    @property
+    def failures(self) -> int:
+        """Failures and timeouts."""
+        return sum(self.outcomes[outcome] for outcome in ERRORS)
+
+    @property
+    def judged(self) -> int:
+        """The calls that an error rate is a share of: neither cancelled, rejected nor abandoned."""
+        return self.outcomes["success"] + self.failures
+
+    def count_all(self, calls: Sequence[ToolCall]) -> None:
+        """Count closed calls of this tool."""
+        durations = [call.duration_s for call in calls]
+        self.calls += len(calls)
+        self.duration_sum_s += sum(durations)
+        self.duration_min_s = min(self.duration_min_s, min(durations))  # noqa: PLW3301 - flat: half the time
+        self.duration_max_s = max(self.duration_max_s, max(durations))  # noqa: PLW3301
+        self.buckets.update(histogram.buckets_of(durations))
+        marked = [call for call in calls if call.details is not None]
+        self.outcomes["success"] += len(calls) - len(marked)
+        for call in marked:
+            self._count_marked(call)
+
+    def _count_marked(self, call: ToolCall) -> None:
+        self.outcomes[call.outcome] += 1
+        details = call.details or NOTHING
+        self.unsplit_tokens += details.unsplit_tokens
+        self.input_tokens += details.input_tokens
+        self.output_tokens += details.output_tokens
+        self.cached_tokens += details.cached_tokens
+        if details.cost_nanousd is not None:
+            self.costed += 1
+            self.cost_nanousd += details.cost_nanousd
+        elif details.tokens or details.model is not None:
+            self.unpriced += 1
+        if details.error_type is not None and call.outcome in ERRORS:
+            kind = details.error_type
+            if kind not in self.errors and len(self.errors) >= MAX_ERROR_TYPES:
+                kind = OVERFLOW
+            self.errors[kind] += 1
+        if details.cached:
+            self.cache_hits += 1
+            self.saved_nanousd += details.saved_nanousd
+        if details.attempt > 1:
+            self.retries += 1
+        if details.items is not None:
+            self.items += details.items
+        if details.first_item_s is not None:
+            self.first_item_sum_s += details.first_item_s
+            self.first_item_buckets[histogram.bucket_of(details.first_item_s)] += 1
+
+    def add(self, other: Tally) -> None:
+        """Add what another tally counted; exact, since every part is a sum, a minimum or a maximum."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.duration_min_s = min(self.duration_min_s, other.duration_min_s)
+        self.duration_max_s = max(self.duration_max_s, other.duration_max_s)
+        for name in _COUNTERS:
+            getattr(self, name).update(getattr(other, name))
+
+    def copy(self) -> Tally:
+        """A tally of its own with the same counts."""
+        twin = Tally()
+        twin.add(self)
+        return twin
+
+
+MAX_ERROR_TYPES = 50
+_COUNTERS = ("outcomes", "buckets", "first_item_buckets", "errors")
+_SUMS = tuple(name for name in Tally.__slots__ if name not in _COUNTERS and not name.endswith(("min_s", "max_s")))
+
+
+class Tallies:
+    """The tallies of every tool, the last calls, and the last errors.
+
+    Args:
+        max_operations: how many of the last calls to keep.
+        max_names: how many tool names get a tally of their own.
+        before_read: brings in what has ended and is not counted yet; called before every read.
+    """
+
+    def __init__(
+        self,
+        max_operations: int = 10_000,
+        max_names: int = MAX_NAMES,
+        before_read: Callable[[], object] | None = None,
+    ) -> None:
+        self.by_tool: dict[str, Tally] = {}
+        self.operations: deque[ToolCall] = deque(maxlen=max_operations)
+        self.last_errors: deque[ToolCall] = deque(maxlen=min(max_operations, 1_000))
+        self.lock = locks.new_rlock("tallies")
+        self._max_names = max_names
+        self._before_read = before_read
+        self._dynamic = 0
+        self._recorded: deque[ToolCall] = deque()
+        locks.in_forked_child_weakly(self, Tallies.clear)
+
+    def clear(self) -> None:
+        """Forget everything. A forked child starts from nothing: what was counted before it is its parent's."""
+        self.by_tool = {}
+        self._dynamic = 0
+        for kept in (self.operations, self.last_errors, self._recorded):
+            kept.clear()
+
+    def record(self, call: ToolCall) -> None:
+        """Count one closed call that did not come over the bus; it is brought in at the next read."""
+        self._recorded.append(call)
+        if len(self._recorded) > BATCH:
+            self.read()
+
+    def fold(self, calls: Sequence[ToolCall]) -> None:
+        """Count a batch of closed calls."""
+        with self.lock:
+            groups: dict[str, list[ToolCall]] = {}
+            for call in calls:
+                name = call.tool_name
+                if name in groups:
+                    groups[name].append(call)
+                else:
+                    groups[name] = [call]
+            for name, group in groups.items():
+                (self.by_tool.get(name) or self._new(name)).count_all(group)
+            self.operations.extend(calls)
+            self.last_errors.extend([call for call in calls if call.details is not None and call.outcome in ERRORS])
+
+    def _new(self, name: str) -> Tally:
+        if name not in reserved:
+            if self._dynamic >= self._max_names:
+                tally = self.by_tool.get(OVERFLOW)
+                if tally is None:
+                    tally = self.by_tool[OVERFLOW] = Tally()
+                return tally
+            self._dynamic += 1
+        tally = self.by_tool[name] = Tally()
+        return tally
+
+    def bring_in(self) -> None:
+        """Count all that has ended and is not counted yet."""
+        if self._before_read is not None:
+            self._before_read()
+        if self._recorded:
+            with self.lock:
+                recorded = [self._recorded.popleft() for _ in range(len(self._recorded))]
+                self.fold(recorded)
+
+    def read(self) -> dict[str, Tally]:
+        """The tallies by tool, everything that has ended included. The tallies are live: hold `lock` to read several."""
+        self.bring_in()
+        with self.lock:
+            return dict(self.by_tool)
+
+    def total(self, tools: Iterable[str] | None = None) -> Tally:
+        """One tally of all tools, or of some."""
+        found = self.read()
+        total = Tally()
+        with self.lock:
+            for name, tally in found.items():
+                if tools is None or name in tools:
+                    total.add(tally)
+        return total
