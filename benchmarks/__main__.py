@@ -7,7 +7,20 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks import added, concurrency, extras, kinds, machine, memory, ours, reading, report, startup, wandb_rate
+from benchmarks import (
+    added,
+    concurrency,
+    extras,
+    kinds,
+    machine,
+    memory,
+    ours,
+    parts,
+    reading,
+    report,
+    startup,
+    wandb_rate,
+)
 from benchmarks.harness import say
 from benchmarks.options import Options
 from benchmarks.plot import as_svg
@@ -19,6 +32,7 @@ SUITE: dict[str, added.Benchmark] = {
     "async": added.asynchronous,
     "sustained": added.sustained,
     "sustained-async": added.sustained_async,
+    "parts": parts.parts,
     "track": kinds.track,
     "generators": kinds.generators,
     "result": extras.result,
@@ -52,6 +66,13 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
+def _command(chosen: argparse.Namespace, rounds: int) -> str:
+    """What to type to measure the same again."""
+    words = ["python -m benchmarks", *[f"--only {name}" for name in chosen.only or ()], f"--rounds {rounds}"]
+    words += ["--quick"] * chosen.quick + ["--without-peers"] * chosen.without_peers
+    return " ".join(words)
+
+
 def run(names: list[str], options: Options) -> Results:
     """Run some benchmarks, one after the other."""
     results = Results()
@@ -79,8 +100,7 @@ def main(given: list[str] | None = None) -> int:
     if not chosen.no_run:
         rounds = chosen.rounds or (7 if chosen.quick else 21)
         options = Options(rounds, chosen.quick, peers=not chosen.without_peers)
-        command = " ".join(["python -m benchmarks", *(sys.argv[1:] if given is None else given)])
-        runs.append((run(chosen.only or list(SUITE), options), machine.described(), command))
+        runs.append((run(chosen.only or list(SUITE), options), machine.described(), _command(chosen, rounds)))
     runs += [report.from_json(Path(name).read_text(encoding="utf-8")) for name in chosen.with_json]
     if not runs:
         print("nothing to show: give --with-json FILE, or leave --no-run away", file=sys.stderr)
@@ -94,8 +114,8 @@ def main(given: list[str] | None = None) -> int:
         plot = Path(chosen.plot).name if chosen.plot else None
         Path(chosen.markdown).write_text(report.as_markdown(runs, plot), encoding="utf-8")
     else:
-        for benchmark, rows in results.benchmarks().items():
-            print("\n".join([f"\n{benchmark}", *report.table(rows)]))
+        for title, rows in results.benchmarks().items():
+            print("\n".join([f"\n{title}", *report.table(rows)]))
         for note in results.notes:
             print(f"\n{note}")
         print("\n" + "\n".join(report.targets_table(judged(results))))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from toolweaver_monitor import Budget
-
 from benchmarks import loops, ours, peers
 from benchmarks.bodies import bare, bare_async, bare_result
 from benchmarks.harness import Contender, Rounds, interleaved
 from benchmarks.options import Options
 from benchmarks.ours import BEFORE_SETUP, BURST, DISABLED, USUAL, Mode, NoOpSink
 from benchmarks.results import Results
+from toolweaver_monitor import Budget
 
 
 def _mine(name: str, run: loops.Run, mode: Mode, over: str = "bare") -> Contender:
@@ -41,8 +40,9 @@ def result(results: Results, options: Options) -> None:
 
 def budget(results: Results, options: Options) -> None:
     """An open budget, per run and over a sliding window; nothing declared, and a declared cost of a cent."""
-    run, hour = Mode(options={"budget": Budget(limit_usd=1e6)}), Mode(
-        options={"budget": Budget(limit_usd=1e6, per="hour")}
+    run, hour = (
+        Mode(options={"budget": Budget(limit_usd=1e6)}),
+        Mode(options={"budget": Budget(limit_usd=1e6, per="hour")}),
     )
     tool, cent = ours.monitored("tool")(bare), ours.monitored("tool", cost=0.01)(bare)
     rounds = interleaved(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import toolweaver_monitor
-from toolweaver_monitor import flush, get_monitor, monitored, setup, shutdown
+from toolweaver_monitor import Monitor, flush, get_monitor, monitored, setup, shutdown
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
 
 BURST = 20_000
@@ -92,11 +92,17 @@ def stop() -> None:
     _Now.mode = None
 
 
+def monitor() -> Monitor:
+    """The monitor of the mode in force."""
+    found = get_monitor()
+    if found is None:
+        raise RuntimeError("nothing is set up; enter a mode first")
+    return found
+
+
 def scrape_url() -> str:
     """Where the exporter of the mode in force answers."""
-    monitor = get_monitor()
-    sinks = monitor.sinks if monitor is not None else ()
-    exporter = next(sink for sink in sinks if isinstance(sink, PrometheusExporter))
+    exporter = next(sink for sink in monitor().sinks if isinstance(sink, PrometheusExporter))
     return f"http://127.0.0.1:{exporter.port}/metrics"
 
 
@@ -116,6 +122,7 @@ __all__ = [
     "drain",
     "fetch",
     "log_to_nowhere",
+    "monitor",
     "monitored",
     "scrape_url",
     "stop",

@@ -90,7 +90,11 @@ def logfire() -> Peer:
     found = importlib.import_module("logfire")
     processor, _ = _batches_to_nowhere()
     found.configure(
-        send_to_logfire=False, console=False, metrics=False, additional_span_processors=[processor], inspect_arguments=False
+        send_to_logfire=False,
+        console=False,
+        metrics=False,
+        additional_span_processors=[processor],
+        inspect_arguments=False,
     )
     wrap = found.instrument("tool", extract_args=False)
     return Peer("logfire", wrap, wrap, processor.force_flush, 2_000)

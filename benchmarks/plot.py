@@ -19,12 +19,12 @@ def as_svg(results: Results, benchmark: str = "sync") -> str:
     lowest, highest = log10(found[0][0]) - 0.3, log10(found[-1][0]) + 0.05
     height = TOP + len(found) * (BAR + GAP) + 16
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}" '
-        'font-family="sans-serif" font-size="13" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" role="img" '
+        + 'font-family="sans-serif" font-size="13">',
         f"<title>Microseconds added to a {benchmark} call</title>",
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-        f'<text x="12" y="24" font-size="15" font-weight="bold" fill="#222222">Microseconds added to a {benchmark} call '
-        "(logarithmic; less is better)</text>",
+        '<text x="12" y="24" font-size="15" font-weight="bold" fill="#222222">'
+        + f"Microseconds added to a {benchmark} call (logarithmic; less is better)</text>",
     ]
     for at, (value, name) in enumerate(found):
         y = TOP + at * (BAR + GAP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.harness import Figure
@@ -26,6 +26,7 @@ TITLES = {
     "async": "An async call, in bursts",
     "sustained": "A sync call, drains inside the clock, and CPU of the whole process",
     "sustained async": "An async call, drains inside the clock, and CPU of the whole process",
+    "parts": "What a call is made of",
     "track": "Blocks beside the decorator",
     "generators": "A step of a generator",
     "result": "A result that carries usage",
@@ -110,12 +111,12 @@ def targets_table(found: list[Judged]) -> list[str]:
     for one in found:
         word = "at least" if one.target.at_least else "at most"
         limit = f"{word} {number(one.target.limit_here)} {one.target.unit}"
-        verdict = f"met ({one.by})" if one.met else f"**missed** ({one.by})"
-        lines.append(f"| {one.target.what} | {limit} | {number(one.value)} | {verdict.replace(' ()', '')} |")
+        verdict = f"met, {one.by}" if one.met else f"**missed**, {one.by}"
+        lines.append(f"| {one.target.what} | {limit} | {number(one.value)} | {verdict} |")
     return lines
 
 
-def as_markdown(runs: list[tuple[Results, Mapping[str, str], str]], plot: str | None = None) -> str:
+def as_markdown(runs: Sequence[tuple[Results, Mapping[str, str], str]], plot: str | None = None) -> str:
     """The page for the docs; one part for each run, such as one a version of Python."""
     lines = [INTRO]
     if plot:

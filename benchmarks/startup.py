@@ -43,6 +43,11 @@ print(json.dumps((perf_counter() - began) * 1000))
 """
 
 
+def loaded_modules() -> list[str]:
+    """The top-level modules that `import toolweaver_monitor` brings into a fresh interpreter."""
+    return [str(name) for name in answer(MODULES)]
+
+
 def imports(results: Results, options: Options) -> None:
     """Wall time of a fresh interpreter that imports, less that of one that does nothing, in turns."""
     bare: list[float] = []
@@ -57,7 +62,7 @@ def imports(results: Results, options: Options) -> None:
     for name, times in found.items():
         added = [(one - other) * 1000 for one, other in zip(times, bare, strict=True)]
         results.put("import", name, "over bare", added, "ms")
-    modules = answer(MODULES)
+    modules = loaded_modules()
     extra = [name for name in modules if name in OPTIONAL]
     results.put("import", "import toolweaver_monitor", "optional packages", [float(len(extra))], "")
     results.notes.append(f"`import toolweaver_monitor` loads these top-level modules: {', '.join(modules)}.")

@@ -104,12 +104,12 @@ class Judged:
 
     @property
     def by(self) -> str:
-        """How much better or worse than the limit, as a share of it."""
+        """How far from the limit, as a share of it."""
         limit = self.target.limit_here
-        if not limit:
-            return ""
-        share = (limit - self.value) / limit if not self.target.at_least else (self.value - limit) / limit
-        return f"{share:+.0%}"
+        if not limit or self.value == limit:
+            return "just so"
+        share = (self.value - limit) / limit
+        return f"{abs(share):.0%} {'above' if share > 0 else 'below'}"
 
 
 def judged(results: Results) -> list[Judged]:

@@ -46,7 +46,9 @@ def wandb(results: Results, options: Options) -> None:
     for name, over_s in (("spread over 5 s", calls / 20_000), ("all at once", 0.0)):
         say(f"  {calls:,} calls, {name}")
         with tempfile.TemporaryDirectory() as folder:
-            found = answer(PROGRAM, calls, over_s, cwd=folder, WANDB_MODE="offline", WANDB_SILENT="true", WANDB_DIR=folder)
+            found = answer(
+                PROGRAM, calls, over_s, cwd=folder, WANDB_MODE="offline", WANDB_SILENT="true", WANDB_DIR=folder
+            )
         books = _books(found["health"])
         results.put("wandb", name, "calls made in", [found["called"]], "s")
         results.put("wandb", name, "all delivered in", [found["delivered"]], "s")
