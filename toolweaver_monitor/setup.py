@@ -14,7 +14,7 @@ from toolweaver_monitor.bus.bus import bus, opened
 from toolweaver_monitor.bus.runner import Runner
 from toolweaver_monitor.call import NO_TAGS, TagValue, ToolCall
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.instrument import ending, opening
+from toolweaver_monitor.instrument import ending, opening, results
 from toolweaver_monitor.instrument.tool import checked_tags
 from toolweaver_monitor.monitor import Monitor
 from toolweaver_monitor.redact import scrub
@@ -136,6 +136,7 @@ def _replace(
             bus.detach()
             opening.Settings.admit, opening.Settings.tags = None, NO_TAGS
             ending.Settings.price, ending.Settings.capture, ending.Settings.read_results = None, False, True
+            results.reading(True)
             bus.special = False
             lifecycle.unwatch()
         for view in views:
@@ -149,6 +150,7 @@ def _replace(
     opening.Settings.in_child = None
     ending.Settings.capture = capture
     ending.Settings.read_results = usage
+    results.reading(usage)
     ending.Settings.price = book.cost_nanousd
     bus.special = opening.Settings.needed()
     bus.attach(consumers, runners, sealer(scrubbing, book))

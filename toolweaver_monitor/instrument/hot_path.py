@@ -69,11 +69,12 @@ def leave(tool: Tool, call: ToolCall, result: Any) -> Any:
     call.duration_s = monotonic_s() - call.opened_at
     try:
         handler = _handler(type(result), unseen)
-        if handler is absorb_dict and not tool.special and call.parent_serial is None:
-            handler(call, result)  # most dicts say nothing of money, and are plain successes then
-            handler = None
         if handler is not None or call.details is not None or tool.special:
-            return leave_slowly(tool, call, result)
+            if handler is not absorb_dict or call.details is not None or call.parent_serial is not None or tool.special:
+                return leave_slowly(tool, call, result)
+            absorb_dict(call, result)  # the commonest result that speaks of money: 0.3 us less than the slow way
+            if call.details is not None and call.details.cost_nanousd is None:
+                return leave_priced(tool, call, result)
         _restore(call.token)  # type: ignore[arg-type]
         call.token = None
         # No call stands between these two, so no signal handler can come between them: a call that is not "open" has
@@ -97,14 +98,23 @@ def leave_slowly(tool: Tool, call: ToolCall, result: Any) -> Any:
         if handler is deferred and tool.defers and call.outcome == "open":
             restore(call)
             return later.defer(sys.modules[__name__], tool, call, result)
-        if handler is absorb_dict and call.parent_serial is None and not tool.special:
-            handler = None  # read already
         ending.use_result(tool, call, handler, result)
         ending.settle(tool, call, result, outcome)
     except Exception as error:  # noqa: BLE001 - as in leave
         ending.mishap(error)
     restore(call)
     publish(call, outcome)
+    return result
+
+
+def leave_priced(tool: Tool, call: ToolCall, result: Any) -> Any:
+    """As `leave`, for a call whose result has been read and said nothing of its cost."""
+    try:
+        ending.settle(tool, call, result, "success")
+    except Exception as error:  # noqa: BLE001 - as in leave
+        ending.mishap(error)
+    restore(call)
+    publish(call, "success")
     return result
 
 

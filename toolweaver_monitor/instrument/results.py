@@ -33,6 +33,11 @@ handlers[dict] = absorb_dict
 handlers[types.CoroutineType] = deferred
 
 
+def reading(on: bool) -> None:
+    """Whether results are looked at for usage at all."""
+    handlers[dict] = absorb_dict if on else None
+
+
 def handler_for(kind: type) -> Handler | None:
     """The handler for results of exactly this type, found out once."""
     if kind in handlers:

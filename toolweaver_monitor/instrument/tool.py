@@ -122,7 +122,8 @@ def declared(tool: Tool) -> Tool:
     return tool
 
 
-_named: dict[str, Tool] = {}
+known: dict[str, Tool] = {}
+"""The plain tools met so far, by name."""
 
 
 def named(name: str) -> Tool:
@@ -131,7 +132,7 @@ def named(name: str) -> Tool:
     Names come from running code here, so what is no name is counted as invalid and becomes `unnamed`.
     """
     try:
-        tool = _named.get(name)
+        tool = known.get(name)
     except TypeError:  # not even hashable
         tool, name = None, ""
     if tool is None:
@@ -139,7 +140,7 @@ def named(name: str) -> Tool:
             Invalid.figures += 1
             name = "unnamed"
         tool = Tool(name)
-        if len(_named) >= MAX_KEPT:
-            _named.clear()
-        _named[name] = tool
+        if len(known) >= MAX_KEPT:
+            known.clear()
+        known[name] = tool
     return tool

@@ -5,43 +5,42 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from toolweaver_monitor.bus.bus import bus
 from toolweaver_monitor.call import INERT, ToolCall, merged_tags
 from toolweaver_monitor.instrument.hot_path import begin, leave, leave_raising
-from toolweaver_monitor.instrument.tool import Tool, named
+from toolweaver_monitor.instrument.tool import Tool, known, named
 
 
-class Tracked:
+class Tracked(msgspec.Struct, eq=False):
     """A block that is one call, for `with` and `async with`. Made anew for each block."""
 
-    __slots__ = ("_call", "_tags", "_tool")
-
-    def __init__(self, tool: Tool, tags: dict[str, Any]) -> None:
-        self._tool = tool
-        self._tags = tags
-        self._call: ToolCall | None = None
+    tool: Tool
+    tags: dict[str, Any]
+    call: ToolCall | None = None
 
     def __enter__(self) -> ToolCall:
         """Open the call and give it, for `record()`."""
         if not bus.on:
             return INERT
-        call = self._call = begin(self._tool, (), self._tags)
-        if self._tags:
+        call = self.call = begin(self.tool, (), self.tags)
+        if self.tags:
             details = call.say()
-            details.tags = merged_tags(details.tags, self._tags)
+            details.tags = merged_tags(details.tags, self.tags)
         return call
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close the call; what the block raised goes on."""
-        call = self._call
+        call = self.call
         if call is not None:
-            self._call = None
+            self.call = None
             if error is None:
-                leave(self._tool, call, None)
+                leave(self.tool, call, None)
             else:
-                leave_raising(self._tool, call, error)
+                leave_raising(self.tool, call, error)
 
     async def __aenter__(self) -> ToolCall:
         """As `__enter__`."""
@@ -67,4 +66,7 @@ def track(tool_name: str, /, **tags: Any) -> Tracked:
     Returns:
         A context manager that gives the open `ToolCall`.
     """
-    return Tracked(named(tool_name), tags)
+    try:
+        return Tracked(known[tool_name], tags)
+    except (KeyError, TypeError):
+        return Tracked(named(tool_name), tags)
