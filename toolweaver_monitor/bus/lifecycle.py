@@ -34,6 +34,13 @@ def watch(shutdown: Callable[[float], object]) -> None:
     _take_sigterm()
 
 
+def be_first() -> None:
+    """Run before the exit hooks registered so far: those of a sink's library would close what the sink still needs."""
+    if _registered:
+        atexit.unregister(_ending)
+        atexit.register(_ending)
+
+
 def unwatch() -> None:
     """Nothing is left to deliver."""
     global _at_exit  # noqa: PLW0603

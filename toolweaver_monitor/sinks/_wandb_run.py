@@ -5,6 +5,7 @@ Everything here may block, and runs on the thread of `_Patience`, which waits fo
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - wandb imports it, which fails once the program has begun to end
 import importlib
 import logging
 import os
