@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +17,7 @@ from toolweaver_monitor.call import Invalid
 from toolweaver_monitor.sinks.costs import CostTracker
 from toolweaver_monitor.sinks.errors import ErrorTracker
 from toolweaver_monitor.sinks.metrics import MetricsCollector
-from toolweaver_monitor.tally import Tallies
+from toolweaver_monitor.sinks.view import View
 from toolweaver_monitor.usage import PriceBook
 
 POLL_S = 0.002
@@ -35,7 +35,6 @@ class Monitor:
 
     def __init__(
         self,
-        tallies: Tallies,
         metrics: MetricsCollector,
         costs: CostTracker,
         errors: ErrorTracker,
@@ -44,17 +43,17 @@ class Monitor:
         ledger: Ledger | None = None,
         prices: PriceBook | None = None,
         faults: dict[str, str] | None = None,
+        release: Callable[[], None] = lambda: None,
     ) -> None:
         self.metrics, self.costs, self.errors = metrics, costs, errors
         self.sinks = tuple(sinks)
         self.faults = faults or {}
         """What the environment refused at setup, by sink, each with its cure."""
         self.closed = False
-        self._tallies = tallies
         self.runners = tuple(runners)
         self.ledger = ledger
         self.prices = prices
-        self._release: Any = lambda: None
+        self._release = release
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -120,6 +119,14 @@ class Monitor:
             "invalid": Invalid.counts(),
         }
 
+    def figures(self) -> dict[str, Any]:
+        """What a scrape shows beside the tallies: calls open now, budgets, and each sink's books."""
+        return {
+            "active": sum(call.outcome == "open" for call in list(opened)),
+            "budgets": self.ledger.status() if self.ledger is not None else (),
+            "books": {runner.name: runner.books() for runner in self.runners},
+        }
+
     # --- ending ---------------------------------------------------------------------------------------------------
 
     def flush(self, timeout: float = 2.0) -> bool:
@@ -167,6 +174,9 @@ class Monitor:
             runner.ask_close(deadline)
         while not all(runner.closed for runner in self.runners) and time.monotonic() < deadline:
             time.sleep(POLL_S)
+        for sink in self.sinks:
+            if isinstance(sink, View):
+                sink.close()
         lost = sum(runner.abandon() for runner in self.runners)
         if lost:
             names = ", ".join(runner.name for runner in self.runners if runner.dropped["shutdown"])

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from toolweaver_monitor import config, locks
 from toolweaver_monitor.budget import Budget, Ledger
 from toolweaver_monitor.bus import lifecycle
-from toolweaver_monitor.bus.bus import bus, opened
+from toolweaver_monitor.bus.bus import Consumer, bus
 from toolweaver_monitor.bus.runner import Runner
 from toolweaver_monitor.call import NO_TAGS, TagValue, ToolCall
-from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.choices import as_ledger, as_sink
 from toolweaver_monitor.instrument import ending, opening, results
 from toolweaver_monitor.instrument.tool import checked_tags
 from toolweaver_monitor.monitor import Monitor
 from toolweaver_monitor.redact import scrub
-from toolweaver_monitor.sinks.base import FunctionSink, SinkUnavailable
+from toolweaver_monitor.sinks.base import SinkUnavailable
 from toolweaver_monitor.sinks.costs import CostTracker
 from toolweaver_monitor.sinks.errors import ErrorTracker
 from toolweaver_monitor.sinks.metrics import MetricsCollector
@@ -27,8 +28,6 @@ from toolweaver_monitor.tally import Tallies
 from toolweaver_monitor.usage import PriceBook
 
 log = logging.getLogger("toolweaver_monitor")
-
-NAMES = ("prometheus", "wandb", "log")
 
 _current: Monitor | None = None
 _settling = locks.new_rlock("setup")
@@ -92,66 +91,36 @@ def _replace(
     watching: bool,
 ) -> Monitor:
     global _current  # noqa: PLW0603 - there is one setup a process
-    earlier = _current
-    going_on = _let_go(earlier, sinks)
-
+    going_on = _let_go(_current, sinks)
     tallies = Tallies(max_operations, config.MAX_LABEL_VALUES.value(), before_read=bus.drain)
     metrics = _mine(sinks, MetricsCollector) or MetricsCollector(max_operations)
     costs = _mine(sinks, CostTracker) or CostTracker()
     errors = _mine(sinks, ErrorTracker) or ErrorTracker()
+    for view in [metrics, costs, errors, *sinks]:
+        if isinstance(view, View):
+            view.share(tallies)
+
     faults: dict[str, str] = {}
     runners: list[Runner] = []
-    consumers: list[Any] = [tallies.fold]
-    names: dict[str, int] = {}
-    views = [sink for sink in [metrics, costs, errors, *sinks] if isinstance(sink, View)]
-    for view in views:
-        view.share(tallies)
-    for sink in sinks:
-        name = _unique(sink.name, names)
+    consumers: list[Consumer] = [tallies.fold]
+    for name, sink in _uniquely_named(sinks):
         if not _started(sink, name, faults):
             continue
-        if isinstance(sink, View):
-            if getattr(sink, "counts_itself", False):
-                consumers.append(sink.observe)  # type: ignore[attr-defined]
-        else:
+        if not isinstance(sink, View):
             runners.append(going_on.get(id(sink)) or Runner(sink, name, SinkUnavailable))
+        elif getattr(sink, "counts_itself", False):
+            consumers.append(sink.observe)  # type: ignore[attr-defined]
 
-    monitor = Monitor(tallies, metrics, costs, errors, sinks, runners, ledger, book, faults)
-
-    def figures() -> dict[str, Any]:
-        return {
-            "active": sum(call.outcome == "open" for call in list(opened)),
-            "budgets": ledger.status() if ledger is not None else (),
-            "books": {runner.name: runner.books() for runner in runners},
-        }
-
+    monitor = Monitor(metrics, costs, errors, sinks, runners, ledger, book, faults, release=_release)
     for sink in sinks:
         if hasattr(sink, "live"):
-            sink.live(figures)
-
-    def release() -> None:
-        """Undo what this setup has put into the other rooms, unless a later one has taken over."""
-        global _current  # noqa: PLW0603
-        if _current is monitor:
-            bus.detach()
-            opening.Settings.admit, opening.Settings.tags = None, NO_TAGS
-            ending.Settings.price, ending.Settings.capture, ending.Settings.read_results = None, False, True
-            results.reading(True)
-            bus.special = False
-            lifecycle.unwatch()
-        for view in views:
-            if not any(view is sink for sink in (_current.sinks if _current not in (None, monitor) else ())):  # type: ignore
-                if hasattr(view, "url"):
-                    view.close()
-
-    monitor._release = release
+            sink.live(monitor.figures)
     opening.Settings.tags = tags
     opening.Settings.admit = ledger.admit if ledger is not None else None
-    opening.Settings.in_child = None
     ending.Settings.capture = capture
     ending.Settings.read_results = usage
-    results.reading(usage)
     ending.Settings.price = book.cost_nanousd
+    results.reading(usage)
     bus.special = opening.Settings.needed()
     bus.attach(consumers, runners, sealer(scrubbing, book))
     bus.on = watching
@@ -174,13 +143,25 @@ def _let_go(earlier: Monitor | None, sinks: list[Any]) -> dict[int, Runner]:
     return kept
 
 
+def _release() -> None:
+    """Take back what a setup has put into the other rooms."""
+    bus.detach()
+    opening.Settings.admit, opening.Settings.tags = None, NO_TAGS
+    ending.Settings.price, ending.Settings.capture, ending.Settings.read_results = None, False, True
+    results.reading(True)
+    bus.special = False
+    lifecycle.unwatch()
+
+
 def _mine(sinks: list[Any], kind: type[Any]) -> Any:
     return next((sink for sink in sinks if isinstance(sink, kind)), None)
 
 
-def _unique(name: str, names: dict[str, int]) -> str:
-    names[name] = names.get(name, 0) + 1
-    return name if names[name] == 1 else f"{name}-{names[name]}"
+def _uniquely_named(sinks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    names: Counter[str] = Counter()
+    for sink in sinks:
+        names[sink.name] += 1
+        yield sink.name if names[sink.name] == 1 else f"{sink.name}-{names[sink.name]}", sink
 
 
 def _started(sink: Any, name: str, faults: dict[str, str]) -> bool:
@@ -195,68 +176,6 @@ def _started(sink: Any, name: str, faults: dict[str, str]) -> bool:
         log.warning("sink %r is off: %s", name, faults[name])
         return isinstance(sink, View)
     return True
-
-
-def as_sink(thing: Any) -> Any:
-    """A sink object from what `setup()` was given.
-
-    Raises:
-        ConfigurationError: it is none; the message says what to give instead.
-    """
-    if isinstance(thing, str):
-        return _by_name(thing)
-    if isinstance(thing, type):
-        raise ConfigurationError(f"setup() got the class {thing.__name__}, not a sink; call it: {thing.__name__}()")
-    if callable(getattr(thing, "write", None)):
-        missing = [method for method in ("flush", "close") if not callable(getattr(thing, method, None))]
-        if missing:
-            raise ConfigurationError(
-                f"{type(thing).__name__} has no {' and no '.join(missing)}; a sink has write(calls), flush() and close()"
-            )
-        if not isinstance(getattr(thing, "name", None), str) or not thing.name:
-            raise ConfigurationError(f"{type(thing).__name__} has no name; give the sink a text attribute `name`")
-        return thing
-    if callable(thing):
-        return FunctionSink(thing)
-    raise ConfigurationError(
-        f"{type(thing).__name__} is no sink; a sink has write(calls), flush() and close(), "
-        "or is a callable that takes a ToolCall"
-    )
-
-
-def _by_name(name: str) -> Any:
-    if name == "prometheus":
-        from toolweaver_monitor.sinks.prometheus import PrometheusExporter
-
-        return PrometheusExporter()
-    if name == "wandb":
-        from toolweaver_monitor.sinks.wandb import WandBLogger
-
-        return WandBLogger()
-    if name == "log":
-        from toolweaver_monitor.sinks.log import LogSink
-
-        return LogSink()
-    if name in ("metrics", "costs", "errors"):
-        return {"metrics": MetricsCollector, "costs": CostTracker, "errors": ErrorTracker}[name]()
-    raise ConfigurationError(f"there is no sink named {name!r}; there are {', '.join(NAMES)}")
-
-
-def as_ledger(budget: Any) -> Ledger | None:
-    """The budgets that `setup()` was given.
-
-    Raises:
-        ConfigurationError: they are none, or clash.
-    """
-    if budget is None:
-        return None
-    if isinstance(budget, Budget):
-        return Ledger([budget])
-    if isinstance(budget, list | tuple):
-        if not all(isinstance(one, Budget) for one in budget):
-            raise ConfigurationError("budget= wants dollars, a Budget, or a list of Budgets")
-        return Ledger(budget) if budget else None
-    return Ledger([Budget(limit_usd=budget)])
 
 
 def sealer(scrubbing: bool, book: PriceBook) -> Any:

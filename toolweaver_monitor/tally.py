@@ -210,6 +210,15 @@ class Tallies:
         with self.lock:
             return dict(self.by_tool)
 
+    def absorb(self, other: Tallies) -> None:
+        """Take over what other tallies have counted."""
+        for name, tally in other.read().items():
+            with self.lock:
+                (self.by_tool.get(name) or self._new(name)).add(tally)
+        with self.lock:
+            self.operations.extend(other.operations)
+            self.last_errors.extend(other.last_errors)
+
     def total(self, tools: Iterable[str] | None = None) -> Tally:
         """One tally of all tools, or of some."""
         found = self.read()

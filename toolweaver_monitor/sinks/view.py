@@ -21,8 +21,10 @@ class View:
         self._shared: Tallies | None = None
 
     def share(self, tallies: Tallies | None) -> None:
-        """Show these tallies, too; None: no longer. `setup()` calls it."""
-        self._shared = tallies
+        """Show these tallies, too; what was shared before stays counted. `setup()` calls it."""
+        earlier, self._shared = self._shared, tallies
+        if earlier is not None and earlier is not tallies:
+            self._own.absorb(earlier)
 
     def write(self, calls: Sequence[ToolCall]) -> None:
         """Count a batch of closed calls."""
