@@ -319,8 +319,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             details.raw_error = scrub(details.raw_error, MAX_ERROR_CHARS)
         if details.tags:
             details.tags = {
-                key: scrub(value, MAX_TAG_CHARS) if type(value) is str else value
-                for key, value in details.tags.items()
+                key: scrub(value, MAX_TAG_CHARS) if type(value) is str else value for key, value in details.tags.items()
             }
         details.sealed = True
 
@@ -377,11 +376,15 @@ def merged_tags(old: Mapping[str, TagValue], new: Mapping[str, object]) -> Mappi
         if key not in tags and len(tags) >= MAX_TAGS:
             Invalid.figures += 1
             break
-        kind = type(value)
-        tags[plain_text(key, 128)] = (
-            value if kind in (int, float, bool) and abs(value) < 1e300 else plain_text(value, MAX_TAG_CHARS)  # type: ignore
-        )
+        tags[plain_text(key, 128)] = tag_value(value)
     return tags
+
+
+def tag_value(value: object) -> TagValue:
+    """A number as it is, anything else as text of at most `MAX_TAG_CHARS`."""
+    if type(value) is bool or (type(value) is int and abs(value) < 2**63) or type(value) is float:
+        return value
+    return plain_text(value, MAX_TAG_CHARS)
 
 
 _MASK = 2**64 - 1

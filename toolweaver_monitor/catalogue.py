@@ -1,4 +1,4 @@
-"""Which metrics are there? Every name, type, label, unit and bucket, once; exporters, docs and dashboards read it here."""
+"""Which metrics are there? Every name, type, label, unit and bucket, once: exporters and docs read it here."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ BUDGET_LIMIT = Metric("toolweaver_budget_limit_usd", "gauge", ("budget",), "The 
 BUDGET_SPENT = Metric(
     "toolweaver_budget_spent_usd", "gauge", ("budget",), "Dollars spent and set aside in a budget's window."
 )
-BUDGET_REJECTIONS = Metric(
-    "toolweaver_budget_rejections_total", "counter", ("budget",), "Calls that a budget refused."
-)
+BUDGET_REJECTIONS = Metric("toolweaver_budget_rejections_total", "counter", ("budget",), "Calls that a budget refused.")
 SINK_CALLS = Metric(
     "toolweaver_monitor_calls_total",
     "counter",

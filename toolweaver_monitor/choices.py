@@ -28,7 +28,8 @@ def as_sink(thing: Any) -> Any:
         missing = [method for method in ("flush", "close") if not callable(getattr(thing, method, None))]
         if missing:
             raise ConfigurationError(
-                f"{type(thing).__name__} has no {' and no '.join(missing)}; a sink has write(calls), flush() and close()"
+                f"{type(thing).__name__} has no {' and no '.join(missing)}; "
+                "a sink has write(calls), flush() and close()"
             )
         if not isinstance(getattr(thing, "name", None), str) or not thing.name:
             raise ConfigurationError(f"{type(thing).__name__} has no name; give the sink a text attribute `name`")

@@ -31,11 +31,11 @@ def buckets_of(durations_s: Iterable[float]) -> list[int]:
     """`bucket_of` for many; the loop of the drain."""
     just_below, lowest, highest = _JUST_BELOW, _LOWEST, _HIGHEST
     found = []
-    for x in durations_s:
-        x *= just_below
-        x *= x
-        x *= x
-        x *= x
+    for duration_s in durations_s:
+        x = duration_s * just_below
+        x2 = x * x
+        x4 = x2 * x2
+        x = x4 * x4
         found.append(frexp(x)[1] - 1 if 1e-72 < x < 1e48 else (lowest if x < 1 else highest))
     return found
 
@@ -56,6 +56,7 @@ def percentiles(buckets: Buckets, shares: Iterable[float], lowest_s: float, high
         return [0.0] * len(wanted)
     ordered = sorted(buckets.items())
     found = []
+    bucket = 0
     for share in wanted:
         rank = max(1, -int(-share * total // 1))  # the ceiling: nearest-rank percentile
         seen = 0
@@ -69,7 +70,7 @@ def percentiles(buckets: Buckets, shares: Iterable[float], lowest_s: float, high
 
 
 def at_most(buckets: Buckets, exponents: Iterable[int]) -> list[int]:
-    """How many durations were at most `2**e` seconds, for each `e` in rising order: Prometheus' `le` buckets, exactly."""
+    """How many durations were at most `2**e` seconds, for each `e` rising: Prometheus' `le` buckets, exactly."""
     ordered = sorted(buckets.items())
     found, seen, at = [], 0, 0
     for exponent in exponents:

@@ -60,7 +60,7 @@ def _renew() -> None:
         for _, ref in registry:
             lock = ref()
             if lock is not None:
-                lock._at_fork_reinit()  # type: ignore[attr-defined]
+                lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 - as threading does
     for hook in _hooks:
         hook()
     _owners[:] = [(ref, hook) for ref, hook in _owners if ref() is not None]

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from toolweaver_monitor import clock
 from toolweaver_monitor.budget import Ledger
@@ -108,7 +108,8 @@ class Monitor:
         for name, cure in self.faults.items():
             sinks.setdefault(name, {}).update({"state": "unavailable", "last_error": cure})
         return {
-            "ok": not self.closed and all(sink.get("state", "ok") == "ok" and not sink.get("dropped") for sink in sinks.values()),
+            "ok": not self.closed
+            and all(sink.get("state", "ok") == "ok" and not sink.get("dropped") for sink in sinks.values()),
             "closed": self.closed,
             "watching": bus.on,
             "waiting": len(inbox),
@@ -183,7 +184,7 @@ class Monitor:
             sys.stderr.write(f"toolweaver_monitor: {lost} calls were not delivered in time to: {names}\n")
         return done and not lost and all(runner.closed for runner in self.runners)
 
-    def __enter__(self) -> Monitor:
+    def __enter__(self) -> Self:
         """The monitor itself."""
         return self
 
@@ -193,7 +194,7 @@ class Monitor:
         """Shut down."""
         self.shutdown()
 
-    async def __aenter__(self) -> Monitor:
+    async def __aenter__(self) -> Self:
         """The monitor itself."""
         return self
 

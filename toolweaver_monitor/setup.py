@@ -44,10 +44,9 @@ def setup(
     max_operations: int | None = None,
     enabled: bool | None = None,
 ) -> Monitor:
-    """Start watching: every monitored call from now on goes to these sinks. In-memory metrics, costs and errors are
-    always there.
+    """Start watching: every monitored call from now on goes to these sinks.
 
-    Called again, the earlier setup is flushed, closed and replaced; a sink object that is passed again goes on.
+    In-memory metrics, costs and errors are always there. Called again, the earlier setup is flushed, closed and replaced; a sink object that is passed again goes on.
 
     Args:
         *sinks: `Sink` objects, names (`"prometheus"`, `"wandb"`, `"log"`: defaults and environment), or callables that

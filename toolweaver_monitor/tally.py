@@ -205,7 +205,7 @@ class Tallies:
                 self.fold(recorded)
 
     def read(self) -> dict[str, Tally]:
-        """The tallies by tool, everything that has ended included. The tallies are live: hold `lock` to read several."""
+        """The tallies by tool, everything that has ended included. They are live: hold `lock` to read several."""
         self.bring_in()
         with self.lock:
             return dict(self.by_tool)

@@ -64,7 +64,7 @@ def _ending() -> None:
 
 
 def _take_sigterm() -> None:
-    global _sigterm_before, _sigterm_ours  # noqa: PLW0603
+    global _sigterm_before, _sigterm_ours
     if _sigterm_ours or threading.current_thread() is not threading.main_thread():
         return
     if os.environ.get(OPT_OUT, "").strip() == "0":
@@ -80,7 +80,7 @@ def _take_sigterm() -> None:
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    """Deliver, then do what would have been done without us. Takes no lock of ours: it asks, and polls with a deadline."""
+    """Deliver, then do what would have been done without us. No lock is waited for: it asks, and polls with a deadline."""
     _ending()
     if callable(_sigterm_before):
         _sigterm_before(number, frame)

@@ -16,6 +16,7 @@ from toolweaver_monitor.call import MUTED, innermost
 
 log = logging.getLogger("toolweaver_monitor")
 
+
 class Worker:
     """Runs `work` on a daemon thread whenever it is poked, and every `interval_s` seconds.
 

@@ -56,8 +56,8 @@ def monitored(
     """Watch every call of a function: how often it ran, how long it took, what it cost, how it failed.
 
     Works with and without parentheses, on functions, coroutines, generators, async generators, methods (above or below
-    `@classmethod` and `@staticmethod`), partials and callable objects. What comes back is of the same kind, has the same
-    signature and types, and gives the same results and exceptions. Before `setup()` it costs about what a plain
+    `@classmethod` and `@staticmethod`), partials and callable objects. What comes back is of the same kind, has the
+    same signature and types, and gives the same results and exceptions. Before `setup()` it costs about what a plain
     wrapper costs.
 
     Args:

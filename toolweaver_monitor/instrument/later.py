@@ -60,6 +60,6 @@ def finished(hot_path: Any, tool: Tool, call: ToolCall, future: Any) -> None:
         call.duration_s = hot_path.monotonic_s() - call.opened_at
         hot_path.publish(call, "cancelled")
     elif getattr(future, "_exception", None) is not None:
-        hot_path.leave_raising(tool, call, future._exception)
+        hot_path.leave_raising(tool, call, future._exception)  # noqa: SLF001 - see above
     else:
         hot_path.close_late(tool, call, getattr(future, "_result", None))

@@ -1,4 +1,4 @@
-"""How is a callable watched that is no plain function: a partial, a bound method, a builtin, an object with `__call__`?"""
+"""How is a callable watched that is no plain function: a partial, a bound method, a builtin, a callable object?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class WatchedObject(wrapt.FunctionWrapper):  # type: ignore[misc]
 def watch_object(target: Any, drive: Callable[[Any, Tool], Any], tool: Tool) -> Any:
     """A proxy of `target` whose calls are watched."""
 
-    def through(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+    def through(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
         if wrapped is target:
             return run(*args, **kwargs)
         return drive(wrapped, tool)(*args, **kwargs)

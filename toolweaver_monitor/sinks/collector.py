@@ -35,4 +35,6 @@ class Collector(ClientCollector):
 
 
 def _empty(metric: catalogue.Metric) -> ClientMetric:
-    return ClientMetric(metric.name.removesuffix("_total") if metric.type == "counter" else metric.name, metric.help, metric.type)
+    return ClientMetric(
+        metric.name.removesuffix("_total") if metric.type == "counter" else metric.name, metric.help, metric.type
+    )

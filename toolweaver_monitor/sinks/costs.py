@@ -63,8 +63,13 @@ class CostTracker(View):
             lines.append("  nothing has cost anything yet")
         unpriced = {operation: tally.unpriced for operation, tally in sorted(tools.items()) if tally.unpriced}
         if unpriced:
-            lines.append("  of unknown cost (not in the total): " + ", ".join(f"{visible(o)} {c} calls" for o, c in unpriced.items()))
-            lines.append("  to price them: setup(prices=...), cost= on @monitored, or pip install 'toolweaver_monitor[prices]'")
+            lines.append(
+                "  of unknown cost (not in the total): "
+                + ", ".join(f"{visible(o)} {c} calls" for o, c in unpriced.items())
+            )
+            lines.append(
+                "  to price them: setup(prices=...), cost= on @monitored, or pip install 'toolweaver_monitor[prices]'"
+            )
         saved = sum(tally.saved_nanousd for tally in tools.values())
         if saved:
             lines.append(f"  saved by caches: {_dollars(saved)}")

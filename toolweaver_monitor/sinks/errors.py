@@ -71,7 +71,9 @@ class ErrorTracker(View):
         lines.append("  latest:")
         for call in reversed(self._latest()[-SHOWN:]):
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(call.started_at))
-            lines.append(f"    {when}  {visible(call.tool_name)}  {visible(call.error_type or '')}: {visible(call.error)}")
+            lines.append(
+                f"    {when}  {visible(call.tool_name)}  {visible(call.error_type or '')}: {visible(call.error)}"
+            )
         return "\n".join(lines)
 
     def _latest(self) -> list[ToolCall]:

@@ -27,9 +27,13 @@ class LogSink:
 
     name = "log"
 
-    def __init__(self, logger: str | logging.Logger = "toolweaver_monitor.calls", level: str | int | None = None) -> None:
+    def __init__(
+        self, logger: str | logging.Logger = "toolweaver_monitor.calls", level: str | int | None = None
+    ) -> None:
         self.logger = logging.getLogger(logger) if isinstance(logger, str) else logger
-        wanted = config.LOG_LEVEL.value(level if isinstance(level, str) else None) if not isinstance(level, int) else level
+        wanted = (
+            config.LOG_LEVEL.value(level if isinstance(level, str) else None) if not isinstance(level, int) else level
+        )
         number = logging.getLevelNamesMapping().get(wanted.upper()) if isinstance(wanted, str) else wanted
         if number is None:
             raise ConfigurationError(f"level={wanted!r} is no log level; give one such as 'INFO' or 'DEBUG'")

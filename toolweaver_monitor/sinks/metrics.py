@@ -51,8 +51,10 @@ class MetricsCollector(View):
 
     @property
     def operations(self) -> list[dict[str, Any]]:
-        """The last calls, oldest first: operation, duration (s), tokens, cost (dollars, 0.0 if unknown), success,
-        error, timestamp (Unix seconds), outcome.
+        """The last calls, oldest first.
+
+        Each has operation, duration (seconds), tokens, cost (dollars, 0.0 if unknown), success, error, timestamp (Unix
+        seconds) and outcome.
         """
         calls: list[ToolCall] = []
         for source in self.sources():
@@ -68,7 +70,7 @@ class MetricsCollector(View):
         Returns:
             `count` and `total_operations` (calls of every outcome), `successes`, `failures` (timeouts included),
             `success_rate` (0..1; None while there is nothing to judge), `total_cost_usd`, `avg_duration_s`,
-            `total_tokens`, `p50_s`, `p95_s`, `p99_s` (within 4.5 %), and `unpriced_calls` (calls whose cost is unknown).
+            `total_tokens`, `p50_s`, `p95_s`, `p99_s` (within 4.5 %), `unpriced_calls` (cost unknown).
         """
         return summarised(self.total())
 

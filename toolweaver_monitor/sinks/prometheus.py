@@ -26,7 +26,8 @@ class PrometheusExporter(View):
     Args:
         port: where to listen; 0 takes a free port, `.port` tells which.
         addr: the address to bind; beyond loopback it wants a token, TLS or `insecure=True`.
-        registry: a `prometheus_client` registry of yours that shows our metrics, too; the endpoint then serves all of it.
+        registry: a `prometheus_client` registry of yours that is to show our metrics, too; the endpoint then serves
+            all of it.
         buckets: upper bounds of the duration buckets in seconds, rising. Default: powers of two from 2**-10 to 2**7.
         token: a bearer token that scrapes must carry.
         certfile: a TLS certificate (PEM).
@@ -154,7 +155,7 @@ class PrometheusExporter(View):
                 pass
             self._collector = None
 
-    def _answer(self, headers: Mapping[str, str]) -> Response:
+    def _answer(self, _headers: Mapping[str, str]) -> Response:
         return Response(body=self.text().encode("utf-8", "replace"), content_type=CONTENT_TYPE)
 
     def _register(self) -> None:

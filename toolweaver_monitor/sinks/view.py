@@ -11,6 +11,9 @@ from toolweaver_monitor.redact import safe_name, scrub
 from toolweaver_monitor.tally import Tallies, Tally
 
 
+MAX_DURATION_S = 1e9
+
+
 class View:
     """A sink that shows tallies: its own, filled by hand or by `write`, and those that `setup()` shares with it."""
 
@@ -97,8 +100,9 @@ def recorded(
     error_type: str = "ToolFailed",
 ) -> ToolCall:
     """A closed call made of figures recorded by hand; what cannot be counted is left out and counted as invalid."""
-    duration = float(duration_s) if type(duration_s) in (int, float) and 0 <= duration_s < 1e9 else -1.0  # type: ignore
-    if duration < 0:
+    if isinstance(duration_s, int | float) and 0 <= duration_s < MAX_DURATION_S:
+        duration = float(duration_s)
+    else:
         Invalid.figures += 1
         duration = 0.0
     call = ToolCall(
@@ -127,6 +131,12 @@ def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> list[str]:
         return []
     widths = [max(len(row[at]) for row in kept) for at in range(len(kept[0]))]
     return [
-        (indent + "  ".join(cell.ljust(w) if at == 0 else cell.rjust(w) for at, (cell, w) in enumerate(zip(row, widths, strict=True)))).rstrip()
+        (
+            indent
+            + "  ".join(
+                cell.ljust(w) if at == 0 else cell.rjust(w)
+                for at, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+        ).rstrip()
         for row in kept
     ]

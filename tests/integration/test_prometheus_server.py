@@ -1,0 +1,236 @@
+"""A real Prometheus server scrapes the exporter, and its queries give exactly what the program did."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from toolweaver_monitor import Budget, BudgetExceeded, Monitor, monitored, setup, track
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+class Server:
+    """A Prometheus server that scrapes one exporter every 200 ms."""
+
+    def __init__(self, folder: Path, target: int) -> None:
+        self.port = free_port()
+        config = folder / "prometheus.yml"
+        config.write_text(
+            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
+            f"scrape_configs: [{{job_name: tools, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
+        )
+        self.process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={config}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{self.port}",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def query(self, expression: str) -> dict[tuple[str, ...], float]:
+        """The present value of each series, by its labels' values in the order of their names."""
+        url = f"http://127.0.0.1:{self.port}/api/v1/query?query={urllib.parse.quote(expression)}"
+        found = json.loads(ask(url))["data"]["result"]
+        return {
+            tuple(v for k, v in sorted(row["metric"].items()) if k not in ("__name__", "instance", "job")): float(
+                row["value"][1]
+            )
+            for row in found
+        }
+
+    def wait_for(self, expression: str, wanted: dict[tuple[str, ...], float]) -> None:
+        deadline = time.monotonic() + 30
+        found: object = None
+        while time.monotonic() < deadline:
+            try:
+                found = self.query(expression)
+            except OSError:
+                found = "no answer yet"
+            if found == pytest.approx(wanted):
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"{expression}: {found}, not {wanted}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture
+def monitor() -> Iterator[Monitor]:
+    with setup(PrometheusExporter(port=0), LogSink(), budget=Budget(limit_usd=1.0, tool="dear", name="dear")) as found:
+        yield found
+
+
+def work() -> None:
+    """A known number of calls of every kind and outcome."""
+
+    @monitored("ocr", cost=0.10)
+    def ocr(fail: bool = False) -> str:
+        if fail:
+            raise ValueError("unreadable")
+        return "text"
+
+    @monitored("vision")
+    async def vision() -> dict[str, object]:
+        return {"tokens_used": 100, "cost": 0.25}
+
+    @monitored("words")
+    def words() -> Iterator[str]:
+        yield from ("a", "b", "c")
+
+    @monitored("dear", cost=0.4)
+    def dear() -> None:
+        pass
+
+    async def several() -> None:
+        await asyncio.gather(*(vision() for _ in range(4)))
+        waiting = asyncio.create_task(slow())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    @monitored("slow")
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    for _ in range(7):
+        ocr()
+    for _ in range(3):
+        with pytest.raises(ValueError, match="unreadable"):
+            ocr(fail=True)
+    asyncio.run(several())
+    assert list(words()) == ["a", "b", "c"]
+    for _ in range(2):
+        dear()
+    with pytest.raises(BudgetExceeded):
+        dear()
+    with track("chat", customer="acme") as call:
+        call.record(input_tokens=90, output_tokens=10, cached_tokens=40, model="a-model-nobody-prices", attempt=2)
+    with track("chat") as call:
+        call.record(cached=True, cost=0.5)
+
+
+def test_a_real_server_sees_exactly_what_the_program_did(
+    monitor: Monitor, tmp_path: Path, require_program: object
+) -> None:
+    """Counts, sums and costs of every metric, asked of Prometheus itself."""
+    require_program("prometheus")  # type: ignore[operator]
+    exporter = monitor.sinks[0]
+    server = Server(tmp_path, exporter.port)
+    try:
+        work()
+        total = monitor.metrics.summary()
+        server.wait_for(
+            "toolweaver_tool_executions_total",
+            {
+                ("success", "ocr"): 7,
+                ("failure", "ocr"): 3,
+                ("success", "vision"): 4,
+                ("cancelled", "slow"): 1,
+                ("success", "words"): 1,
+                ("success", "dear"): 2,
+                ("rejected", "dear"): 1,
+                ("success", "chat"): 2,
+            },
+        )
+        server.wait_for("sum(toolweaver_tool_duration_seconds_count)", {(): total["count"]})
+        server.wait_for(
+            "sum(toolweaver_tool_duration_seconds_sum)", {(): total["avg_duration_s"] * total["count"]}
+        )
+        server.wait_for("toolweaver_tool_duration_seconds_bucket{tool_name='ocr',le='+Inf'}", {("+Inf", "ocr"): 10})
+        server.wait_for(
+            "toolweaver_tool_cost_usd_total",
+            {("ocr",): 0.7, ("vision",): 1.0, ("dear",): 0.8, ("chat",): 0.0},
+        )
+        server.wait_for(
+            "toolweaver_tool_errors_total", {("ValueError", "ocr"): 3}
+        )
+        server.wait_for(
+            "toolweaver_tool_tokens_total",
+            {("vision", "unsplit"): 400, ("chat", "input"): 90, ("chat", "output"): 10, ("chat", "cached"): 40},
+        )
+        server.wait_for("toolweaver_tool_time_to_first_item_seconds_count", {("words",): 1})
+        server.wait_for("toolweaver_tool_unpriced_calls_total", {("chat",): 1})
+        server.wait_for("toolweaver_tool_cache_hits_total", {("chat",): 1})
+        server.wait_for("toolweaver_tool_retries_total", {("chat",): 1})
+        server.wait_for("toolweaver_budget_limit_usd", {("dear",): 1.0})
+        server.wait_for("toolweaver_budget_spent_usd", {("dear",): 0.8})
+        server.wait_for("toolweaver_budget_rejections_total", {("dear",): 1})
+        server.wait_for("toolweaver_monitor_calls_total{result='delivered'}", {("", "delivered", "log"): total["count"]})
+        server.wait_for("toolweaver_monitor_queue_size", {("log",): 0})
+        server.wait_for("toolweaver_active_operations", {(): 0})
+        with track("long"):
+            server.wait_for("toolweaver_active_operations", {(): 1})
+    finally:
+        server.stop()
+
+
+def test_promtool_has_nothing_to_say(monitor: Monitor, require_program: object) -> None:
+    """The exposition is valid and follows Prometheus' own rules for names and help."""
+    require_program("promtool")  # type: ignore[operator]
+    work()
+    found = subprocess.run(
+        ["promtool", "check", "metrics"], input=monitor.sinks[0].text(), capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+def test_the_endpoint_serves_what_ended_before_the_scrape(monitor: Monitor) -> None:
+    """A scrape right after a call includes it, every time."""
+    with track("counted"):
+        pass
+    for n in range(1, 50):
+        text = ask(monitor.sinks[0].url)
+        assert f'toolweaver_tool_executions_total{{tool_name="counted",status="success"}} {n}\n' in text
+        with track("counted"):
+            pass
+
+
+def test_a_port_in_use_is_told_and_nothing_breaks(monitor: Monitor, caplog: pytest.LogCaptureFixture) -> None:
+    """The program runs on; `health()` and one log line say what to do."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        again = setup(PrometheusExporter(port=taken.getsockname()[1]))
+        with track("anything"):
+            pass
+        health = again.health()
+    assert health["ok"] is False
+    assert "port=0 takes a free one" in health["sinks"]["prometheus"]["last_error"]
+    assert sum("is off" in record.message for record in caplog.records) == 1
+    assert again.summary()["count"] == 1
+
+
+def test_setup_again_frees_the_port_for_the_next(tmp_path: Path) -> None:
+    """A second setup with the same port is no clash: the first one lets go of it."""
+    port = free_port()
+    first = setup(PrometheusExporter(port=port))
+    second = setup(PrometheusExporter(port=port))
+    assert first.closed
+    assert second.health()["ok"] is True
+    assert "toolweaver_active_operations" in ask(f"http://localhost:{port}/metrics")
+    assert second.shutdown()

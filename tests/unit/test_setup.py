@@ -1,0 +1,372 @@
+"""One call puts everything together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import (
+    CostTracker,
+    ErrorTracker,
+    MetricsCollector,
+    ToolCall,
+    current_call,
+    flush,
+    get_monitor,
+    monitored,
+    setup,
+    shutdown,
+    track,
+)
+from toolweaver_monitor.call import Invalid
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter
+
+
+class Kept:
+    """A sink that keeps what it gets."""
+
+    def __init__(self, name: str = "kept") -> None:
+        self.name = name
+        self.calls: list[ToolCall] = []
+        self.closed = 0
+
+    def write(self, calls: Sequence[ToolCall]) -> None:
+        self.calls.extend(calls)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@monitored("doubled")
+def double(x: int) -> int:
+    return 2 * x
+
+
+def test_a_read_right_after_a_call_includes_it_every_time() -> None:
+    """10,000 calls from threads and tasks, each followed by a read that sees at least that call."""
+    monitor = setup()
+    done = 0
+    lock = threading.Lock()
+    behind: list[tuple[int, int]] = []
+
+    def check() -> None:
+        nonlocal done
+        with lock:
+            done += 1
+            least = done
+        seen = monitor.summary()["count"]
+        if seen < least:
+            behind.append((seen, least))
+
+    def in_thread() -> None:
+        for _ in range(1_500):
+            double(1)
+            check()
+
+    async def in_task() -> None:
+        for _ in range(500):
+            double(1)
+            check()
+            await asyncio.sleep(0)
+
+    async def tasks() -> None:
+        await asyncio.gather(*(in_task() for _ in range(8)))
+
+    threads = [threading.Thread(target=in_thread) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    asyncio.run(tasks())
+    for thread in threads:
+        thread.join()
+    assert behind == []
+    assert monitor.summary()["count"] == 10_000
+
+
+def test_before_setup_a_watched_function_runs_and_nothing_is_kept() -> None:
+    """Everything works before `setup()`, quietly."""
+    assert double(4) == 8
+    with track("block") as call:
+        call.record(cost=1.0)
+    assert get_monitor() is None
+    assert flush() is True
+    assert shutdown() is True
+    assert setup().summary()["count"] == 0
+
+
+def test_disabled_means_bare() -> None:
+    """`enabled=False` leaves every function as it was."""
+    monitor = setup(enabled=False)
+    assert double(4) == 8
+    assert monitor.summary()["count"] == 0
+
+
+def test_a_second_setup_replaces_the_first_and_a_sink_passed_again_goes_on() -> None:
+    """The old one is flushed and closed; a sink object given to both is not."""
+    old, going_on = Kept("old"), Kept("going on")
+    first = setup(old, going_on)
+    double(1)
+    second = setup(going_on)
+    double(2)
+    assert second.flush()
+    assert (first.closed, old.closed, going_on.closed) == (True, 1, 0)
+    assert (len(old.calls), len(going_on.calls)) == (1, 2)
+    assert second.summary()["count"] == 1
+    assert second.shutdown()
+    assert going_on.closed == 1
+
+
+def test_a_collector_passed_again_keeps_its_totals() -> None:
+    """The user's own metrics object counts over both setups."""
+    mine = MetricsCollector(max_operations=5)
+    setup(mine)
+    double(1)
+    second = setup(mine)
+    double(1)
+    assert second.metrics is mine
+    assert mine.summary()["count"] == 2
+    second.shutdown()
+    assert mine.summary()["count"] == 2
+
+
+def test_any_callable_that_takes_a_call_is_a_sink() -> None:
+    """The smallest sink there is."""
+    names: list[str] = []
+    monitor = setup(lambda call: names.append(call.tool_name))
+    double(1)
+    assert monitor.flush()
+    assert names == ["doubled"]
+
+
+def test_two_sinks_of_one_name_are_told_apart() -> None:
+    """`name` and `name-2`, each with books of its own."""
+    monitor = setup(Kept(), Kept())
+    assert set(monitor.health()["sinks"]) == {"kept", "kept-2"}
+
+
+def test_tags_of_setup_decorator_and_block_come_together() -> None:
+    """The nearer one wins."""
+    sink = Kept()
+    monitor = setup(sink, tags={"env": "test", "who": "setup"})
+
+    @monitored("tagged", tags={"who": "decorator"})
+    def tagged() -> None:
+        current_call().record(step=3)
+
+    tagged()
+    with track("block", who="block"):
+        pass
+    monitor.flush()
+    assert [dict(call.tags) for call in sink.calls] == [
+        {"env": "test", "who": "decorator", "step": 3},
+        {"env": "test", "who": "block"},
+    ]
+
+
+def test_captured_arguments_and_results_only_when_asked_for() -> None:
+    """Nothing is kept of what goes in and out unless told to, and then without secrets."""
+    sink = Kept()
+    monitor = setup(sink)
+    double(21)
+    monitor.flush()
+    assert (sink.calls[0].arguments, sink.calls[0].result) == (None, None)
+    monitor = setup(sink, capture=True)
+
+    @monitored("login")
+    def login(user: str, password: str) -> str:
+        return "ok"
+
+    login("ann", password="hunter2-and-more")
+    monitor.flush()
+    assert "ann" in sink.calls[1].arguments
+    assert "hunter2" not in sink.calls[1].arguments
+    assert "ok" in sink.calls[1].result
+
+
+def test_open_calls_are_listed_with_how_long_they_have_run() -> None:
+    """What is running right now, the longest first."""
+    monitor = setup()
+    with track("outer"), track("inner", customer="acme"):
+        outer, inner = monitor.active()
+    assert (outer["tool_name"], inner["tool_name"]) == ("outer", "inner")
+    assert outer["running_s"] >= inner["running_s"] >= 0
+    assert inner["tags"] == {"customer": "acme"}
+    assert monitor.active() == []
+
+
+async def test_a_monitor_is_an_async_context_manager_and_flushes_without_holding_the_loop() -> None:
+    """`async with setup(...)` and `await monitor.aflush()`."""
+    sink = Kept()
+    async with setup(sink) as monitor:
+        double(1)
+        assert await monitor.aflush() is True
+        assert len(sink.calls) == 1
+    assert sink.closed == 1
+    assert get_monitor() is None
+
+
+def test_the_log_sink_writes_one_line_a_call_with_its_fields(caplog: pytest.LogCaptureFixture) -> None:
+    """Successes at INFO, errors at WARNING, the call's fields on the record."""
+    caplog.set_level(logging.INFO)
+    monitor = setup(LogSink())
+    with track("fine") as call:
+        call.record(tokens=3, cost=0.25)
+    with pytest.raises(KeyError), track("broken"):
+        raise KeyError("missing\nforged line")
+    monitor.flush()
+    lines = [record for record in caplog.records if record.name == "toolweaver_monitor.calls"]
+    assert [(line.levelname, line.toolweaver["tool_name"]) for line in lines] == [("INFO", "fine"), ("WARNING", "broken")]
+    assert lines[0].toolweaver["cost_usd"] == 0.25
+    assert "\n" not in lines[1].getMessage()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: monitored(""), "empty"),
+        (lambda: monitored("   "), "empty"),
+        (lambda: monitored(3), "must be text"),
+        (lambda: monitored("ocr", cost=-1), "no amount of dollars"),
+        (lambda: monitored("ocr", cost=math.nan), "no amount of dollars"),
+        (lambda: monitored("ocr", cost=True), "no amount of dollars"),
+        (lambda: monitored("ocr", usage="yes"), "gives? a callable|give a callable"),
+        (lambda: monitored("ocr", tags=["a"]), "mapping"),
+        (lambda: monitored("ocr")(int), "on the class int"),
+        (lambda: monitored("ocr")(property(lambda self: 1)), "below"),
+        (lambda: monitored("ocr")(7), "cannot be called"),
+        (lambda: setup(max_operations=0), "whole number from 1 up"),
+        (lambda: MetricsCollector(max_operations=-5), "whole number from 1 up"),
+        (lambda: setup("grafanna"), "no sink named 'grafanna'; there are"),
+        (lambda: setup(LogSink), "call it: LogSink()"),
+        (lambda: setup(object()), "no sink; a sink has"),
+        (lambda: setup(type("Half", (), {"write": lambda *_: None, "name": "half"})()), "has no flush and no close"),
+        (lambda: setup(42), "no sink"),
+        (lambda: setup(budget="five"), "."),
+        (lambda: setup(tags={3: "x"}), "text keys"),
+        (lambda: PrometheusExporter(addr="0.0.0.0"), "token|insecure"),
+        (lambda: PrometheusExporter(port=70_000), "port"),
+        (lambda: PrometheusExporter(buckets=[2, 1]), "low to high"),
+        (lambda: LogSink(level="LOUD"), "no log level"),
+    ],
+)
+def test_misuse_is_told_at_once_with_the_cure(make: Any, says: str) -> None:
+    """Loud where it is written, not where it would run."""
+    with pytest.raises(ConfigurationError, match=says):
+        make()
+
+
+def test_what_a_running_call_cannot_count_is_counted_as_invalid_and_never_raised() -> None:
+    """Negative, NaN, infinite, huge or non-numeric figures leave totals finite and the program running."""
+    monitor = setup()
+    before = Invalid.figures
+    odd: list[Any] = [-1, math.nan, math.inf, "0.1", 10**400, True]
+    for cost in odd:
+        with track("odd") as call:
+            call.record(cost=cost, tokens=cost)
+    with track(""), track(None):  # type: ignore[arg-type]
+        pass
+    assert monitor.summary()["total_cost_usd"] == 0.0
+    assert monitor.summary()["total_tokens"] == 0
+    assert monitor.summary()["count"] == 8
+    assert Invalid.figures - before == 2 * len(odd) + 2
+    assert monitor.health()["invalid"]["figures"] == Invalid.figures
+
+
+def test_recording_on_a_closed_call_is_ignored_and_counted() -> None:
+    """A late word changes nothing that was published."""
+    monitor = setup()
+    before = Invalid.late
+    with track("t") as call:
+        call.record(cost=0.1)
+    call.record(cost=5.0)
+    call.fail("too late")
+    assert monitor.summary()["total_cost_usd"] == pytest.approx(0.1)
+    assert monitor.summary()["failures"] == 0
+    assert Invalid.late - before == 2
+
+
+def test_recording_on_one_call_from_several_threads_is_exact() -> None:
+    """No token is lost between threads."""
+    monitor = setup()
+    with track("shared") as call:
+        threads = [
+            threading.Thread(target=lambda: [call.record(tokens=1, cost=0.001) for _ in range(2_000)]) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert monitor.summary()["total_tokens"] == 8_000
+    assert monitor.summary()["total_cost_usd"] == pytest.approx(8.0, abs=1e-12)
+
+
+def test_the_environment_counts_where_no_argument_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An argument beats the environment, the environment beats the default."""
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_MAX_OPERATIONS", "3")
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_SINKS", "log")
+    monitor = setup()
+    for _ in range(5):
+        double(1)
+    assert len(monitor.metrics.operations) == 3
+    assert [sink.name for sink in monitor.sinks] == ["log"]
+    assert len(setup(max_operations=4).metrics.operations) == 0
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_MAX_OPERATIONS", "none")
+    with pytest.raises(ConfigurationError, match="TOOLWEAVER_MONITOR_MAX_OPERATIONS='none' cannot be used"):
+        setup()
+
+
+def test_the_collectors_work_alone() -> None:
+    """Each of the three is of use with no `setup()`."""
+    metrics, costs, errors = MetricsCollector(max_operations=2), CostTracker(), ErrorTracker()
+    for n in range(3):
+        metrics.record("ocr", 0.5, tokens=10, cost=0.1, success=n != 1, error="blurred")
+        costs.record("ocr", 0.1)
+        errors.record_call("ocr", n != 1, "blurred")
+    assert metrics.summary() | {"p50_s": 0, "p95_s": 0, "p99_s": 0} == {
+        "count": 3, "total_operations": 3, "successes": 2, "failures": 1, "success_rate": 2 / 3,
+        "total_cost_usd": 0.3, "avg_duration_s": 0.5, "total_tokens": 30, "p50_s": 0, "p95_s": 0, "p99_s": 0,
+        "unpriced_calls": 0,
+    }  # fmt: skip
+    assert metrics.summary()["p50_s"] == pytest.approx(0.5, rel=0.05)
+    assert [operation["success"] for operation in metrics.operations] == [False, True]
+    assert metrics.cost_by_operation() == {"ocr": pytest.approx(0.3)}
+    assert (costs.costs, costs.counts) == ({"ocr": pytest.approx(0.3)}, {"ocr": 3})
+    assert costs.most_expensive(1) == [("ocr", pytest.approx(0.3))]
+    assert (errors.error_rate("ocr"), errors.error_rate("never seen")) == (1 / 3, 0.0)
+    assert errors.total_calls == {"ocr": 3}
+    assert errors.errors[0]["error"] == "blurred"
+
+
+def test_reports_print_what_they_return(capsys: pytest.CaptureFixture[str]) -> None:
+    """Sorted, with total, calls and average; error types and the latest errors with when."""
+    costs, errors = CostTracker(), ErrorTracker()
+    costs.record("cheap", 0.01)
+    costs.record("dear", 2.0)
+    costs.record("dear", 1.0)
+    text = costs.report()
+    assert capsys.readouterr().out == text + "\n"
+    rows = [line.split() for line in text.splitlines()]
+    assert ["dear", "$3.0000", "2", "$1.5000"] in rows
+    assert text.index("dear") < text.index("cheap")
+    assert ["total", "$3.0100", "3", "$1.0033"] in rows
+    errors.record_call("ocr", False, "blurred \x1b[31m image")
+    text = errors.report()
+    assert "ToolFailed: blurred" in text
+    assert "\x1b" not in text
+
+
+def test_an_empty_summary_has_all_its_keys() -> None:
+    """Nothing seen yet is no error, and unknown is None."""
+    summary = MetricsCollector().summary()
+    assert summary["count"] == 0
+    assert summary["success_rate"] is None
+    assert summary["p99_s"] == 0.0

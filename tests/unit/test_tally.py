@@ -1,0 +1,108 @@
+"""What is counted per tool."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolweaver_monitor import tally
+from toolweaver_monitor.call import ENDED, Details, ToolCall
+from toolweaver_monitor.tally import OVERFLOW, Tallies, Tally
+
+details = st.one_of(
+    st.none(),
+    st.builds(
+        Details,
+        unsplit_tokens=st.integers(0, 9),
+        input_tokens=st.integers(0, 9),
+        output_tokens=st.integers(0, 9),
+        cost_nanousd=st.one_of(st.none(), st.integers(0, 10**12)),
+        model=st.sampled_from([None, "m"]),
+        error_type=st.sampled_from([None, "ValueError", "KeyError"]),
+        cached=st.booleans(),
+        attempt=st.integers(1, 3),
+        items=st.one_of(st.none(), st.integers(0, 5)),
+        first_item_s=st.one_of(st.none(), st.floats(0.001, 1)),
+    ),
+)
+calls = st.lists(
+    st.builds(
+        ToolCall,
+        st.sampled_from(["ocr", "parse"]),
+        st.sampled_from(ENDED),
+        st.floats(min_value=1e-6, max_value=100).map(lambda x: round(x * 1024) / 1024),
+        details=details,
+    ).filter(lambda call: call.details is not None or call.outcome == "success"),
+    max_size=40,
+)
+
+
+def counted(batch: list[ToolCall]) -> Tally:
+    found = Tally()
+    if batch:
+        found.count_all(batch)
+    return found
+
+
+def state(of: Tally) -> dict[str, object]:
+    return {name: +getattr(of, name) for name in Tally.__slots__}
+
+
+@given(calls, calls)
+def test_adding_two_tallies_gives_what_one_would_have_counted(one: list[ToolCall], other: list[ToolCall]) -> None:
+    """Tallies merge exactly, in any order."""
+    forth, back = counted(one), counted(other)
+    forth.add(counted(other))
+    back.add(counted(one))
+    assert state(forth) == state(back) == state(counted(one + other))
+
+
+@given(calls)
+def test_every_call_is_counted_once_by_outcome_and_bucket(batch: list[ToolCall]) -> None:
+    """Counts, outcomes and the histogram never disagree."""
+    found = counted(batch)
+    assert found.calls == len(batch) == sum(found.outcomes.values()) == sum(found.buckets.values())
+
+
+def test_a_call_with_tokens_and_no_cost_is_unpriced_and_one_with_neither_is_not() -> None:
+    """Unknown is counted as unknown; a call that has nothing to do with money is simply without cost."""
+    found = counted(
+        [
+            ToolCall("a", "success", 0.1, details=Details(unsplit_tokens=5)),
+            ToolCall("a", "success", 0.1, details=Details(model="m")),
+            ToolCall("a", "success", 0.1, details=Details(unsplit_tokens=5, cost_nanousd=0)),
+            ToolCall("a", "success", 0.1),
+        ]
+    )
+    assert (found.unpriced, found.costed, found.calls) == (2, 1, 4)
+
+
+def test_a_flood_of_names_ends_in_overflow_and_totals_stay_exact() -> None:
+    """Series stay bounded, and no call is lost."""
+    tallies = Tallies(max_names=100)
+    for start in range(0, 5_000, 500):
+        tallies.fold([ToolCall(f"made-up-{n}", "success", 0.01) for n in range(start, start + 500)])
+    assert len(tallies.read()) == 101
+    assert tallies.total().calls == 5_000
+    assert tallies.read()[OVERFLOW].calls == 4_900
+
+
+def test_a_name_written_in_the_code_keeps_its_place_in_a_flood() -> None:
+    """An agent that makes up names cannot push a real tool out of its series."""
+    tally.reserved.add("written-in-code")
+    try:
+        tallies = Tallies(max_names=10)
+        tallies.fold([ToolCall(f"made-up-{n}", "success", 0.01) for n in range(50)])
+        tallies.fold([ToolCall("written-in-code", "success", 0.01)])
+        assert tallies.read()["written-in-code"].calls == 1
+    finally:
+        tally.reserved.discard("written-in-code")
+
+
+def test_the_last_calls_are_kept_and_totals_are_all_time() -> None:
+    """The cure for memory that grows: what rotates out is still counted."""
+    tallies = Tallies(max_operations=10)
+    for n in range(100):
+        tallies.record(ToolCall("a", "success", n / 100))
+    assert tallies.total().calls == 100
+    assert [call.duration_s for call in tallies.operations] == [n / 100 for n in range(90, 100)]
