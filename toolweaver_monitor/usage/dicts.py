@@ -1,0 +1,93 @@
+"""What does a plain dict say of tokens and money? The result that most tools return, so the fastest to be read.
+
+Only our own strings are looked up, with the methods of `dict` itself: of a dict's subclass, of its keys and of its
+values nothing is ever called.
+"""
+
+from __future__ import annotations
+
+from toolweaver_monitor.call import MAX_COUNT, NANO, Details, Invalid, ToolCall
+from toolweaver_monitor.usage.fields import View, view
+from toolweaver_monitor.usage.figures import Usage, absorb
+from toolweaver_monitor.usage.shapes import DEEPER, DICT_KEYS, PROVIDERS, read
+
+_nothing_said = DICT_KEYS.isdisjoint
+_plainly_said = (DICT_KEYS - {"tokens_used", "cost", "model", "provider", "cached"}).isdisjoint
+
+_SAID_HERE = tuple(DICT_KEYS.difference(DEEPER))
+
+SMALL = 64
+"""Up to so many keys, one set operation is quicker than a lookup for each name that means usage."""
+
+
+def absorb_dict(call: ToolCall, result: View) -> None:
+    """Put what an exact dict says of its usage into the call that returned it.
+
+    The same as `absorb(call, read_dict(result))`, in a tenth of the time for the keys that tools use most.
+
+    Args:
+        call: a call that is about to close.
+        result: an exact dict.
+    """
+    try:
+        if len(result) <= SMALL:
+            names = {*result}  # takes the hashes from the dict; a set that iterates over it would call each __hash__
+            if _nothing_said(names):
+                return
+            if _plainly_said(names) and call.details is None and _absorb_plain(call, result):
+                return
+        elif not any(name in result for name in DICT_KEYS):
+            return
+        if not _nothing_inside(result):
+            usage = read(result, plain=True)
+            if usage is not None:
+                absorb(call, usage)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a key of the user's that has the hash of ours, and raises when compared
+        Invalid.figures += 1
+
+
+def _absorb_plain(call: ToolCall, result: View) -> bool:
+    """As `absorb_dict`, for good figures under the commonest names. False where they are not, and nothing was done."""
+    tokens = result.get("tokens_used", 0)
+    cost = result.get("cost", 0.0)
+    model = result.get("model")
+    if not (type(tokens) is int and 0 <= tokens <= MAX_COUNT and type(cost) is float and 0.0 <= cost <= 1e6):
+        return False
+    if model is not None and type(model) is not str:
+        return False
+    if "cost" in result:
+        call.details = details = Details(tokens, 0, 0, 0, round(cost * NANO), "reported")
+    else:
+        call.details = details = Details(tokens)
+    if model is not None:
+        details.model = model[:256]
+    provider = result.get("provider")
+    if type(provider) is str:
+        details.provider = PROVIDERS.get(provider, provider)[:256]
+    if result.get("cached") is True:
+        details.cached = True
+    return True
+
+
+def _nothing_inside(result: View) -> bool:
+    """Whether it only has names like "message" and "data", and what they hold says nothing of usage."""
+    if any(name in result for name in _SAID_HERE):
+        return False
+    for name in DEEPER:
+        fields = view(dict.get(result, name))
+        if fields is not None and any(name in fields for name in DICT_KEYS):
+            return False
+    return True
+
+
+def read_dict(result: View) -> Usage | None:
+    """What a dict, or a dict of a subclass, says of its usage; None where it says nothing."""
+    try:
+        return read(result, plain=True)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - as above
+        Invalid.figures += 1
+        return None

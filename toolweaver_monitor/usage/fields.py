@@ -1,0 +1,111 @@
+"""How are the fields of an object read without running any code of its class?
+
+A result may be anything: its properties may raise, sleep or lie, and so may its class's `__getattribute__`. So nothing
+is asked of the object. Its fields are taken out of the dictionary or the slots in which the interpreter keeps them,
+through descriptors that C code put there. Which these are is found out once a type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any, cast
+
+View = dict[str, Any]
+"""Fields by name: an exact dict, or a subclass that is only ever asked through `dict.get`."""
+
+get: Callable[..., Any] = dict.get
+
+mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+"""A type's true bases: no metaclass is asked."""
+vars_of: Callable[[type], Any] = type.__dict__["__dict__"].__get__
+"""A type's own attributes: no metaclass is asked."""
+
+MAX_TYPES = 4_096
+
+_ways: dict[type, Callable[[Any], View | None]] = {}
+
+
+def view(thing: object) -> View | None:
+    """The fields of `thing` by name, or None if it keeps none. Look into it with `get(view, name)`."""
+    kind = type(thing)
+    if kind is dict:
+        return cast(View, thing)
+    way = _ways.get(kind)
+    if way is None:
+        if len(_ways) >= MAX_TYPES:  # classes made at run time, without end
+            _ways.clear()
+        way = _ways[kind] = _way(kind)
+    return way(thing)
+
+
+def _way(kind: type) -> Callable[[Any], View | None]:
+    bases = mro_of(kind)
+    if dict in bases:
+        return _itself
+    if str in bases or int in bases or float in bases:
+        return _nothing
+    slots = {}
+    fields = None
+    for base in reversed(bases):
+        for name, member in vars_of(base).items():
+            if type(member) is MemberDescriptorType:
+                slots[name] = member
+            elif name == "__dict__" and type(member) is GetSetDescriptorType:
+                fields = member
+    if fields is None:
+        return _in_slots(slots) if slots else _nothing
+    extra = slots.pop("__pydantic_extra__", None)  # fields that an SDK's model got but does not know
+    private = slots.pop("__pydantic_private__", None)
+    if extra is None and private is None:
+        return _in_dict(fields)
+    return _in_pydantic(fields, extra, private)
+
+
+def _itself(thing: Any) -> View | None:
+    return cast(View, thing)
+
+
+def _nothing(_: Any) -> View | None:
+    return None
+
+
+def _in_dict(fields: GetSetDescriptorType) -> Callable[[Any], View | None]:
+    def look(thing: Any) -> View | None:
+        found = fields.__get__(thing)
+        return found if type(found) is dict else None
+
+    return look
+
+
+def _in_slots(slots: dict[str, MemberDescriptorType]) -> Callable[[Any], View | None]:
+    def look(thing: Any) -> View | None:
+        found = {}
+        for name, slot in slots.items():
+            try:
+                found[name] = slot.__get__(thing)
+            except AttributeError:  # a slot that holds nothing
+                pass
+        return found
+
+    return look
+
+
+def _in_pydantic(
+    fields: GetSetDescriptorType, extra: MemberDescriptorType | None, private: MemberDescriptorType | None
+) -> Callable[[Any], View | None]:
+    def look(thing: Any) -> View | None:
+        found: View = fields.__get__(thing)
+        if type(found) is not dict:
+            return None
+        for slot in (extra, private):
+            if slot is not None:
+                try:
+                    more = slot.__get__(thing)
+                except AttributeError:
+                    continue
+                if type(more) is dict and more:
+                    found = {**more, **found}
+        return found
+
+    return look
