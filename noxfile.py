@@ -1,0 +1,40 @@
+"""How does the built wheel do on every Python we support? `nox -s tests`; `nox -l` lists the rest."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_missing_interpreters = False  # said and skipped
+nox.options.sessions = ["lint", "types", "tests", "bare"]
+
+TESTING = ("pytest>=9", "pytest-asyncio>=1.2", "hypothesis>=6.100")
+
+
+@nox.session(python=["3.11", "3.12", "3.13"])
+def tests(session: nox.Session) -> None:
+    """The tests against the built wheel, with every extra."""
+    session.install(".[all]", *TESTING)
+    session.run("python", "-P", "-m", "pytest", "-q", "-m", "not slow", *session.posargs)
+
+
+@nox.session(python="3.11")
+def bare(session: nox.Session) -> None:
+    """The unit tests against the built wheel, with no extra at all."""
+    session.install(".", *TESTING)
+    session.run("python", "-P", "-m", "pytest", "-q", "-m", "not slow", "tests/unit", *session.posargs)
+
+
+@nox.session(python="3.11")
+def lint(session: nox.Session) -> None:
+    """Ruff."""
+    session.install("ruff>=0.15")
+    session.run("ruff", "check", ".")
+
+
+@nox.session(python=["3.11", "3.13"])
+def types(session: nox.Session) -> None:
+    """The strict mypy over the package, as the oldest and the newest Python read it."""
+    session.install(".[all]", "mypy>=1.15")
+    session.run("mypy", "--python-version", str(session.python))

@@ -1,0 +1,39 @@
+"""What do all tests share? Real programs, which a user's machine may lack and CI may not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import toolweaver_monitor
+
+IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
+
+
+@pytest.fixture(scope="session")
+def require_program() -> Callable[..., str]:
+    """Gives the path of a program: `require_program("promtool", "apt-get install prometheus")`.
+
+    On a user's machine that has none the test is skipped with a word; where the variable `CI` is set it fails.
+    """
+
+    def require(name: str, cure: str = "") -> str:
+        path = shutil.which(name)
+        if path is not None:
+            return path
+        message = f"this test needs the program {name!r}: {cure or f'apt-get install {name}'}"
+        if IN_CI:
+            pytest.fail(f"{message} (in CI it must be there)", pytrace=False)
+        pytest.skip(message)
+
+    return require
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_set_up() -> Iterator[None]:
+    """Ends whatever a test has set up, so that the next one starts with nothing watched."""
+    yield
+    toolweaver_monitor.shutdown()
