@@ -56,17 +56,20 @@ def percentiles(buckets: Buckets, shares: Iterable[float], lowest_s: float, high
         return [0.0] * len(wanted)
     ordered = sorted(buckets.items())
     found = []
-    bucket = 0
     for share in wanted:
         rank = max(1, -int(-share * total // 1))  # the ceiling: nearest-rank percentile
-        seen = 0
-        for bucket, count in ordered:
-            seen += count
-            if seen >= rank:
-                break
-        middle = float(2.0 ** ((bucket + 0.5) / PER_OCTAVE))
+        middle = float(2.0 ** ((_at_rank(ordered, rank) + 0.5) / PER_OCTAVE))
         found.append(min(max(middle, lowest_s), highest_s))
     return found
+
+
+def _at_rank(ordered: list[tuple[int, int]], rank: int) -> int:
+    seen = 0
+    for bucket, count in ordered:
+        seen += count
+        if seen >= rank:
+            return bucket
+    return ordered[-1][0]
 
 
 def at_most(buckets: Buckets, exponents: Iterable[int]) -> list[int]:

@@ -46,7 +46,8 @@ def setup(
 ) -> Monitor:
     """Start watching: every monitored call from now on goes to these sinks.
 
-    In-memory metrics, costs and errors are always there. Called again, the earlier setup is flushed, closed and replaced; a sink object that is passed again goes on.
+    In-memory metrics, costs and errors are always there. Called again, the earlier setup is flushed, closed and
+    replaced; a sink object that is passed again goes on.
 
     Args:
         *sinks: `Sink` objects, names (`"prometheus"`, `"wandb"`, `"log"`: defaults and environment), or callables that

@@ -180,7 +180,7 @@ def test_a_real_server_sees_exactly_what_the_program_did(
         server.wait_for("toolweaver_budget_limit_usd", {("dear",): 1.0})
         server.wait_for("toolweaver_budget_spent_usd", {("dear",): 0.8})
         server.wait_for("toolweaver_budget_rejections_total", {("dear",): 1})
-        server.wait_for("toolweaver_monitor_calls_total{result='delivered'}", {("", "delivered", "log"): total["count"]})
+        server.wait_for("toolweaver_monitor_calls_total{result='delivered'}", {("delivered", "log"): total["count"]})
         server.wait_for("toolweaver_monitor_queue_size", {("log",): 0})
         server.wait_for("toolweaver_active_operations", {(): 0})
         with track("long"):

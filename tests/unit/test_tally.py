@@ -22,7 +22,7 @@ details = st.one_of(
         cached=st.booleans(),
         attempt=st.integers(1, 3),
         items=st.one_of(st.none(), st.integers(0, 5)),
-        first_item_s=st.one_of(st.none(), st.floats(0.001, 1)),
+        first_item_s=st.one_of(st.none(), st.integers(1, 1024).map(lambda n: n / 1024)),
     ),
 )
 calls = st.lists(

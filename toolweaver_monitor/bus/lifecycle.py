@@ -80,7 +80,7 @@ def _take_sigterm() -> None:
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    """Deliver, then do what would have been done without us. No lock is waited for: it asks, and polls with a deadline."""
+    """Deliver, then do what would have been done without us. It waits for no lock: it polls."""
     _ending()
     if callable(_sigterm_before):
         _sigterm_before(number, frame)

@@ -20,10 +20,6 @@ UsageReader = Callable[[Any], Usage | None] | bool | None
 
 
 @overload
-def monitored(function: F, /) -> F: ...
-
-
-@overload
 def monitored(
     tool_name: str | None = None,
     /,
@@ -32,6 +28,10 @@ def monitored(
     usage: UsageReader = None,
     tags: Mapping[str, TagValue] | None = None,
 ) -> Callable[[F], F]: ...
+
+
+@overload
+def monitored(function: F, /) -> F: ...
 
 
 @overload

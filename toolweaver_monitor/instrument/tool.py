@@ -38,8 +38,8 @@ class Tool:
         usage: Callable[[Any], Usage | None] | bool | None = None,
         tags: Mapping[str, TagValue] | None = None,
     ) -> None:
-        self.name_from = None if isinstance(name, str) else name
-        self.name = checked_name(name if isinstance(name, str) else fallback)
+        self.name_from = name if callable(name) else None
+        self.name = checked_name(fallback if callable(name) else name)
         self.defers = False
         self.cost = cost if callable(cost) else None
         self.cost_nanousd = None if cost is None or callable(cost) else checked_cost(cost)

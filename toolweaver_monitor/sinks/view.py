@@ -10,7 +10,6 @@ from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.redact import safe_name, scrub
 from toolweaver_monitor.tally import Tallies, Tally
 
-
 MAX_DURATION_S = 1e9
 
 
