@@ -23,9 +23,11 @@ def _peers(options: Options) -> list[peers.Peer]:
 def sync_contenders(options: Options) -> list[Contender]:
     """Everything that can wrap a plain function, ours among them."""
     found = [Contender("bare", loops.calls(bare), over=None)]
-    for peer in _peers(options):
-        if peer.wrap is not None:
-            found.append(Contender(peer.name, loops.calls(peer.wrap(bare)), drain=peer.drain, at_most=peer.at_most))
+    found += [
+        Contender(peer.name, loops.calls(peer.wrap(bare)), drain=peer.drain, at_most=peer.at_most)
+        for peer in _peers(options)
+        if peer.wrap is not None
+    ]
     tool = ours.monitored("tool")(bare)
     return [*found, Contender("ours", loops.calls(tool), drain=ours.drain, enter=USUAL.enter, at_most=BURST)]
 

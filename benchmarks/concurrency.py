@@ -25,7 +25,7 @@ TAIL_PASSES = 3
 
 
 def _shared(function: Callable[[], object], number: int) -> Run:
-    """n calls in all, shared among that many threads."""
+    """Make n calls in all, shared among that many threads."""
 
     def run(n: int) -> None:
         def work() -> None:

@@ -50,11 +50,13 @@ class Mode:
         extra: makes the sinks beyond the four that live in the process.
         options: what else `setup()` gets.
         off: no setup at all.
+        served: have Prometheus on, one exporter going on from mode to mode.
     """
 
     extra: Callable[[], Sequence[Any]] = tuple
     options: dict[str, Any] = field(default_factory=dict)
     off: bool = False
+    served: bool = True
 
     def enter(self) -> None:
         """Put this mode in force, if it is not."""
@@ -63,12 +65,13 @@ class Mode:
         if self.off:
             shutdown()
         else:
-            setup(PrometheusExporter(port=0), *self.extra(), **self.options)
+            setup(*_Now.exporter * self.served, *self.extra(), **self.options)
         _Now.mode = self
 
 
 class _Now:
     mode: Mode | None = None
+    exporter: tuple[PrometheusExporter, ...] = (PrometheusExporter(port=0),)
 
 
 USUAL = Mode()
@@ -77,7 +80,7 @@ USUAL = Mode()
 BEFORE_SETUP = Mode(off=True)
 """Before `setup()`, or after `shutdown()`."""
 
-DISABLED = Mode(options={"enabled": False})
+DISABLED = Mode(options={"enabled": False}, served=False)
 
 
 def drain() -> None:
@@ -108,7 +111,7 @@ def scrape_url() -> str:
 
 def fetch(url: str) -> bytes:
     """One scrape."""
-    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - loopback, and the URL is our own
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return bytes(answer.read())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 from benchmarks import loops, ours, peers
 from benchmarks.bodies import bare
@@ -20,7 +21,8 @@ from toolweaver_monitor.call import ToolCall, innermost
 from toolweaver_monitor.instrument import hot_path
 from toolweaver_monitor.instrument.tool import Tool
 
-CALL = ToolCall("tool")
+new: Any = ToolCall  # its other fields have defaults
+CALL = new("tool")
 TOOL = Tool("tool")
 
 
@@ -38,6 +40,7 @@ def _stages() -> dict[str, Callable[[], object]]:
 
 
 def _primitives() -> dict[str, Callable[[], object]]:
+    make = new
     get, put, reset = innermost.get, innermost.set, innermost.reset
     box: deque[ToolCall] = deque(maxlen=10)
     append = box.append
@@ -51,7 +54,7 @@ def _primitives() -> dict[str, Callable[[], object]]:
         pass
 
     def new_call() -> None:
-        ToolCall("tool")
+        make("tool")
 
     def context() -> None:
         reset(put(CALL))

@@ -79,9 +79,13 @@ def floor_async(function: Async) -> Async:
 
 
 def passing_wrapt(function: Any) -> Any:
-    """wrapt's FunctionWrapper that only passes through."""
+    """A FunctionWrapper of wrapt that only passes through."""
     wrapt = importlib.import_module("wrapt")
-    return wrapt.FunctionWrapper(function, lambda wrapped, instance, args, kwargs: wrapped(*args, **kwargs))
+
+    def passing(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
+        return wrapped(*args, **kwargs)
+
+    return wrapt.FunctionWrapper(function, passing)
 
 
 class Guide:

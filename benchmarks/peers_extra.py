@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -45,13 +46,13 @@ def _batches_to_nowhere() -> tuple[Any, Any]:
     base: Any = export.SpanExporter
 
     class Nowhere(base):  # type: ignore[misc]
-        def export(self, spans: object) -> object:
+        def export(self, _spans: object) -> object:
             return export.SpanExportResult.SUCCESS
 
         def shutdown(self) -> None:
             pass
 
-        def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        def force_flush(self, _timeout_millis: int = 30_000) -> bool:
             return True
 
     exporter = Nowhere()
@@ -109,7 +110,7 @@ def langfuse() -> Peer:
     _, exporter = _batches_to_nowhere()
     client = found.Langfuse(
         public_key="pk-lf-benchmark",
-        secret_key="sk-lf-benchmark",  # noqa: S106 - a made-up key for an exporter that does nothing
+        secret_key="sk-lf-benchmark",
         host="http://127.0.0.1:9",
         tracer_provider=sdk.TracerProvider(),
         span_exporter=exporter,
@@ -153,7 +154,7 @@ def _one_line_async(log: Callable[..., object]) -> Callable[[Any], Any]:
 def structlog() -> Peer:
     """One JSON line a call into the null device."""
     found = importlib.import_module("structlog")
-    null = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open for the life of the process
+    null = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open for the life of the process
     log = found.wrap_logger(
         found.PrintLogger(null),
         processors=[found.processors.TimeStamper(fmt="iso"), found.processors.JSONRenderer()],
@@ -165,7 +166,7 @@ def loguru() -> Peer:
     """One line a call into the null device."""
     found = importlib.import_module("loguru")
     found.logger.remove()
-    found.logger.add(open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open for the life of the process
+    found.logger.add(Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open for the life of the process
     log = found.logger.info
     return Peer("loguru", _one_line(log), _one_line_async(log))
 

@@ -19,18 +19,20 @@ def as_svg(results: Results, benchmark: str = "sync") -> str:
     lowest, highest = log10(found[0][0]) - 0.3, log10(found[-1][0]) + 0.05
     height = TOP + len(found) * (BAR + GAP) + 16
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" role="img" '
-        + 'font-family="sans-serif" font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif">',
         f"<title>Microseconds added to a {benchmark} call</title>",
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-        '<text x="12" y="24" font-size="15" font-weight="bold" fill="#222222">'
-        + f"Microseconds added to a {benchmark} call (logarithmic; less is better)</text>",
+        _text(12, 24, f"Microseconds added to a {benchmark} call (logarithmic; less is better)"),
     ]
     for at, (value, name) in enumerate(found):
         y = TOP + at * (BAR + GAP)
         length = (log10(value) - lowest) / (highest - lowest) * (WIDTH - LEFT - 80)
         colour = "#0b6e4f" if name == "ours" else "#8d99ae"
-        parts.append(f'<text x="{LEFT - 10}" y="{y + 15}" text-anchor="end" fill="#222222">{name}</text>')
+        parts.append(_text(LEFT - 10, y + 15, name, ' text-anchor="end"'))
         parts.append(f'<rect x="{LEFT}" y="{y}" width="{length:.0f}" height="{BAR}" fill="{colour}"/>')
-        parts.append(f'<text x="{LEFT + length + 6:.0f}" y="{y + 15}" fill="#222222">{value:.2f}</text>')
+        parts.append(_text(LEFT + length + 6, y + 15, f"{value:.2f}"))
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _text(x: float, y: float, text: str, more: str = "") -> str:
+    return f'<text x="{x:.0f}" y="{y}" font-size="13" fill="#222222"{more}>{text}</text>'

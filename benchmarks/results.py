@@ -1,4 +1,4 @@
-"""What has been measured? Figures by benchmark, contender and measure; the JSON file, the tables and targets read it."""
+"""What has been measured? Figures by benchmark, contender and measure: for the JSON file, tables and targets."""
 
 from __future__ import annotations
 
