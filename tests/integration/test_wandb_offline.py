@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("wandb")
 
-CALLS = [
+CALLS: list[dict[str, Any]] = [
     {"tool": tool, "outcome": outcome, "seconds": 0.125 * number, "cost": cost, "tokens": 10 * number}
     for number, (tool, outcome, cost) in enumerate(
         [

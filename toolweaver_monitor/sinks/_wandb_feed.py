@@ -80,7 +80,7 @@ class Feed:
             if calls:
                 self._send(session, self._batch_rows)
                 self._batch = None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run takes no more
             self._lost(session, error)
 
     def write_summary(self, summary: Mapping[str, Any] | None = None) -> None:

@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import queue
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -129,13 +130,14 @@ def users_run(wandb: Any) -> Any:
 
 
 def begin(wandb: Any, *, project: str | None, entity: str | None, config: dict[str, Any], **limits: float) -> Session:
-    """Start a run of our own, beside any other; kept offline where the server does not answer.
+    """Start a run of our own, beside any other; kept offline where the server does not take it.
 
     Raises:
-        SinkUnavailable: logged out, refused, or nowhere to write; with the cure.
+        SinkUnavailable: logged out, or nowhere to write; with the cure.
     """
     settings = wandb.setup().settings  # starts the service process, if no one has
     _started_in.add(os.getpid())
+    _no_analytics()
     mode = settings.mode
     host = urlsplit(settings.base_url).netloc.rpartition("@")[2]
     if mode not in OFFLINE_MODES:
@@ -156,16 +158,23 @@ def begin(wandb: Any, *, project: str | None, entity: str | None, config: dict[s
     try:
         session = Session(wandb, init(), ours=True)
     except (wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
-        raise SinkUnavailable(_refused(host, error)) from error
+        raise SinkUnavailable(f"W&B refused the run ({_said(error)}); check its settings, or `wandb login`") from error
     except wandb.errors.Error as error:
-        if mode in OFFLINE_MODES or any(word in str(error).lower() for word in ("permission", "401", "403", "404")):
-            raise SinkUnavailable(_refused(host, error)) from error
+        if mode in OFFLINE_MODES:
+            raise SinkUnavailable(f"W&B could not start a run ({_said(error)}); check WANDB_DIR") from error
         session = Session(wandb, init("offline"), ours=True)
-        session.note = f"{host} did not answer; the run is kept offline, upload it with `wandb sync {session.where}`"
+        session.note = (
+            f"W&B at {host} did not take the run ({_said(error)}); "
+            f"it is kept offline, and once that is mended `wandb sync {session.where}` uploads it"
+        )
         log.warning("sink 'wandb': %s", session.note)
     else:
         log.info("sink 'wandb' logs to %s", session.where)
     return session
+
+
+def _said(error: BaseException) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", str(error).partition("\n")[0])[:200]
 
 
 def _settings(limits: dict[str, float]) -> dict[str, Any]:
@@ -182,11 +191,6 @@ def _settings(limits: dict[str, float]) -> dict[str, Any]:
         "force": True,
         **limits,
     }
-
-
-def _refused(host: str, error: BaseException) -> str:
-    said = str(error).partition("\n")[0][:200]
-    return f"W&B at {host} refused the run ({said}); check project, entity and `wandb login --relogin`"
 
 
 def _must_be_logged_in(base_url: str) -> None:
@@ -206,11 +210,19 @@ def _must_be_logged_in(base_url: str) -> None:
         raise SinkUnavailable(LOG_IN)
 
 
+def _no_analytics() -> None:
+    """Keep wandb from reporting its errors to its server, for which a dead server lets the exit wait 20 s."""
+    try:
+        importlib.import_module("wandb.analytics.opentelemetry.opentelemetry_proxy").disable()
+    except Exception:  # another version of wandb, which may have none
+        log.debug("wandb's analytics could not be turned off", exc_info=True)
+
+
 def _leave_the_stage(run: Any) -> None:
     """Keep a later `wandb.init()` of the user's from being handed our run."""
     try:
         importlib.import_module("wandb.sdk.wandb_setup").singleton().remove_active_run(run)
-    except Exception:  # noqa: BLE001 - another version of wandb; then the user gets ours, which works
+    except Exception:  # another version of wandb; then the user gets ours, which works
         log.debug("wandb keeps our run among the active ones", exc_info=True)
 
 
@@ -224,9 +236,9 @@ def drop_service() -> bool:
         setup = importlib.import_module("wandb.sdk.wandb_setup").singleton()
         if wandb.run is not None or setup.most_recent_active_run is not None:
             return False
-        setup._connection._proc._process.kill()  # wandb has no public way to end it without waiting
+        setup._connection._proc._process.kill()  # noqa: SLF001 - wandb has no public way to end it without waiting
         wandb.teardown()
-    except Exception:  # noqa: BLE001 - it was dead already, or this is another version of wandb
+    except (Exception, SystemExit):  # teardown() exits with the service's code; or it was dead already
         log.debug("the W&B service process could not be ended", exc_info=True)
         return False
     return True

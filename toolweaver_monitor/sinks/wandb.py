@@ -246,7 +246,7 @@ class WandBLogger:
             init_timeout=self.init_timeout_s,
             finish_timeout=self.finish_timeout_s,
         )
-        self._troubled = bool(session.note)
+        self._troubled = False
         return session
 
     def _write(self, calls: Sequence[ToolCall]) -> None:
@@ -257,7 +257,8 @@ class WandBLogger:
     def _has_something_to_end(self) -> bool:
         if self._off is not None:
             return False
-        return self._feed.session is not None or self._feed.holds() or bool((self._summary or {}).get("total_operations"))
+        summary = self._summary or {}
+        return self._feed.session is not None or self._feed.holds() or bool(summary.get("total_operations"))
 
     # --- ends -------------------------------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class FakeWandb:
         self.run = run
 
     @staticmethod
-    def Table(columns: list[str], data: list[list[str]]) -> list[list[str]]:  # noqa: N802 - wandb's own name
+    def Table(columns: list[str], data: list[list[str]]) -> list[list[str]]:
         return data
 
 
@@ -97,7 +97,9 @@ def test_tool_names_become_safe_keys_that_stay_apart() -> None:
     assert made[0] == "a_b"
     assert made[7] == "mcp/search"
     for key in made:
-        assert key and not key.startswith(("_", "/")) and not set(key) & set(".*\x1b[…")
+        assert key
+        assert not key.startswith(("_", "/"))
+        assert not set(key) & set(".*\x1b[…")
     assert [keys.of(name) for name in names] == made
 
 
@@ -239,7 +241,7 @@ def test_only_a_run_of_ours_is_finished(ours: bool) -> None:
 def test_the_end_writes_the_summary_and_the_latest_hundred_errors() -> None:
     """Without a summary given, what the run got adds up to one; errors come with when, tool, type and text."""
     feed, run = a_feed()
-    failed = {"error_type": "ValueError", "raw_error": "no total"}
+    failed: dict[str, Any] = {"error_type": "ValueError", "raw_error": "no total"}
     feed.write([a_call("parse", "failure", cost_nanousd=NANO, **failed) for _ in range(120)])
     feed.write([a_call("ocr", "success", 1.5), a_call("ocr", "cancelled", 1.5)])
     feed.end(None)
@@ -316,7 +318,7 @@ def test_a_batch_that_only_came_late_is_not_logged_twice(monkeypatch: pytest.Mon
 )
 def test_wrong_arguments_are_refused_with_the_cure(wrong: dict[str, Any]) -> None:
     """Misuse is told at construction, and the message says what to give instead."""
-    with pytest.raises(ConfigurationError, match="name a W&B|give a positive"):
+    with pytest.raises(ConfigurationError, match=r"name a W&B|give a positive"):
         WandBLogger(**wrong)
 
 
