@@ -115,6 +115,8 @@ def _replace(
     for sink in sinks:
         if hasattr(sink, "live"):
             sink.live(monitor.figures)
+        if hasattr(sink, "be_first"):
+            sink.be_first = lifecycle.be_first
     opening.Settings.tags = tags
     opening.Settings.admit = ledger.admit if ledger is not None else None
     ending.Settings.capture = capture

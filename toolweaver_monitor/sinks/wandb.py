@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from toolweaver_monitor.bus import lifecycle
 from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import _wandb_run as runs
@@ -76,6 +75,8 @@ class WandBLogger:
         self.own_run = own_run
         self.init_timeout_s = _seconds("init_timeout_s", init_timeout_s)
         self.finish_timeout_s = _seconds("finish_timeout_s", finish_timeout_s)
+        self.be_first: Callable[[], None] = lambda: None
+        """Puts the shutdown before the exit hooks registered so far; given by `setup()`."""
         self._patience = runs.Patience()
         self._under_setup = False
         self._off: SinkUnavailable | None = None
@@ -232,11 +233,11 @@ class WandBLogger:
         wandb = runs.load()
         found = None if self.own_run else runs.users_run(wandb)
         if found is not None:
-            lifecycle.be_first()
+            self.be_first()
             return runs.Session(wandb, found, ours=False)
         wandb.setup()
         atexit.register(self._at_exit)  # after wandb's own, so that it runs before it, and the shutdown before both
-        lifecycle.be_first()
+        self.be_first()
         self._troubled = True  # until the run has started: an exit in the meantime must not wait for it
         session = runs.begin(
             wandb,
