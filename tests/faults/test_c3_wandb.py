@@ -18,7 +18,12 @@ from pathlib import Path
 
 import pytest
 
+import toolweaver_monitor
+
 pytest.importorskip("wandb")
+
+OURS = str(Path(toolweaver_monitor.__file__).parents[1])
+"""The programs run what these tests run."""
 
 PROGRAM = """
 import logging, os, signal, subprocess, sys, time
@@ -75,7 +80,7 @@ def run_program(code: str, folder: Path, **env: str) -> Ended:
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM + code],
-        env=own | homes | {"WANDB_DIR": str(folder)} | env,
+        env=own | homes | {"PYTHONPATH": OURS, "WANDB_DIR": str(folder)} | env,
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,

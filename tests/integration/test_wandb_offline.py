@@ -15,7 +15,12 @@ from typing import Any
 
 import pytest
 
+import toolweaver_monitor
+
 pytest.importorskip("wandb")
+
+OURS = str(Path(toolweaver_monitor.__file__).parents[1])
+"""The programs run what these tests run."""
 
 CALLS: list[dict[str, Any]] = [
     {"tool": tool, "outcome": outcome, "seconds": 0.125 * number, "cost": cost, "tokens": 10 * number}
@@ -52,7 +57,10 @@ def run_program(code: str, folder: Path, *argv: str, **env: str) -> subprocess.C
     homes = {name: str(folder / "home") for name in ("HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM + code, *argv],
-        env=own | homes | {"WANDB_MODE": "offline", "WANDB_DIR": str(folder), "CALLS": json.dumps(CALLS)} | env,
+        env=own
+        | homes
+        | {"PYTHONPATH": OURS, "WANDB_MODE": "offline", "WANDB_DIR": str(folder), "CALLS": json.dumps(CALLS)}
+        | env,
         cwd=folder,
         capture_output=True,
         text=True,
