@@ -21,7 +21,9 @@ from typing import Any
 from toolweaver_monitor.call import Invalid, token_count
 from toolweaver_monitor.usage.fields import View, get, view
 
-TOTAL_NAMES: tuple[str, ...] = ("tokens_used", "total_tokens", "tokens", "totalTokens", "total_token_count", "totalTokenCount")
+TOTAL_NAMES: tuple[str, ...] = (
+    "tokens_used", "total_tokens", "tokens", "totalTokens", "total_token_count", "totalTokenCount",
+)  # fmt: skip
 SPLIT_NAMES: tuple[str, ...] = (
     "input_tokens", "output_tokens", "prompt_tokens", "completion_tokens", "inputTokens", "outputTokens",
     "prompt_token_count", "promptTokenCount", "prompt_eval_count", "eval_count", "total_input_tokens",

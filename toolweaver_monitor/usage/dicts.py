@@ -7,14 +7,14 @@ values nothing is ever called.
 from __future__ import annotations
 
 from toolweaver_monitor.call import MAX_COUNT, NANO, Details, Invalid, ToolCall
-from toolweaver_monitor.usage.fields import View, view
+from toolweaver_monitor.usage.fields import View
 from toolweaver_monitor.usage.figures import Usage, absorb
-from toolweaver_monitor.usage.shapes import DEEPER, DICT_KEYS, PROVIDERS, read
+from toolweaver_monitor.usage.shapes import DICT_KEYS, DOORS, PROVIDERS, behind_door, read
 
 _nothing_said = DICT_KEYS.isdisjoint
 _plainly_said = (DICT_KEYS - {"tokens_used", "cost", "model", "provider", "cached"}).isdisjoint
 
-_SAID_HERE = tuple(DICT_KEYS.difference(DEEPER))
+_said_here = tuple(DICT_KEYS.difference(DOORS))
 
 SMALL = 64
 """Up to so many keys, one set operation is quicker than a lookup for each name that means usage."""
@@ -38,7 +38,7 @@ def absorb_dict(call: ToolCall, result: View) -> None:
                 return
         elif not any(name in result for name in DICT_KEYS):
             return
-        if not _nothing_inside(result):
+        if any(name in result for name in _said_here) or behind_door(result) is not None:
             usage = read(result, plain=True)
             if usage is not None:
                 absorb(call, usage)
@@ -68,17 +68,6 @@ def _absorb_plain(call: ToolCall, result: View) -> bool:
         details.provider = PROVIDERS.get(provider, provider)[:256]
     if result.get("cached") is True:
         details.cached = True
-    return True
-
-
-def _nothing_inside(result: View) -> bool:
-    """Whether it only has names like "message" and "data", and what they hold says nothing of usage."""
-    if any(name in result for name in _SAID_HERE):
-        return False
-    for name in DEEPER:
-        fields = view(dict.get(result, name))
-        if fields is not None and any(name in fields for name in DICT_KEYS):
-            return False
     return True
 
 

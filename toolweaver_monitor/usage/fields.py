@@ -20,6 +20,8 @@ mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 """A type's true bases: no metaclass is asked."""
 vars_of: Callable[[type], Any] = type.__dict__["__dict__"].__get__
 """A type's own attributes: no metaclass is asked."""
+name_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
+"""A type's own name: no metaclass is asked."""
 
 MAX_TYPES = 4_096
 

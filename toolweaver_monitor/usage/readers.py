@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from toolweaver_monitor.usage.dicts import read_dict
-from toolweaver_monitor.usage.fields import mro_of, vars_of, view
+from toolweaver_monitor.usage.fields import mro_of, name_of, vars_of, view
 from toolweaver_monitor.usage.figures import Usage
 from toolweaver_monitor.usage.shapes import read
 
@@ -55,8 +55,6 @@ def reader_for(kind: type) -> Reader | None:
     Args:
         kind: `type(result)`.
     """
-    if kind is dict:
-        return read_dict  # type: ignore[return-value]
     bases = mro_of(kind)
     if dict in bases:
         return read_dict  # type: ignore[return-value]
@@ -68,13 +66,18 @@ def reader_for(kind: type) -> Reader | None:
         if sdk == "google":
             sdk = ".".join(module.split(".", 2)[:2])
         if sdk in SDKS:
-            return _fields_reader(SDKS[sdk])
+            return _fields_reader(SDKS[sdk], adds=_adds(sdk, kind))
     return None
 
 
-def _fields_reader(told: Callable[[str | None], str | None] | None) -> Reader:
+def _adds(sdk: str, kind: type) -> bool:
+    """Whether results of this type, met in a stream, are to be added up; most chunks hold for the whole stream."""
+    return sdk == "langchain_core" or "Embed" in name_of(kind)
+
+
+def _fields_reader(told: Callable[[str | None], str | None] | None, *, adds: bool) -> Reader:
     def read_fields(result: object) -> Usage | None:
         fields = view(result)
-        return None if fields is None else read(fields, told)
+        return None if fields is None else read(fields, told, adds=adds)
 
     return read_fields

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from toolweaver_monitor.call import Invalid
+from toolweaver_monitor.call import Invalid, nanodollars
 from toolweaver_monitor.usage.counting import SPLIT_NAMES, TOTAL_NAMES, Counts
 from toolweaver_monitor.usage.fields import View, get, view
 from toolweaver_monitor.usage.figures import Usage
@@ -17,15 +17,17 @@ from toolweaver_monitor.usage.figures import Usage
 _COSTS = ("cost", "cost_usd", "total_cost_usd", "response_cost")
 _HERE = ("usage", "usage_metadata", "usageMetadata", "token_usage", "meta")
 """What holds the figures of the very result it stands in."""
-DEEPER = (
+_DEEPER = (
     "message", "response", "data", "delta", "metadata", "response_metadata", "llm_output", "_state", "raw_response",
     "structured_content", "structuredContent", "_meta", "_hidden_params",
 )  # fmt: skip
-"""What holds another result, or what is said about this one."""
+"""What, in a result of an SDK, holds another result, or what is said about this one."""
 _MODELS = ("model", "model_name", "model_version", "modelVersion", "modelId", "model_id")
 _PROVIDERS = ("provider", "provider_name", "model_provider", "custom_llm_provider")
 
-DICT_KEYS = frozenset((*TOTAL_NAMES, *SPLIT_NAMES, *_COSTS, *_HERE, *DEEPER, *_MODELS, *_PROVIDERS, "cached"))
+DOORS = ("message", "response", "delta", "metadata", "structuredContent", "_meta")
+"""Where a plain dict holds the figures of a provider's event or of an MCP result (see `behind_door`)."""
+DICT_KEYS = frozenset((*TOTAL_NAMES, *SPLIT_NAMES, *_COSTS, *_HERE, *_MODELS, *_PROVIDERS, *DOORS, "cached"))
 """A dict with none of these keys says nothing of usage."""
 
 MAX_DEPTH = 3
@@ -54,21 +56,29 @@ class Found:
 
 
 def read(
-    result: View, told: Callable[[str | None], str | None] | None = None, *, plain: bool = False
+    result: View, told: Callable[[str | None], str | None] | None = None, *, plain: bool = False, adds: bool = False
 ) -> Usage | None:
     """What these fields say of usage, or None where they say nothing.
 
     Args:
         result: the fields of a result (see `fields.view`).
         told: given the model's name, who serves results of this type where they do not say so themselves.
-        plain: it is a dict that may be about anything, where the name of a model somewhere inside means nothing.
+        plain: it is a dict, which may be about anything and hold other tools' results: it is not searched in depth.
+        adds: in a stream, results of this type are to be added up.
     """
     found = Found()
-    look(result, found, 0)
+    if plain:
+        take(result, found)
+        adds = found.counts is not None or found.cost is not None
+        look_here(result, found)
+        inner = behind_door(result)
+        if inner is not None:
+            look(inner, found, MAX_DEPTH)
+    else:
+        look(result, found, 0)
+    if found.counts is None and found.cost is None and found.model is None and not found.cached:
+        return None
     counts = found.counts or Counts()
-    if found.counts is None and found.cost is None and not found.cached:
-        if found.model is None or (plain and text(result, _MODELS) is None):
-            return None
     provider = found.provider or counts.provider or (told(found.model) if told is not None else None)
     return Usage(
         tokens=counts.unsplit,
@@ -81,21 +91,53 @@ def read(
         model=found.model,
         provider=None if provider is None else PROVIDERS.get(provider, provider),
         cached=found.cached,
+        increment=adds,
     )
+
+
+def behind_door(result: View) -> View | None:
+    """The fields that a provider's event, or an MCP result, holds its figures in, where this dict is such a one.
+
+    Only then: what a tool passes on under "data" or "response" may be another tool's result, counted there already.
+    """
+    kind = get(result, "type")
+    if type(kind) is str:
+        if kind == "message_start":  # Anthropic
+            return view(get(result, "message"))
+        if kind.startswith("response."):  # OpenAI responses
+            return view(get(result, "response"))
+        if kind == "message-end":  # Cohere
+            return view(get(result, "delta"))
+    told = view(get(result, "metadata"))
+    if told is not None and (usage := view(get(told, "usage"))) is not None and get(usage, "inputTokens") is not None:
+        return told  # Bedrock
+    if type(get(result, "content")) is list:  # MCP
+        for name in ("_meta", "structuredContent"):
+            fields = view(get(result, name))
+            if fields is not None and not DICT_KEYS.isdisjoint([key for key in fields if type(key) is str]):
+                return fields
+    return None
 
 
 def look(result: View, found: Found, depth: int) -> None:
     """Add to `found` what it does not have yet and these fields say."""
     take(result, found)
-    for name in _HERE:
-        inner = get(result, name)
-        if inner is not None and (fields := view(inner)) is not None:
-            take(fields, found)
+    look_here(result, found)
     if depth < MAX_DEPTH and (found.counts is None or found.model is None or found.provider is None):
-        for name in DEEPER:
+        for name in _DEEPER:
             inner = get(result, name)
             if inner is not None and (fields := view(inner)) is not None:
                 look(fields, found, depth + 1)
+
+
+def look_here(result: View, found: Found) -> None:
+    """As `look`, in what holds the figures of this very result."""
+    for name in _HERE:
+        inner = get(result, name)
+        if inner is not None and (fields := view(inner)) is not None:
+            if name == "meta" and get(fields, "billed_units") is None and get(fields, "tokens") is None:
+                continue
+            take(fields, found)
 
 
 def take(fields: View, found: Found) -> None:
@@ -110,18 +152,21 @@ def take(fields: View, found: Found) -> None:
 
 
 def cost_in(fields: View) -> float | Decimal | None:
-    """The first figure that is named as a cost in dollars. What is no figure is left out and counted as invalid."""
+    """The first good figure that is named as a cost in dollars; bad ones are counted as invalid."""
     for name in _COSTS:
         value = get(fields, name)
         if type(value) is dict:  # Perplexity: {"total_cost": ...}
             value = get(value, "total_cost")
         kind = type(value)
-        if kind is float or kind is int or kind is Decimal:
-            return value  # type: ignore[no-any-return]
-        if isinstance(value, float):  # numpy.float64
-            return float.__float__(value)
-        if kind is bool or kind is str:
+        if issubclass(kind, float):  # numpy.float64
+            value = float.__float__(value)
+        elif kind is bool or kind is str:
             Invalid.figures += 1
+            continue
+        elif kind is not int and kind is not Decimal:
+            continue
+        if nanodollars(value) is not None:
+            return value  # type: ignore[no-any-return]
     return None
 
 

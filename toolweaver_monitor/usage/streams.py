@@ -1,38 +1,111 @@
 """What did a stream use in all, seen through its items?
 
 Providers send the usage of a stream in its last chunk, or in several that each hold for the stream up to there: of
-those the greatest counts. Whole results one after another (a plain dict with a cost, a LangChain chunk, made to be
-added up) are summed. Chunks tell by their id where the next response begins.
+those the greatest counts. What stands in a plain dict itself (a cost, tokens) and what LangChain's chunks say is made
+to be added up, and is. A chunk with another id than the one before begins another response.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from toolweaver_monitor.call import nanodollars
+from toolweaver_monitor.usage.fields import MAX_TYPES, get, view
 from toolweaver_monitor.usage.figures import Usage
 from toolweaver_monitor.usage.readers import Reader, reader_for
+
+_TOKENS = (
+    "tokens", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens",
+)  # fmt: skip
 
 
 class StreamUsage:
     """Adds up what the items of one stream say of their usage."""
 
-    __slots__ = ("_seen",)
+    __slots__ = ("_ended", "_id", "_running")
 
     def __init__(self) -> None:
-        self._seen: Usage | None = None
+        self._ended: Usage | None = None
+        """The sum of the responses that are over."""
+        self._running: Usage | None = None
+        """What the chunks of the present response say at most."""
+        self._id: str | None = None
 
     def see(self, item: object) -> None:
         """Look at the next item: one dict lookup if items of its type carry no usage."""
         kind = type(item)
         reader = _readers.get(kind, _unseen)
         if reader is _unseen:
-            reader = _reader(kind)
-        if reader is not None:
-            usage = reader(item)
-            if usage is not None:
-                self._seen = usage
+            reader = _met(kind)
+        if reader is None:
+            return
+        usage = reader(item)
+        if usage is None:
+            return
+        if usage.increment:
+            self._ended = added(self._ended, usage)
+            return
+        response = _response_id(item)
+        if response is not None and response != self._id:
+            if self._id is not None:
+                self._ended = added(self._ended, self._running)
+                self._running = None
+            self._id = response
+        self._running = greatest(self._running, usage)
 
     def total(self) -> Usage | None:
         """What the stream has used so far; None while no item has said anything."""
-        return self._seen
+        return added(self._ended, self._running)
+
+
+def added(one: Usage | None, other: Usage | None) -> Usage | None:
+    """Both together."""
+    if one is None or other is None:
+        return one or other
+    return _joined(one, other, lambda mine, more: mine + more)
+
+
+def greatest(one: Usage | None, other: Usage) -> Usage:
+    """The greater figure of each kind."""
+    if one is None:
+        return other
+    return _joined(one, other, max)
+
+
+def _joined(one: Usage, other: Usage, join: Callable[[int, int], int]) -> Usage:
+    figures: dict[str, Any] = {name: join(getattr(one, name), getattr(other, name)) for name in _TOKENS}
+    mine, more = nanodollars(one.cost), nanodollars(other.cost)  # joined as integers: exact
+    cost = more if mine is None else mine if more is None else join(mine, more)
+    return msgspec.structs.replace(
+        other,
+        model=other.model or one.model,
+        provider=other.provider or one.provider,
+        cached=other.cached and one.cached,
+        cost=None if cost is None else Decimal(cost).scaleb(-9),
+        **figures,
+    )
+
+
+def _response_id(item: object) -> str | None:
+    """The id of the response that a chunk belongs to, where it has one."""
+    fields = view(item)
+    if fields is None:
+        return None
+    for holder in ("message", "response", "data"):
+        inner = get(fields, holder)
+        held = view(inner) if inner is not None else None
+        if held is not None:
+            fields = held
+            break
+    for name in ("id", "response_id", "responseId"):
+        found = get(fields, name)
+        if type(found) is str and found:
+            return found
+    return None
 
 
 def _unseen(_: object) -> Usage | None:
@@ -42,8 +115,8 @@ def _unseen(_: object) -> Usage | None:
 _readers: dict[type, Reader | None] = {}
 
 
-def _reader(kind: type) -> Reader | None:
-    if len(_readers) > 4096:
+def _met(kind: type) -> Reader | None:
+    if len(_readers) >= MAX_TYPES:  # classes made at run time, without end
         _readers.clear()
     reader = _readers[kind] = reader_for(kind)
     return reader

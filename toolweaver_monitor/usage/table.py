@@ -1,0 +1,194 @@
+"""What does the user's own price table say? Read and checked once, when it is given.
+
+A table is a mapping from a model's name to its prices, in a dict, a JSON file or a TOML file::
+
+    {"gpt-4o": {"input": 2.50, "cached_input": 1.25, "output": 10.00},     # dollars per million tokens
+     "page-reader": {"per_call": 0.002},                                   # dollars a call
+     "our-model": [{"input": 1, "output": 2},                              # a list: prices that change
+                   {"input": 0.5, "output": 1, "from": "2026-07-01"}]}     # hold from that day on, UTC
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.usage.rates import Rates
+
+_PRICES = ("input", "output", "cached_input", "cache_write", "cache_write_1h", "per_call")
+_KEYS = (*_PRICES, "from", "provider")
+LEAST, MOST = Decimal("1e-9"), 1_000_000
+"""Dollars per million tokens, or per call; what is smaller, but not 0, or greater is a slip of the pen."""
+MAX_FILE_BYTES = 16 * 2**20
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """The prices of one model, from a moment on."""
+
+    rates: Rates
+    since: float
+    """Unix seconds; minus infinity where it holds from the beginning."""
+    provider: str | None
+
+
+class Place:
+    """Where in the user's table we are, for the error that says so."""
+
+    def __init__(self, name: str, text: str | None = None) -> None:
+        self.name = name
+        self.text = text
+
+    def wrong(self, what: str, cure: str, *path: str) -> ConfigurationError:
+        """The error to raise.
+
+        Args:
+            what: what is wrong.
+            cure: what to write instead.
+            *path: the keys that lead to it; the line is looked for in the file's text.
+        """
+        line = _line_of(self.text, path) if self.text is not None and path else None
+        where = self.name if line is None else f"{self.name}, line {line}"
+        inside = f" {' > '.join(path)}:" if path else ""
+        return ConfigurationError(f"{where}:{inside} {what}; {cure}")
+
+
+def load(prices: Mapping[str, Any] | str | Path) -> dict[str, tuple[Entry, ...]]:
+    """The entries of each model, the latest first.
+
+    Raises:
+        ConfigurationError: the table cannot be read or used; it says where, and what to write instead.
+    """
+    if isinstance(prices, (str, Path)):
+        place, table = _from_file(Path(prices))
+    else:
+        place, table = Place("prices"), prices
+    if not isinstance(table, Mapping):
+        raise place.wrong(
+            f"a {type(table).__name__} is no price table",
+            'give a dict such as {"gpt-4o": {"input": 2.5, "output": 10}}',
+        )
+    return {name: _entries(place, name, said) for name, said in table.items()}
+
+
+def _from_file(path: Path) -> tuple[Place, Any]:
+    place = Place(str(path))
+    kind = path.suffix.lower()
+    if kind not in (".json", ".toml"):
+        raise place.wrong("not a price file", "give the path of a .json or .toml file")
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise place.wrong("too large for a price file", f"keep it under {MAX_FILE_BYTES // 2**20} MiB")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise place.wrong(
+            f"cannot be read ({error.strerror or type(error).__name__})", "check the path and its permissions"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise place.wrong("is not UTF-8 text", "save it as UTF-8") from error
+    place.text = text
+    try:
+        return place, _parsed(place, text, kind)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise place.wrong(f"{where}: {error.msg}", "correct the JSON there") from error
+    except tomllib.TOMLDecodeError as error:
+        raise place.wrong(str(error), "correct the TOML there") from error
+    except ConfigurationError:
+        raise
+    except (RecursionError, ValueError) as error:  # nested without end; a number of 5,000 digits
+        raise place.wrong(f"cannot be read ({error})", "give each model its prices, and no more") from error
+
+
+def _parsed(place: Place, text: str, kind: str) -> Any:
+    if kind == ".toml":
+        return tomllib.loads(text, parse_float=Decimal)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
+            raise place.wrong(f'"{twice}" stands there twice', "keep one of them", twice)
+        return found
+
+    return json.loads(text, parse_float=Decimal, object_pairs_hook=unique)
+
+
+def _entries(place: Place, model: Any, said: Any) -> tuple[Entry, ...]:
+    if type(model) is not str or not model.strip():
+        raise place.wrong(f"{model!r} is no model's name", "name each model by its text")
+    spans = said if isinstance(said, (list, tuple)) else [said]
+    if not spans:
+        raise place.wrong("has no prices", "give it prices, or take it out", model)
+    entries = [_entry(place, model, span) for span in spans]
+    starts = [(entry.since, entry.provider) for entry in entries]
+    if len(set(starts)) < len(starts):
+        raise place.wrong("two prices hold from the same day", 'give each its own "from"', model)
+    return tuple(sorted(entries, key=lambda entry: entry.since, reverse=True))
+
+
+def _entry(place: Place, model: str, span: Any) -> Entry:
+    if not isinstance(span, Mapping):
+        raise place.wrong(
+            f"{span!r:.60} is no set of prices", 'write {"input": 2.5, "output": 10}, dollars per million tokens', model
+        )
+    unknown = [key for key in span if key not in _KEYS]
+    if unknown:
+        raise place.wrong(f"unknown key {unknown[0]!r:.60}", f"the keys are {', '.join(_KEYS)}", model, str(unknown[0]))
+    prices = {key: _price(place, model, key, span[key]) for key in _PRICES if key in span}
+    if not prices:
+        raise place.wrong("has no price", "give input and output, or per_call", model)
+    if "input" not in prices and prices.keys() & {"cached_input", "cache_write", "cache_write_1h"}:
+        raise place.wrong("has a price for cached input and none for input", "give input as well", model)
+    provider = span.get("provider")
+    if provider is not None and (type(provider) is not str or not provider):
+        raise place.wrong(f"{provider!r:.60} is no provider's name", 'write for example "openai"', model, "provider")
+    return Entry(Rates.of(**prices), _since(place, model, span.get("from")), provider)
+
+
+def _price(place: Place, model: str, key: str, value: Any) -> Decimal:
+    unit = "dollars a call" if key == "per_call" else "dollars per million tokens"
+    cure = f"write {unit}, 0 or more, as a number"
+    if type(value) not in (int, float, Decimal):
+        raise place.wrong(f"{value!r:.60} is no price", cure, model, key)
+    price = Decimal(repr(value)) if type(value) is float else Decimal(value)
+    if not price.is_finite() or price < 0:
+        raise place.wrong(f"{price:.6g} is no price", cure, model, key)
+    if price > MOST or 0 < price < LEAST:
+        raise place.wrong(f"{price:.6g} can be no price in {unit}", "check the unit", model, key)
+    return price
+
+
+def _since(place: Place, model: str, value: Any) -> float:
+    if value is None:
+        return float("-inf")
+    try:
+        if type(value) is str:
+            value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
+            return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).timestamp()
+        if isinstance(value, date):
+            return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise place.wrong(f"{value!r:.60} is no date", 'write for example "2026-07-01"', model, "from")
+
+
+def _line_of(text: str, path: tuple[str, ...]) -> int | None:
+    """The line on which the last of these keys stands, each looked for after the one before it."""
+    line = None
+    lines = text.splitlines()
+    for key in path:
+        start = 0 if line is None else line
+        found = next((number for number in range(start, len(lines)) if key in lines[number]), None)
+        if found is None:
+            break
+        line = found
+    return None if line is None else line + 1
