@@ -27,6 +27,7 @@ faults: $(VENV)/.dev ## run the fault tests, the slow ones too
 
 lint: $(VENV)/.dev ## ruff
 	@$(BIN)/ruff check . $(ARGS)
+	@$(BIN)/ruff format --check --quiet .
 
 types: $(VENV)/.dev ## mypy --strict
 	@$(BIN)/mypy $(ARGS)

@@ -31,6 +31,7 @@ def lint(session: nox.Session) -> None:
     """Ruff."""
     session.install("ruff>=0.15")
     session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
 
 
 @nox.session(python=["3.11", "3.13"])

@@ -74,6 +74,7 @@ def tasks(results: Results, options: Options) -> None:
     guide = peers.Guide()
     wrapped: dict[str, Callable[[], Awaitable[object]]] = {
         "bare": _sleeping,
+        "wraps": peers.wraps_async(_sleeping),
         "guide": guide.wrap_async(_sleeping),
         "ours": ours.monitored("tool")(_sleeping),
     }

@@ -159,12 +159,12 @@ def _turn(contender: Contender, n: int, sustained: bool) -> tuple[int, int]:
 def _warmed(contender: Contender, calls: int | None, turn_ns: int) -> int:
     """Call it until it is warm; how many calls a turn of it shall make."""
     contender.enter()
-    contender.run(200)
+    contender.run(200 if calls is None else min(calls, 200))
     contender.drain()
+    if calls is not None:
+        return calls
     began = perf_counter_ns()
     contender.run(500)
     one_ns = max(1.0, (perf_counter_ns() - began) / 500)
     contender.drain()
-    if calls is not None:
-        return calls
     return int(min(contender.at_most, max(200, turn_ns / one_ns)))

@@ -38,6 +38,7 @@ class Endpoint:
             raise ConfigurationError(f"port={port!r} is no port; give a number from 0 to 65535")
         if addr not in ("127.0.0.1", "::1", "localhost") and not (token or certfile or insecure):
             raise ConfigurationError(f"addr={addr!r} is beyond loopback; give token=, certfile= or insecure=True")
+        del keyfile, allowed_hosts  # provisional
         self.routes, self.port, self.addr, self.name = routes, port, addr, name
         self._server: Any = None
 
@@ -68,6 +69,7 @@ class Endpoint:
 
     def close(self, timeout: float = 2.0) -> None:
         """Stop."""
+        del timeout
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()

@@ -11,7 +11,7 @@ class ConfigurationError(ToolweaverMonitorError, ValueError):
     """A setting, a sink or a decorator was given something it cannot use; the message ends with the cure."""
 
 
-class BudgetExceeded(ToolweaverMonitorError):  # noqa: N818 - a public name, fixed
+class BudgetExceeded(ToolweaverMonitorError):
     """A budget refused the call, so the tool did not run. The only error of ours that a running call can meet.
 
     Attributes:

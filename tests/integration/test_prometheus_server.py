@@ -158,17 +158,13 @@ def test_a_real_server_sees_exactly_what_the_program_did(
             },
         )
         server.wait_for("sum(toolweaver_tool_duration_seconds_count)", {(): total["count"]})
-        server.wait_for(
-            "sum(toolweaver_tool_duration_seconds_sum)", {(): total["avg_duration_s"] * total["count"]}
-        )
+        server.wait_for("sum(toolweaver_tool_duration_seconds_sum)", {(): total["avg_duration_s"] * total["count"]})
         server.wait_for("toolweaver_tool_duration_seconds_bucket{tool_name='ocr',le='+Inf'}", {("+Inf", "ocr"): 10})
         server.wait_for(
             "toolweaver_tool_cost_usd_total",
             {("ocr",): 0.7, ("vision",): 1.0, ("dear",): 0.8, ("chat",): 0.0},
         )
-        server.wait_for(
-            "toolweaver_tool_errors_total", {("ValueError", "ocr"): 3}
-        )
+        server.wait_for("toolweaver_tool_errors_total", {("ValueError", "ocr"): 3})
         server.wait_for(
             "toolweaver_tool_tokens_total",
             {("vision", "unsplit"): 400, ("chat", "input"): 90, ("chat", "output"): 10, ("chat", "cached"): 40},

@@ -18,7 +18,9 @@ durations = st.floats(min_value=1e-8, max_value=1e5, allow_nan=False)
 def test_a_duration_lies_within_the_bounds_of_its_bucket(duration_s: float) -> None:
     """The upper bound belongs to the bucket, the lower one does not."""
     bucket = histogram.bucket_of(duration_s)
-    assert histogram.upper_bound_s(bucket - 1) * (1 - 1e-12) <= duration_s <= histogram.upper_bound_s(bucket) * (1 + 1e-12)
+    assert (
+        histogram.upper_bound_s(bucket - 1) * (1 - 1e-12) <= duration_s <= histogram.upper_bound_s(bucket) * (1 + 1e-12)
+    )
 
 
 @pytest.mark.parametrize("exponent", range(-20, 12))

@@ -85,7 +85,9 @@ def test_no_import_cycles() -> None:
     """Two files that want each other miss a third, lower one."""
     names = {str(path.relative_to(PACKAGE)).removesuffix(".py").replace("/", "."): path for path in modules()}
     names = {name.removesuffix(".__init__"): path for name, path in names.items()}
-    wants = {name: {module_of(found, names) for found in imported_by(path)} - {name, ""} for name, path in names.items()}
+    wants = {
+        name: {module_of(found, names) for found in imported_by(path)} - {name, ""} for name, path in names.items()
+    }
     ended: set[str] = set()
 
     def follow(name: str, way: tuple[str, ...]) -> None:

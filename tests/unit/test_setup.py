@@ -224,7 +224,10 @@ def test_the_log_sink_writes_one_line_a_call_with_its_fields(caplog: pytest.LogC
         raise KeyError("missing\nforged line")
     monitor.flush()
     lines = [record for record in caplog.records if record.name == "toolweaver_monitor.calls"]
-    assert [(line.levelname, line.toolweaver["tool_name"]) for line in lines] == [("INFO", "fine"), ("WARNING", "broken")]
+    assert [(line.levelname, line.toolweaver["tool_name"]) for line in lines] == [
+        ("INFO", "fine"),
+        ("WARNING", "broken"),
+    ]
     assert lines[0].toolweaver["cost_usd"] == 0.25
     assert "\n" not in lines[1].getMessage()
 

@@ -176,9 +176,8 @@ def _nanousd(field: str, given: object) -> int | None:
 def _whole(field: str, number: object) -> int | None:
     if number is None:
         return None
-    if type(number) is int or (type(number) is float and number.is_integer()):
-        if 0 <= number <= MAX_COUNT:
-            return int(number)
+    if (type(number) is int or (type(number) is float and number.is_integer())) and 0 <= number <= MAX_COUNT:
+        return int(number)
     raise ConfigurationError(
         f"{field}={number!r} is no count: give a whole number from 0 to {MAX_COUNT:,}, for example {field}=1000, "
         "or leave it out"

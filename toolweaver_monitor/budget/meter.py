@@ -79,7 +79,7 @@ class Meter:
         self.edge_s = now() + self.width_s
         self.current = 0
         plain = unit == "usd" and not self.slots
-        self.admission = LockedAdmission if not HAS_GIL else RunAdmission if plain else Admission
+        self.admission = LockedAdmission if not HAS_GIL else RunAdmission if plain else OpenAdmission
 
     def renewed(self) -> Meter:
         """This meter in a forked child: what was spent stays, what the parent's running calls hold is dropped."""
@@ -152,7 +152,8 @@ class Meter:
 
     def frees_in_s(self, asked: int) -> float | None:
         """Seconds until a call that asks for so much fits, should nothing else be spent; None where no time can be
-        given: a budget per run, more than the limit, or room that only running calls can give back."""
+        given: a budget per run, more than the limit, or room that only running calls can give back.
+        """
         missing = self.spent + self.held + max(asked, 1) - self.limit
         if missing <= 0:
             return 0.0
@@ -195,19 +196,29 @@ class Admission(msgspec.Struct, gc=False, eq=False):
             meter.spent += amount
             meter.held -= self.held
             self.held = None
+            self.__class__ = Admission
 
     def release(self) -> None:
         """Give back what was set aside: the call does not run."""
         if self.held is not None:
             self.meter.held -= self.held
             self.held = None
+            self.__class__ = Admission
+
+
+class OpenAdmission(Admission, gc=False, eq=False):
+    """An admission until it is settled or released; then it becomes a plain one, without a `__del__`.
+
+    A `__del__` that ran at the end of every call would now and then swallow a Ctrl-C: Python ignores what is raised in
+    one. So it is there only while it is needed: for an interrupt between the budget's leave and the call's end.
+    """
 
     def __del__(self) -> None:
-        if self.held is not None:  # an interrupt came between the budget's leave and the call's end
+        if self.held is not None:
             self.meter.dropped.append((self.held, self.noted))
 
 
-class RunAdmission(Admission, gc=False, eq=False):
+class RunAdmission(OpenAdmission, gc=False, eq=False):
     """An admission to a budget of dollars per run: the most common one, in half the time."""
 
     def settle(self, call: ToolCall) -> None:
@@ -220,9 +231,10 @@ class RunAdmission(Admission, gc=False, eq=False):
                 meter.spent += details.cost_nanousd
             meter.held -= held
             self.held = None
+            self.__class__ = Admission  # type: ignore[assignment]
 
 
-class LockedAdmission(Admission, gc=False, eq=False):
+class LockedAdmission(OpenAdmission, gc=False, eq=False):
     """An admission on an interpreter without a GIL, where only the lock keeps threads apart."""
 
     def note(self, call: ToolCall) -> None:

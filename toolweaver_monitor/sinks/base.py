@@ -36,7 +36,7 @@ class Sink(Protocol):
         """Send on the rest and let go of everything; nothing is written after it."""
 
 
-class SinkUnavailable(Exception):  # noqa: N818 - a state, told with its cure
+class SinkUnavailable(Exception):
     """Raised by a sink that cannot work until it is set up again (a package missing, logged out).
 
     The message ends with the cure. It is logged once and shown by `health()`; later calls are counted as dropped.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from toolweaver_monitor import locks
 from toolweaver_monitor.call import MAX_COUNT, Invalid, ToolCall
+from toolweaver_monitor.usage import half_imported
 from toolweaver_monitor.usage.genai import GenaiPrices, Tariff
 from toolweaver_monitor.usage.shapes import PROVIDERS
 from toolweaver_monitor.usage.table import Entry, load
@@ -50,6 +50,7 @@ class PriceBook:
         self._state: State = "cold" if genai else "off"
         self._fault = ""
         self._warmed = False
+        self._loader: int | None = None
         self._starting = locks.new_lock("starting to load prices")
         locks.in_forked_child_weakly(self, PriceBook._in_child)
 
@@ -71,6 +72,7 @@ class PriceBook:
                 self._state, self._fault = "failed", str(error)
 
     def _load(self) -> None:
+        self._loader = threading.get_ident()
         try:
             if importlib.util.find_spec("genai_prices") is None:
                 self._state = "missing"
@@ -183,5 +185,5 @@ class PriceBook:
         """The thread that was loading is not in the child: what it had half imported is forgotten, and loaded anew."""
         if self._state == "loading":
             self._state = "cold"
-            for name in [name for name in sys.modules if name.split(".", 1)[0] == "genai_prices"]:
-                del sys.modules[name]
+            if self._loader is not None:
+                half_imported.forget(self._loader)
