@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import count
 from random import Random
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -61,8 +61,8 @@ def nanodollars(dollars: object) -> int | None:
     if kind is float or kind is int:
         if 0 <= dollars <= 1e6:  # type: ignore[operator]  # False for NaN, too
             return round(dollars * NANO)  # type: ignore[operator]
-    elif kind is Decimal and dollars.is_finite() and 0 <= dollars <= 1_000_000:  # type: ignore[attr-defined,operator]
-        return int((dollars * NANO).to_integral_value())  # type: ignore[operator]
+    elif isinstance(dollars, Decimal) and kind is Decimal and dollars.is_finite() and 0 <= dollars <= 1_000_000:
+        return int((dollars * NANO).to_integral_value())
     elif dollars is None:
         return None
     elif isinstance(dollars, float) and math.isfinite(dollars):  # numpy.float64 and its like
@@ -131,6 +131,14 @@ class Details(msgspec.Struct, gc=False, eq=False):
 NOTHING = Details()
 """Stands for the details of a call that has none."""
 
+if TYPE_CHECKING:
+    T_co = TypeVar("T_co", covariant=True)
+
+    class _Said(Generic[T_co]):
+        """A field of the details, read on the call."""
+
+        def __get__(self, call: ToolCall, kind: type[ToolCall] | None = None) -> T_co: ...
+
 
 class ToolCall(msgspec.Struct, gc=False, eq=False):
     """One run of one tool; all of `Details` can be read on it as well.
@@ -154,24 +162,24 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     """Restores the context that the call was opened in, until it closes."""
 
     if TYPE_CHECKING:  # properties, made below
-        unsplit_tokens: int
-        input_tokens: int
-        output_tokens: int
-        cached_tokens: int
-        tokens: int
-        cost_nanousd: int | None
-        cost_source: CostSource | None
-        saved_nanousd: int
-        model: str | None
-        provider: str | None
-        cached: bool
-        attempt: int
-        tags: Mapping[str, TagValue]
-        error_type: str | None
-        first_item_s: float | None
-        items: int | None
-        arguments: str | None
-        result: str | None
+        unsplit_tokens: ClassVar[_Said[int]]
+        input_tokens: ClassVar[_Said[int]]
+        output_tokens: ClassVar[_Said[int]]
+        cached_tokens: ClassVar[_Said[int]]
+        tokens: ClassVar[_Said[int]]
+        cost_nanousd: ClassVar[_Said[int | None]]
+        cost_source: ClassVar[_Said[CostSource | None]]
+        saved_nanousd: ClassVar[_Said[int]]
+        model: ClassVar[_Said[str | None]]
+        provider: ClassVar[_Said[str | None]]
+        cached: ClassVar[_Said[bool]]
+        attempt: ClassVar[_Said[int]]
+        tags: ClassVar[_Said[Mapping[str, TagValue]]]
+        error_type: ClassVar[_Said[str | None]]
+        first_item_s: ClassVar[_Said[float | None]]
+        items: ClassVar[_Said[int | None]]
+        arguments: ClassVar[_Said[str | None]]
+        result: ClassVar[_Said[str | None]]
 
     def say(self) -> Details:
         """The details, made if there are none yet, to be filled in."""

@@ -49,7 +49,7 @@ class Endpoint:
 
     def start(self) -> None:
         """Listen."""
-        routes = self.routes
+        routes: Any = self.routes
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:

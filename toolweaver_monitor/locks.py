@@ -10,12 +10,11 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_locks: list[tuple[str, weakref.ref[threading.Lock]]] = []
-_rlocks: list[tuple[str, weakref.ref[threading.RLock]]] = []  # type: ignore[type-arg,valid-type]
+_locks: list[tuple[str, weakref.ref[Any]]] = []
 _hooks: list[Callable[[], None]] = []
 _owners: list[tuple[weakref.ref[object], Callable[..., None]]] = []
 
@@ -27,10 +26,10 @@ def new_lock(name: str) -> threading.Lock:
     return lock
 
 
-def new_rlock(name: str) -> threading.RLock:  # type: ignore[valid-type]
+def new_rlock(name: str) -> threading.RLock:
     """As `new_lock`, for a lock that a signal handler or `__del__` may meet on the thread that holds it."""
     lock = threading.RLock()
-    _rlocks.append((name, weakref.ref(lock)))
+    _locks.append((name, weakref.ref(lock)))
     return lock
 
 
@@ -47,7 +46,7 @@ def in_forked_child_weakly(owner: T, hook: Callable[[T], None]) -> None:
 def living() -> dict[str, list[object]]:
     """Every lock alive right now, by name."""
     found: dict[str, list[object]] = {}
-    for name, ref in [*_locks, *_rlocks]:
+    for name, ref in _locks:
         lock = ref()
         if lock is not None:
             found.setdefault(name, []).append(lock)
@@ -55,19 +54,18 @@ def living() -> dict[str, list[object]]:
 
 
 def _renew() -> None:
-    for registry in (_locks, _rlocks):
-        registry[:] = [(name, ref) for name, ref in registry if ref() is not None]  # type: ignore[index]
-        for _, ref in registry:
-            lock = ref()
-            if lock is not None:
-                lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 - as threading does
+    _locks[:] = [(name, ref) for name, ref in _locks if ref() is not None]
+    for _, ref in _locks:
+        lock = ref()
+        if lock is not None:
+            lock._at_fork_reinit()  # noqa: SLF001 - as threading does
     for hook in _hooks:
         hook()
     _owners[:] = [(ref, hook) for ref, hook in _owners if ref() is not None]
-    for ref, hook in _owners:
-        owner = ref()
+    for owned, hook_of in _owners:
+        owner = owned()
         if owner is not None:
-            hook(owner)
+            hook_of(owner)
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows only

@@ -32,8 +32,8 @@ def report_text(monitor: Monitor) -> str:
         lines += ["", "Budgets"]
         rows = [["budget", "limit", "spent", "left", "refused"]]
         for budget in budgets:
-            figures = [amount(budget[key], budget["unit"]) for key in ("limit", "spent", "remaining")]
-            rows.append([visible(budget["name"]), *figures, f"{budget['rejections']:,} calls"])
+            amounts = [amount(budget[key], budget["unit"]) for key in ("limit", "spent", "remaining")]
+            rows.append([visible(budget["name"]), *amounts, f"{budget['rejections']:,} calls"])
         lines += table(rows)
     return "\n".join(lines)
 

@@ -27,7 +27,7 @@ def safe_name(name: str) -> str:
 
 def error_text(error: BaseException, limit: int = 768) -> str:
     """The text of an exception, without running code of its own."""
-    args = BaseException.args.__get__(error)
+    args = BaseException.__dict__["args"].__get__(error)
     if type(error).__str__ in (BaseException.__str__, KeyError.__str__, OSError.__str__):
         shown = [a[:limit] if type(a) is str else str(a) for a in args if type(a) in (str, int, float, bool)]
         return " ".join(shown)[:limit]

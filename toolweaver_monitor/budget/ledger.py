@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from toolweaver_monitor import clock, locks
 from toolweaver_monitor.budget.limits import Budget, check_clashes
@@ -173,7 +174,7 @@ class Ledger:
         with self._lock:
             return {scope.budget.label: sum(meter.rejections for meter in scope.all_meters()) for scope in self._scopes}
 
-    def status(self) -> list[dict[str, object]]:
+    def status(self) -> list[dict[str, Any]]:
         """Where every budget stands now: one entry for each limit of each account, ready for JSON.
 
         Returns:
@@ -247,7 +248,7 @@ class _Scope:
         return meters
 
 
-def _entry(meter: Meter) -> dict[str, object]:
+def _entry(meter: Meter) -> dict[str, Any]:
     meter.collect()
     unit = meter.unit
     return {

@@ -253,8 +253,8 @@ class Runner:
     def ask_flush(self) -> int:
         """Have everything taken so far written out; gives the ticket that `flushed` is asked about."""
         self._flushes_asked += 1
-        if not self._worker.poke():
-            self._worker.ensure() or self._inline()
+        if not self._worker.poke() and not self._worker.ensure():
+            self._inline()
         return self._flushes_asked
 
     def flushed(self, ticket: int) -> bool:

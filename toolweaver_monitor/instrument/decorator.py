@@ -84,7 +84,8 @@ def monitored(
         Tool(name, cost=cost, usage=usage, tags=tags)  # complain here, not where it is applied
 
     def decorate(function: F) -> F:
-        return watch(function, name, cost=cost, usage=usage, tags=tags)
+        watched: F = watch(function, name, cost=cost, usage=usage, tags=tags)
+        return watched
 
     return decorate
 

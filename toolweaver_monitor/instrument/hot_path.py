@@ -30,8 +30,9 @@ from toolweaver_monitor.call import MUTED, Invalid, Outcome, ToolCall, innermost
 from toolweaver_monitor.clock import monotonic_s
 from toolweaver_monitor.errors import BudgetExceeded
 from toolweaver_monitor.instrument import ending, later, opening
-from toolweaver_monitor.instrument.results import absorb_dict, deferred, handler_for, handlers, unseen
+from toolweaver_monitor.instrument.results import deferred, handler_for, handlers, unseen
 from toolweaver_monitor.instrument.tool import Tool
+from toolweaver_monitor.usage import absorb_dict
 
 _innermost = innermost.get
 _make_innermost = innermost.set

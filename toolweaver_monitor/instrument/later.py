@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import types
 import weakref
-from collections.abc import Coroutine
 from typing import Any
 
 from toolweaver_monitor.call import ToolCall, innermost
@@ -21,15 +20,16 @@ def defer(hot_path: Any, tool: Tool, call: ToolCall, result: Any) -> Any:
         result: a coroutine, or a future with `add_done_callback`.
     """
     if type(result) is types.CoroutineType:
-        waiting = awaited(hot_path, tool, call, result)
-        waiting.__name__, waiting.__qualname__ = result.__name__, result.__qualname__
-        weakref.finalize(waiting, never_awaited, hot_path, call, result).atexit = False
+        coroutine: Any = result
+        waiting: Any = awaited(hot_path, tool, call, coroutine)
+        waiting.__name__, waiting.__qualname__ = coroutine.__name__, coroutine.__qualname__
+        weakref.finalize(waiting, never_awaited, hot_path, call, coroutine).atexit = False
         return waiting
     result.add_done_callback(lambda future: finished(hot_path, tool, call, future))
     return result
 
 
-async def awaited(hot_path: Any, tool: Tool, call: ToolCall, coroutine: Coroutine[Any, Any, Any]) -> Any:
+async def awaited(hot_path: Any, tool: Tool, call: ToolCall, coroutine: types.CoroutineType[Any, Any, Any]) -> Any:
     """Run the coroutine under its call."""
     call.token = innermost.set(call)
     try:
@@ -41,7 +41,7 @@ async def awaited(hot_path: Any, tool: Tool, call: ToolCall, coroutine: Coroutin
     return result
 
 
-def never_awaited(hot_path: Any, call: ToolCall, coroutine: Coroutine[Any, Any, Any]) -> None:
+def never_awaited(hot_path: Any, call: ToolCall, coroutine: types.CoroutineType[Any, Any, Any]) -> None:
     """The caller dropped the coroutine: its work was never done."""
     if call.outcome == "open":
         coroutine.close()  # Python warns of the one the caller dropped, not of both

@@ -10,7 +10,7 @@ import wrapt
 from toolweaver_monitor.instrument.tool import Tool
 
 
-class WatchedObject(wrapt.FunctionWrapper):  # type: ignore[misc]
+class WatchedObject(wrapt.FunctionWrapper[..., Any]):
     """A transparent proxy: everything but calling goes to the object itself."""
 
 

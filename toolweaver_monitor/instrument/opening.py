@@ -28,7 +28,7 @@ class Settings:
         return bool(cls.tags) or cls.admit is not None or ending.Settings.capture
 
 
-def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Complete a new call before it starts.
 
     Raises:
@@ -51,7 +51,7 @@ def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: Mapping[s
             ending.mishap(error)
 
 
-def common(call: ToolCall, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+def common(call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """What this setup asks of every call."""
     if Settings.in_child is not None:
         Settings.in_child()

@@ -14,6 +14,7 @@ from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import exposition
 from toolweaver_monitor.sinks.base import SinkUnavailable
 from toolweaver_monitor.sinks.view import View
+from toolweaver_monitor.tally import OVERFLOW
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -119,7 +120,7 @@ class PrometheusExporter(View):
             for call in calls:
                 row = counts.get(call.tool_name)
                 if row is None:
-                    name = call.tool_name if len(counts) < exposition.MAX_LABEL_VALUES else exposition.OVERFLOW
+                    name = call.tool_name if len(counts) < exposition.MAX_LABEL_VALUES else OVERFLOW
                     row = counts.setdefault(name, [0] * (len(self.bounds) + 1))
                 row[bisect_left(self.bounds, call.duration_s)] += 1
 
