@@ -1,0 +1,68 @@
+"""How do the tests of budgets open calls, close them and look into the books?"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor.budget import Ledger
+from toolweaver_monitor.call import NANO, ToolCall
+from toolweaver_monitor.errors import BudgetExceeded
+
+CENT = NANO // 100
+
+
+class Clock:
+    """A monotonic clock that moves when told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def opened(ledger: Ledger, known: int | None = None, tool: str = "ocr", **tags: Any) -> ToolCall:
+    """A call that the ledger has let in."""
+    call = ToolCall(tool)
+    if tags:
+        call.record(**tags)
+    ledger.admit(call, known)
+    return call
+
+
+def ended(call: ToolCall, **used: Any) -> ToolCall:
+    """The call, closed as the hot path closes it, having used so much."""
+    if used:
+        call.record(**used)
+    details = call.say()
+    admission, details.admission = details.admission, None
+    if admission is not None:
+        admission.settle(call)
+    return call
+
+
+def books(ledger: Ledger, entry: int = 0) -> tuple[Any, Any]:
+    """What is spent and what is set aside."""
+    status = ledger.status()[entry]
+    return status["spent"], status["reserved"]
+
+
+def refused(ledger: Ledger, known: int | None = None, tool: str = "ocr", **tags: Any) -> BudgetExceeded:
+    """How the ledger refuses such a call."""
+    with pytest.raises(BudgetExceeded) as caught:
+        opened(ledger, known, tool, **tags)
+    return caught.value
+
+
+class pinched_switches:
+    """Have threads take turns as often as the interpreter can."""
+
+    def __enter__(self) -> None:
+        self.before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+
+    def __exit__(self, *_: object) -> None:
+        sys.setswitchinterval(self.before)

@@ -1,0 +1,228 @@
+"""Do the books survive forks, signals, Ctrl-C and finalizers?"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from ledger_kit import CENT, books, ended, opened, refused
+
+from toolweaver_monitor import locks
+from toolweaver_monitor.budget import Budget, Ledger
+from toolweaver_monitor.call import NANO
+
+ALL_WAYS = [
+    [Budget(limit_usd=1_000_000)],
+    [Budget(limit_usd=1_000_000, per="minute")],
+    [Budget(limit_usd=1_000_000), Budget(limit_calls=10**9, per="hour"), Budget(limit_usd=10**6, tag="customer")],
+]
+
+
+def in_child(check: Callable[[], object]) -> tuple[int, float]:
+    """Fork, run the check in the child; its exit code (0: returned) and how long it took, at most 5 s."""
+    started = time.monotonic()
+    pid = os.fork()
+    if not pid:
+        try:
+            check()
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - told by the exit code
+            os._exit(1)
+    while time.monotonic() - started < 5:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status), time.monotonic() - started
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return -1, time.monotonic() - started
+
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+in_threads = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+
+@forks
+@in_threads
+@pytest.mark.parametrize("budgets", ALL_WAYS)
+def test_a_child_forked_while_the_lock_is_held_goes_on_at_once(budgets: list[Budget]) -> None:
+    """Another thread is in the books at the fork: the child opens its first call within a second all the same."""
+    ledger = Ledger(budgets)
+    held, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locks.living()["budget ledger"][-1]:  # type: ignore[attr-defined]
+            held.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(5)
+
+    def check() -> None:
+        ended(opened(ledger, CENT, customer="acme"), cost=0.01)
+        assert ledger.status()[0]["spent"] == 0.01
+
+    try:
+        code, took_s = in_child(check)
+    finally:
+        leave.set()
+        thread.join()
+    assert code == 0
+    assert took_s < 1
+
+
+@forks
+@in_threads
+@pytest.mark.parametrize("per", ["run", "minute"])
+def test_a_child_keeps_what_was_spent_and_drops_what_the_parents_calls_hold(per: Any) -> None:
+    """The parent's running calls end in the parent; the child's books start from what was spent."""
+    ledger = Ledger([Budget(limit_usd=5, per=per), Budget(limit_usd=9, per=per, tag="customer")])
+    ended(opened(ledger, NANO, customer="acme"), cost=1)
+    running = opened(ledger, 4 * NANO, customer="acme")
+    refused(ledger, NANO, customer="acme")
+
+    def check() -> None:
+        assert [books(ledger, n) for n in range(2)] == [(1.0, 0.0)] * 2
+        assert sum(ledger.rejections.values()) == 0
+        ended(running, cost=4)
+        assert books(ledger) == (1.0, 0.0)
+        calls = [opened(ledger, NANO, customer="acme") for _ in range(4)]
+        refused(ledger, NANO, customer="acme")
+        for call in calls:
+            ended(call)
+
+    assert in_child(check)[0] == 0
+    assert [books(ledger, n) for n in range(2)] == [(1.0, 4.0)] * 2
+    ended(running)
+
+
+class alarms:
+    """Have a signal handler run a few microseconds after it ran last: a slow machine gets on between two, too."""
+
+    def __init__(self, handler: Callable[[], object], every_s: float) -> None:
+        self.handler, self.every_s = handler, every_s
+
+    def ring(self, *_: object) -> None:
+        self.handler()
+        signal.setitimer(signal.ITIMER_REAL, self.every_s)
+
+    def __enter__(self) -> None:
+        self.before = signal.signal(signal.SIGALRM, self.ring)
+        signal.setitimer(signal.ITIMER_REAL, self.every_s)
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self.before)
+
+
+signals = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer here")
+
+
+@signals
+@pytest.mark.parametrize("budgets", ALL_WAYS, ids=["run", "minute", "several"])
+def test_a_signal_handler_that_spends_finds_and_leaves_balanced_books(budgets: list[Budget]) -> None:
+    """Re-entry at a thousand points of admit, note and settle: no deadlock, not a nano-dollar wrong."""
+    ledger = Ledger(budgets)
+    spent = [0, 0]
+
+    def handler() -> None:
+        ended(opened(ledger, 3, customer="acme"), cost=Decimal("0.000000003"))
+        spent[1] += 1
+
+    with alarms(handler, 60e-6):
+        until = time.monotonic() + 10
+        while spent[1] < 1_000 and time.monotonic() < until:
+            for _ in range(50):
+                call = opened(ledger, 5, customer="acme")
+                call.record(cost=Decimal("0.000000002"))
+                ended(call, cost=Decimal("0.000000005"))
+            spent[0] += 50
+    assert spent[1] >= 1_000
+    for row in ledger.status():
+        calls = spent[0] + spent[1]
+        assert row["reserved"] == 0
+        assert row["spent"] == (calls if row["unit"] == "calls" else (7 * spent[0] + 3 * spent[1]) / NANO)
+
+
+@signals
+@pytest.mark.parametrize("budgets", ALL_WAYS, ids=["run", "minute", "several"])
+def test_a_ctrl_c_at_any_moment_leaves_no_lock_held_and_no_money_set_aside(budgets: list[Budget]) -> None:
+    """KeyboardInterrupt inside the books: others go on, and what the broken call held comes back."""
+    ledger = Ledger(budgets)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    done = 0
+    try:
+        for attempt in range(150):
+            call = None
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-4 + attempt * 7e-7)
+                until = time.monotonic() + 0.2  # one that strikes inside a `__del__` is swallowed by Python itself
+                while time.monotonic() < until:
+                    call = opened(ledger, 5, customer="acme")
+                    ended(call, cost=Decimal("0.000000005"))
+                    done += 1
+            except KeyboardInterrupt:
+                pass
+            del call
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    gc.collect()
+    for row in ledger.status():
+        assert row["reserved"] == 0
+        unit = 1 if row["unit"] == "calls" else 5 / NANO
+        # The interrupted call of each attempt may or may not have come to be counted.
+        assert done <= round(row["spent"] / unit) <= done + 150  # type: ignore[operator]
+    free: list[bool] = []
+    thread = threading.Thread(target=lambda: free.append(bool(ended(opened(ledger, 5, customer="acme")))))
+    thread.start()
+    thread.join(5)
+    assert free == [True]
+
+
+@pytest.fixture
+def eager_gc() -> Iterator[None]:
+    """Collect garbage as often as the interpreter can."""
+    before = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    yield
+    gc.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("eager_gc")
+@pytest.mark.parametrize("budgets", ALL_WAYS, ids=["run", "minute", "several"])
+def test_a_finalizer_that_spends_finds_and_leaves_balanced_books(budgets: list[Budget]) -> None:
+    """`__del__` of the user's, run by the garbage collector inside admit or settle, may call tools."""
+    ledger = Ledger(budgets)
+    spent = 0
+
+    class Spender:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            nonlocal spent
+            ended(opened(ledger, 3, customer="acme"), cost=Decimal("0.000000003"))
+            spent += 1
+
+    for _ in range(1_000):
+        Spender()
+        ended(opened(ledger, 5, customer="acme"), cost=Decimal("0.000000005"))
+    gc.collect()
+    assert spent == 1_000
+    rows = ledger.status()
+    assert [row["reserved"] for row in rows] == [0] * len(rows)
+    assert {row["spent"] for row in rows if row["unit"] == "usd"} == {8_000 / NANO}

@@ -1,0 +1,84 @@
+"""Which calls does a budget apply to, and on which account?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ledger_kit import CENT, books, ended, opened, refused
+
+from toolweaver_monitor.budget import Budget, Ledger
+from toolweaver_monitor.budget import ledger as ledger_module
+from toolweaver_monitor.call import NANO, innermost
+
+
+def test_a_budget_of_one_tool_does_not_mind_others() -> None:
+    """Only calls of that tool count and are refused."""
+    ledger = Ledger([Budget(limit_usd=1, tool="ocr")])
+    ended(opened(ledger, tool="chat"), cost=100)
+    ended(opened(ledger, tool="ocr"), cost=1)
+    refused(ledger, tool="ocr")
+    assert books(ledger) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("tag", ["customer=acme", ("customer", "acme")])
+def test_a_budget_of_one_tag_counts_the_calls_that_have_it(tag: Any) -> None:
+    """Other customers, and calls without one, are not limited."""
+    ledger = Ledger([Budget(limit_calls=1, tag=tag)])
+    for customer in ("acme", "zeta", "zeta"):
+        opened(ledger, customer=customer)
+    opened(ledger)
+    refused(ledger, customer="acme")
+    assert books(ledger) == (1, 0)
+
+
+def test_tag_values_that_are_numbers_match_as_text() -> None:
+    """`tag="tier=1"` is for calls tagged 1 and for calls tagged "1"."""
+    ledger = Ledger([Budget(limit_calls=9, tag="tier=1")])
+    for tier in (1, "1", 2, 1.0, True):
+        opened(ledger, tier=tier)
+    assert books(ledger) == (2, 0)
+
+
+def test_each_value_of_a_tag_has_an_account_of_its_own() -> None:
+    """One customer's spending leaves the next one's limit whole."""
+    ledger = Ledger([Budget(limit_usd=1, tag="customer", per="day")])
+    for customer in ("acme", "zeta"):
+        ended(opened(ledger, NANO, customer=customer), cost=1)
+        error = refused(ledger, CENT, customer=customer)
+        assert f"[{customer}]" in str(error)
+    opened(ledger)
+    assert [(row["name"], row["account"], row["spent"], row["rejections"]) for row in ledger.status()] == [
+        ("usd/day by customer [acme]", "acme", 1.0, 1),
+        ("usd/day by customer [zeta]", "zeta", 1.0, 1),
+    ]
+    assert ledger.rejections == {"usd/day by customer": 2}
+
+
+def test_accounts_are_bounded_and_the_overflow_shares_one() -> None:
+    """A flood of made-up customers takes neither memory nor the accounts of those who were there."""
+    ledger = Ledger([Budget(limit_calls=2, tag="customer")])
+    for number in range(ledger_module.MAX_ACCOUNTS + 2):
+        opened(ledger, customer=f"c{number}")
+    assert len(ledger.status()) == ledger_module.MAX_ACCOUNTS + 1
+    assert refused(ledger, customer="yet another").budget == "calls/run by customer"
+    opened(ledger, customer="c7")
+    refused(ledger, customer="c7")
+
+
+@pytest.mark.parametrize("tag", ["customer", "customer=acme"])
+def test_a_call_without_the_tag_counts_where_the_call_around_it_counts(tag: str) -> None:
+    """A workflow tagged with its customer pays for the tools inside it, however deep; a tool's own tag goes first."""
+    ledger = Ledger([Budget(limit_usd=1, tag=tag), Budget(limit_calls=100)])
+    workflow = opened(ledger, customer="acme")
+    outer = innermost.set(workflow)
+    step = opened(ledger, 0)
+    inner = innermost.set(step)
+    ended(opened(ledger), cost=0.75)
+    ended(opened(ledger, customer="zeta"), cost=0.125)
+    innermost.reset(inner)
+    ended(step)
+    innermost.reset(outer)
+    ended(workflow)
+    ended(opened(ledger), cost=50)
+    assert ledger.status()[0]["spent"] == 0.75
