@@ -93,9 +93,14 @@ class Details(msgspec.Struct, gc=False, eq=False):
     """Cached ones included."""
     output_tokens: int = 0
     cached_tokens: int = 0
+    """The part of the input tokens that came out of the provider's cache."""
     cost_nanousd: int | None = None
     cost_source: CostSource | None = None
     """Where the cost comes from: `reported` by the code or the result, `declared` on the decorator, `priced`."""
+    cache_write_tokens: int = 0
+    """The part of the input tokens that went into the provider's cache, which providers price above other input."""
+    cache_write_1h_tokens: int = 0
+    """The part of those that is kept there for an hour."""
     saved_nanousd: int = 0
     """What a call served from a cache would have cost."""
     model: str | None = None
@@ -126,6 +131,11 @@ class Details(msgspec.Struct, gc=False, eq=False):
     def tokens(self) -> int:
         """Tokens in all. Cached tokens are a part of input."""
         return self.unsplit_tokens + self.input_tokens + self.output_tokens
+
+    @property
+    def lacks_price(self) -> bool:
+        """Whether tokens or a model were seen and what they cost is not known: such a call is unpriced, not free."""
+        return self.cost_nanousd is None and (self.model is not None or self.tokens > 0)
 
 
 NOTHING = Details()
@@ -166,6 +176,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         input_tokens: ClassVar[_Said[int]]
         output_tokens: ClassVar[_Said[int]]
         cached_tokens: ClassVar[_Said[int]]
+        cache_write_tokens: ClassVar[_Said[int]]
+        cache_write_1h_tokens: ClassVar[_Said[int]]
         tokens: ClassVar[_Said[int]]
         cost_nanousd: ClassVar[_Said[int | None]]
         cost_source: ClassVar[_Said[CostSource | None]]

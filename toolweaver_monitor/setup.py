@@ -13,7 +13,7 @@ from toolweaver_monitor.budget import Budget, Ledger
 from toolweaver_monitor.bus import lifecycle
 from toolweaver_monitor.bus.bus import Consumer, bus
 from toolweaver_monitor.bus.runner import Runner
-from toolweaver_monitor.call import NO_TAGS, TagValue, ToolCall
+from toolweaver_monitor.call import NO_TAGS, Details, TagValue, ToolCall
 from toolweaver_monitor.choices import as_ledger, as_sink
 from toolweaver_monitor.instrument import ending, opening, results
 from toolweaver_monitor.instrument.tool import checked_tags
@@ -122,6 +122,7 @@ def _replace(
     ending.Settings.capture = capture
     ending.Settings.read_results = usage
     ending.Settings.price = book.cost_nanousd
+    ending.Settings.priced_tools = book.tools
     results.reading(usage)
     bus.special = opening.Settings.needed()
     bus.attach(consumers, runners, sealer(scrubbing, book))
@@ -150,6 +151,7 @@ def _release() -> None:
     bus.detach()
     opening.Settings.admit, opening.Settings.tags = None, NO_TAGS
     ending.Settings.price, ending.Settings.capture, ending.Settings.read_results = None, False, True
+    ending.Settings.priced_tools = frozenset()
     results.reading(True)
     bus.special = False
     lifecycle.unwatch()
@@ -186,12 +188,26 @@ def sealer(scrubbing: bool, book: PriceBook) -> Any:
     def seal(call: ToolCall) -> None:
         call.seal(scrub if scrubbing else cut)
         details = call.details
-        if details is not None and details.cost_nanousd is None and (details.model is not None or details.tokens):
-            cost = book.cost_nanousd(call)
-            if cost is not None:
-                details.cost_nanousd, details.cost_source = cost, "priced"
+        if details is not None:
+            if details.lacks_price or (details.cached and details.cost_source is None):
+                price_late(call, details, book)
+            details.admission = None
 
     return seal
+
+
+def price_late(call: ToolCall, details: Details, book: PriceBook) -> None:
+    """Give a call the price that was not known yet when it closed, and its budgets, too."""
+    cost = book.cost_nanousd(call)
+    if cost is None:
+        return
+    details.cost_source = "priced"
+    if details.cached:
+        details.saved_nanousd = cost
+        return
+    details.cost_nanousd = cost
+    if details.admission is not None:
+        details.admission.charge(cost)
 
 
 def cut(text: str, limit: int = 256) -> str:

@@ -92,7 +92,7 @@ class Tally:
         if details.cost_nanousd is not None:
             self.costed += 1
             self.cost_nanousd += details.cost_nanousd
-        elif details.tokens or details.model is not None:
+        elif details.lacks_price:
             self.unpriced += 1
         if details.error_type is not None and call.outcome in ERRORS:
             kind = details.error_type

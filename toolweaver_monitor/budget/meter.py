@@ -198,6 +198,16 @@ class Admission(msgspec.Struct, gc=False, eq=False):
             self.held = None
             self.__class__ = Admission
 
+    def charge(self, nanousd: int) -> None:
+        """Count what the call cost, where that was found only after it had been settled."""
+        meter = self.meter
+        if meter.in_dollars:
+            with meter.lock:
+                meter.collect()
+                if meter.slots:
+                    meter.slots[meter.current] += nanousd
+                meter.spent += nanousd
+
     def release(self) -> None:
         """Give back what was set aside: the call does not run."""
         if self.held is not None:
@@ -262,3 +272,8 @@ class Admissions(msgspec.Struct, gc=False, eq=False):
         """As `Admission.settle`, for each."""
         for part in self.parts:
             part.settle(call)
+
+    def charge(self, nanousd: int) -> None:
+        """As `Admission.charge`, for each."""
+        for part in self.parts:
+            part.charge(nanousd)

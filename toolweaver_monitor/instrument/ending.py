@@ -27,6 +27,8 @@ class Settings:
     capture = False
     price: Callable[[ToolCall], int | None] | None = None
     """Nano-dollars of a call whose model or tokens are known; None where no price is found."""
+    priced_tools: frozenset[str] = frozenset()
+    """Tools that the user's price table gives a price by the call."""
 
 
 def outcome_of(error: BaseException) -> Outcome:
@@ -93,7 +95,8 @@ def settle(tool: Tool, call: ToolCall, result: Any, outcome: Outcome) -> None:
             details.cost_nanousd, details.cost_source = cost, "declared"
     if details is None:
         return
-    if details.cost_nanousd is None and Settings.price is not None and (details.model is not None or details.tokens):
+    by_the_call = outcome == "success" and details.cost_nanousd is None and call.tool_name in Settings.priced_tools
+    if (details.lacks_price or by_the_call) and Settings.price is not None:
         cost = Settings.price(call)
         if cost is not None:
             details.cost_nanousd, details.cost_source = cost, "priced"

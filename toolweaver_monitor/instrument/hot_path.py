@@ -186,9 +186,11 @@ def publish(call: ToolCall, outcome: Outcome) -> None:
         details = call.details
         if details is not None:
             details.seen = None
-            admission, details.admission = details.admission, None
+            admission = details.admission
             if admission is not None:
                 admission.settle(call)
+                if not details.lacks_price:  # else kept, in case the price is found in the drain
+                    details.admission = None
         if call.outcome == "open":
             call.outcome = outcome
             _append(call)

@@ -25,7 +25,7 @@ class Settings:
     @classmethod
     def needed(cls) -> bool:
         """Whether any of these asks for the special way."""
-        return bool(cls.tags) or cls.admit is not None or ending.Settings.capture
+        return bool(cls.tags) or cls.admit is not None or ending.Settings.capture or bool(ending.Settings.priced_tools)
 
 
 def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -44,11 +44,19 @@ def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str,
         Invalid.extractors += 1
     if Settings.admit is not None:
         try:
-            Settings.admit(call, tool.cost_nanousd)
+            Settings.admit(call, known_cost(tool, call))
         except BudgetExceeded:
             raise
         except Exception as error:  # noqa: BLE001 - a fault in the books is no reason to stop the tool
             ending.mishap(error)
+
+
+def known_cost(tool: Tool, call: ToolCall) -> int | None:
+    """What the call will cost in nano-dollars, where that is known before it runs: declared, or priced by the call."""
+    price = ending.Settings.price
+    if tool.charges or price is None or call.tool_name not in ending.Settings.priced_tools:
+        return tool.cost_nanousd
+    return price(call)
 
 
 def common(call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -57,5 +65,7 @@ def common(call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
         Settings.in_child()
     if Settings.tags:
         call.say().tags = merged_tags(Settings.tags, call.tags)
+    if call.tool_name in ending.Settings.priced_tools:
+        call.say()
     if ending.Settings.capture:
         call.say().arguments = redact.captured_arguments(args, kwargs)

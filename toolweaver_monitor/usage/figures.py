@@ -6,10 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
-from toolweaver_monitor.call import Details, Invalid, ToolCall, nanodollars, plain_text, token_count
-
-COUNTS_WRITES = "cache_write_1h_tokens" in Details.__struct_fields__
-"""Whether a call can hold what was written to a provider's cache, which providers price above other input."""
+from toolweaver_monitor.call import Invalid, ToolCall, nanodollars, plain_text, token_count
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,10 +54,9 @@ def absorb(call: ToolCall, usage: Usage) -> None:
         details.input_tokens = given = token_count(usage.input_tokens)
         details.output_tokens = token_count(usage.output_tokens)
         details.cached_tokens = cached = part(usage.cached_tokens, given)
-        if COUNTS_WRITES and usage.cache_write_tokens:
-            written = part(usage.cache_write_tokens, given - cached)
-            details.cache_write_tokens = written  # type: ignore[attr-defined]
-            details.cache_write_1h_tokens = part(usage.cache_write_1h_tokens, written)  # type: ignore[attr-defined]
+        if usage.cache_write_tokens:
+            details.cache_write_tokens = written = part(usage.cache_write_tokens, given - cached)
+            details.cache_write_1h_tokens = part(usage.cache_write_1h_tokens, written)
     if details.cost_source is None and usage.cost is not None:
         nano = nanodollars(usage.cost)
         if nano is not None:

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from toolweaver_monitor.call import Details
-from toolweaver_monitor.usage.figures import COUNTS_WRITES
 from toolweaver_monitor.usage.rates import NANO, Rates
 
 HOUR_S = 3_600.0
@@ -50,12 +49,10 @@ class Tariff(msgspec.Struct, frozen=True):
         given = details.input_tokens
         for beyond, rates in self.steps:
             if given > beyond or not beyond:
-                if COUNTS_WRITES:
-                    return rates.cost(
-                        details.unsplit_tokens, given, details.output_tokens, details.cached_tokens,
-                        details.cache_write_tokens, details.cache_write_1h_tokens,  # type: ignore[attr-defined]
-                    )  # fmt: skip
-                return rates.cost(details.unsplit_tokens, given, details.output_tokens, details.cached_tokens)
+                return rates.cost(
+                    details.unsplit_tokens, given, details.output_tokens, details.cached_tokens,
+                    details.cache_write_tokens, details.cache_write_1h_tokens,
+                )  # fmt: skip
         return None
 
 

@@ -55,6 +55,11 @@ class PriceBook:
         locks.in_forked_child_weakly(self, PriceBook._in_child)
 
     @property
+    def tools(self) -> frozenset[str]:
+        """The names that the table gives a price by the call and none by the token: of tools, most likely."""
+        return frozenset(name for name, spans in self._table.items() if all(one.rates.only_per_call for one in spans))
+
+    @property
     def ready(self) -> bool:
         """Whether every price that will be known is known by now: genai-prices is there, or will never be."""
         return self._state not in ("cold", "loading")
