@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -28,6 +29,19 @@ def require_program() -> Callable[..., str]:
         if IN_CI:
             pytest.fail(f"{message} (in CI it must be there)", pytrace=False)
         pytest.skip(message)
+
+    return require
+
+
+@pytest.fixture(scope="session")
+def require_package() -> Callable[..., None]:
+    """Goes on only where a package is installed; else as `require_program`."""
+
+    def require(name: str, cure: str) -> None:
+        if importlib.util.find_spec(name) is None:
+            if IN_CI:
+                pytest.fail(f"this test needs the package {name!r}: {cure} (in CI it must be there)", pytrace=False)
+            pytest.skip(f"this test needs the package {name!r}: {cure}")
 
     return require
 

@@ -1,0 +1,138 @@
+"""How does it go? Set up, read, report, and tell where to look next."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import socket
+import sys
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from operator import attrgetter
+from pathlib import Path
+
+from examples.receipts import tools
+from examples.receipts.images import draw_receipts
+from examples.receipts.options import BUDGET_SPENT, NOTHING_READ
+from examples.receipts.orchestrator import Orchestrator, Reading
+from examples.receipts.progress import progress
+from toolweaver_monitor import Monitor, setup, track
+from toolweaver_monitor.sinks import PrometheusExporter, WandBLogger
+
+
+def demo(options: Namespace) -> int:
+    """Read receipts, watched; gives the exit code."""
+    os.environ.setdefault("WANDB_MODE", "offline")  # wants neither an account nor a network
+    os.environ.setdefault("WANDB_DIR", str(options.output))
+    options.output.mkdir(parents=True, exist_ok=True)
+
+    prometheus = PrometheusExporter(port=port_8000_or_free() if options.port is None else options.port)
+    wandb = WandBLogger(project="receipts")
+    with setup(prometheus, wandb, budget=options.budget) as monitor:
+        served = monitor.health()["sinks"]["prometheus"]["state"] == "ok"
+        say(f"Reading {options.receipts} receipts" + (f"; metrics meanwhile: {prometheus.url}" if served else ""))
+        readings = asyncio.run(read(draw_receipts(options.receipts, options.output / "images")))
+        write_csv(readings, options.output / "expenses.csv")
+        print(as_json(monitor, readings) if options.json else f"\n{monitor.text()}", flush=True)
+        if options.keep and served:
+            keep(prometheus)
+        monitor.shutdown(timeout=20)  # W&B may still be starting
+
+    say(f"\n{what_came_of_it(readings, options.budget)}\n\nWhere to look next")
+    say(f"  expenses  {near(options.output / 'expenses.csv')}")
+    if served and not options.keep:
+        say(f"  metrics   {prometheus.url} answered while it ran; --keep leaves it open")
+    say(f"  W&B       {of_run(wandb)}")
+    return exit_code(readings)
+
+
+async def read(images: Sequence[Path]) -> list[Reading]:
+    """Have the orchestrator read them all, and show how far it is."""
+    orchestrator = Orchestrator({"ocr": tools.ocr, "parse_items": tools.parse_items, "categorize": tools.categorize})
+    readings = []
+    with progress(len(images)) as shown:
+        async for reading in orchestrator.read_all(images):
+            readings.append(reading)
+            shown.done(reading)
+    return sorted(readings, key=attrgetter("file"))
+
+
+def write_csv(readings: Sequence[Reading], file: Path) -> None:
+    """Keep what was read; a block of code is watched with `track`."""
+    with track("write_csv", rows=len(readings)), file.open("w", newline="") as out:
+        rows = csv.writer(out)
+        rows.writerow(("receipt", "outcome", "total", "kinds"))
+        rows.writerows((r.file, r.outcome, r.total / 100, json.dumps(r.kinds)) for r in readings)
+
+
+def as_json(monitor: Monitor, readings: Sequence[Reading]) -> str:
+    """All of it for another program."""
+    return json.dumps(
+        {
+            "receipts": [reading._asdict() for reading in readings],
+            "summary": monitor.summary(),
+            "cost_by_operation": monitor.metrics.cost_by_operation(),
+            "errors": monitor.errors.errors,
+            "budgets": monitor.health()["budgets"],
+        },
+        indent=2,
+    )
+
+
+def keep(prometheus: PrometheusExporter) -> None:
+    """Go on serving the metrics until the user has seen enough."""
+    say(f"\n{prometheus.url} stays open; Ctrl-C ends it")
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        say("")
+
+
+def what_came_of_it(readings: Sequence[Reading], budget: float | None) -> str:
+    """In a sentence."""
+    came_to = Counter(reading.outcome for reading in readings)
+    if came_to["refused"]:
+        return (
+            f"The budget of ${budget:.2f} was spent: {came_to['refused']} of {len(readings)} receipts were not read to "
+            "the end, and no tool ran for them any more. A receipt takes $0.17; give more with --budget."
+        )
+    return f"{came_to['read']} of {len(readings)} receipts were read. (Receipts 2 and 3 are made to fail.)"
+
+
+def exit_code(readings: Sequence[Reading]) -> int:
+    """As `--help` tells."""
+    came_to = {reading.outcome for reading in readings}
+    if "refused" in came_to:
+        return BUDGET_SPENT
+    return 0 if "read" in came_to else NOTHING_READ
+
+
+def of_run(wandb: WandBLogger) -> str:
+    """Where the W&B run is, or why there is none."""
+    run = wandb.status()
+    if run["note"] or not run["run"]:
+        return str(run["note"] or "no run was started")
+    where = run["run"]
+    return where if "://" in where else f"wandb sync {near(Path(where))}  (uploads the run, after `wandb login`)"
+
+
+def port_8000_or_free() -> int:
+    """8000, or 0 for any where something uses it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return 8000 if probe.connect_ex(("127.0.0.1", 8000)) else 0
+
+
+def near(path: Path) -> Path:
+    """The path as seen from here, if it is below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def say(text: str) -> None:
+    """To people; stdout is for the report."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,113 @@
+"""Does the demo do what it tells: real receipts, read, reported, and kept where it says?"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.receipts import options
+
+ROOT = Path(__file__).parents[2]
+URL = re.compile(r"http://127\.0\.0\.1:\d+/metrics")
+
+
+@pytest.fixture
+def demo_installed(require_package: Callable[[str, str], None]) -> None:
+    """What the demo needs beyond the library."""
+    for name in ("PIL", "rapidocr", "onnxruntime", "wandb"):
+        require_package(name, "make demo installs it")
+
+
+def start(folder: Path, *argv: str) -> subprocess.Popen[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")} | {"HOME": str(folder)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "examples.receipts", "--port", "0", "--output", str(folder / "output"), *argv],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def rows_of_the_run(folder: Path) -> list[dict[str, Any]]:
+    (run,) = folder.glob("output/wandb/offline-run-*/run-*.wandb")
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(run)]
+    lines = subprocess.run(inspect, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    return [json.loads(line)["history"]["item"] for line in lines if '"history"' in line]
+
+
+@pytest.mark.usefixtures("demo_installed")
+def test_it_reads_receipts_and_shows_the_two_that_must_fail(tmp_path: Path) -> None:
+    """Exit code 0: what fails on purpose is in the figures, on /metrics while it runs, and in the W&B run."""
+    with start(tmp_path, "--receipts", "4", "--json") as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        url = URL.search(first)
+        assert url is not None, first + process.stderr.read()
+        process.stderr.readline()  # one receipt is done, so a tool has run
+        exposed = urllib.request.urlopen(url[0], timeout=5).read().decode()
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert 'toolweaver_tool_executions_total{tool_name="ocr",' in exposed
+
+    told = json.loads(out)
+    assert {reading["file"]: reading["outcome"] for reading in told["receipts"]} == {
+        "receipt-01.png": "read",
+        "receipt-02.png": "failed",
+        "receipt-03.png": "failed",
+        "receipt-04.png": "read",
+    }
+    assert [reading["total"] for reading in told["receipts"]] == [1845, 0, 0, 880]
+    assert told["cost_by_operation"] == {"ocr": 0.3, "categorize": 0.1, "parse_items": 0.04, "write_csv": 0.0}
+    assert told["summary"]["count"] == 4 + 3 + 2 + 1
+    assert told["summary"]["failures"] == 2
+    assert {(error["tool_name"], error["error_type"]) for error in told["errors"]} == {
+        ("ocr", "OSError"),
+        ("parse_items", "WrongTotal"),
+    }
+
+    ended = Counter((key, value) for row in rows_of_the_run(tmp_path) for key, value in row.items() if "/stat" in key)
+    assert ended == {
+        ("ocr/status", 1): 3,
+        ("ocr/status", 0): 1,
+        ("parse_items/status", 1): 2,
+        ("parse_items/status", 0): 1,
+        ("categorize/status", 1): 2,
+        ("write_csv/status", 1): 1,
+    }
+    assert "2 of 4 receipts were read" in err
+    assert "wandb sync " in err
+    assert (tmp_path / "output" / "expenses.csv").read_text().count("\n") == 5
+
+
+@pytest.mark.usefixtures("demo_installed")
+def test_a_budget_that_runs_out_ends_the_reading_with_its_own_exit_code(tmp_path: Path) -> None:
+    """The rest is refused and no tool runs for it; the report and the last lines say so."""
+    with start(tmp_path, "--receipts", "8", "--budget", "0.35") as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 3, err
+    assert "The budget of $0.35 was spent" in err
+    assert re.search(r"receipt-08.png +refused", err)
+    (budget,) = re.findall(r"^ +usd/run +\$0\.3500 +\$(0\.\d+) +\$0\.\d+ +(\d+) calls$", out, re.MULTILINE)
+    assert float(budget[0]) <= 0.35
+    assert int(budget[1]) == err.count(" refused ")
+
+
+@pytest.mark.parametrize("wrong", [("--receipts", "0"), ("--budget", "-1"), ("--budget", "nan"), ("--port", "99999")])
+def test_an_option_that_cannot_be_used_is_told(wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, and what to give instead."""
+    with pytest.raises(SystemExit) as ended:
+        options.options_from(wrong)
+    assert ended.value.code == 2
+    assert "; give " in capsys.readouterr().err
