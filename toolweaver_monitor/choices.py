@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from toolweaver_monitor.budget import Budget, Ledger
@@ -58,6 +60,14 @@ def _by_name(name: str) -> Any:
     if name in ("metrics", "costs", "errors"):
         return {"metrics": MetricsCollector, "costs": CostTracker, "errors": ErrorTracker}[name]()
     raise ConfigurationError(f"there is no sink named {name!r}; there are {', '.join(NAMES)}")
+
+
+def uniquely_named(sinks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """The sinks with their names, two of one name told apart as `name` and `name-2`."""
+    names: Counter[str] = Counter()
+    for sink in sinks:
+        names[sink.name] += 1
+        yield sink.name if names[sink.name] == 1 else f"{sink.name}-{names[sink.name]}", sink
 
 
 def as_ledger(budget: Any) -> Ledger | None:

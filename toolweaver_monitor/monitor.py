@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from toolweaver_monitor import clock
 from toolweaver_monitor.budget import Ledger
-from toolweaver_monitor.bus.bus import bus, inbox, opened
+from toolweaver_monitor.bus.bus import bus, opened
 from toolweaver_monitor.bus.runner import Runner
 from toolweaver_monitor.call import Invalid
 from toolweaver_monitor.sinks.costs import CostTracker
@@ -90,34 +90,25 @@ class Monitor:
         """Whether all is well, and if not, what to do. JSON-able.
 
         Returns:
-            `ok`; `sinks`: per sink its state, its books (emitted == delivered + failed + dropped + queued), its last
-            error and cure; `budgets`; `prices`; `invalid`: what running calls were given that could not be counted.
+            - `ok`: whether there is no problem.
+            - `problems`: what is wrong, one sentence each that ends with the cure.
+            - `notes`: what is no fault and yet worth knowing: unknown costs, old prices, figures that made no sense.
+            - `closed`, `watching`: whether this setup has ended, and whether calls are watched.
+            - `waiting`: calls that have ended and are not counted yet; `active`: calls open right now.
+            - `dropped`: calls that did not reach a sink, over all sinks, by reason.
+            - `sinks`: per sink its `state` (`ok`, `degraded`, `breaker_open`, `unavailable`), its books (`emitted ==
+              delivered + failed + dropped + queued`, with `failed_by` and `dropped_by`), `last_error`, `cure`, and
+              what the sink says of itself.
+            - `budgets`: each budget's limit, spent, remaining and rejections.
+            - `prices`: `ready`, `sources`, `age_days` and `cure`; None where nothing is priced.
+            - `invalid`: what running calls were given that could not be counted, in this process so far: `figures`
+              (negative, NaN or no numbers), `late` (said of a call that had closed), `reentrant` (calls made by a
+              sink), `extractors` (functions of yours that raised), `mishaps` (errors of this library's own).
+            - `faults`: what the environment refused at setup, by sink.
         """
-        bus.drain()
-        sinks: dict[str, dict[str, Any]] = {}
-        for runner in self.runners:
-            sinks[runner.name] = runner.books()
-        for sink in self.sinks:
-            status = getattr(sink, "status", None)
-            if callable(status):
-                try:
-                    sinks.setdefault(sink.name, {"state": "ok"}).update(status())
-                except Exception as error:  # noqa: BLE001 - a status that cannot be told is told
-                    sinks.setdefault(sink.name, {})["last_error"] = f"{type(error).__name__} in status()"
-        for name, cure in self.faults.items():
-            sinks.setdefault(name, {}).update({"state": "unavailable", "last_error": cure})
-        return {
-            "ok": not self.closed
-            and all(sink.get("state", "ok") == "ok" and not sink.get("dropped") for sink in sinks.values()),
-            "closed": self.closed,
-            "watching": bus.on,
-            "waiting": len(inbox),
-            "active": len(self.active()),
-            "sinks": sinks,
-            "budgets": self.ledger.status() if self.ledger is not None else [],
-            "prices": self.prices.status() if self.prices is not None else None,
-            "invalid": Invalid.counts(),
-        }
+        from toolweaver_monitor.health import health
+
+        return health(self)
 
     def figures(self) -> dict[str, Any]:
         """What a scrape shows beside the tallies: calls open now, budgets, and each sink's books."""

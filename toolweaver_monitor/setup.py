@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from toolweaver_monitor.bus import lifecycle
 from toolweaver_monitor.bus.bus import Consumer, bus
 from toolweaver_monitor.bus.runner import Runner
 from toolweaver_monitor.call import NO_TAGS, Details, TagValue, ToolCall
-from toolweaver_monitor.choices import as_ledger, as_sink
+from toolweaver_monitor.choices import as_ledger, as_sink, uniquely_named
 from toolweaver_monitor.instrument import ending, opening, results
 from toolweaver_monitor.instrument.tool import checked_tags
 from toolweaver_monitor.monitor import Monitor
@@ -103,7 +102,7 @@ def _replace(
     faults: dict[str, str] = {}
     runners: list[Runner] = []
     consumers: list[Consumer] = [tallies.fold]
-    for name, sink in _uniquely_named(sinks):
+    for name, sink in uniquely_named(sinks):
         if not _started(sink, name, faults):
             continue
         if not isinstance(sink, View):
@@ -159,13 +158,6 @@ def _release() -> None:
 
 def _mine(sinks: list[Any], kind: type[Any]) -> Any:
     return next((sink for sink in sinks if isinstance(sink, kind)), None)
-
-
-def _uniquely_named(sinks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    names: Counter[str] = Counter()
-    for sink in sinks:
-        names[sink.name] += 1
-        yield sink.name if names[sink.name] == 1 else f"{sink.name}-{names[sink.name]}", sink
 
 
 def _started(sink: Any, name: str, faults: dict[str, str]) -> bool:

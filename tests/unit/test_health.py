@@ -1,0 +1,169 @@
+"""`health()` says whether all is well, and if not, what to do."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import Monitor, ToolCall, setup, track
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter
+from toolweaver_monitor.sinks.base import SinkUnavailable
+
+
+class Sink:
+    """A sink that does what it is told."""
+
+    def __init__(self, name: str = "mine", write: Callable[..., object] = lambda calls: None, **status: Any) -> None:
+        self.name = name
+        self.write = write
+        self.said = status
+
+    def status(self) -> dict[str, Any]:
+        return self.said
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def call_once(**said: Any) -> None:
+    with track("tool") as call:
+        call.record(**said)
+
+
+def until(monitor: Monitor, holds: Callable[[dict[str, Any]], object], deadline_s: float = 10.0) -> dict[str, Any]:
+    """The first health of which that holds."""
+    end = time.monotonic() + deadline_s
+    while True:
+        health = monitor.health()
+        if holds(health) or time.monotonic() > end:
+            return health
+        time.sleep(0.005)
+
+
+def off(_: Sequence[ToolCall]) -> None:
+    raise SinkUnavailable("the service is logged out; run `service login`")
+
+
+def broken(_: Sequence[ToolCall]) -> None:
+    raise ConnectionError("refused")
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port that another program listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_all_is_well_only_if_there_is_nothing_to_do() -> None:
+    """Nothing wrong, nothing to note; and all of it is JSON."""
+    monitor = setup(LogSink(), Sink(rows=3))
+    call_once(cost=0.1)
+    assert monitor.flush()
+    health = monitor.health()
+    assert (health["ok"], health["problems"], health["dropped"]) == (True, [], {})
+    assert health["sinks"]["mine"]["rows"] == 3
+    assert (health["sinks"]["mine"]["delivered"], health["sinks"]["mine"]["queued"]) == (1, 0)
+    assert json.loads(json.dumps(health)) == health
+
+
+def test_every_promised_field_is_there_and_documented() -> None:
+    """What the docstring lists is what one gets."""
+    health = setup(Sink()).health()
+    said = Monitor.health.__doc__ or ""
+    assert [field for field in health if f"`{field}`" not in said] == []
+    assert [field for field in health["invalid"] if f"`{field}`" not in said] == []
+    assert {"state", "emitted", "failed_by", "dropped_by", "last_error", "cure"} <= health["sinks"]["mine"].keys()
+
+
+def test_what_the_environment_refused_at_setup_is_a_problem_with_its_cure(taken_port: int) -> None:
+    """A port that is taken stops nobody; `health()` says what to do."""
+    health = setup(PrometheusExporter(port=taken_port)).health()
+    assert health["ok"] is False
+    assert health["sinks"]["prometheus"]["state"] == "unavailable"
+    assert health["sinks"]["prometheus"]["cure"].startswith("stop what uses the port")
+    assert f"127.0.0.1:{taken_port}" in health["problems"][0]
+    assert health["faults"].keys() == {"prometheus"}
+
+
+def test_a_sink_that_gave_up_says_why_and_what_it_dropped() -> None:
+    """Unavailable until it is set up again; the calls are counted by reason."""
+    monitor = setup(Sink("service", off))
+    call_once()
+    health = until(monitor, lambda health: health["dropped"])
+    assert health["ok"] is False
+    assert health["problems"] == ["service: the service is logged out; run `service login`"]
+    assert health["sinks"]["service"]["cure"] == "run `service login`"
+    assert health["dropped"] == {"unavailable": 1}
+
+
+def test_a_sink_that_fails_is_a_problem_until_it_has_recovered() -> None:
+    """The state, the error and what happens next."""
+    well = threading.Event()
+    monitor = setup(Sink("flappy", lambda calls: None if well.is_set() else broken(calls)))
+    call_once()
+    health = until(monitor, lambda health: not health["ok"])
+    assert health["sinks"]["flappy"]["state"] == "degraded"
+    assert "ConnectionError" in health["problems"][0]
+    assert health["problems"][0].endswith(health["sinks"]["flappy"]["cure"])
+    well.set()
+    monitor.flush(10)
+    assert monitor.health()["problems"] == []
+
+
+def test_calls_that_had_no_room_are_a_problem_for_good() -> None:
+    """What was lost stays said, though the sink is well again."""
+    going = threading.Event()
+    monitor = setup(Sink("slow", lambda calls: going.wait(30)))
+    for _ in range(12_000):
+        with track("tool"):
+            pass
+    health = until(monitor, lambda health: health["dropped"])
+    dropped = health["dropped"]["queue_full"]
+    assert any(f"slow: {dropped:,} calls dropped (queue_full)" in problem for problem in health["problems"])
+    going.set()
+    assert monitor.flush(10)
+    assert monitor.health()["dropped"] == {"queue_full": dropped}
+    assert monitor.health()["ok"] is False
+
+
+def test_two_sinks_of_one_name_keep_what_each_says_of_itself() -> None:
+    """`mine` and `mine-2`."""
+    sinks = setup(Sink(rows=1), Sink(rows=2)).health()["sinks"]
+    assert (sinks["mine"]["rows"], sinks["mine-2"]["rows"]) == (1, 2)
+
+
+def test_a_status_that_raises_is_told_and_breaks_nothing() -> None:
+    """A sink's own word on itself is the sink's affair."""
+
+    class Odd(Sink):
+        def status(self) -> dict[str, Any]:
+            raise RuntimeError("no")
+
+    assert setup(Odd()).health()["sinks"]["mine"]["last_error"] == "RuntimeError in status()"
+
+
+def test_unknown_costs_are_noted_and_are_no_fault() -> None:
+    """Tokens with no price: the sum is not whole, and the way to make it so is said."""
+    monitor = setup(prices=None)
+    call_once(tokens=5)
+    health = monitor.health()
+    assert health["ok"] is True
+    assert any(note.startswith("the cost of 1 call that") for note in health["notes"])
+
+
+def test_a_setup_that_has_ended_or_is_off_is_not_well() -> None:
+    """Nothing is watched, and how to watch again."""
+    monitor = setup()
+    monitor.shutdown()
+    assert monitor.health()["problems"] == ["this setup has ended; call setup() again"]
+    assert "nothing is watched" in setup(enabled=False).health()["problems"][0]

@@ -1,0 +1,122 @@
+"""Is all well, and if not, what is to be done?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from toolweaver_monitor.bus.bus import bus, inbox
+from toolweaver_monitor.call import Invalid
+from toolweaver_monitor.choices import uniquely_named
+
+if TYPE_CHECKING:
+    from toolweaver_monitor.monitor import Monitor
+
+STATE_CURES = {
+    "degraded": "it failed and is tried again within 30 s; mend what the error names",
+    "breaker_open": "it failed five times in a row and is tried again every 30 s; mend what the error names",
+}
+REASON_CURES = {
+    "queue_full": "calls come faster than the sink takes them: make its write() faster, or give the sink a larger "
+    "max_calls",
+    "bytes_full": "calls come faster than the sink takes them: make its write() faster, or say less in tags",
+    "shutdown": "they were still waiting at the end: give shutdown() a longer timeout",
+    "closed": "they came after the end of the setup: call shutdown() last",
+}
+MOST_AGE_DAYS = 90.0
+
+
+def health(monitor: Monitor) -> dict[str, Any]:
+    """What `Monitor.health` gives; see there."""
+    bus.drain()
+    sinks = {name: _with_cure(sink) for name, sink in _sinks(monitor).items()}
+    prices = monitor.prices.status() if monitor.prices is not None else None
+    problems = [*_own_problems(monitor), *(text for name, sink in sinks.items() for text in _problems(name, sink))]
+    dropped: Counter[str] = Counter()
+    for sink in sinks.values():
+        dropped.update(sink.get("dropped_by", {}))
+    return {
+        "ok": not problems,
+        "problems": problems,
+        "notes": list(_notes(monitor, sinks, prices)),
+        "closed": monitor.closed,
+        "watching": bus.on,
+        "waiting": len(inbox),
+        "active": len(monitor.active()),
+        "dropped": dict(dropped),
+        "sinks": sinks,
+        "budgets": monitor.ledger.status() if monitor.ledger is not None else [],
+        "prices": prices,
+        "invalid": Invalid.counts(),
+        "faults": dict(monitor.faults),
+    }
+
+
+def _sinks(monitor: Monitor) -> dict[str, dict[str, Any]]:
+    """The books of every sink, with what it says of itself and what setup met."""
+    sinks: dict[str, dict[str, Any]] = {runner.name: runner.books() for runner in monitor.runners}
+    for name, sink in uniquely_named(monitor.sinks):
+        told = sinks.setdefault(name, {"state": "ok"})
+        status = getattr(sink, "status", None)
+        if callable(status):
+            try:
+                told.update(status())
+            except Exception as error:  # noqa: BLE001 - a status that cannot be told is told
+                told["last_error"] = f"{type(error).__name__} in status()"
+    for name, fault in monitor.faults.items():
+        sinks.setdefault(name, {}).update({"state": "unavailable", "last_error": fault})
+    return sinks
+
+
+def _with_cure(sink: dict[str, Any]) -> dict[str, Any]:
+    """What to do about the state of a sink; our own messages say it after what is wrong."""
+    state = sink.setdefault("state", "ok")
+    last_error = str(sink.get("last_error") or "")
+    ours = last_error.partition("; ")[2] or last_error
+    cure = ours if state == "unavailable" else STATE_CURES.get(state, "")
+    return sink | {"cure": cure}
+
+
+def _own_problems(monitor: Monitor) -> Iterator[str]:
+    if monitor.closed:
+        yield "this setup has ended; call setup() again"
+    elif not bus.on:
+        yield "nothing is watched; setup(enabled=True), and unset TOOLWEAVER_MONITOR_ENABLED"
+
+
+def _problems(name: str, sink: Mapping[str, Any]) -> Iterator[str]:
+    state, last_error = sink["state"], sink.get("last_error")
+    if state == "unavailable":
+        yield f"{name}: {last_error}"
+    elif state != "ok":
+        yield f"{name}: {state}, {last_error}; {sink['cure']}"
+    for reason, count in sink.get("failed_by", {}).items():
+        yield f"{name}: {calls(count)} failed ({reason}); mend what write() raises"
+    for reason, count in sink.get("dropped_by", {}).items():
+        if count and reason != "unavailable":
+            cure = REASON_CURES.get(reason)
+            yield f"{name}: {calls(count)} dropped ({reason})" + (f"; {cure}" if cure else "")
+
+
+def _notes(monitor: Monitor, sinks: Mapping[str, Mapping[str, Any]], prices: Mapping[str, Any] | None) -> Iterator[str]:
+    """What is no fault and yet worth knowing."""
+    for name, sink in sinks.items():
+        if sink.get("note") and sink["state"] == "ok":
+            yield f"{name}: {sink['note']}"
+    unpriced = monitor.summary()["unpriced_calls"]
+    if unpriced:
+        cure = (prices or {}).get("cure") or "setup(prices={...}) or record(cost=...)"
+        yield f"the cost of {calls(unpriced)} that used tokens or a model is not known; {cure}"
+    age_days = (prices or {}).get("age_days")
+    if age_days is not None and age_days > MOST_AGE_DAYS:
+        yield f"the newest price is {age_days:.0f} days old; pip install -U genai-prices"
+    wrong = {name: count for name, count in Invalid.counts().items() if count}
+    if wrong:
+        told = ", ".join(f"{count:,} {name}" for name, count in wrong.items())
+        yield f"what running calls said could not all be counted: {told}; see `invalid` in the reference of health()"
+
+
+def calls(count: int) -> str:
+    """So many calls."""
+    return f"{count:,} call{'' if count == 1 else 's'}"
