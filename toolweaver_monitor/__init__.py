@@ -7,6 +7,7 @@ from toolweaver_monitor.budget import Budget
 from toolweaver_monitor.call import ToolCall, current_call
 from toolweaver_monitor.errors import BudgetExceeded
 from toolweaver_monitor.instrument.decorator import monitored
+from toolweaver_monitor.instrument.patching import instrument, uninstrument
 from toolweaver_monitor.instrument.tracking import track
 from toolweaver_monitor.monitor import Monitor
 from toolweaver_monitor.setup import flush, get_monitor, setup, shutdown
@@ -32,8 +33,10 @@ __all__ = [
     "current_call",
     "flush",
     "get_monitor",
+    "instrument",
     "monitored",
     "setup",
     "shutdown",
     "track",
+    "uninstrument",
 ]

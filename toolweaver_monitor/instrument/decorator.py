@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
@@ -15,6 +16,7 @@ from toolweaver_monitor.instrument.tool import Tool, declared
 from toolweaver_monitor.usage import Usage
 
 F = TypeVar("F")
+_DRIVERS = drivers.drive_function.__code__.co_filename
 Cost = float | Callable[[Any], float | None] | None
 UsageReader = Callable[[Any], Usage | None] | bool | None
 
@@ -124,6 +126,23 @@ def watch(function: Any, name: Any = None, **declarations: Any) -> Any:
     from toolweaver_monitor.instrument.objects import watch_object
 
     return watch_object(function, driver_for(function), tool)
+
+
+def is_watched(function: Any) -> bool:
+    """Whether a callable is watched already, itself or under other decorators that say what they wrap."""
+    for _ in range(64):
+        if isinstance(function, classmethod | staticmethod):
+            function = function.__func__
+        if isinstance(function, types.FunctionType) and function.__code__.co_filename == _DRIVERS:
+            return True
+        module = sys.modules.get("toolweaver_monitor.instrument.objects")
+        if module is not None and issubclass(type(function), module.WatchedObject):
+            return True
+        inner = inspect.getattr_static(function, "__wrapped__", None)
+        if inner is None:
+            return False
+        function = inner
+    return False
 
 
 def own_name(function: Any) -> str:

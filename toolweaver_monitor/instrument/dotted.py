@@ -1,0 +1,71 @@
+"""What does a dotted name such as `package.module:Class.method` stand for, and how is its import waited for?"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.instrument.places import is_class, is_module
+from toolweaver_monitor.instrument.targets import methods_of, not_found
+
+_PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_DOTTED = re.compile(rf"({_PATH})(?::({_PATH}))?")
+
+
+def split(name: str) -> tuple[str, str]:
+    """The module's name, and the path inside it (empty for the module itself).
+
+    Raises:
+        ConfigurationError: it is no such name, or can never become one.
+    """
+    match = _DOTTED.fullmatch(name)
+    if match is None:
+        raise ConfigurationError(
+            f"{name!r} is no dotted name; write 'package.module', 'package.module:function' or "
+            "'package.module:Class.method'"
+        )
+    module, path = match[1], match[2] or ""
+    parent = module.rpartition(".")[0]
+    while parent:
+        found = sys.modules.get(parent)
+        if found is not None and not hasattr(found, "__path__"):
+            inside = module.removeprefix(f"{parent}.")
+            raise ConfigurationError(
+                f"{parent} is a module and no package, so {name!r} can never be imported; write a colon after the "
+                f"module: '{parent}:{inside}'"
+            )
+        parent = parent.rpartition(".")[0]
+    return module, path
+
+
+def resolve(module: Any, path: str) -> tuple[Any, str | None]:
+    """The target that a path inside a module stands for, and the one method of it that is meant, if one is.
+
+    Raises:
+        ConfigurationError: there is no such thing in it.
+    """
+    owner: Any = module
+    parts = path.split(".") if path else []
+    for index, part in enumerate(parts):
+        try:
+            value = inspect.getattr_static(owner, part)
+        except AttributeError:
+            raise not_found(owner, part) from None
+        if is_class(value) or is_module(value) or index < len(parts) - 1:
+            owner = value
+        elif is_class(owner) or inspect.isroutine(value) or (callable(value) and not methods_of(type(value))):
+            return owner, part
+        else:
+            owner = value
+    return owner, None
+
+
+def when_imported(module_name: str, hook: Callable[[Any], None]) -> None:
+    """Have `hook` run with the module as soon as it has been imported, before its importer sees it."""
+    import wrapt
+
+    wrapt.register_post_import_hook(hook, module_name)

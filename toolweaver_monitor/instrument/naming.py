@@ -1,0 +1,123 @@
+"""Which tool was an orchestrator asked to run? Read from the arguments of the very call that asks.
+
+Where in the arguments a name can stand is worked out once, from the signature, when the method is patched. No argument
+but the tool's name is ever looked at, and a text that may be prose ("Read the total off this receipt") is no name.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+NameFrom = Callable[..., str]
+
+_NO_PARAMETERS: Mapping[str, inspect.Parameter] = types.MappingProxyType({})
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+ORCHESTRATOR_METHODS: tuple[str, ...] = tuple(
+    f"{prefix}{verb}_{noun}{suffix}"
+    for noun in ("tool", "agent_step", "skill", "step", "agent", "action", "function")
+    for verb in ("execute", "call", "run", "invoke", "use", "dispatch")
+    for prefix, suffix in (("", ""), ("a", ""), ("", "_async"), ("", "_sync"))
+)
+"""The methods by which orchestrators run a tool."""
+
+USUAL_METHODS = ("execute_tool", "call_tool", "run_tool", "invoke_tool", "execute_agent_step", "execute_skill")
+"""Those that are shown to people, and asked for where an object answers only to questions (`__getattr__`)."""
+
+_SAYS_TOOL = ("tool_name", "tool", "skill_name", "skill", "agent_name", "agent", "function_name")
+"""Parameters that hold a tool, whatever their function is called."""
+
+_MAY_SAY_TOOL = (*_SAYS_TOOL, "name", "action_name", "action", "step_name", "function", "tool_call", "step", "call")
+"""Parameters that do so in a method that is known to run tools; the first that gives a name counts."""
+
+_FIELDS = ("tool_name", "tool", "name", "skill_name", "skill", "agent_name", "agent", "function", "action")
+"""Where a tool's name stands in a step or a tool call, whether it is a mapping or an object."""
+
+_NAME = re.compile(r"[^\W\d][\w.:/@-]{0,127}")
+
+
+def runs_tools(name: str) -> bool:
+    """Whether a function of this name runs tools for others."""
+    return name in ORCHESTRATOR_METHODS
+
+
+def name_from_arguments(function: Any, name: str, *, first: int = 0) -> NameFrom | None:
+    """A reader of the tool's name in a function's arguments; None where its parameters do not name a tool.
+
+    Args:
+        function: what will be called; the arguments are those that it gets itself, `self` included where it does.
+        name: what it is called; also the name of a call whose arguments name no tool.
+        first: how many arguments come before the caller's own: 1 where there is a `self`.
+    """
+    try:
+        parameters: Mapping[str, inspect.Parameter] = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a builtin that has none
+        parameters = _NO_PARAMETERS
+    runner = runs_tools(name)
+    kinds = {parameter.kind for parameter in parameters.values()}
+    positions = {
+        parameter.name: index if parameter.kind is not parameter.KEYWORD_ONLY else sys.maxsize
+        for index, parameter in enumerate(parameters.values())
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+    where = tuple((each, positions[each]) for each in (_MAY_SAY_TOOL if runner else _SAYS_TOOL) if each in positions)
+    hands_on = not where and runner and (not parameters or not kinds.isdisjoint(_REST))
+    if hands_on:  # `*args, **kwargs`: a keyword that says so, else the first argument
+        where = tuple((each, sys.maxsize) for each in _MAY_SAY_TOOL)
+    if not where:
+        return None
+
+    def name_from(*args: Any, **kwargs: Any) -> str:
+        for parameter, position in where:
+            value = args[position] if position < len(args) else kwargs.get(parameter)
+            if value is not None:
+                found = named_by(value, sure=parameter.endswith(("name", "tool")))
+                if found is not None:
+                    return found
+        if hands_on and first < len(args) and isinstance(args[first], str | Mapping):
+            return named_by(args[first]) or name
+        return name
+
+    return name_from
+
+
+def named_by(value: Any, *, sure: bool = False, depth: int = 2) -> str | None:
+    """The tool's name that a value holds: text, a function, a mapping or an object with a name of its own.
+
+    Args:
+        value: what stands where a tool's name may stand.
+        sure: whether any text there is a name.
+        depth: how many steps inwards a name is looked for.
+    """
+    if isinstance(value, str):
+        text = str.__str__(value)
+        return text if sure or _NAME.fullmatch(text) else None
+    if inspect.isroutine(value) or isinstance(value, type):
+        return named_by(getattr(value, "__name__", None), depth=0)
+    if not depth:
+        return None
+    for name in _FIELDS:
+        inner = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+        if inner is not None and (found := named_by(inner, sure=name.endswith("name"), depth=depth - 1)) is not None:
+            return found
+    return None
+
+
+def without_self(namer: Callable[..., str]) -> NameFrom:
+    """A user's naming function given what the caller wrote; the object as well if it asks for `self` or `cls` first."""
+    try:
+        first = next(iter(inspect.signature(namer).parameters), "")
+    except (TypeError, ValueError):
+        first = ""
+    if first in {"self", "cls"}:
+        return namer
+
+    def name_from(_self: Any, /, *args: Any, **kwargs: Any) -> str:
+        return namer(*args, **kwargs)
+
+    return name_from

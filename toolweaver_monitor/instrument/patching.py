@@ -1,0 +1,226 @@
+"""`instrument()`: how is an orchestrator watched from outside, without a change to its code?"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import types
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
+
+from toolweaver_monitor import locks
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.instrument import dotted, pools, targets
+from toolweaver_monitor.instrument.decorator import is_watched, watch
+from toolweaver_monitor.instrument.naming import name_from_arguments, runs_tools, without_self
+from toolweaver_monitor.instrument.places import (
+    Form,
+    Place,
+    claimed_by,
+    is_class,
+    is_module,
+    once_only,
+    place_of,
+    remember,
+    settle_bases,
+)
+from toolweaver_monitor.instrument.tool import Tool
+
+log = logging.getLogger("toolweaver_monitor")
+
+T = TypeVar("T")
+ToolName = str | Callable[..., str] | None
+
+_patching = locks.new_rlock("patching")
+
+
+class Wish(NamedTuple):
+    """What `instrument()` was asked for beyond its target."""
+
+    tool_name: ToolName = None
+    methods: tuple[str, ...] | None = None
+
+
+_pending: dict[str, Wish] = {}
+"""What waits for an import, by its dotted name."""
+
+
+def instrument(target: T, *, tool_name: ToolName = None, methods: Iterable[str] | None = None) -> T:
+    """Watch the tools that an orchestrator runs, without a change to its code.
+
+    Each call is named after the tool that the orchestrator was asked to run: `orchestrator.execute_tool("ocr", ...)`
+    is a call of `ocr`. Instrumenting twice is the same as once; a new `tool_name` replaces the old one. Methods that
+    `@monitored` watches already are left alone.
+
+    Args:
+        target: an orchestrator; or its class, for all objects of it and of the subclasses that inherit its methods; a
+            module, for every public function and method defined in it (a package: also those of its own submodules
+            that it shows); `"package.module"`, `"package.module:function"`, `"package.module:Class"` or
+            `"package.module:Class.method"`, patched at once or when it is imported; a `ThreadPoolExecutor` or that
+            class: its tasks then run in the context they were submitted in, and no calls of its own are recorded.
+        tool_name: the name of every call; or a callable that gets the call's own arguments (the object, too, if its
+            first parameter is `self`) and returns it. Default: the tool in the arguments, else the method's own name.
+        methods: names of the methods to watch. Default: those by which orchestrators run tools, such as `execute_tool`,
+            `call_tool`, `execute_agent_step` and `execute_skill`.
+
+    Returns:
+        The target itself, so that this can stand above a class as its decorator.
+
+    Raises:
+        ConfigurationError: there is no such method, or nothing to watch, or it cannot be changed; the message says what
+            could be meant.
+    """
+    wish = Wish(tool_name, _checked(tool_name, methods))
+    if isinstance(target, str):
+        _instrument_dotted(target, wish)
+    else:
+        with _patching:
+            _instrument(target, wish)
+    return target
+
+
+def uninstrument(target: T) -> T:
+    """Undo `instrument(target)`: every attribute is again the very object that it was.
+
+    What was never instrumented stays as it is, silently. So does what was asked for through another target: a class
+    that was instrumented is not undone by uninstrumenting an object of it.
+
+    Args:
+        target: what `instrument()` was given.
+
+    Returns:
+        The target itself.
+    """
+    with _patching:
+        if isinstance(target, str):
+            _uninstrument_dotted(target)
+        else:
+            _uninstrument(target, None)
+    return target
+
+
+def _checked(tool_name: object, methods: object) -> tuple[str, ...] | None:
+    if tool_name is not None and not callable(tool_name):
+        Tool(tool_name)  # type: ignore[arg-type]  # complains of what is no name
+    if methods is None:
+        return None
+    names = () if isinstance(methods, str) or not isinstance(methods, Iterable) else tuple(methods)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ConfigurationError(f"methods={methods!r} is no list of names; write methods=['execute_tool']")
+    return names
+
+
+def _instrument(target: Any, wish: Wish) -> None:
+    spots, in_object = targets.spots(target, wish.methods)
+    forms: dict[tuple[int, bool], Form] = {}  # two names of one function stay two names of one function
+    claims: list[tuple[Place, Form]] = []
+    for owner, name in spots:
+        place = place_of(owner, name)
+        if not is_watched(place.original):
+            key = id(place.original), is_class(owner)
+            forms[key] = forms.get(key) or _form(place, target, wish)
+            claims.append((place, forms[key]))
+    plants = [(name, found, _tool(found, name, wish)) for name, found in in_object if not is_watched(found)]
+    try:
+        for place, form in claims:
+            place.claim(target, form)
+            remember(place)
+            place.settle()
+            settle_bases(place)
+    except ConfigurationError:
+        _uninstrument(target, None)
+        raise
+    if plants:
+        from toolweaver_monitor.instrument.planted import plant
+    for name, found, tool in plants:
+        plant(target, name, found, tool)
+
+
+def _uninstrument(target: Any, names: tuple[str, ...] | None) -> None:
+    for place in list(claimed_by(target)):
+        if names is None or place.name in names:
+            place.release(target)
+            place.settle()
+            settle_bases(place)
+    planted = sys.modules.get("toolweaver_monitor.instrument.planted")  # it needs wrapt, which is slow to import
+    if planted is not None:
+        planted.uproot(target, names)
+
+
+def _form(place: Place, target: Any, wish: Wish) -> Form:
+    """The watched form of what stands at a place."""
+    raw = place.original
+    if wish.methods is None and pools.is_pool(target):
+        carrying = pools.carrying_context(raw)
+        return Form(carrying, carrying)
+    partial = isinstance(raw, functools.partialmethod)
+    function = raw.func if partial else targets.original_of(raw)
+    with_self = is_class(place.owner) and (partial or isinstance(raw, types.FunctionType | classmethod))
+    whole_module = is_module(target) and wish.methods is None
+    name = _name(function, place.name, wish, with_self=with_self, whole_module=whole_module)
+    if partial:
+        watched: Any = functools.partialmethod(watch(function, name), *raw.args, **raw.keywords)
+    else:
+        watched = watch(raw, name)
+    return Form(watched, once_only(raw, watched, name, place.name))
+
+
+def _tool(found: Any, name: str, wish: Wish) -> Tool:
+    """The tool for a callable that stands in an object itself, and so gets no `self`."""
+    return Tool(_name(found, name, wish, with_self=False, whole_module=False), fallback=name)
+
+
+def _name(function: Any, name: str, wish: Wish, *, with_self: bool, whole_module: bool) -> str | Callable[..., str]:
+    """What calls of a function are named: a text, or what reads it from the arguments."""
+    if callable(wish.tool_name):
+        return without_self(wish.tool_name) if with_self else wish.tool_name
+    if wish.tool_name is not None:
+        return wish.tool_name
+    if whole_module and not runs_tools(name):
+        qualified = getattr(function, "__qualname__", name)
+        return qualified if isinstance(qualified, str) and "<" not in qualified else name
+    return name_from_arguments(function, name, first=int(with_self)) or name
+
+
+def _instrument_dotted(name: str, wish: Wish) -> None:
+    module_name, path = dotted.split(name)
+    module = sys.modules.get(module_name)
+    if module is not None:
+        with _patching:
+            _instrument_inside(module, path, wish)
+        return
+    with _patching:
+        _pending[name] = wish
+
+    def imported(module: Any) -> None:
+        with _patching:
+            wish = _pending.pop(name, None)
+            if wish is not None:
+                try:
+                    _instrument_inside(module, path, wish)
+                except Exception as error:  # noqa: BLE001 - raised here it would fail the user's import
+                    log.error("toolweaver_monitor: instrument(%r) did nothing: %s", name, error)  # noqa: TRY400
+
+    dotted.when_imported(module_name, imported)
+
+
+def _instrument_inside(module: Any, path: str, wish: Wish) -> None:
+    target, method = dotted.resolve(module, path)
+    if method is not None:
+        if wish.methods is not None:
+            raise ConfigurationError(f"'{path}' names one function; leave methods= out")
+        wish = wish._replace(methods=(method,))
+    _instrument(target, wish)
+
+
+def _uninstrument_dotted(name: str) -> None:
+    module_name, path = dotted.split(name)
+    _pending.pop(name, None)
+    module = sys.modules.get(module_name)
+    if module is not None:
+        try:
+            target, method = dotted.resolve(module, path)
+        except ConfigurationError:
+            return  # it is gone, and what was watched with it
+        _uninstrument(target, None if method is None else (method,))

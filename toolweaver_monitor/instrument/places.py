@@ -1,0 +1,293 @@
+"""What stands at an attribute while it is watched, and how is it put back just as it was?
+
+A `Place` is one attribute of a class or a module. Whoever asks for it to be watched lays a claim (the module it stands
+in, its class, one object of that class), and what stands there follows from the claims alone: undone in any order, the
+attribute is at last the very object that it was, or absent again.
+
+To watch one object, nothing is written into it: objects with slots, frozen ones and copies of it stay as they are. Its
+class gets a `Selector`, which gives the watched form to that object and the original to every other.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import types
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from toolweaver_monitor.call import innermost
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.instrument.tool import named
+
+log = logging.getLogger("toolweaver_monitor")
+
+ABSENT: Any = object()
+"""Stands for what was not there: inherited, or given by `__getattr__`."""
+
+
+class Form(NamedTuple):
+    """A watched callable."""
+
+    watched: Any
+    from_override: Any
+    """The same for a call by `super()`, where the override above may have been watched already."""
+
+
+class Claim(NamedTuple):
+    """Someone's wish that a place be watched."""
+
+    target: Callable[[], Any]
+    """Gives who asked for it, or None once it is gone."""
+    form: Form
+
+
+class Place:
+    """One attribute of a class or module, and what it was."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self.owner = owner
+        self.name = name
+        self.raw = namespace(owner).get(name, ABSENT)
+        self.original = self.raw if self.raw is not ABSENT else original(owner, name)
+        self.standing = self.raw
+        self.whole: dict[int, Claim] = {}
+        self.single: dict[int, Claim] = {}
+
+    def claim(self, target: Any, form: Form) -> None:
+        """Have this place watched for a target: its owner or the module it stands in; else one object of the class."""
+        claims = self.whole if is_class(target) or is_module(target) else self.single
+        key = id(target)
+        claims.pop(key, None)
+
+        def gone(ref: Any) -> None:
+            if (claim := claims.get(key)) is not None and claim.target is ref:
+                del claims[key]
+
+        claims[key] = Claim(reference(target, gone), form)
+
+    def release(self, target: Any) -> bool:
+        """Take a target's claim back; says whether there was one."""
+        found = False
+        for claims in (self.whole, self.single):
+            claim = claims.get(id(target))
+            if claim is not None and claim.target() is target:
+                del claims[id(target)]
+                found = True
+        return found
+
+    @property
+    def everyones(self) -> Form | None:
+        """What stands for whoever has no claim of its own: the last form that was asked for, if any."""
+        return next(reversed(list(self.whole.values()))).form if self.whole else None
+
+    def settle(self) -> None:
+        """Let stand what follows from the claims.
+
+        Raises:
+            ConfigurationError: the class is not one that can be changed.
+        """
+        if namespace(self.owner).get(self.name, ABSENT) is not self.standing:
+            log.warning(
+                "toolweaver_monitor: %s has been replaced since it was instrumented, and stays as it is now",
+                f"{label(self.owner)}.{self.name}",
+            )
+            forget(self)
+            return
+        everyones = self.everyones
+        if self.single or (everyones is not None and self.overridden()):
+            wanted: Any = self.standing if type(self.standing) is Selector else Selector(self)
+        else:
+            wanted = self.raw if everyones is None else everyones.watched
+        if wanted is not self.standing:
+            write(self.owner, self.name, wanted)
+            self.standing = wanted
+        if not self.whole and not self.single:
+            forget(self)
+
+    def overridden(self) -> bool:
+        """Whether a subclass has a place of this name, too, so that `super()` may lead from one to the other."""
+        return is_class(self.owner) and any(
+            other is not self and other.name == self.name and self.owner in line_of(other.owner)
+            for other in list(places.values())
+            if is_class(other.owner)
+        )
+
+
+class Selector:
+    """Stands in a class for a method of which not all calls are watched alike, and picks by the object."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        place = self.place
+        claim = place.single.get(id(instance)) if instance is not None else None
+        form = place.everyones if claim is None else claim.form
+        if form is None:
+            chosen = place.original
+        elif instance is None or definer(type(instance), place.name) is place.owner:
+            chosen = form.watched
+        else:
+            chosen = form.from_override
+        bind = getattr(type(chosen), "__get__", None)
+        return chosen if bind is None else bind(chosen, instance, owner)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.place.original, name)
+
+
+places: dict[tuple[int, str], Place] = {}
+"""Every place with a claim, by its owner's id. A class or module lives on while it is here."""
+
+
+def place_of(owner: Any, name: str) -> Place:
+    """The place of that name, a new one if there is none or if what it put there has been replaced (a reload)."""
+    place = places.get((id(owner), name))
+    if place is not None and namespace(owner).get(name, ABSENT) is place.standing:
+        return place
+    return Place(owner, name)
+
+
+def remember(place: Place) -> None:
+    """List a place that has a claim now."""
+    places[id(place.owner), place.name] = place
+
+
+def forget(place: Place) -> None:
+    """Drop a place from the list."""
+    if places.get((id(place.owner), place.name)) is place:
+        del places[id(place.owner), place.name]
+
+
+def settle_bases(place: Place) -> None:
+    """Let the places of the same name further up follow, as `super()` may or may not lead to them any more."""
+    if is_class(place.owner):
+        for other in list(places.values()):
+            if other is not place and other.name == place.name and other.owner in line_of(place.owner):
+                other.settle()
+
+
+def once_only(function: Any, watched: Any, name: str | Callable[..., str], fallback: str) -> Any:
+    """`watched`, but for a call directly inside one of the same tool: that is the same call, handed up by `super()`."""
+    if not isinstance(function, types.FunctionType):
+        return watched
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        around = innermost.get()
+        if around is not None and around.outcome == "open":
+            try:
+                found = name(*args, **kwargs) if callable(name) else name
+            except Exception:  # noqa: BLE001 - a naming function of the user's; its failure is told where it counts
+                found = fallback
+            if around.tool_name == named(found).name:
+                return function(*args, **kwargs)
+        return watched(*args, **kwargs)
+
+    return run
+
+
+def is_class(thing: Any) -> bool:
+    """Whether it is a class, whatever it says of itself."""
+    return issubclass(type(thing), type)
+
+
+def is_module(thing: Any) -> bool:
+    """Whether it is a module, whatever it says of itself."""
+    return issubclass(type(thing), types.ModuleType)
+
+
+_class_namespace = type.__dict__["__dict__"].__get__
+_class_flags = type.__dict__["__flags__"].__get__
+_class_line = type.__dict__["__mro__"].__get__
+
+
+def line_of(kind: Any) -> tuple[Any, ...]:
+    """A class and its bases in the order of attribute lookup; no metaclass is asked."""
+    line: tuple[Any, ...] = _class_line(kind)
+    return line
+
+
+def namespace(owner: Any) -> Any:
+    """The attributes that are the owner's own."""
+    return _class_namespace(owner) if is_class(owner) else vars(owner)
+
+
+def own_namespace(thing: Any) -> dict[str, Any] | None:
+    """An object's `__dict__`, or None where it has none; no code of its class runs."""
+    try:
+        found = object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        return None
+    return found if type(found) is dict else None
+
+
+def can_be_changed(kind: Any) -> bool:
+    """Whether a class takes new attributes: it is one made in Python, or allows it."""
+    flags = _class_flags(kind)
+    return bool(flags & 1 << 9) and not flags & 1 << 8  # Py_TPFLAGS_HEAPTYPE, Py_TPFLAGS_IMMUTABLETYPE
+
+
+def definer(kind: Any, name: str) -> Any:
+    """The class in whose namespace a class finds an attribute; None where it has none."""
+    return next((each for each in line_of(kind) if name in _class_namespace(each)), None)
+
+
+def original(kind: Any, name: str) -> Any:
+    """What an attribute of a class or module is with nothing watched, not bound; ABSENT where there is none."""
+    for each in line_of(kind) if is_class(kind) else (kind,):
+        raw = namespace(each).get(name, ABSENT)
+        place = places.get((id(each), name))
+        if place is not None and raw is place.standing:
+            raw = place.raw
+        if raw is not ABSENT:
+            return raw
+    return ABSENT
+
+
+def write(owner: Any, name: str, value: Any) -> None:
+    """Set an attribute, or delete it where `value` is ABSENT; no `__setattr__` of the owner's is asked.
+
+    Raises:
+        ConfigurationError: it is a class that cannot be changed.
+    """
+    if is_module(owner):
+        vars(owner).pop(name, None) if value is ABSENT else vars(owner).__setitem__(name, value)
+        return
+    try:
+        type.__delattr__(owner, name) if value is ABSENT else type.__setattr__(owner, name, value)
+    except TypeError:
+        raise ConfigurationError(
+            f"{label(owner)} is made in C and cannot be changed; subclass it in Python and instrument that"
+        ) from None
+
+
+def reference(thing: Any, gone: Callable[[Any], None]) -> Callable[[], Any]:
+    """A weak reference where there can be one; else the thing lives on until it is uninstrumented."""
+    try:
+        return weakref.ref(thing, gone)
+    except TypeError:
+        return lambda: thing
+
+
+def label(thing: Any) -> str:
+    """What a target is called in a message."""
+    if is_class(thing):
+        return str(type.__dict__["__qualname__"].__get__(thing))
+    if is_module(thing):
+        return str(vars(thing).get("__name__", "module"))
+    return f"{label(type(thing))} object"
+
+
+def claimed_by(target: Any) -> Iterator[Place]:
+    """The places that a target has a claim on."""
+    for place in list(places.values()):
+        for claims in (place.whole, place.single):
+            claim = claims.get(id(target))
+            if claim is not None and claim.target() is target:
+                yield place
+                break
