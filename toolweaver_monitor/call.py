@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from decimal import Decimal
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 
-from toolweaver_monitor import clock, locks, redact
+from toolweaver_monitor import clock, locks, redact, rendering, text
 
 Outcome = Literal["open", "success", "failure", "timeout", "cancelled", "rejected", "abandoned", "muted"]
 """How a call ended; `open` while it has not, `muted` for one that is never published."""
@@ -28,6 +27,9 @@ TagValue = str | int | float | bool
 NANO = 1_000_000_000
 MAX_TAGS = 64
 MAX_TAG_CHARS = 1_024
+MAX_TAG_NAME_CHARS = 128
+MAX_LABEL_CHARS = 256
+"""Of a model's or a provider's name."""
 MAX_ERROR_CHARS = 256
 MAX_COUNT = 10**15
 """Tokens or nano-dollars above this in one figure are a mistake, not a measurement."""
@@ -61,12 +63,12 @@ def nanodollars(dollars: object) -> int | None:
     if kind is float or kind is int:
         if 0 <= dollars <= 1e6:  # type: ignore[operator]  # False for NaN, too
             return round(dollars * NANO)  # type: ignore[operator]
-    elif isinstance(dollars, Decimal) and kind is Decimal and dollars.is_finite() and 0 <= dollars <= 1_000_000:
+    elif kind is Decimal and isinstance(dollars, Decimal) and dollars.is_finite() and 0 <= dollars <= 1_000_000:
         return int((dollars * NANO).to_integral_value())
     elif dollars is None:
         return None
-    elif isinstance(dollars, float) and math.isfinite(dollars):  # numpy.float64 and its like
-        return nanodollars(float(dollars))
+    elif issubclass(kind, float):  # numpy.float64 and its like
+        return nanodollars(float.__float__(dollars))  # type: ignore[arg-type]
     Invalid.figures += 1
     return None
 
@@ -305,9 +307,9 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
                     details.cost_nanousd = nano + (details.cost_nanousd or 0)
                     details.cost_source = "reported"
             if model is not None:
-                details.model = plain_text(model, 256)
+                details.model = plain_text(model, MAX_LABEL_CHARS)
             if provider is not None:
-                details.provider = plain_text(provider, 256)
+                details.provider = plain_text(provider, MAX_LABEL_CHARS)
             if cached is not None:
                 details.cached = cached is True
             if attempt is not None:
@@ -324,7 +326,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             return
         details = self.say()
         details.error_type = details.error_type or "ToolFailed"
-        details.raw_error = plain_text(reason, MAX_TAG_CHARS) or "failed"
+        details.raw_error = plain_text(reason, MAX_ERROR_CHARS) or "failed"
 
     def seal(self, scrub: Callable[[str, int], str]) -> None:
         """Take the secrets out, before any sink sees the call. The bus does so once, as the last change to it.
@@ -337,10 +339,12 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             return
         if details.raw_error:
             details.raw_error = scrub(details.raw_error, MAX_ERROR_CHARS)
+        if details.model is not None:
+            details.model = scrub(details.model, MAX_LABEL_CHARS)
+        if details.provider is not None:
+            details.provider = scrub(details.provider, MAX_LABEL_CHARS)
         if details.tags:
-            details.tags = {
-                key: scrub(value, MAX_TAG_CHARS) if type(value) is str else value for key, value in details.tags.items()
-            }
+            details.tags = scrubbed_tags(details.tags, scrub)
         details.sealed = True
 
 
@@ -379,14 +383,14 @@ def current_call() -> ToolCall:
 
 
 def plain_text(value: object, limit: int) -> str:
-    """`value` as an exact `str` of at most `limit` characters; never raises and never runs code of the user's."""
-    if type(value) is str:
-        return value[:limit]
-    if isinstance(value, str):
-        return str.__str__(value)[:limit]
-    if type(value) in (int, float, bool, type(None)):
-        return str(value)[:limit]
-    return f"<{type(value).__name__}>"[:limit]
+    """`value` as an exact `str` of which `limit` characters may be shown; never raises and runs no code of the user's.
+
+    It is cut where the scrubber no longer looks: what was cut to the limit could end in half a secret.
+    """
+    kind = type(value)
+    if issubclass(kind, str):
+        return str.__str__(value)[: limit + redact.AHEAD]
+    return rendering.rendered(value, limit, depth=0)[:limit]
 
 
 def merged_tags(old: Mapping[str, TagValue], new: Mapping[str, object]) -> Mapping[str, TagValue]:
@@ -396,15 +400,29 @@ def merged_tags(old: Mapping[str, TagValue], new: Mapping[str, object]) -> Mappi
         if key not in tags and len(tags) >= MAX_TAGS:
             Invalid.figures += 1
             break
-        tags[plain_text(key, 128)] = tag_value(value)
+        tags[plain_text(key, MAX_TAG_NAME_CHARS)] = tag_value(value)
     return tags
 
 
 def tag_value(value: object) -> TagValue:
-    """A number as it is, anything else as text of at most `MAX_TAG_CHARS`."""
+    """A number as it is, anything else as text of which `MAX_TAG_CHARS` may be shown."""
     if type(value) is bool or (type(value) is int and abs(value) < 2**63) or type(value) is float:
         return value
     return plain_text(value, MAX_TAG_CHARS)
+
+
+def scrubbed_tags(tags: Mapping[str, TagValue], scrub: Callable[[str, int], str]) -> dict[str, TagValue]:
+    """The same tags without secrets: in names, in values, and in the values of what is called like a secret."""
+    return {
+        text.safe_name(key, MAX_TAG_NAME_CHARS): _scrubbed(key, value, scrub) if type(value) is str else value
+        for key, value in tags.items()
+    }
+
+
+def _scrubbed(name: str, value: str, scrub: Callable[[str, int], str]) -> str:
+    if scrub is redact.scrub and redact.is_secret_name(name):
+        return redact.MASK
+    return scrub(value, MAX_TAG_CHARS)
 
 
 _MASK = 2**64 - 1

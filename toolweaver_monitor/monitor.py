@@ -12,7 +12,8 @@ from toolweaver_monitor import clock
 from toolweaver_monitor.budget import Ledger
 from toolweaver_monitor.bus.bus import bus, opened
 from toolweaver_monitor.bus.runner import Runner
-from toolweaver_monitor.call import Invalid
+from toolweaver_monitor.call import Invalid, scrubbed_tags
+from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.sinks.costs import CostTracker
 from toolweaver_monitor.sinks.errors import ErrorTracker
 from toolweaver_monitor.sinks.metrics import MetricsCollector
@@ -81,7 +82,7 @@ class Monitor:
                 "tool_name": call.tool_name,
                 "running_s": max(0.0, now - call.opened_at) if call.opened_at else 0.0,
                 "call_id": call.call_id,
-                "tags": dict(call.tags),
+                "tags": scrubbed_tags(call.tags, scrub),
             }
             for call in calls
         ]

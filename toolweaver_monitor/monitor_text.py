@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from toolweaver_monitor.redact import visible
 from toolweaver_monitor.sinks.view import table
+from toolweaver_monitor.text import visible
 
 if TYPE_CHECKING:
     from toolweaver_monitor.monitor import Monitor

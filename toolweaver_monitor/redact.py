@@ -1,57 +1,85 @@
-"""How is text made safe: secrets out, names clean, errors read without running their code?
+"""How do secrets come out of a text before anybody sees it?
 
-Provisional: the whole scrubber replaces this file.
+Every rule (`secret_rules`) looks at the text as it came, never at what another rule made of it. A rule runs only where
+one of its cues is in the text, which for most texts is next to none.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 
-_SECRET = re.compile(
-    r"(sk-[A-Za-z0-9_-]{8,}|AKIA[0-9A-Z]{12,}|ghp_[A-Za-z0-9]{10,}|xox[a-z]-[A-Za-z0-9-]+|eyJ[A-Za-z0-9_-]{10,}\.[\w.-]+"
-    r"|(?i:bearer|basic)\s+\S+|(?<=:)[^:@/\s]+(?=@)|(?i:(?:password|api_?key|token|secret)\W{1,3})\S+)"
-)
+from toolweaver_monitor.secret_rules import AS_WRITTEN, IN_LOWER_CASE, KEYS
+
+MASK = "[redacted]"
+UNSCRUBBABLE = "<unscrubbable>"
+"""Stands for a text that the scrubber failed on. The text itself is never the answer."""
+
+AHEAD = 512
+"""How far beyond what is shown the scrubber looks: a secret that the cut would halve is seen whole, or long enough."""
 
 
 def scrub(text: str, limit: int = 256) -> str:
-    """Text without secrets, at most `limit` characters."""
-    return _SECRET.sub("[redacted]", text[: limit + 512])[:limit]
+    """Text without secrets, at most `limit` characters, and always encodable as UTF-8.
+
+    Args:
+        text: any text; give `limit + AHEAD` characters of it where there are as many.
+        limit: the most characters to give back. Nothing beyond them is shown, however much a mask has shortened the
+            text before them.
+    """
+    try:
+        window = encodable(text[: limit + AHEAD])
+        found = _secrets(window)
+        return (_masked(window[:limit], found) if found else window)[:limit]
+    except Exception:  # noqa: BLE001 - a text that cannot be made safe is not shown
+        return UNSCRUBBABLE
 
 
-def safe_name(name: str) -> str:
-    """A tool's name without control characters, at most 128 characters."""
-    kept = "".join(c for c in unicodedata.normalize("NFC", name[:512]) if unicodedata.category(c)[0] != "C")
-    return scrub(kept, 128).strip() or "unnamed"
+def encodable(text: str) -> str:
+    """Text with lone surrogates as escapes: on them a file, a socket or a JSON writer of a sink would fail."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-def error_text(error: BaseException, limit: int = 768) -> str:
-    """The text of an exception, without running code of its own."""
-    args = BaseException.__dict__["args"].__get__(error)
-    if type(error).__str__ in (BaseException.__str__, KeyError.__str__, OSError.__str__):
-        shown = [a[:limit] if type(a) is str else str(a) for a in args if type(a) in (str, int, float, bool)]
-        return " ".join(shown)[:limit]
-    return f"<{type_name(error)}>"
+def is_secret_name(name: str) -> bool:
+    """Whether what goes by this name (a parameter, a key of a dict, a header) is a secret whatever it looks like."""
+    return _SECRET_NAME.search(_CAMEL.sub("_", name[:128]).lower()) is not None
 
 
-def type_name(error: BaseException) -> str:
-    """The name of an exception's class."""
-    return safe_name(type.__dict__["__name__"].__get__(type(error)))
+Span = tuple[int, int]
 
 
-def captured(value: object, limit: int = 1024) -> str:
-    """Scrubbed text of a result."""
-    if type(value) in (str, int, float, bool, type(None)):
-        return scrub(str(value), limit)
-    return f"<{type(value).__name__}>"
+def _secrets(text: str) -> list[Span]:
+    """Where the secrets are, in order and apart."""
+    lowered = text.replace("\u0130", "i").lower()  # the one letter that would grow, and move all that follows
+    spans: list[Span] = []
+    for rules, subject in ((AS_WRITTEN, text), (IN_LOWER_CASE, lowered)):
+        for cues, pattern, likely in rules:
+            for cue in cues:
+                if cue in subject:
+                    for match in pattern.finditer(subject):
+                        start, end = match.span(match.lastindex or 0)
+                        if likely is None or likely(text[start:end]):
+                            spans.append((start, end))
+                    break
+    spans.sort()
+    return spans
 
 
-def captured_arguments(args: tuple[object, ...], kwargs: dict[str, object], limit: int = 1024) -> str:
-    """Scrubbed text of arguments."""
-    named = [f"{k}={'[redacted]' if 'pass' in k else captured(v)}" for k, v in kwargs.items()]
-    return scrub(", ".join([*(captured(a) for a in args), *named]), limit)
+def _masked(text: str, spans: list[Span]) -> str:
+    parts: list[str] = []
+    shown_to = 0
+    for start, end in spans:
+        if start >= len(text):
+            break
+        if start >= shown_to:
+            parts += text[shown_to:start], MASK
+        shown_to = max(shown_to, end)
+    return "".join(parts) + text[shown_to:]
 
 
-def visible(text: str) -> str:
-    """Text with control characters as visible escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
+_SECRET_NAME = re.compile(
+    r"(?:^|_)(?:pass|pwd|token|auth|authorization|cookies?|jwt|dsn|otp|pin|cvv|ssn|sig|signature|bearer)"
+    r"(?:$|_(?:hash|value|str|string|header|\d+)$|_b(?:64|ytes)$)"
+    r"|password|passwd|passphrase|passcode|secret(?!ar)|credential|apikey|connection_string|sessionid"
+    rf"|(?:{'|'.join(KEYS)})_key"
+)

@@ -17,7 +17,7 @@ from toolweaver_monitor.choices import as_ledger, as_sink, uniquely_named
 from toolweaver_monitor.instrument import ending, opening, results
 from toolweaver_monitor.instrument.tool import checked_tags
 from toolweaver_monitor.monitor import Monitor
-from toolweaver_monitor.redact import scrub
+from toolweaver_monitor.redact import encodable, scrub
 from toolweaver_monitor.sinks.base import SinkUnavailable
 from toolweaver_monitor.sinks.costs import CostTracker
 from toolweaver_monitor.sinks.errors import ErrorTracker
@@ -27,6 +27,8 @@ from toolweaver_monitor.tally import Tallies
 from toolweaver_monitor.usage import PriceBook
 
 log = logging.getLogger("toolweaver_monitor")
+
+MAX_FAULT_CHARS = 512
 
 _current: Monitor | None = None
 _settling = locks.new_rlock("setup")
@@ -168,7 +170,7 @@ def _started(sink: Any, name: str, faults: dict[str, str]) -> bool:
     try:
         start()
     except Exception as error:  # noqa: BLE001 - no fault of the environment stops the program
-        faults[name] = str(error) or type(error).__name__
+        faults[name] = scrub(str(error), MAX_FAULT_CHARS) or type(error).__name__
         log.warning("sink %r is off: %s", name, faults[name])
         return isinstance(sink, View)
     return True
@@ -203,8 +205,8 @@ def price_late(call: ToolCall, details: Details, book: PriceBook) -> None:
 
 
 def cut(text: str, limit: int = 256) -> str:
-    """Text as it is, to the limit."""
-    return text[:limit]
+    """Text as it is, to the limit; for `redact=False`."""
+    return encodable(text)[:limit]
 
 
 def get_monitor() -> Monitor | None:

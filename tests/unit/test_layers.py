@@ -12,7 +12,7 @@ import toolweaver_monitor
 PACKAGE = Path(toolweaver_monitor.__file__).parent
 
 FLOORS = (
-    ("words", "call catalogue clock config errors histogram locks redact tally"),
+    ("words", "call catalogue clock config errors histogram locks redact rendering secret_rules tally text"),
     ("tools", "usage budget endpoint store"),
     ("pipe", "bus"),
     ("ends", "instrument sinks"),

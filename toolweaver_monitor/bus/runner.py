@@ -16,6 +16,8 @@ from typing import Any
 from toolweaver_monitor import locks
 from toolweaver_monitor.bus.worker import Worker
 from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.redact import scrub
+from toolweaver_monitor.rendering import error_text
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -31,6 +33,7 @@ FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 30.0
 LOG_EVERY_S = 60.0
 
+MAX_ERROR_CHARS = 512
 _CALL_BYTES = 240
 _random = Random()
 
@@ -233,13 +236,13 @@ class Runner:
     def _give_up(self, error: BaseException) -> None:
         with self._lock:
             self.state = "unavailable"
-            self.last_error = str(error)
+            self.last_error = scrub(error_text(error), MAX_ERROR_CHARS)
             self.dropped["unavailable"] += self._waiting()
             self._queue.clear()
             self._in_flight = []
             self._merged = 0
             self._bytes = 0
-        log.warning("sink %r is off: %s", self.name, error)
+        log.warning("sink %r is off: %s", self.name, self.last_error)
 
     def _guarded(self, what: str, method: Any) -> None:
         try:

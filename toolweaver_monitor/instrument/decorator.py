@@ -120,6 +120,7 @@ def watch(function: Any, name: Any = None, **declarations: Any) -> Any:
     if not callable(function):
         raise ConfigurationError(f"@monitored stands on {type(function).__name__}, which cannot be called")
     tool = declared(Tool(name or own_name(function), fallback=own_name(function), **declarations))
+    tool.parameters = positional_parameters(function)
     if isinstance(function, types.FunctionType):
         run = driver_for(function)(function, tool)
         return functools.update_wrapper(run, function)
@@ -151,6 +152,21 @@ def own_name(function: Any) -> str:
         function = function.func
     name = getattr(function, "__name__", None) or type(function).__name__
     return name if isinstance(name, str) else "unnamed"
+
+
+def positional_parameters(function: Any) -> tuple[str, ...]:
+    """What a callable calls its positional arguments, as the caller counts them."""
+    given = 0
+    while isinstance(function, functools.partial):
+        given += len(function.args)
+        function = function.func
+    if isinstance(function, types.MethodType):
+        given += 1
+        function = function.__func__
+    if not isinstance(function, types.FunctionType):
+        return ()
+    code = function.__code__
+    return code.co_varnames[given : code.co_argcount]
 
 
 def driver_for(function: Any) -> Callable[[Any, Tool], Any]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from toolweaver_monitor import redact
+from toolweaver_monitor import rendering
 from toolweaver_monitor.call import Invalid, Outcome, ToolCall, nanodollars
 from toolweaver_monitor.instrument.results import Handler, deferred
 from toolweaver_monitor.instrument.tool import Tool
@@ -51,15 +51,15 @@ def note_error(call: ToolCall, error: BaseException) -> Outcome:
     """Put the exception's type and text into the call; gives the outcome."""
     outcome = outcome_of(error)
     details = call.say()
-    details.error_type = redact.type_name(error)
-    details.raw_error = redact.error_text(error, RAW_ERROR_CHARS)
+    details.error_type = rendering.type_name(error)
+    details.raw_error = rendering.error_text(error, RAW_ERROR_CHARS)
     return outcome
 
 
 def use_result(tool: Tool, call: ToolCall, handler: Handler | None, result: Any) -> None:
     """Read what the result says of tokens and money, unless a call inside this one has read that same object."""
     if Settings.capture:
-        call.say().result = redact.captured(result)
+        call.say().result = rendering.captured(result)
     if tool.usage is False or (tool.usage is None and not Settings.read_results):
         return
     if tool.usage is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from toolweaver_monitor import redact
+from toolweaver_monitor import rendering
 from toolweaver_monitor.bus.bus import bus
 from toolweaver_monitor.call import NO_TAGS, Invalid, TagValue, ToolCall, merged_tags
 from toolweaver_monitor.errors import BudgetExceeded
@@ -37,7 +37,7 @@ def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str,
     try:
         tool.prepare(call, args, kwargs)
         if bus.special:
-            common(call, args, kwargs)
+            common(tool, call, args, kwargs)
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - the naming function is the user's, and no tool may fail for its name
@@ -59,7 +59,7 @@ def known_cost(tool: Tool, call: ToolCall) -> int | None:
     return price(call)
 
 
-def common(call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def common(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """What this setup asks of every call."""
     if Settings.in_child is not None:
         Settings.in_child()
@@ -68,4 +68,4 @@ def common(call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
     if call.tool_name in ending.Settings.priced_tools:
         call.say()
     if ending.Settings.capture:
-        call.say().arguments = redact.captured_arguments(args, kwargs)
+        call.say().arguments = rendering.captured_arguments(args, kwargs, tool.parameters)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from toolweaver_monitor import redact, tally
+from toolweaver_monitor import tally, text
 from toolweaver_monitor.call import NANO, NO_TAGS, Invalid, TagValue, ToolCall, merged_tags
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.usage import Usage
 
 MAX_KEPT = 4_096
+MAX_KEPT_CHARS = 256
+"""Longer names than this are made up by somebody, and are not worth remembering."""
 
 
 class Tool:
@@ -27,7 +29,18 @@ class Tool:
         ConfigurationError: what was given cannot be used; the message ends with the cure.
     """
 
-    __slots__ = ("charges", "cost", "cost_nanousd", "defers", "name", "name_from", "special", "tags", "usage")
+    __slots__ = (
+        "charges",
+        "cost",
+        "cost_nanousd",
+        "defers",
+        "name",
+        "name_from",
+        "parameters",
+        "special",
+        "tags",
+        "usage",
+    )
 
     def __init__(
         self,
@@ -41,6 +54,8 @@ class Tool:
         self.name_from = name if callable(name) else None
         self.name = checked_name(fallback if callable(name) else name)
         self.defers = False
+        self.parameters: tuple[str, ...] = ()
+        """The names of the positional parameters, as far as they are known; for captured arguments."""
         self.cost = cost if callable(cost) else None
         self.cost_nanousd = None if cost is None or callable(cost) else checked_cost(cost)
         self.charges = cost is not None
@@ -70,7 +85,7 @@ def checked_name(name: object) -> str:
         )
     if not name.strip():
         raise ConfigurationError("a tool's name is empty; give it one, such as @monitored('ocr')")
-    return redact.safe_name(name)
+    return text.safe_name(name)
 
 
 def checked_cost(cost: object) -> int:
@@ -142,5 +157,6 @@ def named(name: str) -> Tool:
         tool = Tool(name)
         if len(known) >= MAX_KEPT:
             known.clear()
-        known[name] = tool
+        if len(name) <= MAX_KEPT_CHARS:
+            known[name] = tool
     return tool

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from toolweaver_monitor.call import NANO
-from toolweaver_monitor.redact import visible
 from toolweaver_monitor.sinks.view import View, recorded, table
 from toolweaver_monitor.tally import Tally
+from toolweaver_monitor.text import visible
 
 
 class CostTracker(View):

@@ -7,8 +7,8 @@ from collections import Counter
 from typing import Any
 
 from toolweaver_monitor.call import ToolCall
-from toolweaver_monitor.redact import visible
 from toolweaver_monitor.sinks.view import View, recorded, table
+from toolweaver_monitor.text import visible
 
 SHOWN = 10
 

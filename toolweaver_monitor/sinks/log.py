@@ -9,7 +9,7 @@ from typing import Any
 from toolweaver_monitor import config
 from toolweaver_monitor.call import ERRORS, ToolCall
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.redact import visible
+from toolweaver_monitor.text import visible
 
 
 class LogSink:

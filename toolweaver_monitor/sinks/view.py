@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from toolweaver_monitor.call import Details, Invalid, ToolCall, nanodollars, token_count
+from toolweaver_monitor.call import MAX_ERROR_CHARS, Details, Invalid, ToolCall, nanodollars, plain_text, token_count
 from toolweaver_monitor.clock import monotonic_s
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.redact import safe_name, scrub
+from toolweaver_monitor.redact import scrub
+from toolweaver_monitor.rendering import error_text
 from toolweaver_monitor.tally import Tallies, Tally
+from toolweaver_monitor.text import MAX_NAME_CHARS, safe_name
 
 MAX_DURATION_S = 1e9
 
@@ -105,7 +107,7 @@ def recorded(
         Invalid.figures += 1
         duration = 0.0
     call = ToolCall(
-        safe_name(operation if isinstance(operation, str) else str(operation)),
+        safe_name(plain_text(operation, MAX_NAME_CHARS)),
         "success" if success else "failure",
         duration,
         monotonic_s() - duration,
@@ -117,10 +119,17 @@ def recorded(
             cost_nanousd=nano,
             cost_source=None if nano is None else "reported",
             error_type=None if success else error_type,
-            raw_error="" if success else scrub(error if isinstance(error, str) else str(error)),
+            raw_error="" if success else scrub(said(error)),
             sealed=True,
         )
     return call
+
+
+def said(error: object) -> str:
+    """The text of an error given by hand, be it text or the exception itself; no code of its own runs."""
+    if issubclass(type(error), BaseException):
+        return error_text(error)  # type: ignore[arg-type]
+    return plain_text(error, MAX_ERROR_CHARS)
 
 
 def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from toolweaver_monitor.bus.bus import opened
 from toolweaver_monitor.call import ENDED, NANO, Outcome, TagValue, ToolCall
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.redact import visible
+from toolweaver_monitor.text import visible
 from toolweaver_monitor.setup import get_monitor, setup
 from toolweaver_monitor.sinks.view import View
 

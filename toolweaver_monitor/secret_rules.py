@@ -1,0 +1,147 @@
+"""What do secrets look like, and what are they called?
+
+Found by what they look like: `sk-...`, a JWT, `user:pass@` in an address. Found by what they are called:
+`password=...`, `?sig=...`. Every pattern reads each character a bounded number of times, so no text can make one slow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+
+class Rule(NamedTuple):
+    """How one kind of secret is found: the pattern's group 1, or all of it where it has no group."""
+
+    cues: tuple[str, ...]
+    """One of these is in the text, or there is nothing to find."""
+    pattern: re.Pattern[str]
+    likely: Callable[[str], bool] | None = None
+    """Asked of what was found where the pattern alone would find too much."""
+
+
+ALWAYS = ("",)
+
+
+def _looks_random(text: str) -> bool:
+    """Not a word of any language: it has a digit, `=`, or a capital after a small letter; or is longer than words."""
+    return len(text) >= 20 or re.search(r"[0-9=]|[a-z][A-Z]", text) is not None
+
+
+def _looks_made(text: str) -> bool:
+    """No name that a person would give: digits or capitals among small letters, or letters without a joint."""
+    return (
+        re.search(r"[a-z][0-9][A-Za-z0-9]*[a-z0-9]|[a-z][A-Z]|[A-Za-z]{20}", text.partition("_")[2] or text) is not None
+    )
+
+
+def _looks_like_aws(text: str) -> bool:
+    return all(re.search(kind, text) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
+
+
+def _not_a_small_number(text: str) -> bool:
+    return not (text.isdecimal() and len(text) < 6)
+
+
+# --- what secrets look like -----------------------------------------------------------------------------------------
+
+_PREFIXES = {  # how each issuer's keys begin -> the fewest characters that follow
+    "AKIA": 12, "ASIA": 12, "ghp_": 10, "gho_": 10, "ghu_": 10, "ghs_": 10, "ghr_": 10, "github_pat_": 10,
+    "glpat-": 10, "xoxa-": 6, "xoxb-": 6, "xoxe-": 6, "xoxo-": 6, "xoxp-": 6, "xoxr-": 6, "xoxs-": 6, "xapp-": 6,
+    "AIza": 20, "ya29.": 10, "GOCSPX-": 10, "sk_live_": 6, "sk_test_": 6, "rk_live_": 6, "rk_test_": 6, "whsec_": 8,
+    "SG.": 20, "dop_v1_": 16, "doo_v1_": 16, "shpat_": 10, "shpss_": 10, "shpca_": 10, "shppa_": 10, "lin_api_": 10,
+    "hvs.": 12, "hvb.": 12, "dp.pt.": 10, "glsa_": 16, "NRAK-": 10, "sntrys_": 10, "lsv2_": 12, "PMAK-": 16,
+    "wandb_v1_": 10, "ATATT3": 16, "AGE-SECRET-KEY-": 10, "1//0": 20,
+}  # fmt: skip
+_WORDLIKE = {  # as above, but a name may begin so, too: hf_summarize_long_documents
+    "hf_": 12, "api_org_": 10, "gsk_": 16, "sk_": 20, "xai-": 16, "pplx-": 16, "r8_": 20, "npm_": 20, "pypi-": 16,
+    "dapi": 24, "ntn_": 20, "glc_": 16, "tvly-": 12, "pcsk_": 12, "sbp_": 20, "e2b_": 20, "jina_": 20, "key-": 32,
+}  # fmt: skip
+
+
+_START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2}))"
+"""The start of a word, also after a line end as `repr` writes it, or a space as an address does."""
+
+
+def _begun(prefixes: dict[str, int], start: str = "") -> re.Pattern[str]:
+    issued = "|".join(rf"{re.escape(prefix)}[\w.-]{{{fewest},}}" for prefix, fewest in prefixes.items())
+    return re.compile(f"{start}(?:{issued})")
+
+
+AS_WRITTEN = (
+    Rule(ALWAYS, _begun(_PREFIXES)),
+    Rule(ALWAYS, _begun(_WORDLIKE, _START), _looks_made),
+    Rule(("sk-",), re.compile(r"(?<![aeiou])sk-[\w-]{6,}"), _looks_random),  # no task-..., disk-..., desk-...
+    Rule(("eyJ",), re.compile(_START + r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}")),  # base64 of {" : a JWT, or its like
+    Rule(("PRIVATE KEY",), re.compile(
+        r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY.*?(?:-----END[A-Z0-9 ]{0,40}(?:-----)?|\Z)", re.DOTALL)),
+    Rule(("earer", "EARER", "asic", "ASIC", "oken"), re.compile(
+        r"(?:[Bb]earer|BEARER|[Bb]asic|BASIC)\s{1,4}([\w.~+/=-]{8,})|[Tt]oken\s([\w-]{16,})"), _looks_random),
+    Rule(("://",), re.compile(r"://([^\s/?#\"'<>@]+(?:@[^\s/?#\"'<>@]+)*)@")),
+    # A password may hold a bare "/" or "?"; a port may not. Where no "@" is in sight the rest may be all password.
+    Rule(("://",), re.compile(r"://([^\s:/@]*:(?!\d{0,5}(?:[/?#\s]|\Z))(?:[^\s\"'<>]*(?=@)|[^\s\"'<>]{256,}\Z))")),
+    Rule(("@",), re.compile(r"(?<![\w/.+-])([\w.+-]{1,64}+:[^\s:@/]{1,256}+)@(?!sha\d)[\w\[]")),
+    Rule(("@", "%40"), re.compile(r"(?<![\w.+-])[\w.+-]++(?:@|%40)[\w-]++(?:\.[\w-]++)+")),
+    Rule(("hooks.slack.com/", "/api/webhooks/", ".webhook.office.com/"), re.compile(
+        r"(?:hooks\.slack\.com/\w+|/api/webhooks|\.webhook\.office\.com/\w+)/([^\s\"'<>]+)")),
+    Rule((":AA",), re.compile(r"(?<!\d)\d{6,12}:AA[\w-]{30,}")),  # Telegram
+    Rule(("SK", "AC"), re.compile(r"(?<![A-Za-z0-9])(?:SK|AC)[0-9a-f]{32}(?![0-9a-f])")),  # Twilio
+    Rule(("==",), re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86}==")),  # Azure
+    Rule(ALWAYS, re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/=_-])"), _looks_like_aws),
+)  # fmt: skip
+
+# --- what secrets are called ----------------------------------------------------------------------------------------
+
+
+def _after(words: Iterable[str], last: str) -> str:
+    """A pattern for `last` where one of these words stands before it. It begins with a literal, so it is found fast."""
+    return f"{last}(?:{'|'.join(f'(?<={word}{last})|(?<={word}[ _-]{last})' for word in words)})"
+
+
+KEYS = (
+    "api", "access", "account", "admin", "encryption", "master", "private", "secret", "service", "shared", "signing",
+    "ssh", "subscription",
+)  # fmt: skip
+_TOKENS = ("access", "api", "auth", "bearer", "bot", "client", "csrf", "id", "refresh", "security", "session", "xsrf")
+
+_NAMES = {  # cues -> what is called so is a secret
+    ("pass",): r"pass(?:[_-]?words?|wd|[_-]?phrase|[_-]?code)",
+    ("secret",): "secrets?",
+    ("key",): _after(KEYS, "key"),
+    ("token",): _after(_TOKENS, "token"),
+    ("pwd", "cred", "x-amz", "cookie", "authorization", "connection_string", "connectionstring"): (
+        "(?:pwd|credentials?|x-amz-signature|cookie|authorization|connection_?string)"
+    ),
+}
+_OFTEN = "token|auth|signature|sig|sid|sessionid|sessid|jwt|pass|otp|pin|nonce"
+"""What follows these is one only if it looks like one: `token: unexpected end of file`, `pass: 3` are none."""
+
+_OFTEN_CUES = ("token", "auth", "sig", "sid", "sess", "jwt", "pass", "otp", "pin", "nonce")
+
+_VALUE = (
+    r"""(?:[bru]?"((?:\\.|[^"\\])++)|[bru]?'((?:\\.|[^'\\])++)|\\+["']([^"'\\]++)"""
+    r"""|([^\s"'&;\\](?:[^\s&;]|[&;](?!\s?[\w.\[\] -]{1,40}=))*+))"""
+)
+"""In quotes, in quotes that are escaped, or bare: then up to a space, or what separates it from the next `name=`."""
+_NO_VALUE = r"(?!(?:none|null|true|false|undefined)\b|\*|\[redacted)"
+_IS = r"""(?:\\*["'\]])?\s{0,3}(?:[:=]>?|%3[ad])\s{0,3}"""
+
+IN_LOWER_CASE = (
+    Rule(("authorization", "cookie"), re.compile(  # a header: all of the line
+        rf"(?:authorization|cookie){_IS}([^\s\"'\\][^\n\r\"'\\]*+)")),
+    *(Rule(cues, re.compile(rf"{name}(?:[_-][a-z0-9_-]{{1,24}})?{_IS}{_NO_VALUE}{_VALUE}"))
+      for cues, name in _NAMES.items()),
+    Rule(("api key", "password", "passphrase", "secret"), re.compile(
+        r"(?:api key|password|passphrase|secret)\s(?:(?:provided|given|used|value|was|is)[:=]?\s){1,2}"
+        r"[\"']?([^\s\"']*\d[^\s\"']*)")),
+    Rule(("password '", 'password "', "passphrase '"), re.compile(r"(?:password|passphrase)\s['\"]([^'\"]+)")),
+    Rule(_OFTEN_CUES, re.compile(
+        rf"(?<![a-z])(?:{_OFTEN})={_NO_VALUE}{_VALUE}"), _not_a_small_number),
+    Rule(_OFTEN_CUES, re.compile(
+        rf"(?<![a-z])(?:{_OFTEN}){_IS}[\"']?{_NO_VALUE}((?=[^\s\"'&;]{{0,64}}?\d)[^\s\"'&;]{{8,}})")),
+    Rule(("?", "&", ";", "#"), re.compile(r"[?&;#](?:key|code|credential|sig|sas)=([^\s&#\"'<>]+)")),
+    Rule(("-p", "-t", "-s", "-a", "-u", "-k", "key", "-c"), re.compile(  # a command line, or the list of its words
+        r"--?(?:[a-z]{1,16}-){0,3}(?:password|passwd|pass|token|secret|key|credentials?)['\",\s]{1,4}([^\s'\"-][^\s'\"]*)")),
+    Rule(("-u", "--user"), re.compile(r"(?:-u|--user)['\",\s]{1,4}([^\s'\":]+:[^\s'\"]+)")),
+)  # fmt: skip
