@@ -9,9 +9,9 @@ from typing import Any, Self
 from toolweaver_monitor.bus.bus import opened
 from toolweaver_monitor.call import ENDED, NANO, Outcome, TagValue, ToolCall
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.text import visible
 from toolweaver_monitor.setup import get_monitor, setup
 from toolweaver_monitor.sinks.view import View
+from toolweaver_monitor.text import visible
 
 SHOWN = 20
 
