@@ -106,8 +106,11 @@ MAX_LABEL_VALUES = Setting[int](
 )
 REDACT = Setting[bool]("REDACT", as_bool, True, "Whether secrets are taken out of error texts and tags.")
 LOG_LEVEL = Setting[str]("LOG_LEVEL", str, "INFO", "Level of the log sink's lines for calls that succeeded.")
+HANDLE_SIGTERM = Setting[bool](
+    "HANDLE_SIGTERM", as_bool, True, "Whether what waits is delivered at SIGTERM before the process ends of it."
+)
 
 SETTINGS: tuple[Setting[Any], ...] = (
     ENABLED, SINKS, PROMETHEUS_PORT, PROMETHEUS_ADDR, WANDB_PROJECT, WANDB_ENTITY, STORE, BUDGET_USD, MAX_OPERATIONS,
-    MAX_LABEL_VALUES, REDACT, LOG_LEVEL,
+    MAX_LABEL_VALUES, REDACT, LOG_LEVEL, HANDLE_SIGTERM,
 )  # fmt: skip

@@ -141,7 +141,7 @@ def begin(wandb: Any, *, project: str | None, entity: str | None, config: dict[s
     mode = settings.mode
     host = urlsplit(settings.base_url).netloc.rpartition("@")[2]
     if mode not in OFFLINE_MODES:
-        _must_be_logged_in(settings.base_url)
+        must_be_logged_in(settings.base_url)
 
     def init(mode: str | None = None) -> Any:
         run = wandb.init(
@@ -193,7 +193,12 @@ def _settings(limits: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def _must_be_logged_in(base_url: str) -> None:
+def must_be_logged_in(base_url: str) -> None:
+    """Find the key for this server, and do not send it.
+
+    Raises:
+        SinkUnavailable: there is none, or it cannot be used; with the cure.
+    """
     try:
         from wandb.sdk.lib import wbauth
 

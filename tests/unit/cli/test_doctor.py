@@ -1,0 +1,318 @@
+"""`toolweaver-monitor doctor` tries everything for real, and says what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import setup, track
+from toolweaver_monitor.cli import main
+from toolweaver_monitor.cli.doctor import children, probe, running, sinks
+from toolweaver_monitor.sinks import PrometheusExporter
+
+Doctor = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
+
+
+@pytest.fixture(autouse=True)
+def a_clean_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody's settings, nobody's W&B account, a home of its own."""
+    for name in list(os.environ):
+        if name.startswith(("TOOLWEAVER_MONITOR_", "WANDB_")):
+            monkeypatch.delenv(name)
+    for name in ("HOME", "WANDB_DIR", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_PROMETHEUS_PORT", "0")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
+    """Runs it; gives the exit code, and the findings by name."""
+
+    def run(*argv: str) -> tuple[int, dict[str, dict[str, Any]]]:
+        code = main(["doctor", "--json", *argv])
+        report = json.loads(capsys.readouterr().out)
+        assert report["ok"] is (code == 0)
+        return code, {finding["name"]: finding for finding in report["findings"]}
+
+    return run
+
+
+@pytest.fixture
+def stranger() -> Iterator[Callable[..., int]]:
+    """Starts a web server that is none of ours; gives its port."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(status: int = 404, body: bytes = b"hello", says: str | None = None) -> int:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                refused = says is not None and self.headers.get("Authorization") != f"Bearer {says}"
+                self.send_response(401 if refused else status)
+                self.end_headers()
+                self.wfile.write(b"" if refused else body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return server.server_address[1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_all_is_well_where_all_is_well(doctor: Doctor) -> None:
+    """The guide's verification holds, memory and Prometheus hold the same calls, and the exit code is 0."""
+    code, found = doctor("--sinks", "prometheus,log")
+    assert code == 0, found
+    assert {"prometheus", "log", "record", "cost", "error rate", "memory", "delivery"} <= found.keys()
+    assert {finding["state"] for finding in found.values()} <= {"ok", "note"}
+    assert found["agreement"]["says"].startswith("memory and Prometheus hold the same: 7 calls, 1 failed")
+
+
+def test_nothing_is_left_behind(doctor: Doctor, tmp_path: Path) -> None:
+    """No folder of W&B runs, no port, nothing set up."""
+    doctor("--sinks", "prometheus")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name", "says"),
+    [
+        ("TOOLWEAVER_MONITOR_MAX_OPERATIONS", "many", "MAX_OPERATIONS", "give a whole number from 1 up, or unset it"),
+        ("TOOLWEAVER_MONITOR_PROMETEUS_PORT", "1", "PROMETEUS_PORT", "write TOOLWEAVER_MONITOR_PROMETHEUS_PORT"),
+        ("TOOLWEAVER_MONITOR_SINKS", "grafanna", "grafanna", "there are prometheus, wandb, log"),
+        ("TOOLWEAVER_MONITOR_LOG_LEVEL", "LOUD", "log", "give one such as 'INFO'"),
+        ("TOOLWEAVER_MONITOR_PROMETHEUS_ADDR", "0.0.0.0", "prometheus", "insecure=True"),
+    ],
+)
+def test_what_the_environment_has_wrong_is_told_with_the_cure(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, name: str, says: str
+) -> None:
+    """The rest is looked at all the same: the self-check does not read the user's settings."""
+    monkeypatch.setenv(variable, value)
+    options = () if name == "grafanna" else ("--sinks", "prometheus,log")
+    code, found = doctor(*options)
+    assert (code, found[name]["state"]) == (1, "wrong")
+    assert says in found[name]["cure"]
+    assert found["agreement"]["state"] == "ok"
+
+
+def test_settings_say_where_they_come_from(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The environment or the default; and nothing in them reaches the terminal raw."""
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_WANDB_PROJECT", "receipts\x1b[31m")
+    main(["doctor", "--sinks", "log"])
+    text = capsys.readouterr().out
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith("  ")}
+    assert rows["WANDB_PROJECT"] == ["receipts\\x1b[31m", "TOOLWEAVER_MONITOR_WANDB_PROJECT"]
+    assert rows["MAX_OPERATIONS"] == ["10000", "default"]
+    assert "\x1b" not in text
+    assert text.rstrip().endswith("All is well.")
+
+
+# --- metrics not visible --------------------------------------------------------------------------------------------
+
+
+def test_a_port_that_a_stranger_has_is_told_from_one_of_ours(doctor: Doctor, stranger: Callable[..., int]) -> None:
+    """Who has the port decides what to do."""
+    code, found = doctor("--sinks", "prometheus", "--port", str(stranger(404)))
+    assert code == 1
+    assert "answers 404, and not with our metrics" in found["prometheus"]["says"]
+    assert "port=0" in found["prometheus"]["cure"]
+
+
+def test_a_port_that_answers_nothing_does_not_hold_the_doctor_up(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that accepts and keeps silent is told as such."""
+    monkeypatch.setattr("toolweaver_monitor.cli.doctor.web.TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        code, found = doctor("--sinks", "prometheus", "--port", str(silent.getsockname()[1]))
+    assert code == 1
+    assert "no answer within" in found["prometheus"]["says"]
+
+
+def test_a_program_of_the_users_on_the_port_is_examined(doctor: Doctor) -> None:
+    """It is no fault that it runs; what it lost is."""
+    exporter = PrometheusExporter(port=0)
+    setup(exporter)
+    with track("tool") as call:
+        call.record(cost=0.25)
+    code, found = doctor("--sinks", "prometheus", "--port", str(exporter.port))
+    assert code == 0
+    assert "served by a program of yours" in found["prometheus"]["says"]
+    assert found["calls"]["says"] == "1 of 1 tool, 0 failed, $0.2500 spent, 0 open now"
+
+
+def test_a_running_program_tells_its_drops_its_queue_and_what_is_stuck(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read from `/metrics` alone: nothing else of the program is needed."""
+    monkeypatch.setattr(running, "SECOND_LOOK_S", 0.1)
+    going = threading.Event()
+    exporter = PrometheusExporter(port=0)
+    monitor = setup(exporter, lambda call: going.wait(30))
+    with track("still open"):
+        for _ in range(12_000):
+            with track("tool"):
+                pass
+        code, found = doctor("--url", exporter.url)
+        dropped = monitor.health()["dropped"]["queue_full"]
+    going.set()
+    assert code == 1
+    assert found["calls"]["says"].startswith("12,000 of 1 tool, 0 failed")
+    assert found["calls"]["says"].endswith("1 open now")
+    assert found["<lambda>"]["says"] == f"{dropped:,} calls dropped (queue_full)"
+    assert "max_calls" in found["<lambda>"]["cure"]
+
+
+def test_a_sink_that_delivers_nothing_while_calls_wait_is_stuck(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two looks at a program tell a queue that moves from one that does not."""
+    monkeypatch.setattr(running, "SECOND_LOOK_S", 0.1)
+    going = threading.Event()
+    exporter = PrometheusExporter(port=0)
+    setup(exporter, lambda call: going.wait(30))
+    with track("tool"):
+        pass
+    assert main(["doctor", "--url", exporter.url]) == 1
+    going.set()
+    assert "1 wait, and none was delivered within" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "path", "says"),
+    [
+        (404, b"", "/metric", "the path is /metrics"),
+        (200, b"<html>hello", "/metrics", "another program has this port"),
+        (403, b"", "/metrics", "allowed_hosts"),
+        (401, b"", "/metrics", "--token-file"),
+        (500, b"", "/metrics", "the program's log"),
+        (200, b"toolweaver_active_operations{ 1\n\x1b[31m", "/metrics", "see what serves this address"),
+    ],
+)
+def test_endpoint_not_found_has_many_causes_and_each_its_cure(
+    doctor: Doctor, stranger: Callable[..., int], status: int, body: bytes, path: str, says: str
+) -> None:
+    """What was answered says what to do."""
+    code, found = doctor("--url", f"http://127.0.0.1:{stranger(status, body)}{path}")
+    assert code == 1
+    assert says in found["endpoint"]["cure"]
+
+
+def test_a_program_that_does_not_run_is_told(doctor: Doctor) -> None:
+    """Nothing listens: the first thing to look at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    code, found = doctor("--url", f"localhost:{port}")
+    assert code == 1
+    assert "nothing listens there" in found["endpoint"]["says"]
+
+
+def test_https_asked_of_plain_http_is_told(doctor: Doctor, stranger: Callable[..., int]) -> None:
+    """No traceback, a sentence."""
+    code, found = doctor("--url", f"https://127.0.0.1:{stranger(200)}/metrics")
+    assert code == 1
+    assert "TLS failed" in found["endpoint"]["says"]
+
+
+def test_a_token_is_read_from_a_file_and_not_from_the_command_line(
+    doctor: Doctor, stranger: Callable[..., int], tmp_path: Path
+) -> None:
+    """Command lines are seen by everybody on the machine."""
+    port = stranger(200, b"toolweaver_active_operations 0\n", says="s3cret")
+    (tmp_path / "token").write_text("s3cret\n")
+    url = f"http://127.0.0.1:{port}/metrics"
+    assert doctor("--url", url)[0] == 1
+    assert doctor("--url", url, "--token-file", str(tmp_path / "token"))[0] == 0
+
+
+# --- W&B not logging ------------------------------------------------------------------------------------------------
+
+
+def test_wandb_not_installed_is_told_with_the_install(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said, not raised; feigned here, and real where the suite runs without any extra."""
+    monkeypatch.setattr(sinks, "installed", lambda package: False)
+    code, found = doctor("--sinks", "wandb")
+    assert code == 1
+    assert "pip install" in found["wandb"]["cure"]
+    assert found["agreement"]["says"].startswith("memory and Prometheus hold the same")
+    code, found = doctor()
+    assert (code, found["wandb"]["state"]) == (0, "note")  # an extra that nobody asked for
+
+
+def test_a_folder_of_offline_runs_is_not_taken_for_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Python takes `./wandb` for an empty package."""
+    (tmp_path / "no_such_package").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert sinks.installed("no_such_package") is False
+    assert sinks.installed("json") is True
+
+
+# --- the doctor itself ----------------------------------------------------------------------------------------------
+
+
+def test_places_that_do_not_agree_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The self-check can fail: here a scrape is made to hold one call less."""
+    seen = probe.MADE._replace(calls=6)
+    monkeypatch.setattr(probe, "_in_prometheus", lambda url: seen)
+    found = list(probe.agreement(with_wandb=False))
+    assert [(one.state, one.name) for one in found] == [("ok", "delivery"), ("wrong", "agreement")]
+    assert found[1].says == f"Prometheus holds {seen}, not {probe.MADE}"
+
+
+def test_a_probe_that_hangs_or_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The doctor always comes to an end, whatever it looks at."""
+    monkeypatch.setattr(children, "PROBE", "http.server")
+    [hung] = children.Child("hung", ["0"], os.environ, tmp_path).findings(0.5)
+    assert (hung.state, hung.name) == ("wrong", "hung")
+    assert "no answer within" in hung.says
+    [broken] = children.Child("broken", ["no-port"], os.environ, tmp_path).findings(30)
+    assert "it ended with 2" in broken.says
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["doctr"],
+        ["doctor", "--sinks", "grafanna"],
+        ["doctor", "--sinks", ""],
+        ["doctor", "--port", "70000"],
+        ["doctor", "--url", "ftp://localhost"],
+        ["doctor", "--url", "http://ann:secret@localhost/metrics"],
+        ["doctor", "--url", "localhost:1", "--token-file", "no-such-file"],
+    ],
+)
+def test_a_command_line_that_cannot_be_understood_ends_with_2(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing on stdout, one clear line on stderr."""
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "toolweaver-monitor" in err
+
+
+def test_help_shows_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    """One screen says how it is used."""
+    with pytest.raises(SystemExit):
+        main(["doctor", "--help"])
+    text = capsys.readouterr().out
+    assert "examples:" in text
+    assert "exit code: 0" in text

@@ -1,0 +1,49 @@
+"""Which commands are there? Each has a room of its own; here they are put together."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import toolweaver_monitor
+from toolweaver_monitor.cli import doctor
+
+COMMANDS = (doctor,)
+"""Each has `add(commands)`, which gives it its options, and `run(options)`, which gives the exit code."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: its arguments; those of the process if not given.
+
+    Returns:
+        The exit code: 0 all is well, 1 something is wrong. A command line that cannot be understood exits with 2.
+    """
+    options = parser().parse_args(argv)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """All that can be written on the command line."""
+    whole = argparse.ArgumentParser(
+        prog="toolweaver-monitor",
+        description="How often each AI tool ran, how long it took, what it cost and how it failed.",
+        epilog="`toolweaver-monitor COMMAND --help` says more about a command.",
+    )
+    whole.add_argument("--version", action="version", version=f"toolweaver-monitor {toolweaver_monitor.__version__}")
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add(commands)
+    return whole

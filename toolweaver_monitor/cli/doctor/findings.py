@@ -1,0 +1,56 @@
+"""What does the doctor find, and how does it read? Findings, as text and as JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+from toolweaver_monitor.redact import visible
+
+State = Literal["ok", "note", "wrong"]
+WIDTH = 100
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    state: State
+    name: str
+    says: str
+    cure: str = ""
+
+    def told(self) -> dict[str, Any]:
+        """For JSON."""
+        return self._asdict()
+
+
+def ok(name: str, says: str) -> Finding:
+    """It is as it should be."""
+    return Finding("ok", name, says)
+
+
+def note(name: str, says: str, cure: str = "") -> Finding:
+    """It is no fault and yet worth knowing."""
+    return Finding("note", name, says, cure)
+
+
+def wrong(name: str, says: str, cure: str) -> Finding:
+    """It is a fault, with what to do."""
+    return Finding("wrong", name, says, cure)
+
+
+def lines(findings: Sequence[Finding]) -> Iterable[str]:
+    """Findings as text: state, name, what was found, and below it the cure; safe for a terminal."""
+    indent = max((len(visible(finding.name)) for finding in findings), default=0) + 11
+    for finding in findings:
+        head = f"  {finding.state:<5}  {visible(finding.name)}"
+        yield from _wrapped(head.ljust(indent) + visible(finding.says), indent)
+        if finding.cure:
+            yield from _wrapped(" " * indent + "-> " + visible(finding.cure), indent + 3)
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    return textwrap.wrap(
+        text, max(WIDTH, indent + 40), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )

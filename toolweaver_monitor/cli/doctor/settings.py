@@ -1,0 +1,62 @@
+"""What is configured, and where does each setting come from?"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from toolweaver_monitor import config
+from toolweaver_monitor.cli.doctor.findings import Finding, wrong
+from toolweaver_monitor.errors import ConfigurationError
+
+
+class Row(NamedTuple):
+    """One setting as it is now."""
+
+    name: str
+    value: Any
+    source: str
+
+
+def rows() -> list[Row]:
+    """Every setting, its value, and the environment variable or `default` that it comes from."""
+    return list(_rows())
+
+
+def _rows() -> Iterator[Row]:
+    for setting in config.SETTINGS:
+        source = setting.variable if os.environ.get(setting.variable, "").strip() else "default"
+        try:
+            value = setting.value()
+        except ConfigurationError:
+            value = os.environ[setting.variable]
+        yield Row(setting.name, list(value) if isinstance(value, tuple) else value, source)
+
+
+def findings() -> list[Finding]:
+    """Variables that cannot be used, and such as no setting reads."""
+    found = []
+    for setting in config.SETTINGS:
+        try:
+            setting.value()
+        except ConfigurationError as error:
+            says, _, cure = str(error).partition("; ")
+            found.append(wrong(setting.name, says, cure))
+    known = {setting.variable for setting in config.SETTINGS}
+    for variable in sorted(os.environ):
+        if variable.startswith(config.PREFIX) and variable not in known:
+            near = difflib.get_close_matches(variable, known, 1)
+            cure = f"write {near[0]}, or unset it" if near else "unset it"
+            found.append(wrong(variable.removeprefix(config.PREFIX), f"no setting reads {variable}", cure))
+    return found
+
+
+def shown(value: Any) -> str:
+    """A value as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or "none"
+    return "none" if value in (None, "") else str(value)

@@ -1,0 +1,107 @@
+"""What is reachable? Each sink is tried for real, as `setup()` would start it from this environment."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import time
+
+from toolweaver_monitor.cli.doctor import running, web
+from toolweaver_monitor.cli.doctor.findings import Finding, note, ok, wrong
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.health import MOST_AGE_DAYS
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter
+from toolweaver_monitor.sinks.base import SinkUnavailable
+from toolweaver_monitor.usage import PriceBook
+
+PRICES_S = 10.0
+WILD = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - what is bound so is asked on loopback
+
+
+def prometheus(port: int | None) -> tuple[Finding, str | None]:
+    """Serve `/metrics` and scrape it; where the port is taken, find out by whom.
+
+    Returns:
+        What was found, and the address of the program of the user's that has the port, if one has.
+    """
+    try:
+        exporter = PrometheusExporter(port=port)
+    except ConfigurationError as error:
+        return _refused("prometheus", error), None
+    try:
+        exporter.start()
+    except SinkUnavailable as error:
+        return _taken(exporter, error)
+    try:
+        answer = web.get(reachable(exporter.url))
+    finally:
+        exporter.close()
+    fault = running.not_ours(answer, exporter.url)
+    if fault is not None:
+        return fault._replace(name="prometheus"), None
+    return ok("prometheus", f"{exporter.url} can be served and scraped"), None
+
+
+def _taken(exporter: PrometheusExporter, error: SinkUnavailable) -> tuple[Finding, str | None]:
+    url = reachable(exporter.url)
+    answer = web.get(url)
+    if running.not_ours(answer, url) is None:
+        return ok("prometheus", f"{url} is served by a program of yours"), url
+    found = _refused("prometheus", error)
+    what = answer.fault or f"it answers {answer.status}, and not with our metrics"
+    return found._replace(says=f"{found.says}: {what}"), None
+
+
+def _refused(name: str, error: Exception) -> Finding:
+    """Our own messages say what is wrong, and then the cure."""
+    says, _, cure = str(error).partition("; ")
+    return wrong(name, says, cure)
+
+
+def reachable(url: str) -> str:
+    """The address at which this machine reaches what it binds."""
+    for bound, asked in WILD.items():
+        url = url.replace(f"//{bound}:", f"//{asked}:").replace(f"//[{bound}]:", f"//{asked}:")
+    return url
+
+
+def log() -> Finding:
+    """Where the lines go, and what the program must do for them to be seen."""
+    try:
+        sink = LogSink()
+    except ConfigurationError as error:
+        return _refused("log", error)
+    level = logging.getLevelName(sink.level)
+    return ok(
+        "log",
+        f"lines go to the logger {sink.logger.name!r} at {level}, errors at WARNING; your program must let them "
+        f"through: logging.basicConfig(level=logging.{level})",
+    )
+
+
+def installed(package: str) -> bool:
+    """Whether a package is there, without importing it."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None  # a folder ./wandb of offline runs looks like a package
+
+
+def prices() -> Finding:
+    """Where prices come from, and how old they are."""
+    book = PriceBook()
+    book.warm()
+    end = time.monotonic() + PRICES_S
+    while not book.ready and time.monotonic() < end:
+        time.sleep(0.01)
+    status = book.status()
+    age_days, cure = status["age_days"], status.get("cure", "")
+    if status["genai_prices"] == "missing":
+        says = "genai-prices is not installed: cost is what your code reports, declares, or has in setup(prices={...})"
+        return note("prices", says, cure)
+    if not status["sources"]:
+        return wrong("prices", f"they cannot be loaded ({status.get('fault') or 'no answer'})", cure)
+    said = "; ".join(status["sources"])
+    if age_days is None:
+        return ok("prices", said)
+    if age_days > MOST_AGE_DAYS:
+        return note("prices", f"{said}; the newest is {age_days:.0f} days old", "pip install -U genai-prices")
+    return ok("prices", f"{said}; the newest is {age_days:.0f} days old")
