@@ -19,8 +19,8 @@ from toolweaver_monitor.cli.doctor import running, settings, sinks
 from toolweaver_monitor.cli.doctor.children import Child, clean_environment
 from toolweaver_monitor.cli.doctor.findings import Finding, lines, note, wrong
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.redact import visible
 from toolweaver_monitor.sinks._wandb_run import INSTALL
+from toolweaver_monitor.text import visible
 
 PROBE_S = 60.0
 

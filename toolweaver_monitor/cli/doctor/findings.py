@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from toolweaver_monitor.redact import visible
+from toolweaver_monitor.text import visible
 
 State = Literal["ok", "note", "wrong"]
 WIDTH = 100
