@@ -205,9 +205,9 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     def number(self) -> int:
         """This call's serial, given now if it has none."""
         if not self.serial:
-            with _recording:
+            serial = next(serials)
+            with _numbering:  # no call is made in here, so no signal handler ever runs while it is held
                 if not self.serial:
-                    serial = next(serials)
                     self.root_serial = self.root_serial or serial
                     self.serial = serial
         return self.serial
@@ -443,6 +443,7 @@ def _fresh_serials() -> count[int]:
 
 serials = _fresh_serials()
 _recording = locks.new_rlock("recording on a call")
+_numbering = locks.new_lock("numbering a call")
 
 
 def _in_child() -> None:

@@ -55,7 +55,7 @@ def health(monitor: Monitor) -> dict[str, Any]:
 
 def _sinks(monitor: Monitor) -> dict[str, dict[str, Any]]:
     """The books of every sink, with what it says of itself and what setup met."""
-    sinks: dict[str, dict[str, Any]] = {runner.name: runner.books() for runner in monitor.runners}
+    sinks: dict[str, dict[str, Any]] = {runner.name: runner.books().told() for runner in monitor.runners}
     for name, sink in uniquely_named(monitor.sinks):
         told = sinks.setdefault(name, {"state": "ok"})
         status = getattr(sink, "status", None)

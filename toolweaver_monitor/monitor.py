@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from toolweaver_monitor import clock
 from toolweaver_monitor.budget import Ledger
+from toolweaver_monitor.bus import lifecycle
 from toolweaver_monitor.bus.bus import bus, opened
 from toolweaver_monitor.bus.runner import Runner
 from toolweaver_monitor.call import Invalid, scrubbed_tags
@@ -42,18 +43,19 @@ class Monitor:
         runners: Sequence[Runner] = (),
         ledger: Ledger | None = None,
         prices: PriceBook | None = None,
-        faults: dict[str, str] | None = None,
-        release: Callable[[], None] = lambda: None,
+        release: Callable[[Monitor], None] = lambda _: None,
     ) -> None:
         self.metrics, self.costs, self.errors = metrics, costs, errors
         self.sinks = tuple(sinks)
-        self.faults = faults or {}
+        self.faults: dict[str, str] = {}
         """What the environment refused at setup, by sink, each with its cure."""
         self.closed = False
         self.runners = tuple(runners)
         self.ledger = ledger
         self.prices = prices
         self._release = release
+        self._ended: bool | None = None
+        self._told = False
 
     # --- reading --------------------------------------------------------------------------------------------------
 
@@ -116,7 +118,7 @@ class Monitor:
         return {
             "active": sum(call.outcome == "open" for call in list(opened)),
             "budgets": self.ledger.status() if self.ledger is not None else (),
-            "books": {runner.name: runner.books() for runner in self.runners},
+            "books": {runner.name: runner.books().told() for runner in self.runners},
         }
 
     # --- ending ---------------------------------------------------------------------------------------------------
@@ -131,19 +133,23 @@ class Monitor:
             True only if everything was written.
         """
         deadline = time.monotonic() + timeout
+        before = [runner.troubles + runner.books().lost for runner in self.runners]
         done = bus.drain(timeout)
-        tickets = [(runner, runner.ask_flush()) for runner in self.runners]
+        tickets = [(runner, runner.ask_flush(deadline)) for runner in self.runners]
         while not all(runner.flushed(ticket) for runner, ticket in tickets):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(POLL_S)
-        return done and all(runner.state != "unavailable" for runner in self.runners)
+        after = [runner.troubles + runner.books().lost for runner in self.runners]
+        return done and before == after and all(runner.writes() for runner in self.runners)
 
     async def aflush(self, timeout: float = 2.0) -> bool:
         """As `flush`, without holding up the event loop."""
-        import asyncio  # 16 to 43 ms, and most programs that get here have it
+        return await _off_the_loop(self.flush, timeout)
 
-        return await asyncio.get_running_loop().run_in_executor(None, self.flush, timeout)
+    def hurry(self) -> None:
+        """Have every call delivered at once from now on, since the process may end without asking again."""
+        bus.hurry()
 
     def shutdown(self, timeout: float = 2.0) -> bool:
         """Write out what can be within `timeout` seconds, close every sink, and stop watching. Twice is fine.
@@ -151,31 +157,60 @@ class Monitor:
         Returns:
             True only if every sink took everything and closed in time.
         """
-        if self.closed:
-            return True
+        if self._ended is not None:
+            return self._ended
+        # A signal handler that ends the process may come in at any line, and has to finish what this has begun: so
+        # every step can be taken again, and takes nothing for done that is not.
         self.closed = True
         deadline = time.monotonic() + timeout
-        done = bus.drain(timeout)
-        self._release()
-        for sink in self.sinks:
-            log_summary = getattr(sink, "log_summary", None)
-            if callable(log_summary):
-                try:
-                    log_summary(self.metrics.summary())
-                except Exception:  # noqa: BLE001 - a sink's trouble is the sink's
-                    Invalid.mishaps += 1
+        before = [runner.books().lost for runner in self.runners]
+        done = bus.drain(timeout / 2)
+        self._release(self)
+        self._tell_summary()
         for runner in self.runners:
             runner.ask_close(deadline)
-        while not all(runner.closed for runner in self.runners) and time.monotonic() < deadline:
+        while not all(runner.closed or runner.worker.is_current() for runner in self.runners):
+            if time.monotonic() >= deadline:
+                break
             time.sleep(POLL_S)
         for sink in self.sinks:
             if isinstance(sink, View):
-                sink.close()
-        lost = sum(runner.abandon() for runner in self.runners)
-        if lost:
-            names = ", ".join(runner.name for runner in self.runners if runner.dropped["shutdown"])
-            sys.stderr.write(f"toolweaver_monitor: {lost} calls were not delivered in time to: {names}\n")
-        return done and not lost and all(runner.closed for runner in self.runners)
+                _quietly(sink.close)
+        closed = all(runner.closed and not runner.troubles for runner in self.runners)
+        for runner in self.runners:
+            runner.abandon()
+        self._ended = done and closed and before == [runner.books().lost for runner in self.runners]
+        lifecycle.unwatch(self)
+        self._tell_losses()
+        return self._ended
+
+    def replaced_by(self, successor: Monitor) -> None:
+        """End all of this that does not go on in the next setup."""
+        going_on = {id(sink) for sink in successor.sinks}
+        self.runners = tuple(runner for runner in self.runners if id(runner.sink) not in going_on)
+        self.sinks = tuple(sink for sink in self.sinks if id(sink) not in going_on)
+        self.shutdown()
+
+    def _tell_summary(self) -> None:
+        if self._told:
+            return
+        self._told = True
+        for sink in self.sinks:
+            log_summary = getattr(sink, "log_summary", None)
+            if callable(log_summary):
+                _quietly(log_summary, self.metrics.summary())
+
+    def _tell_losses(self) -> None:
+        """One line for what was not delivered, and why: who reads the log only at the end is to see it, too."""
+        lost = {runner.name: books for runner in self.runners if (books := runner.books()).lost}
+        if not lost:
+            return
+        parts = []
+        for name, books in lost.items():
+            reasons = ", ".join(f"{count:,} {why}" for why, count in {**books.dropped_by, **books.failed_by}.items())
+            parts.append(f"{name} {books.lost:,} ({reasons})")
+        total = sum(books.lost for books in lost.values())
+        _quietly(_to_stderr, f"toolweaver_monitor: {total:,} calls were not delivered: {'; '.join(parts)}\n")
 
     def __enter__(self) -> Self:
         """The monitor itself."""
@@ -195,6 +230,29 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Shut down without holding up the event loop."""
-        import asyncio  # 16 to 43 ms, and most programs that get here have it
+        await _off_the_loop(self.shutdown)
 
-        await asyncio.get_running_loop().run_in_executor(None, self.shutdown)
+
+async def _off_the_loop(work: Callable[..., bool], *args: float) -> bool:
+    import asyncio  # 16 to 43 ms, and most programs that get here have it
+
+    try:
+        running = asyncio.get_running_loop().run_in_executor(None, work, *args)
+    except RuntimeError:  # no thread is to be had
+        return work(*args)
+    return await running
+
+
+def _quietly(step: Callable[..., object], *args: object) -> None:
+    """Take a step at the end that must not keep the others from being taken."""
+    try:
+        step(*args)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a sink's trouble is the sink's
+        Invalid.mishaps += 1
+
+
+def _to_stderr(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(text)

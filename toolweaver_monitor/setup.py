@@ -69,7 +69,7 @@ def setup(
         ConfigurationError: something that cannot be used; the message says the cure. A fault of the environment (a
             package missing, logged out, a port taken) never raises: one log line and `health()` say it.
     """
-    chosen = [as_sink(sink) for sink in (sinks or config.SINKS.value())]
+    chosen = list({id(sink): sink for sink in map(as_sink, sinks or config.SINKS.value())}.values())
     kept = checked_max_operations(config.MAX_OPERATIONS.value(max_operations))
     common_tags = checked_tags(tags)
     ledger = as_ledger(config.BUDGET_USD.value(None) if budget is None else budget)
@@ -92,88 +92,94 @@ def _replace(
     watching: bool,
 ) -> Monitor:
     global _current  # noqa: PLW0603 - there is one setup a process
-    going_on = _let_go(_current, sinks)
+    earlier = None if _current is None or _current.closed else _current
     tallies = Tallies(max_operations, config.MAX_LABEL_VALUES.value(), before_read=bus.drain)
     metrics = _mine(sinks, MetricsCollector) or MetricsCollector(max_operations)
     costs = _mine(sinks, CostTracker) or CostTracker()
     errors = _mine(sinks, ErrorTracker) or ErrorTracker()
-    for view in [metrics, costs, errors, *sinks]:
-        if isinstance(view, View):
-            view.share(tallies)
+    views = [view for view in (metrics, costs, errors, *sinks) if isinstance(view, View)]
 
-    faults: dict[str, str] = {}
+    going_on = {id(runner.sink): runner for runner in (earlier.runners if earlier is not None else ())}
     runners: list[Runner] = []
     consumers: list[Consumer] = [tallies.fold]
+    names: dict[int, str] = {}
     for name, sink in uniquely_named(sinks):
-        if not _started(sink, name, faults):
-            continue
+        names[id(sink)] = name
         if not isinstance(sink, View):
-            runners.append(going_on.get(id(sink)) or Runner(sink, name, SinkUnavailable))
+            runner = going_on.get(id(sink)) or Runner(sink, name, SinkUnavailable, held=True)
+            runner.name = name
+            runners.append(runner)
         elif getattr(sink, "counts_itself", False):
             consumers.append(sink.observe)  # type: ignore[attr-defined]
 
-    monitor = Monitor(metrics, costs, errors, sinks, runners, ledger, book, faults, release=_release)
-    for sink in sinks:
-        if hasattr(sink, "live"):
-            sink.live(monitor.figures)
-        if hasattr(sink, "be_first"):
-            sink.be_first = lifecycle.be_first
+    monitor = Monitor(metrics, costs, errors, sinks, runners, ledger, book, release=_release)
     opening.Settings.tags = tags
     opening.Settings.admit = ledger.admit if ledger is not None else None
+    opening.Settings.in_child = _in_child if lifecycle.is_child() else None
     ending.Settings.capture = capture
     ending.Settings.read_results = usage
     ending.Settings.price = book.cost_nanousd
     ending.Settings.priced_tools = book.tools
     results.reading(usage)
     bus.special = opening.Settings.needed()
-    bus.attach(consumers, runners, sealer(scrubbing, book))
+    _current = monitor
+    lifecycle.watch(monitor)
+    bus.attach(consumers, runners, sealer(scrubbing, book), meanwhile=lambda: _share(views, tallies))
     bus.on = watching
     book.warm()
-    _current = monitor
-    lifecycle.watch(monitor.shutdown)
+    if earlier is not None:
+        earlier.replaced_by(monitor)  # before the new sinks start: they may want the same port or file
+    for sink in sinks:
+        if hasattr(sink, "live"):
+            sink.live(monitor.figures)
+        if hasattr(sink, "be_first"):
+            sink.be_first = lifecycle.be_first
+        fault = _fault_of(sink)
+        if fault:
+            monitor.faults[names[id(sink)]] = fault
+    for runner in runners:
+        if runner.name in monitor.faults:
+            runner.refuse(SinkUnavailable(monitor.faults[runner.name]))
+        else:
+            runner.go()
     return monitor
 
 
-def _let_go(earlier: Monitor | None, sinks: list[Any]) -> dict[int, Runner]:
-    """Flush and close the earlier setup but for the sinks that go on; gives the runners of those."""
-    if earlier is None or earlier.closed:
-        return {}
-    going_on = {id(sink) for sink in sinks}
-    kept = {id(runner.sink): runner for runner in earlier.runners if id(runner.sink) in going_on}
-    bus.drain()
-    earlier.runners = tuple(runner for runner in earlier.runners if id(runner.sink) not in going_on)
-    earlier.sinks = tuple(sink for sink in earlier.sinks if id(sink) not in going_on)
-    earlier.shutdown()
-    return kept
+def _share(views: list[View], tallies: Tallies) -> None:
+    for view in views:
+        view.share(tallies)
 
 
-def _release() -> None:
-    """Take back what a setup has put into the other rooms."""
+def _release(monitor: Monitor) -> None:
+    """Take back what a setup has put into the other rooms, unless another has put its own there."""
+    if monitor is not _current:
+        return
     bus.detach()
-    opening.Settings.admit, opening.Settings.tags = None, NO_TAGS
+    opening.Settings.admit, opening.Settings.tags, opening.Settings.in_child = None, NO_TAGS, None
     ending.Settings.price, ending.Settings.capture, ending.Settings.read_results = None, False, True
     ending.Settings.priced_tools = frozenset()
     results.reading(True)
     bus.special = False
-    lifecycle.unwatch()
 
 
 def _mine(sinks: list[Any], kind: type[Any]) -> Any:
     return next((sink for sink in sinks if isinstance(sink, kind)), None)
 
 
-def _started(sink: Any, name: str, faults: dict[str, str]) -> bool:
-    """Start a sink that wants starting; a fault of the environment is told once and kept for `health()`."""
+def _fault_of(sink: Any) -> str:
+    """Start a sink that wants starting; gives the fault of the environment that stopped it, told once, or nothing."""
     start = getattr(sink, "start", None)
     if not callable(start):
-        return True
+        return ""
     try:
         start()
-    except Exception as error:  # noqa: BLE001 - no fault of the environment stops the program
-        faults[name] = scrub(str(error), MAX_FAULT_CHARS) or type(error).__name__
-        log.warning("sink %r is off: %s", name, faults[name])
-        return isinstance(sink, View)
-    return True
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - no fault of the environment stops the program
+        fault = scrub(error_text(error), MAX_FAULT_CHARS) or type(error).__name__
+        log.warning("sink %r is off: %s", sink.name, fault)
+        return fault
+    return ""
 
 
 def sealer(scrubbing: bool, book: PriceBook) -> Any:
@@ -227,7 +233,7 @@ def shutdown(timeout: float = 2.0) -> bool:
 
 
 def _in_child() -> None:
-    """At the first call in a forked child: the dispatcher, and the end of a multiprocessing child."""
+    """At the first call in a child: the dispatcher, and the end of a multiprocessing child."""
     opening.Settings.in_child = None
     bus.special = opening.Settings.needed()
     lifecycle.watch_in_child()

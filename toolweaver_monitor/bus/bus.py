@@ -1,27 +1,25 @@
 """How do closed calls get from their callers to the sinks?
 
-The caller appends the call to the inbox and is done. One thread, the dispatcher, empties the inbox in batches: first
-into the tallies that live in this process, then into the queue of each sink that does I/O. A reader that wants all that
-has ended, and a caller that finds the inbox past its high-water mark, ask the dispatcher and wait for it. So the
-tallies are touched by one thread only, on which no signal handler runs and no user's stack is deep; where no thread is
-to be had, whoever comes first does the work itself.
+The caller appends the call to the inbox and is done. One thread, the dispatcher, empties the inbox in batches: into the
+queue of each sink that does I/O, and into the tallies that live in this process. A reader that wants all that has
+ended, and a caller that finds the inbox past its high-water mark, ask the dispatcher and wait for it. So the tallies
+are filled by one thread only, on which no signal handler runs and no user's stack is deep; where no thread is to be
+had, whoever comes first does the work itself.
 """
 
 from __future__ import annotations
 
 import _thread
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import repeat
 
 from toolweaver_monitor import clock, locks
+from toolweaver_monitor.bus import voice
 from toolweaver_monitor.bus.runner import Runner
 from toolweaver_monitor.bus.worker import Worker
 from toolweaver_monitor.call import Invalid, ToolCall
-
-log = logging.getLogger("toolweaver_monitor")
 
 inbox: deque[ToolCall] = deque()
 """Calls that have ended and are not counted yet. Append is atomic: no lock that a signal or a fork could meet."""
@@ -34,8 +32,11 @@ HIGH_WATER = 24_576
 
 BATCH = 1_024
 INTERVAL_S = 0.1
+HURRIED_S = 0.01
 RELIEF_S = 0.05
 READ_S = 5.0
+RECHECK_S = 0.25
+"""How long a reader waits before it looks whether the dispatcher is still there."""
 
 Consumer = Callable[[Sequence[ToolCall]], None]
 
@@ -55,45 +56,62 @@ class Bus:
         self.published = 0
         self._dispatcher = Worker("dispatcher", self._work)
         self._tickets: deque[_thread.LockType] = deque()
+        self._switches: deque[Callable[[], None]] = deque()
         self._draining = locks.new_rlock("draining")
         self._drainer: int | None = None
         self._busy = False
+        self._hand: list[ToolCall] = []
+        self._counted = 0
         locks.in_forked_child(self._in_child)
 
     def attach(
-        self, consumers: Sequence[Consumer], runners: Sequence[Runner], seal: Callable[[ToolCall], None] | None
+        self,
+        consumers: Sequence[Consumer],
+        runners: Sequence[Runner],
+        seal: Callable[[ToolCall], None] | None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
-        """Send calls to these from now on. What ended before still goes to the earlier ones."""
+        """Send calls to these from now on; what ended before still goes to the earlier ones.
+
+        The switch, and `meanwhile` with it, is made between two batches by whoever drains: no call is lost or counted
+        twice over it, and none waits for it.
+        """
+
+        def switch() -> None:
+            meanwhile()
+            self.consumers, self.runners, self.seal = tuple(consumers), tuple(runners), seal
+            self._dispatcher.interval_s = INTERVAL_S if runners else None
+            for runner in runners:
+                runner.companion = self._dispatcher.ensure
+
+        self._switches.append(switch)
         self.drain()
-        self.consumers, self.runners, self.seal = tuple(consumers), tuple(runners), seal
-        self._dispatcher.interval_s = INTERVAL_S if runners else None
-        if runners:
-            self._dispatcher.poke()
 
     def detach(self) -> None:
         """Stop watching: monitored functions run bare, and sinks get nothing more."""
         self.on = False
-        self.drain()
-        self.consumers, self.runners, self.seal = (), (), None
+        if self.consumers or self.runners:
+            self.attach((), (), None)
 
     def drain(self, timeout_s: float = READ_S) -> bool:
         """Have every call that ended before now counted. False if that could not be done in time."""
-        if not inbox and not self._busy:
+        if not inbox and not self._busy and not self._switches:
             return True
         if self._drainer == _thread.get_ident():
             return False  # a signal handler or `__del__` that interrupted the draining itself
-        ticket = _thread.allocate_lock()
-        ticket.acquire()
-        self._tickets.append(ticket)
-        if self._dispatcher.poke():
-            return ticket.acquire(timeout=timeout_s)
-        if not self._draining.acquire(timeout=timeout_s):
-            return False
-        try:
-            self._work()
-        finally:
-            self._draining.release()
-        return True
+        deadline = time.monotonic() + timeout_s
+        while True:
+            ticket = _thread.allocate_lock()
+            ticket.acquire()
+            self._tickets.append(ticket)
+            if not self._dispatcher.poke():
+                return self._drain_inline(deadline)
+            left = deadline - time.monotonic()
+            # Looked after again now and then: the dispatcher may have been killed with the ticket in its hand.
+            if ticket.acquire(timeout=max(0.0, min(left, RECHECK_S))):
+                return True
+            if left <= RECHECK_S:
+                return False
 
     def relieve(self) -> None:
         """Called by a caller past the high-water mark: wait, but not long, until the inbox is empty again."""
@@ -106,6 +124,21 @@ class Bus:
         if self.runners:
             self._dispatcher.poke()
 
+    def hurry(self) -> None:
+        """Hold nothing back any longer: the process has been told to end, and may do so without asking again."""
+        for worker in (self._dispatcher, *(runner.worker for runner in self.runners)):
+            worker.interval_s = HURRIED_S
+            worker.poke()
+
+    def _drain_inline(self, deadline: float) -> bool:
+        if not self._draining.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            return False
+        try:
+            self._work()
+        finally:
+            self._draining.release()
+        return True
+
     def _work(self) -> None:
         tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
         with self._draining:
@@ -114,42 +147,52 @@ class Bus:
                 self._drain_here()
             finally:
                 self._drainer = None
-                self._busy = False
                 for ticket in tickets:
                     ticket.release()
         for runner in self.runners:
             runner.keep_alive()
 
     def _drain_here(self) -> None:
+        if self._hand:  # a dispatcher that was killed had these in its hand
+            self._deliver()
         left = len(inbox)
         if left:
             clock.notice_steps()
         while left > 0:
             count = min(left, BATCH)
             left -= count
+            self._counted = 0
             self._busy = True
-            batch: list[ToolCall] = []
-            batch.extend(map(deque.popleft, repeat(inbox, count)))
+            # One step, in which no exception from outside can strike: a call is in the inbox or in the hand.
+            self._hand.extend(map(deque.popleft, repeat(inbox, count)))
             self.published += count
-            self._deliver(batch)
-            self._busy = False
+            self._deliver()
+        while self._switches:
+            self._shielded(self._switches[0])
+            self._switches.popleft()
 
-    def _deliver(self, batch: Sequence[ToolCall]) -> None:
+    def _deliver(self) -> None:
+        batch = self._hand
         if self.seal is not None:
             for call in batch:
                 if call.details is not None:
                     self._shielded(self.seal, call)
-        for consumer in self.consumers:
-            self._shielded(consumer, batch)
+        # Queues first: they are filled even while a reader of the tallies, interrupted by a signal, holds their lock.
         for runner in self.runners:
             self._shielded(runner.offer, batch)
+        for consumer in self.consumers[self._counted :]:
+            self._counted += 1  # before: what was half counted when the dispatcher was killed is not counted twice
+            self._shielded(consumer, batch)
+        self._hand = []
+        self._busy = False
+        batch.clear()  # the runners still know it by its identity
 
-    def _shielded(self, step: Callable[..., None], argument: object) -> None:
+    def _shielded(self, step: Callable[..., None], *argument: object) -> None:
         try:
-            step(argument)
-        except Exception:
+            step(*argument)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other sinks get their calls
             Invalid.mishaps += 1
-            log.exception("toolweaver_monitor: an error of its own while counting; please report it")
+            voice.say("toolweaver_monitor: an error of its own while counting (%r); please report it", error)
 
     def _in_child(self) -> None:
         inbox.clear()  # the parent delivers what had ended before the fork
@@ -157,6 +200,8 @@ class Bus:
             call.outcome = "muted"  # and what was open then ends in the parent
         opened.clear()
         self._tickets.clear()
+        self._switches.clear()
+        self._hand = []
         self._busy = False
         self._drainer = None
         self.published = 0

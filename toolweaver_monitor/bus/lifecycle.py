@@ -12,22 +12,39 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 EXIT_S = 2.0
 OPT_OUT = "TOOLWEAVER_MONITOR_HANDLE_SIGTERM"
 
-_at_exit: Callable[[float], object] | None = None
+
+class Ending(Protocol):
+    """What can be ended: a monitor."""
+
+    def flush(self, timeout: float) -> bool:
+        """Deliver what there is."""
+
+    def shutdown(self, timeout: float) -> bool:
+        """Deliver what there is, and end; goes on where a shutdown that was interrupted stopped."""
+
+    def hurry(self) -> None:
+        """Hold nothing back from now on."""
+
+
+_watched: tuple[Ending, ...] = ()
 _registered = False
 _sigterm_before: Any = None
 _sigterm_ours = False
+_registered_in_child: int | None = None
 
 
-def watch(shutdown: Callable[[float], object]) -> None:
-    """Have `shutdown(timeout_s)` called when the process ends, however it ends. The last one given counts."""
-    global _at_exit, _registered  # noqa: PLW0603 - there is one end of the process
-    _at_exit = shutdown
+def watch(monitor: Ending) -> None:
+    """Have this ended when the process ends, however it ends."""
+    global _watched, _registered  # noqa: PLW0603 - there is one end of the process
+    if monitor not in _watched:
+        _watched = (*_watched, monitor)
     if not _registered:
         _registered = True
         atexit.register(_ending)
@@ -41,10 +58,26 @@ def be_first() -> None:
         atexit.register(_ending)
 
 
-def unwatch() -> None:
-    """Nothing is left to deliver."""
-    global _at_exit  # noqa: PLW0603
-    _at_exit = None
+def unwatch(monitor: Ending) -> None:
+    """It has ended: nothing is left to deliver."""
+    global _watched  # noqa: PLW0603
+    _watched = tuple(other for other in _watched if other is not monitor)
+
+
+def is_child() -> bool:
+    """Whether this is a process of `multiprocessing`'s, or becomes one: those end without running `atexit`."""
+    return any(_is_child_of(package) for package in _PACKAGES)
+
+
+_PACKAGES = ("multiprocessing", "billiard")  # billiard: what Celery's workers are made of
+
+
+def _is_child_of(package: str) -> bool:
+    process = sys.modules.get(f"{package}.process")
+    if process is None:
+        return False
+    current = process.current_process()
+    return getattr(current, "_parent_pid", None) is not None or getattr(current, "_inheriting", False)
 
 
 def watch_in_child() -> None:
@@ -52,19 +85,28 @@ def watch_in_child() -> None:
 
     To be called at the child's first call: what is registered right after the fork is cleared again by multiprocessing.
     """
-    multiprocessing = sys.modules.get("multiprocessing.util")
-    process = sys.modules.get("multiprocessing.process")
-    if multiprocessing is not None and process is not None and process.parent_process() is not None:
-        multiprocessing.Finalize(None, _ending, exitpriority=0)
+    global _registered_in_child  # noqa: PLW0603
+    if _registered_in_child == os.getpid():
+        return
+    for package in _PACKAGES:
+        util = sys.modules.get(f"{package}.util")
+        if util is not None and _is_child_of(package):
+            _registered_in_child = os.getpid()
+            util.Finalize(None, _ending, exitpriority=0)
 
 
 def _ending() -> None:
-    if _at_exit is not None:
-        _at_exit(EXIT_S)
+    for monitor in _watched:
+        _quietly(monitor.shutdown)
+
+
+def _quietly(end: Callable[[float], object]) -> None:
+    with suppress(Exception):  # the process ends as it would without us
+        end(EXIT_S)
 
 
 def _take_sigterm() -> None:
-    global _sigterm_before, _sigterm_ours
+    global _sigterm_before, _sigterm_ours  # noqa: PLW0603 - there is one handler a process
     if _sigterm_ours or threading.current_thread() is not threading.main_thread():
         return
     if os.environ.get(OPT_OUT, "").strip() == "0":
@@ -73,17 +115,24 @@ def _take_sigterm() -> None:
         before = signal.getsignal(signal.SIGTERM)
         if before is not signal.SIG_DFL and not callable(before):
             return  # ignored, or installed from C
+        _sigterm_before, _sigterm_ours = before, True  # first: the signal may come right after the next line
         signal.signal(signal.SIGTERM, _on_sigterm)
     except (ValueError, OSError):  # a sub-interpreter
-        return
-    _sigterm_before, _sigterm_ours = before, True
+        _sigterm_ours = False
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    """Deliver, then do what would have been done without us. It waits for no lock: it polls."""
-    _ending()
-    if callable(_sigterm_before):
-        _sigterm_before(number, frame)
-    else:
+    """Deliver, then do what would have been done without us. It waits for no lock: it polls.
+
+    Where the program has a handler of its own it may well go on for a while, so nothing is ended here. How it ends then
+    is not said: some restore the default and raise the signal again. So from now on nothing is held back.
+    """
+    if _sigterm_before is signal.SIG_DFL:
+        _ending()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
+        return
+    for monitor in _watched:
+        _quietly(monitor.flush)
+        monitor.hurry()
+    _sigterm_before(number, frame)

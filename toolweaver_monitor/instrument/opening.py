@@ -25,7 +25,8 @@ class Settings:
     @classmethod
     def needed(cls) -> bool:
         """Whether any of these asks for the special way."""
-        return bool(cls.tags) or cls.admit is not None or ending.Settings.capture or bool(ending.Settings.priced_tools)
+        asked = (cls.tags, cls.admit, cls.in_child, ending.Settings.capture, ending.Settings.priced_tools)
+        return any(asked)
 
 
 def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
