@@ -18,6 +18,7 @@ from toolweaver_monitor.instrument import ending, opening, results
 from toolweaver_monitor.instrument.tool import checked_tags
 from toolweaver_monitor.monitor import Monitor
 from toolweaver_monitor.redact import encodable, scrub
+from toolweaver_monitor.rendering import error_text
 from toolweaver_monitor.sinks.base import SinkUnavailable
 from toolweaver_monitor.sinks.costs import CostTracker
 from toolweaver_monitor.sinks.errors import ErrorTracker
