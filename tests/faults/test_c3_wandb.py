@@ -279,10 +279,14 @@ print(time.time())
 
 
 def test_a_batch_held_up_by_the_service_process_arrives_once(tmp_path: Path) -> None:
-    """What timed out and came through after all is not written again."""
+    """What timed out and came through after all is not written again, and the service is not ended before its time.
+
+    Mutation: leave the sink troubled after the late answer; the service is killed with rows not on the disk yet.
+    """
     ended = run_program(
         """
 module.ANSWER_S = 0.5
+module.runs.drop_service = lambda: print("ended|0|the service process")
 tried(sink.write, calls(20))
 pid = service()
 os.kill(pid, signal.SIGSTOP)
@@ -298,6 +302,7 @@ tried(sink.close)
     )
     said = [said for _, said in ended.steps]
     assert said == ["fine", "TimeoutError: W&B's service process does not answer", "fine", "fine"]
+    assert "ended|" not in ended.out
     assert calls_in_runs(tmp_path) == [2020]
 
 

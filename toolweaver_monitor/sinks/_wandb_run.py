@@ -133,7 +133,7 @@ def begin(wandb: Any, *, project: str | None, entity: str | None, config: dict[s
     """Start a run of our own, beside any other; kept offline where the server does not take it.
 
     Raises:
-        SinkUnavailable: logged out, or nowhere to write; with the cure.
+        SinkUnavailable: logged out, nowhere to write, or too old a wandb; with the cure.
     """
     settings = wandb.setup().settings  # starts the service process, if no one has
     _started_in.add(os.getpid())
@@ -150,7 +150,7 @@ def begin(wandb: Any, *, project: str | None, entity: str | None, config: dict[s
             config=config,
             mode=mode,
             reinit="create_new",  # neither finishes nor becomes the user's `wandb.run`
-            settings=wandb.Settings(**_settings(limits)),
+            settings=_settings(wandb, limits),
         )
         _leave_the_stage(run)
         return run
@@ -159,6 +159,11 @@ def begin(wandb: Any, *, project: str | None, entity: str | None, config: dict[s
         session = Session(wandb, init(), ours=True)
     except (wandb.errors.AuthenticationError, wandb.errors.UsageError) as error:
         raise SinkUnavailable(f"W&B refused the run ({_said(error)}); check its settings, or `wandb login`") from error
+    except ValueError as error:
+        raise SinkUnavailable(
+            f"wandb {wandb.__version__} does not take the settings of a run ({_said(error)}); "
+            "check the WANDB_* variables, or run `pip install -U wandb`"
+        ) from error
     except wandb.errors.Error as error:
         if mode in OFFLINE_MODES:
             raise SinkUnavailable(f"W&B could not start a run ({_said(error)}); check WANDB_DIR") from error
@@ -177,8 +182,9 @@ def _said(error: BaseException) -> str:
     return re.sub(r"//[^/@\s]*@", "//", str(error).partition("\n")[0])[:200]
 
 
-def _settings(limits: dict[str, float]) -> dict[str, Any]:
-    return {
+def _settings(wandb: Any, limits: dict[str, float]) -> Any:
+    """What our runs are started with, as far as this wandb knows it: an unknown setting is an error there."""
+    wanted = {
         "x_disable_meta": True,  # the command line stays here
         "save_code": False,
         "disable_git": True,
@@ -191,6 +197,7 @@ def _settings(limits: dict[str, float]) -> dict[str, Any]:
         "force": True,
         **limits,
     }
+    return wandb.Settings(**{name: value for name, value in wanted.items() if name in wandb.Settings.model_fields})
 
 
 def must_be_logged_in(base_url: str) -> None:

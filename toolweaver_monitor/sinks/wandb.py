@@ -90,6 +90,7 @@ class WandBLogger:
         self._late: tuple[Sequence[ToolCall], Future[object]] | None = None
         self._summary: Mapping[str, Any] | None = None
         self._troubled = False
+        """W&B did not answer in time, and has not since: its service process is ended rather than waited for."""
 
     def __repr__(self) -> str:
         return f"WandBLogger(project={str(self.project)!r}, entity={self.entity!r})"
@@ -174,6 +175,7 @@ class WandBLogger:
             if self._patience.busy(ANSWER_S):
                 raise TimeoutError(HANGS)
             self._late = None
+            self._troubled = False
             if batch is calls:
                 job.result()
                 return
@@ -218,6 +220,7 @@ class WandBLogger:
         job = self._patience.start(work)
         try:
             job.result(timeout_s)
+            self._troubled = False
         except SinkUnavailable as error:
             self._off = error
             raise

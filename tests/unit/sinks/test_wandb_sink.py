@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from toolweaver_monitor.call import NANO, Details, ToolCall
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import _wandb_rows as rows
+from toolweaver_monitor.sinks import _wandb_run as runs
 from toolweaver_monitor.sinks._wandb_feed import MERGE_ABOVE, Feed
 from toolweaver_monitor.sinks._wandb_run import Patience, Session
 from toolweaver_monitor.sinks.wandb import WandBLogger
@@ -341,6 +342,16 @@ def test_a_summary_that_is_no_mapping_is_refused() -> None:
     """Misuse raises, and nothing is started for it."""
     with pytest.raises(ConfigurationError, match="mapping"):
         WandBLogger().log_summary([1, 2])  # type: ignore[arg-type]
+
+
+def test_settings_that_an_older_wandb_does_not_know_are_left_out() -> None:
+    """An unknown setting would be an error of wandb's, and cost the whole run."""
+
+    class Settings(SimpleNamespace):
+        model_fields = dict.fromkeys(("save_code", "console", "init_timeout"))
+
+    made = runs._settings(SimpleNamespace(Settings=Settings), {"init_timeout": 3.0, "finish_timeout": 1.0})
+    assert vars(made) == {"save_code": False, "console": "off", "init_timeout": 3.0}
 
 
 def test_construction_and_setup_do_not_import_wandb() -> None:
