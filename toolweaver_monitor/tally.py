@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 
-from toolweaver_monitor import histogram, locks
+from toolweaver_monitor import histogram, locks, sums
 from toolweaver_monitor.call import ERRORS, NOTHING, ToolCall
+from toolweaver_monitor.rollup import Rollup
 
-OVERFLOW = "__overflow__"
-"""Stands for every name past the cap, so that totals stay exact while series stay bounded (OpenTelemetry's rule)."""
-
-MAX_NAMES = 2_000
+OVERFLOW = sums.OVERFLOW
+MAX_NAMES = sums.MAX_NAMES
 BATCH = 1_024
 """Calls counted while the lock is held: a reader waits for at most this many."""
 
@@ -29,7 +28,7 @@ class Tally:
     __slots__ = (
         "buckets", "cache_hits", "cached_tokens", "calls", "cost_nanousd", "costed", "duration_max_s", "duration_min_s",
         "duration_sum_s", "errors", "first_item_buckets", "first_item_sum_s", "input_tokens", "items", "outcomes",
-        "output_tokens", "retries", "saved_nanousd", "unpriced", "unsplit_tokens",
+        "output_tokens", "retries", "rolled_up", "saved_nanousd", "unpriced", "unsplit_tokens",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -52,6 +51,8 @@ class Tally:
         self.unpriced = 0
         self.cache_hits = 0
         self.retries = 0
+        self.rolled_up = 0
+        """Calls that the `Rollup` has counted; the others had nothing said of them and no call around or inside."""
         self.errors: Counter[str] = Counter()
 
     @property
@@ -138,6 +139,7 @@ class Tallies:
         max_operations: how many of the last calls to keep.
         max_names: how many tool names get a tally of their own.
         before_read: brings in what has ended and is not counted yet; called before every read.
+        open_calls: gives the calls that are open right now.
     """
 
     def __init__(
@@ -145,8 +147,10 @@ class Tallies:
         max_operations: int = 10_000,
         max_names: int = MAX_NAMES,
         before_read: Callable[[], object] | None = None,
+        open_calls: Callable[[], Iterable[ToolCall]] = tuple,
     ) -> None:
         self.by_tool: dict[str, Tally] = {}
+        self.rollup = Rollup(open_calls)
         self.operations: deque[ToolCall] = deque(maxlen=max_operations)
         self.last_errors: deque[ToolCall] = deque(maxlen=min(max_operations, 1_000))
         self.lock = locks.new_rlock("tallies")
@@ -159,6 +163,7 @@ class Tallies:
     def clear(self) -> None:
         """Forget everything. A forked child starts from nothing: what was counted before it is its parent's."""
         self.by_tool = {}
+        self.rollup.clear()
         self._dynamic = 0
         for kept in (self.operations, self.last_errors, self._recorded):
             kept.clear()
@@ -182,7 +187,16 @@ class Tallies:
             for name, group in groups.items():
                 (self.by_tool.get(name) or self._new(name)).count_all(group)
             self.operations.extend(calls)
-            self.last_errors.extend([call for call in calls if call.details is not None and call.outcome in ERRORS])
+            noted = [call for call in calls if call.root_serial or call.details is not None]
+            if noted:
+                self._fold_noted(noted)
+
+    def _fold_noted(self, calls: Sequence[ToolCall]) -> None:
+        """Count those that something was said of, or that have a call around or inside them."""
+        self.last_errors.extend([call for call in calls if call.outcome in ERRORS])
+        for call in calls:
+            (self.by_tool.get(call.tool_name) or self._new(call.tool_name)).rolled_up += 1
+            self.rollup.count(call)
 
     def _new(self, name: str) -> Tally:
         if name not in reserved:
@@ -216,6 +230,7 @@ class Tallies:
             with self.lock:
                 (self.by_tool.get(name) or self._new(name)).add(tally)
         with self.lock:
+            self.rollup.absorb(other.rollup)
             self.operations.extend(other.operations)
             self.last_errors.extend(other.last_errors)
 

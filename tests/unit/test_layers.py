@@ -12,7 +12,10 @@ import toolweaver_monitor
 PACKAGE = Path(toolweaver_monitor.__file__).parent
 
 FLOORS = (
-    ("words", "call catalogue clock config errors histogram locks redact rendering secret_rules tally text"),
+    (
+        "words",
+        "call catalogue clock config errors histogram locks redact rendering rollup secret_rules sums tally text",
+    ),
     ("tools", "usage budget endpoint store"),
     ("pipe", "bus"),
     ("ends", "instrument sinks"),

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, get_args
 
-from toolweaver_monitor.call import NANO
+from toolweaver_monitor.call import NANO, ToolCall
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.rollup import Family
 from toolweaver_monitor.sinks.view import View, recorded, table
+from toolweaver_monitor.sums import Sums, Table
 from toolweaver_monitor.tally import Tally
 from toolweaver_monitor.text import visible
+
+What = Literal["tool", "model", "root"]
+
+NONE = "(none)"
+"""Stands for the calls that named no model, or have no such tag: so every way of looking comes to the same total."""
+SHOWN = 5
 
 
 class CostTracker(View):
@@ -41,6 +51,104 @@ class CostTracker(View):
         """The `n` operations that cost most in all, with their dollars, the dearest first."""
         return sorted(self.costs.items(), key=lambda item: -item[1])[: max(0, n)]
 
+    def by(self, what: What) -> dict[str, dict[str, Any]]:
+        """What was spent on each tool, on each model, or under each outermost call; the dearest first.
+
+        Args:
+            what: `"tool"`: each tool's own part. `"model"`: by the model that calls named. `"root"`: by the tool of
+                the outermost call, everything that ran inside included; with `runs`, how often it ran.
+
+        Returns:
+            For each name `calls` (attempts), `operations` (a retried one counts once), `retries`, `errors` (failures
+            and timeouts), `rejected`, `cost_usd` (None where no cost is known, though tokens or a model were seen),
+            `unpriced` (calls of unknown cost, which `cost_usd` leaves out), `saved_usd` and `cache_hits` (calls served
+            from a cache cost 0), `tokens`, `input_tokens`, `output_tokens`, `cached_tokens` (a part of input). All of
+            them, `(none)` and `__overflow__` included, come to the same total whichever way they are cut.
+
+        Raises:
+            ConfigurationError: there is no such way of looking.
+        """
+        if what not in get_args(What):
+            raise ConfigurationError(
+                f"costs are not kept by {what!r}; give 'tool', 'model' or 'root', or a tag's key to by_tag()"
+            )
+        tools = self._spent_by_tool()
+        if what == "tool":
+            return _shown(tools)
+        found = Table()
+        for source in self.sources():
+            with source.lock:
+                found.absorb(source.rollup.by_model if what == "model" else source.rollup.by_root())
+                if what == "root":
+                    _add_lone_calls(found, source.by_tool)
+        if what == "model":
+            return _shown(_with_rest(found, tools))
+        return {name: {"runs": found[name].runs, **figures} for name, figures in _shown(found).items()}
+
+    def by_tag(self, key: str) -> dict[str, dict[str, Any]]:
+        """What was spent on each value of a tag, such as `"customer"`; the dearest first.
+
+        A call counts for its own tag, or where it has none for that of the nearest call around it.
+
+        Args:
+            key: the tag's key.
+
+        Returns:
+            For each value as text what `by` gives; `(none)` for calls that have no such tag, nor any call around them.
+        """
+        found = Table()
+        for source in self.sources():
+            with source.lock:
+                found.absorb(source.rollup.by_tag(key))
+        return _shown(_with_rest(found, self._spent_by_tool()))
+
+    def of(self, call: ToolCall) -> dict[str, Any] | None:
+        """What one call has cost so far, with everything that ran inside it.
+
+        Args:
+            call: open or closed, such as `with track("receipt") as call` gives.
+
+        Returns:
+            What `by` gives for each name; None where it closed so long ago that the calls inside it are forgotten
+            (some thousands of calls with others inside them are kept).
+        """
+        for source in self.sources():
+            with source.lock:
+                sums = source.rollup.of(call)
+                if sums is None or sums.calls > 1:
+                    return None if sums is None else sums.shown()
+        return Sums.of(call).shown()
+
+    def roots(self, n: int = 20) -> list[dict[str, Any]]:
+        """The latest outermost calls, each with everything that ran inside it; the last to end comes last.
+
+        Calls that nothing was said of and that had none inside them are left out.
+
+        Args:
+            n: how many, at most 1,000.
+
+        Returns:
+            For each `tool_name`, `call_id`, `started_at` (Unix seconds), `duration_s`, `outcome`, `tags`, and what `by`
+            gives.
+        """
+        found: list[dict[str, Any]] = []
+        for source in reversed(self.sources()):
+            with source.lock:
+                found.extend(map(_root, source.rollup.roots))
+        return found[-n:] if n > 0 else []
+
+    def unpriced(self) -> list[dict[str, Any]]:
+        """Which calls have a cost that nobody knows: `tool_name`, `model` ("" if unnamed), `calls`, `tokens`."""
+        found: dict[tuple[str, str], Sums] = {}
+        for source in self.sources():
+            with source.lock:
+                for key, sums in source.rollup.unpriced.items():
+                    found.setdefault(key, Sums()).add(sums)
+        return [
+            {"tool_name": tool, "model": model, "calls": sums.calls, "tokens": sums.tokens}
+            for (tool, model), sums in sorted(found.items(), key=lambda item: (-item[1].calls, item[0]))
+        ]
+
     def report(self) -> str:
         """Print what each operation cost, the dearest first, with total, calls and average; gives the text."""
         text = self.text()
@@ -61,19 +169,42 @@ class CostTracker(View):
             lines += table([*rows, _row("total", total)])
         else:
             lines.append("  nothing has cost anything yet")
-        unpriced = {operation: tally.unpriced for operation, tally in sorted(tools.items()) if tally.unpriced}
-        if unpriced:
-            lines.append(
-                "  of unknown cost (not in the total): "
-                + ", ".join(f"{visible(o)} {c} calls" for o, c in unpriced.items())
-            )
-            lines.append(
-                "  to price them: setup(prices=...), cost= on @monitored, or pip install 'toolweaver_monitor[prices]'"
-            )
+        lines += self._unpriced_lines()
+        lines += self._by_lines()
         saved = sum(tally.saved_nanousd for tally in tools.values())
         if saved:
             lines.append(f"  saved by caches: {_dollars(saved)}")
         return "\n".join(lines)
+
+    def _unpriced_lines(self) -> list[str]:
+        unpriced = self.unpriced()
+        if not unpriced:
+            return []
+        said = [
+            f"{visible(one['tool_name'])} {one['calls']} calls ({visible(one['model']) or 'no model named'})"
+            for one in unpriced[:SHOWN]
+        ]
+        example = visible(next((one["model"] for one in unpriced if one["model"]), "the-model"))
+        table = f'setup(prices={{"{example}": {{"input": ..., "output": ...}}}}) (dollars per million tokens)'
+        return [
+            f"  of unknown cost (not in the total): {_first(said, len(unpriced))}",
+            f"  to price them: {table}, cost= on @monitored, or pip install 'toolweaver_monitor[prices]'",
+        ]
+
+    def _by_lines(self) -> list[str]:
+        """Where money was spent on models or tags: one line each."""
+        ways = {"model": self.by("model")}
+        keys = {key for source in self.sources() for key in list(source.rollup.tag_keys())}
+        ways.update({key: self.by_tag(key) for key in sorted(keys)[:SHOWN]})
+        lines = []
+        for way, found in ways.items():
+            spent = [f"{visible(n)} {_dollars(s['cost_usd'] * NANO)}" for n, s in found.items() if s["cost_usd"]]
+            if spent and set(found) != {NONE}:
+                lines.append(f"  by {visible(way)}: {_first(spent[:SHOWN], len(spent))}")
+        return lines
+
+    def _spent_by_tool(self) -> dict[str, Sums]:
+        return {tool: _money(tally) for tool, tally in self.by_tool().items()}
 
     def _with_cost(self) -> Iterator[tuple[str, Tally]]:
         return ((operation, tally) for operation, tally in self.by_tool().items() if tally.costed)
@@ -85,3 +216,56 @@ def _row(operation: str, tally: Tally) -> list[str]:
 
 def _dollars(nano: float) -> str:
     return f"${nano / NANO:,.4f}" if nano >= 100_000 or not nano else f"${nano / NANO:,.9f}".rstrip("0")
+
+
+def _first(said: list[str], of: int) -> str:
+    more = of - len(said)
+    return ", ".join(said) + (f" and {more} more" if more else "")
+
+
+def _money(tally: Tally) -> Sums:
+    """The part of a tool's tally that is a sum of what its calls used."""
+    sums = Sums()
+    for name in Sums.__slots__:
+        if hasattr(tally, name) and name != "errors":  # a tally keeps errors by type
+            setattr(sums, name, getattr(tally, name))
+    sums.errors, sums.rejected = tally.failures, tally.outcomes["rejected"]
+    return sums
+
+
+def _shown(found: Mapping[str, Sums]) -> dict[str, dict[str, Any]]:
+    dearest_first = sorted(found.items(), key=lambda item: (-item[1].cost_nanousd, item[0]))
+    return {name: sums.shown() for name, sums in dearest_first}
+
+
+def _with_rest(found: Table, tools: Mapping[str, Sums]) -> Mapping[str, Sums]:
+    """The same, and what is in none of them."""
+    rest = Sums()
+    for sums in tools.values():
+        rest.add(sums)
+    for sums in found.values():
+        rest.take_away(sums)
+    return {**found, NONE: rest} if rest.calls else found
+
+
+def _add_lone_calls(found: Table, tools: Mapping[str, Tally]) -> None:
+    """Calls that nothing was said of and that had none around or inside them: each is a run of its own."""
+    for tool, tally in tools.items():
+        lone = tally.calls - tally.rolled_up
+        if lone:
+            sums = found.at(tool)
+            sums.calls += lone
+            sums.runs += lone
+
+
+def _root(root: Family | ToolCall) -> dict[str, Any]:
+    call, sums = (root.call, root.sums) if isinstance(root, Family) else (root, Sums.of(root))
+    return {
+        "tool_name": call.tool_name,
+        "call_id": call.call_id,
+        "started_at": call.started_at,
+        "duration_s": call.duration_s,
+        "outcome": call.outcome,
+        "tags": dict(call.tags),
+        **sums.shown(),
+    }

@@ -1,0 +1,261 @@
+"""What do calls with others inside them come to, and how is that kept bounded?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+
+import pytest
+
+from toolweaver_monitor import CostTracker, Monitor, current_call, monitored, rollup, setup, track
+from toolweaver_monitor.call import NANO, Details, ToolCall
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.sums import MAX_NAMES, OVERFLOW
+
+
+def cost(dollars: float, **more: object) -> Details:
+    return Details(cost_nanousd=round(dollars * NANO), **more)  # type: ignore[arg-type]
+
+
+def ended(tool: str, details: Details | None = None, inside: ToolCall | None = None) -> ToolCall:
+    call = ToolCall(tool, "success", 0.1, details=details)
+    if inside is not None:
+        call.inside(inside)
+    return call
+
+
+@pytest.fixture
+def monitor() -> Monitor:
+    return setup()
+
+
+def test_one_receipt_costs_what_it_says_itself_and_all_that_runs_inside_it(monitor: Monitor) -> None:
+    """The figure people ask for: a call with everything inside it, at any depth, while it runs and afterwards."""
+
+    @monitored("ocr")
+    def ocr() -> dict[str, object]:
+        return {"cost": 0.01, "tokens_used": 100}
+
+    @monitored("agent")
+    def agent() -> None:
+        ocr()
+        ocr()
+
+    with track("receipt") as receipt:
+        receipt.record(cost=0.001)
+        agent()
+        so_far = monitor.costs.of(receipt)
+    assert so_far is not None
+    assert so_far["cost_usd"] == 0.021
+    figures = monitor.costs.of(receipt)
+    assert figures is not None
+    assert (figures["cost_usd"], figures["calls"], figures["tokens"]) == (0.021, 4, 200)
+    assert monitor.costs.by("root")["receipt"]["cost_usd"] == 0.021
+    assert monitor.costs.by("root")["receipt"]["runs"] == 1
+    assert monitor.costs.by("tool")["receipt"]["cost_usd"] == 0.001
+    last = monitor.costs.roots()[-1]
+    assert (last["tool_name"], last["cost_usd"], last["outcome"]) == ("receipt", 0.021, "success")
+
+
+async def test_a_customer_costs_what_runs_for_it_in_any_task(monitor: Monitor) -> None:
+    """Tags reach what runs inside, also in tasks that end after the call that started them."""
+    late = asyncio.Event()
+
+    @monitored("ocr")
+    async def ocr() -> dict[str, object]:
+        await late.wait()
+        return {"cost": 0.01}
+
+    async def serve(customer: str, times: int) -> list[asyncio.Task[object]]:
+        async with track("receipt", customer=customer):
+            tasks = [asyncio.create_task(ocr()) for _ in range(times)]
+            await asyncio.sleep(0)
+            return tasks
+
+    tasks = [*await serve("acme", 2), *await serve("globex", 3)]
+    late.set()
+    await asyncio.gather(*tasks)
+    by_customer = monitor.costs.by_tag("customer")
+    assert {name: row["cost_usd"] for name, row in by_customer.items()} == {"acme": 0.02, "globex": 0.03}
+    assert monitor.costs.by("root")["receipt"]["cost_usd"] == 0.05
+
+
+def test_a_retried_operation_is_one_with_the_cost_of_all_its_attempts(monitor: Monitor) -> None:
+    """Attempts and operations are told apart, and what the failed attempts cost is not forgotten."""
+
+    @monitored("ocr")
+    def ocr(attempt: int) -> str:
+        current_call().record(attempt=attempt, cost=0.01)
+        if attempt < 3:
+            raise ConnectionError
+        return "text"
+
+    with track("receipt") as receipt:
+        for attempt in (1, 2, 3):
+            try:
+                ocr(attempt)
+            except ConnectionError:
+                pass
+    figures = monitor.costs.of(receipt)
+    assert figures is not None
+    ocr_row = monitor.costs.by("tool")["ocr"]
+    assert (ocr_row["calls"], ocr_row["operations"], ocr_row["retries"], ocr_row["errors"]) == (3, 1, 2, 2)
+    assert ocr_row["cost_usd"] == figures["cost_usd"] == 0.03
+
+
+def test_a_cached_call_costs_nothing_and_says_what_it_saved(monitor: Monitor) -> None:
+    """Served from a cache of the user's: its price goes to `saved_usd`, and no budget or bill sees it."""
+
+    @monitored("ocr", cost=0.02)
+    def ocr(hit: bool) -> str:
+        current_call().record(cached=hit)
+        return "text"
+
+    for hit in (False, True, True):
+        ocr(hit)
+    row = monitor.costs.by("tool")["ocr"]
+    assert (row["cost_usd"], row["saved_usd"], row["cache_hits"]) == (0.02, 0.04, 2)
+
+
+def test_unknown_costs_are_listed_by_tool_and_model_with_the_cure(monitor: Monitor) -> None:
+    """Unknown is None, never $0.00; the report says whose price is missing and where to put it."""
+
+    @monitored("chat")
+    def chat(model: str) -> dict[str, object]:
+        return {"model": model, "tokens_used": 10}
+
+    chat("home-made-1")
+    chat("home-made-1")
+    chat("home-made-2")
+    assert monitor.costs.unpriced() == [
+        {"tool_name": "chat", "model": "home-made-1", "calls": 2, "tokens": 20},
+        {"tool_name": "chat", "model": "home-made-2", "calls": 1, "tokens": 10},
+    ]
+    assert monitor.costs.by("tool")["chat"]["cost_usd"] is None
+    assert monitor.costs.by("model")["home-made-1"]["unpriced"] == 2
+    text = monitor.costs.text()
+    assert "chat 2 calls (home-made-1), chat 1 calls (home-made-2)" in text
+    assert 'setup(prices={"home-made-1": {"input": ..., "output": ...}})' in text
+
+
+def test_there_are_three_ways_to_look_and_any_tag() -> None:
+    """A way that does not exist is told with those that do."""
+    with pytest.raises(ConfigurationError, match="give 'tool', 'model' or 'root', or a tag's key to by_tag"):
+        CostTracker().by("customer")  # type: ignore[arg-type]
+    assert CostTracker().by_tag("customer") == {}
+
+
+def test_names_past_the_cap_share_one_row_and_totals_stay_exact() -> None:
+    """A flood of made-up models, tags and tools fills no memory and loses no nano-dollar."""
+    tracker = CostTracker()
+    many = MAX_NAMES + 500
+    for n in range(many):
+        tracker.write([ended(f"tool-{n}", cost(0.000000001, model=f"model-{n}", tags={"customer": str(n)}))])
+    for rows in (tracker.by("model"), tracker.by("root"), tracker.by_tag("customer")):
+        assert len(rows) == MAX_NAMES + 1
+        assert rows[OVERFLOW]["calls"] == 500
+        assert sum(round(row["cost_usd"] * NANO) for row in rows.values()) == many
+
+
+def test_tag_keys_and_unpriced_models_are_bounded() -> None:
+    """The same for keys made up at run time, and for models that nobody knows."""
+    tracker = CostTracker()
+    for n in range(3_000):
+        tracker.write([ended("ocr", Details(unsplit_tokens=1, model=f"m{n}", tags={f"key-{n}": "x"}))])
+    assert len(tracker._own.rollup.tag_keys()) == rollup.MAX_KEYS
+    unpriced = tracker.unpriced()
+    assert len(unpriced) == MAX_NAMES + 1
+    assert sum(row["calls"] for row in unpriced) == 3_000
+
+
+def test_what_closed_long_ago_is_forgotten_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown is None, not the part that is left; the tables have it all the same."""
+    monkeypatch.setattr(rollup, "MAX_CLOSED", 10)
+    tracker = CostTracker()
+    receipts = [ended("receipt") for _ in range(30)]
+    for receipt in receipts:
+        tracker.write([ended("ocr", cost(1), inside=receipt), receipt])
+    assert tracker.of(receipts[0]) is None
+    last = tracker.of(receipts[-1])
+    assert last is not None
+    assert last["cost_usd"] == 1
+    assert tracker.by("root")["receipt"]["cost_usd"] == 30
+
+
+def test_open_calls_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for calls that never close makes room for others, and stays in the total."""
+    monkeypatch.setattr(rollup, "MAX_OPEN", 10)
+    tracker = CostTracker()
+    for _ in range(30):
+        tracker.write([ended("ocr", cost(1), inside=ToolCall("never closed"))])
+    rows = tracker.by("root")
+    assert {name: row["cost_usd"] for name, row in rows.items()} == {OVERFLOW: 20, "(open)": 10}
+
+
+def test_motley_tags_inside_one_call_are_bounded_and_stay_exact() -> None:
+    """However many sets of tags there are inside one call, each call counts once for each tag."""
+    tracker = CostTracker()
+    workflow = ended("workflow", Details(tags={"customer": "acme"}))
+    calls = [ended("ocr", cost(1, tags={f"k{n % 7}": 1, f"l{n % 8}": 1, f"m{n % 9}": 1}), workflow) for n in range(504)]
+    tracker.write([*calls, workflow])
+    rows = tracker.by_tag("customer")
+    assert sum(row["calls"] for row in rows.values()) == 505
+    assert tracker.by_tag("k0")["1"]["calls"] == 72
+
+
+def test_a_tracker_that_goes_on_keeps_what_is_still_inside_an_open_call() -> None:
+    """`setup()` again while calls run: the same total, and the open call's part is there when it is asked for."""
+    costs = CostTracker()
+    setup(costs)
+    with track("receipt") as receipt:
+        with track("ocr") as call:
+            call.record(cost=1)
+        setup(costs)
+        figures = costs.of(receipt)
+    assert figures is not None
+    assert figures["cost_usd"] == 1
+    assert sum(row["cost_usd"] for row in costs.by("root").values()) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_child_starts_from_nothing(monitor: Monitor) -> None:
+    """What was counted before the fork is the parent's; nothing is counted in two processes."""
+    with track("receipt", customer="acme") as call:
+        call.record(cost=1, model="m")
+    assert monitor.costs.by_tag("customer")["acme"]["cost_usd"] == 1
+    pid = os.fork()
+    if not pid:
+        rows = [monitor.costs.by("model"), monitor.costs.by("root"), monitor.costs.by_tag("customer")]
+        os._exit(int(any(rows) or bool(monitor.costs.roots())))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert monitor.costs.by("root")["receipt"]["runs"] == 1
+
+
+def test_threads_and_readers_at_once_lose_nothing(monitor: Monitor) -> None:
+    """Exact under any interleaving, with someone looking all the time."""
+
+    @monitored("ocr")
+    def ocr() -> dict[str, object]:
+        return {"cost": 0.000000001, "model": "m", "tokens_used": 1}
+
+    def work(customer: int) -> None:
+        for _ in range(300):
+            with track("receipt", customer=customer):
+                ocr()
+                ocr()
+
+    workers = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for worker in workers:
+        worker.start()
+    while any(worker.is_alive() for worker in workers):
+        seen = monitor.costs.by("root")
+        assert all(row["calls"] >= row["runs"] for row in seen.values())
+    for worker in workers:
+        worker.join()
+    assert {name: row["tokens"] for name, row in monitor.costs.by_tag("customer").items()} == {
+        str(n): 600 for n in range(4)
+    }
+    assert monitor.costs.by("model")["m"]["cost_usd"] == 2_400 / NANO
+    assert monitor.costs.by("root")["receipt"]["runs"] == 1_200
