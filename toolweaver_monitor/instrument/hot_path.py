@@ -100,6 +100,8 @@ def leave_slowly(tool: Tool, call: ToolCall, result: Any) -> Any:
             restore(call)
             return later.defer(sys.modules[__name__], tool, call, result)
         ending.use_result(tool, call, handler, result)
+        if call.error_type is not None:  # the result may have said so
+            outcome = "failure"
         ending.settle(tool, call, result, outcome)
     except Exception as error:  # noqa: BLE001 - as in leave
         ending.mishap(error)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from toolweaver_monitor import locks
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.instrument import dotted, pools, targets
+from toolweaver_monitor.instrument import dotted, pools, servers, targets
 from toolweaver_monitor.instrument.decorator import is_watched, watch
 from toolweaver_monitor.instrument.naming import name_from_arguments, runs_tools, without_self
 from toolweaver_monitor.instrument.places import (
@@ -112,6 +112,11 @@ def _checked(tool_name: object, methods: object) -> tuple[str, ...] | None:
 
 
 def _instrument(target: Any, wish: Wish) -> None:
+    if wish.methods is None:
+        if servers.takes_middleware(target):
+            servers.add_middleware(target, wish.tool_name)
+            return
+        target = servers.core_of(target)
     spots, in_object = targets.spots(target, wish.methods)
     forms: dict[tuple[int, bool], Form] = {}  # two names of one function stay two names of one function
     claims: list[tuple[Place, Form]] = []
@@ -138,6 +143,10 @@ def _instrument(target: Any, wish: Wish) -> None:
 
 
 def _uninstrument(target: Any, names: tuple[str, ...] | None) -> None:
+    if names is None and not is_class(target) and servers.takes_middleware(target):
+        servers.remove_middleware(target)
+    elif names is None and (core := servers.core_of(target)) is not target:
+        _uninstrument(core, None)
     for place in list(claimed_by(target)):
         if names is None or place.name in names:
             place.release(target)
@@ -162,7 +171,7 @@ def _form(place: Place, target: Any, wish: Wish) -> Form:
     if partial:
         watched: Any = functools.partialmethod(watch(function, name), *raw.args, **raw.keywords)
     else:
-        watched = watch(raw, name)
+        watched = watch(raw, name, usage=servers.usage_of_result if servers.made_of(target, "mcp") else None)
     return Form(watched, once_only(raw, watched, name, place.name))
 
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from toolweaver_monitor.call import innermost
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.instrument.tool import named
+from toolweaver_monitor.usage.fields import mro_of, name_of, vars_of
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -109,7 +110,7 @@ class Place:
     def overridden(self) -> bool:
         """Whether a subclass has a place of this name, too, so that `super()` may lead from one to the other."""
         return is_class(self.owner) and any(
-            other is not self and other.name == self.name and self.owner in line_of(other.owner)
+            other is not self and other.name == self.name and self.owner in mro_of(other.owner)
             for other in list(places.values())
             if is_class(other.owner)
         )
@@ -167,7 +168,7 @@ def settle_bases(place: Place) -> None:
     """Let the places of the same name further up follow, as `super()` may or may not lead to them any more."""
     if is_class(place.owner):
         for other in list(places.values()):
-            if other is not place and other.name == place.name and other.owner in line_of(place.owner):
+            if other is not place and other.name == place.name and other.owner in mro_of(place.owner):
                 other.settle()
 
 
@@ -201,20 +202,12 @@ def is_module(thing: Any) -> bool:
     return issubclass(type(thing), types.ModuleType)
 
 
-_class_namespace = type.__dict__["__dict__"].__get__
-_class_flags = type.__dict__["__flags__"].__get__
-_class_line = type.__dict__["__mro__"].__get__
-
-
-def line_of(kind: Any) -> tuple[Any, ...]:
-    """A class and its bases in the order of attribute lookup; no metaclass is asked."""
-    line: tuple[Any, ...] = _class_line(kind)
-    return line
+_flags_of = type.__dict__["__flags__"].__get__
 
 
 def namespace(owner: Any) -> Any:
     """The attributes that are the owner's own."""
-    return _class_namespace(owner) if is_class(owner) else vars(owner)
+    return vars_of(owner) if is_class(owner) else vars(owner)
 
 
 def own_namespace(thing: Any) -> dict[str, Any] | None:
@@ -228,18 +221,18 @@ def own_namespace(thing: Any) -> dict[str, Any] | None:
 
 def can_be_changed(kind: Any) -> bool:
     """Whether a class takes new attributes: it is one made in Python, or allows it."""
-    flags = _class_flags(kind)
+    flags = _flags_of(kind)
     return bool(flags & 1 << 9) and not flags & 1 << 8  # Py_TPFLAGS_HEAPTYPE, Py_TPFLAGS_IMMUTABLETYPE
 
 
 def definer(kind: Any, name: str) -> Any:
     """The class in whose namespace a class finds an attribute; None where it has none."""
-    return next((each for each in line_of(kind) if name in _class_namespace(each)), None)
+    return next((each for each in mro_of(kind) if name in vars_of(each)), None)
 
 
 def original(kind: Any, name: str) -> Any:
     """What an attribute of a class or module is with nothing watched, not bound; ABSENT where there is none."""
-    for each in line_of(kind) if is_class(kind) else (kind,):
+    for each in mro_of(kind) if is_class(kind) else (kind,):
         raw = namespace(each).get(name, ABSENT)
         place = places.get((id(each), name))
         if place is not None and raw is place.standing:
@@ -277,7 +270,7 @@ def reference(thing: Any, gone: Callable[[Any], None]) -> Callable[[], Any]:
 def label(thing: Any) -> str:
     """What a target is called in a message."""
     if is_class(thing):
-        return str(type.__dict__["__qualname__"].__get__(thing))
+        return name_of(thing)
     if is_module(thing):
         return str(vars(thing).get("__name__", "module"))
     return f"{label(type(thing))} object"

@@ -19,11 +19,11 @@ from toolweaver_monitor.instrument.places import (
     is_class,
     is_module,
     label,
-    line_of,
     namespace,
     own_namespace,
 )
 from toolweaver_monitor.instrument.pools import is_pool
+from toolweaver_monitor.usage.fields import mro_of
 
 Spot = tuple[Any, str]
 """An owner and the name of an attribute of its."""
@@ -161,7 +161,7 @@ def original_of(raw: Any) -> Any:
 
 def methods_of(kind: Any, own: Mapping[str, Any] = NOTHING) -> tuple[str, ...]:
     """The methods by which orchestrators run tools that a class has, or an object of it in its own namespace."""
-    known = set(own).union(*(namespace(each) for each in line_of(kind)))
+    known = set(own).union(*(namespace(each) for each in mro_of(kind)))
     return tuple(
         name
         for name in ORCHESTRATOR_METHODS
@@ -171,7 +171,7 @@ def methods_of(kind: Any, own: Mapping[str, Any] = NOTHING) -> tuple[str, ...]:
 
 def find(kind: Any, name: str) -> Any:
     """An attribute of a class as it stands in its or a base's namespace; ABSENT where there is none."""
-    for each in line_of(kind):
+    for each in mro_of(kind):
         if name in namespace(each):
             return namespace(each)[name]
     return ABSENT
@@ -211,7 +211,7 @@ def _public(target: Any) -> list[str]:
         found = {name for name, value in vars(target).items() if isinstance(value, _FUNCTIONS)}
     else:
         kind = target if is_class(target) else type(target)
-        found = {name for each in line_of(kind)[:-1] for name in namespace(each) if can_be_watched(find(kind, name))}
+        found = {name for each in mro_of(kind)[:-1] for name in namespace(each) if can_be_watched(find(kind, name))}
     return sorted(name for name in found if not name.startswith("_"))
 
 
