@@ -9,6 +9,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = False  # said and skipped
 nox.options.sessions = ["lint", "types", "tests", "bare"]
 
+FRAMEWORKS = ("fastmcp>=4", "mcp>=2", "langchain-core>=1", "pydantic-ai-slim>=2", "openai-agents>=0.20")
 TESTING = ("pytest>=9", "pytest-asyncio>=1.2", "hypothesis>=6.100")
 
 
@@ -39,3 +40,10 @@ def types(session: nox.Session) -> None:
     """The strict mypy over the package, as the oldest and the newest Python read it."""
     session.install(".[all]", "mypy>=1.15")
     session.run("mypy", "--python-version", str(session.python))
+
+
+@nox.session(python="3.11")
+def frameworks(session: nox.Session) -> None:
+    """Watched functions as the tools of five frameworks, and the how-to of each."""
+    session.install(".", *TESTING, *FRAMEWORKS)
+    session.run("python", "-P", "-m", "pytest", "-q", "tests/frameworks", *session.posargs)

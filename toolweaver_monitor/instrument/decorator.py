@@ -118,7 +118,10 @@ def watch(function: Any, name: Any = None, **declarations: Any) -> Any:
     if isinstance(function, property):
         raise ConfigurationError("@monitored stands above @property; put it below, on the function")
     if not callable(function):
-        raise ConfigurationError(f"@monitored stands on {type(function).__name__}, which cannot be called")
+        raise ConfigurationError(
+            f"@monitored stands on {type(function).__name__}, which cannot be called; put it on the function, below "
+            "whatever decorator makes something else of it"
+        )
     tool = declared(Tool(name or own_name(function), fallback=own_name(function), **declarations))
     tool.parameters = positional_parameters(function)
     if isinstance(function, types.FunctionType):

@@ -1,0 +1,87 @@
+"""What do the framework tests share? Two tools, each plain and watched, and the calls that were seen.
+
+The annotations are text here (`from __future__ import annotations`), one of them names a class of this module, and the
+docstrings describe the parameters: all that a framework makes a schema of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import pytest
+
+from toolweaver_monitor import ToolCall, flush, monitored, setup
+
+pydantic = pytest.importorskip("pydantic", reason="the frameworks are installed by `nox -s frameworks`")
+
+
+class Period(pydantic.BaseModel):  # type: ignore[name-defined,misc]
+    """A stretch of time."""
+
+    year: int
+    month: int = 1
+
+
+def find(shop: str, period: Period | None = None, kind: Literal["paper", "photo"] = "paper") -> dict[str, Any]:
+    """Find the receipts of a shop.
+
+    Args:
+        shop: whose receipts.
+        period: when they were written.
+        kind: how they were kept.
+    """
+    if shop == "closed":
+        raise ValueError("this shop is closed")
+    return {"shop": shop, "kind": kind, "cost": 0.5}
+
+
+async def find_async(
+    shop: str, period: Period | None = None, kind: Literal["paper", "photo"] = "paper"
+) -> dict[str, Any]:
+    """Find the receipts of a shop.
+
+    Args:
+        shop: whose receipts.
+        period: when they were written.
+        kind: how they were kept.
+    """
+    return find(shop, period, kind)
+
+
+find_async.__name__ = "find"  # both are the same tool to a framework
+
+
+class Pair(NamedTuple):
+    """A function, and the same watched."""
+
+    plain: Callable[..., Any]
+    watched: Callable[..., Any]
+
+
+@pytest.fixture(params=[find, find_async], ids=["sync", "async"])
+def pair(request: pytest.FixtureRequest) -> Pair:
+    """A tool, sync and async in turn."""
+    return Pair(request.param, monitored("find_receipts")(request.param))
+
+
+@pytest.fixture
+def calls() -> Iterator[Callable[[], list[ToolCall]]]:
+    """Gives the calls since it was last asked."""
+    seen: list[ToolCall] = []
+    setup(seen.append)
+
+    def taken() -> list[ToolCall]:
+        assert flush()
+        found = seen.copy()
+        seen.clear()
+        return found
+
+    yield taken
+    assert not taken(), "a call that nobody asked about"
+
+
+@pytest.fixture
+def seen(calls: Callable[[], list[ToolCall]]) -> Callable[[], list[tuple[Any, ...]]]:
+    """Gives name, outcome and dollars of the calls since it was last asked."""
+    return lambda: [(call.tool_name, call.outcome, call.cost_usd) for call in calls()]

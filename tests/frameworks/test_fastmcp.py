@@ -1,0 +1,104 @@
+"""Tools of a FastMCP server, called by its client through its in-memory transport."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import instrument, monitored, uninstrument
+from toolweaver_monitor.errors import ConfigurationError
+
+pytest.importorskip("fastmcp", reason="installed by `nox -s frameworks`")
+
+from fastmcp import Client, FastMCP
+from fastmcp.exceptions import ToolError
+
+ARGUMENTS = {"shop": "acme", "period": {"year": 2026}}
+
+
+async def listed(function: Any) -> dict[str, Any]:
+    server = FastMCP("receipts")
+    server.tool(function)
+    async with Client(server) as client:
+        (tool,) = await client.list_tools()
+    shown: dict[str, Any] = tool.model_dump()
+    return shown
+
+
+async def test_the_schema_is_the_one_without_us(pair: Any) -> None:
+    """Name, description, input and output schema."""
+    plain = await listed(pair.plain)
+    assert plain["description"].startswith("Find the receipts")
+    assert await listed(pair.watched) == plain
+
+
+async def test_the_decorator_above_leaves_the_servers_tool_as_it_is(pair: Any, seen: Any) -> None:
+    """`@server.tool` has taken the function by then: what the server calls is not watched. Put `@monitored` below."""
+    server = FastMCP("receipts")
+    monitored("find_receipts")(server.tool(pair.plain))
+    async with Client(server) as client:
+        (tool,) = await client.list_tools()
+        await client.call_tool("find", ARGUMENTS)
+    assert tool.model_dump() == await listed(pair.plain)
+    assert seen() == []
+
+
+async def test_a_call_through_the_protocol_is_recorded_once(pair: Any, seen: Any) -> None:
+    """By its own name, with what the result says of its cost."""
+    server = FastMCP("receipts")
+    server.tool(pair.watched)
+    async with Client(server) as client:
+        result = await client.call_tool("find", ARGUMENTS)
+        with pytest.raises(ToolError, match="closed"):
+            await client.call_tool("find", {"shop": "closed"})
+    assert result.data == {"shop": "acme", "kind": "paper", "cost": 0.5}
+    assert seen() == [("find_receipts", "success", 0.5), ("find_receipts", "failure", None)]
+
+
+async def test_an_instrumented_server_records_each_call_by_its_tool(pair: Any, seen: Any) -> None:
+    """Tools that nobody decorated, mounted ones too; what they cost, how they fail, and tools that are not there."""
+    server, inner = FastMCP("receipts"), FastMCP("inner")
+    inner.tool(pair.plain)
+    server.tool(pair.plain)
+    server.mount(inner, "in")
+    before = list(server.middleware)
+    for _ in range(2):
+        assert instrument(server) is server
+    async with Client(server) as client:
+        await client.call_tool("find", ARGUMENTS)
+        await client.call_tool("in_find", ARGUMENTS)
+        for name, arguments in (("find", {"shop": "closed"}), ("lose", {})):
+            with pytest.raises(ToolError):
+                await client.call_tool(name, arguments)
+        assert seen() == [
+            ("find", "success", 0.5),
+            ("in_find", "success", 0.5),
+            ("find", "failure", None),
+            ("lose", "failure", None),
+        ]
+        instrument(server, tool_name=lambda name, arguments: f"{name}/{arguments['shop']}")
+        await client.call_tool("find", ARGUMENTS)
+        assert seen() == [("find/acme", "success", 0.5)]
+        uninstrument(server)
+        await client.call_tool("find", ARGUMENTS)
+    assert seen() == []
+    assert server.middleware == before
+
+
+async def test_money_is_counted_once_where_server_and_tool_are_watched(pair: Any, calls: Any) -> None:
+    """The server's answer is made of the tool's result: the tool has told its cost already."""
+    server = FastMCP("receipts")
+    server.tool(pair.watched)
+    instrument(server)
+    async with Client(server) as client:
+        await client.call_tool("find", ARGUMENTS)
+    tool, call = calls()
+    assert (tool.tool_name, tool.cost_usd, tool.parent_id) == ("find_receipts", 0.5, call.call_id)
+    assert (call.tool_name, call.cost_usd) == ("find", None)
+
+
+def test_the_class_of_servers_is_refused() -> None:
+    """There is no one place that sees a call of every server once."""
+    with pytest.raises(ConfigurationError, match=r"instrument\(server\)"):
+        instrument(FastMCP)

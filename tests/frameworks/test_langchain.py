@@ -1,0 +1,76 @@
+"""Tools of LangChain, invoked as an agent does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import instrument, monitored, uninstrument
+from toolweaver_monitor.errors import ConfigurationError
+
+pytest.importorskip("langchain_core", reason="installed by `nox -s frameworks`")
+
+from langchain_core.tools import StructuredTool, tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+ARGUMENTS = {"shop": "acme", "period": {"year": 2026}}
+
+
+def made(function: Any) -> Any:
+    return tool(function, parse_docstring=True)
+
+
+def shown(made: Any) -> Any:
+    return made.args_schema.model_json_schema(), made.name, made.description, made.args, convert_to_openai_tool(made)
+
+
+def test_the_schema_is_the_one_without_us(pair: Any) -> None:
+    """Parameters, name, description, and the form that a model is given."""
+    plain = shown(made(pair.plain))
+    assert plain[1:3] == ("find", "Find the receipts of a shop.")
+    assert shown(made(pair.watched)) == plain
+
+
+async def test_a_tool_that_an_agent_calls_is_recorded_once(pair: Any, seen: Any) -> None:
+    """`ainvoke` with a model's tool call; a sync tool runs in LangChain's own thread."""
+    call = {"name": "find", "args": ARGUMENTS, "id": "1", "type": "tool_call"}
+    message = await made(pair.watched).ainvoke(call)
+    assert (message.tool_call_id, "acme" in message.content) == ("1", True)
+    with pytest.raises(ValueError, match="closed"):
+        await made(pair.watched).ainvoke({"shop": "closed"})
+    assert seen() == [("find_receipts", "success", 0.5), ("find_receipts", "failure", None)]
+
+
+def test_a_sync_call_is_recorded_once(seen: Any) -> None:
+    """`invoke`."""
+
+    @tool
+    @monitored("double")
+    def double(number: int) -> int:
+        """Double it."""
+        return 2 * number
+
+    assert double.invoke({"number": 2}) == 4
+    assert seen() == [("double", "success", None)]
+
+
+def test_the_decorator_above_is_refused_with_its_cure(pair: Any) -> None:
+    """`@tool` gives an object that is not called but invoked."""
+    with pytest.raises(ConfigurationError, match="below"):
+        monitored("find_receipts")(made(pair.plain))
+
+
+async def test_a_tool_that_somebody_else_made_is_instrumented(pair: Any, seen: Any) -> None:
+    """By its own name; other tools of its class are not touched."""
+    theirs: StructuredTool = made(pair.plain)
+    other: StructuredTool = made(pair.plain)
+    before = dict(vars(StructuredTool))
+    instrument(theirs, methods=["run", "arun"], tool_name=theirs.name)
+    await theirs.ainvoke(ARGUMENTS)
+    await other.ainvoke(ARGUMENTS)
+    assert [each[:2] for each in seen()] == [("find", "success")]
+    uninstrument(theirs)
+    await theirs.ainvoke(ARGUMENTS)
+    assert seen() == []
+    assert dict(vars(StructuredTool)) == before

@@ -1,0 +1,105 @@
+"""Tools of a server of the `mcp` SDK, called by its client through its in-memory transport."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import instrument, monitored, uninstrument
+
+pytest.importorskip("mcp", reason="installed by `nox -s frameworks`")
+
+try:
+    from mcp.client import Client
+    from mcp.server.mcpserver import MCPServer
+except ImportError:  # mcp 1
+    from mcp.server.fastmcp import FastMCP as MCPServer  # type: ignore[no-redef]
+    from mcp.shared.memory import create_connected_server_and_client_session
+
+    @asynccontextmanager  # type: ignore[no-redef]
+    async def Client(server: Any) -> Any:
+        async with create_connected_server_and_client_session(server._mcp_server) as session:
+            yield session
+
+
+ARGUMENTS = {"shop": "acme", "period": {"year": 2026}}
+
+
+async def listed(function: Any) -> dict[str, Any]:
+    server = MCPServer("receipts")
+    server.tool()(function)
+    async with Client(server) as client:
+        (tool,) = (await client.list_tools()).tools
+    shown: dict[str, Any] = tool.model_dump()
+    return shown
+
+
+async def test_the_schema_is_the_one_without_us(pair: Any) -> None:
+    """Name, description, input and output schema, in both orders of decorators."""
+    plain = await listed(pair.plain)
+    assert plain["description"].startswith("Find the receipts")
+    assert await listed(pair.watched) == plain
+    server = MCPServer("receipts")
+    above = monitored("find_receipts")(server.tool()(pair.plain))
+    assert await listed(above) == plain
+
+
+async def test_a_call_through_the_protocol_is_recorded_once(pair: Any, seen: Any) -> None:
+    """By its own name, with what the result says of its cost."""
+    server = MCPServer("receipts")
+    server.tool()(pair.watched)
+    async with Client(server) as client:
+        result = await client.call_tool("find", ARGUMENTS)
+    assert "acme" in result.content[0].text
+    assert seen() == [("find_receipts", "success", 0.5)]
+
+
+async def test_an_instrumented_server_records_each_call_by_its_tool(pair: Any, seen: Any) -> None:
+    """Tools that nobody decorated, through the protocol and directly; failures and unknown tools, too."""
+    server = MCPServer("receipts")
+    server.tool()(pair.plain)
+    for _ in range(2):
+        assert instrument(server) is server
+    async with Client(server) as client:
+        await client.call_tool("find", ARGUMENTS)
+        await client.call_tool("find", {"shop": "closed"})
+        await client.call_tool("lose", {})
+        with pytest.raises(Exception, match="find"):
+            await server.call_tool("find", {"shop": "closed"})
+        assert [each[:2] for each in seen()] == [
+            ("find", "success"),
+            ("find", "failure"),
+            ("lose", "failure"),
+            ("find", "failure"),
+        ]
+        uninstrument(server)
+        await client.call_tool("find", ARGUMENTS)
+    assert seen() == []
+
+
+async def test_money_is_counted_once_where_server_and_tool_are_watched(pair: Any, calls: Any) -> None:
+    """The server's answer is made of the tool's result: the tool has told its cost already."""
+    server = MCPServer("receipts")
+    server.tool(name="find", structured_output=True)(pair.watched)
+    instrument(server)
+    async with Client(server) as client:
+        await client.call_tool("find", ARGUMENTS)
+    tool, call = calls()
+    assert (tool.tool_name, tool.cost_usd, tool.parent_id) == ("find_receipts", 0.5, call.call_id)
+    assert (call.tool_name, call.cost_usd) == ("find", None)
+    uninstrument(server)
+
+
+async def test_an_answer_that_is_an_error_is_a_failure_at_the_client(pair: Any, seen: Any) -> None:
+    """A client that is instrumented sees calls to servers that are not its own; MCP's errors are answers."""
+    server = MCPServer("receipts")
+    server.tool(structured_output=True)(pair.plain)
+    async with Client(server) as client:
+        instrument(client)
+        await client.call_tool("find", ARGUMENTS)
+        await client.call_tool("find", {"shop": "closed"})
+        uninstrument(client)
+        await client.call_tool("find", ARGUMENTS)
+    assert seen() == [("find", "success", 0.5), ("find", "failure", None)]

@@ -1,0 +1,55 @@
+"""Tools of a PydanticAI agent, called by its own test models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import monitored
+
+pytest.importorskip("pydantic_ai", reason="installed by `nox -s frameworks`")
+
+from pydantic_ai import Agent, RunContext, Tool
+from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.models.function import FunctionModel
+from pydantic_ai.models.test import TestModel
+
+
+def test_the_schema_is_the_one_without_us(pair: Any) -> None:
+    """The whole tool definition, with its description and those of its parameters."""
+    plain = Tool(pair.plain).tool_def
+    assert plain.description is not None
+    assert plain.description.startswith("Find the receipts")
+    assert Tool(pair.watched).tool_def == plain
+    agent = Agent(TestModel())
+    assert Tool(monitored("find_receipts")(agent.tool_plain(pair.plain))).tool_def == plain
+
+
+async def test_a_tool_that_the_model_calls_is_recorded_once(pair: Any, seen: Any) -> None:
+    """With the arguments that the model made up."""
+    agent = Agent(TestModel(), tools=[pair.watched])
+    result = await agent.run("find all")
+    assert '"cost":0.5' in result.output
+    assert seen() == [("find_receipts", "success", 0.5)]
+
+
+async def test_a_tool_with_a_context_is_still_seen_to_take_one(seen: Any) -> None:
+    """PydanticAI looks at the first parameter's type to know; the agent's own decorator stands above."""
+
+    def answer(messages: Any, info: Any) -> ModelResponse:
+        if len(messages) == 1:
+            return ModelResponse(parts=[ToolCallPart("tell", {"word": "hi"})])
+        return ModelResponse(parts=[TextPart(messages[-1].parts[0].content)])
+
+    agent = Agent(FunctionModel(answer), deps_type=str)
+
+    @agent.tool
+    @monitored("tell")
+    async def tell(ctx: RunContext[str], word: str) -> str:
+        """Tell."""
+        return f"{word} from {ctx.deps}"
+
+    result = await agent.run("go", deps="me")
+    assert result.output == "hi from me"
+    assert seen() == [("tell", "success", None)]
