@@ -16,7 +16,7 @@ FLOORS = (
         "words",
         "call catalogue clock config errors histogram locks redact rendering rollup secret_rules sums tally text",
     ),
-    ("tools", "usage budget endpoint store"),
+    ("tools", "usage budget endpoint http_access http_loop http_messages store"),
     ("pipe", "bus"),
     ("ends", "instrument sinks"),
     ("root", "choices health monitor monitor_text setup"),

@@ -9,8 +9,9 @@ from typing import Any
 
 from toolweaver_monitor import catalogue, config
 from toolweaver_monitor.call import ToolCall
-from toolweaver_monitor.endpoint import Endpoint, Response
+from toolweaver_monitor.endpoint import Endpoint
 from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.http_messages import Response
 from toolweaver_monitor.sinks import exposition
 from toolweaver_monitor.sinks.base import SinkUnavailable
 from toolweaver_monitor.sinks.view import View
@@ -72,7 +73,9 @@ class PrometheusExporter(View):
         self.bounds = checked_buckets(buckets)
         self._counts: dict[str, list[int]] | None = None if buckets is None else {}
         self._live: Callable[[], dict[str, Any]] = dict
-        self._started = False
+
+    def __repr__(self) -> str:
+        return f"PrometheusExporter({self._endpoint!r})"
 
     @property
     def port(self) -> int:
@@ -95,7 +98,7 @@ class PrometheusExporter(View):
         Raises:
             SinkUnavailable: the port is taken, or may not be bound; the message says the cure.
         """
-        if self._started:
+        if self._endpoint.listening:
             return
         if self._registry is not None and self._collector is None:
             self._register()
@@ -106,7 +109,6 @@ class PrometheusExporter(View):
                 f"cannot listen on {self._endpoint.addr}:{self._endpoint.port} ({error.strerror or error}); "
                 "stop what uses the port, or give another: PrometheusExporter(port=...), port=0 takes a free one"
             ) from None
-        self._started = True
         log.info("metrics are served on %s", self.url)
 
     def live(self, figures: Callable[[], dict[str, Any]]) -> None:
@@ -143,12 +145,11 @@ class PrometheusExporter(View):
 
     def status(self) -> dict[str, Any]:
         """For `health()`."""
-        return {"listening": self._started, "url": self.url if self._started else None}
+        return {"listening": self._endpoint.listening, "url": self.url if self._endpoint.listening else None}
 
     def close(self) -> None:
         """Stop listening, and leave the registry."""
         self._endpoint.close()
-        self._started = False
         if self._collector is not None:
             try:
                 self._registry.unregister(self._collector)

@@ -1,0 +1,92 @@
+"""How is an HTTP request read and an answer written? As much of HTTP/1.1 as `GET` and `HEAD` of fixed paths need."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import NamedTuple
+
+GUARDS = (
+    "Cache-Control: no-store\r\n"
+    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
+    "X-Content-Type-Options: nosniff\r\n"
+    "X-Frame-Options: DENY\r\n"
+)
+"""On every answer: nothing in it is run, framed, guessed at or kept by a browser."""
+
+_REQUIRED = {401: "WWW-Authenticate: Bearer\r\n", 405: "Allow: GET, HEAD\r\n"}
+_REQUEST_LINE = re.compile(r"([A-Z]{1,16}) (\S+) HTTP/1\.([01])")
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+_HOST = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?)(?::\d{1,5})?")
+
+
+class Response(NamedTuple):
+    """What a route answers."""
+
+    status: int = 200
+    content_type: str = "text/plain; charset=utf-8"
+    body: bytes = b""
+
+
+class Request(NamedTuple):
+    """What is asked."""
+
+    method: str
+    path: str
+    """Without the query, and as it was sent: nothing is decoded or made simpler, only exact paths are served."""
+    headers: dict[str, str]
+    """By their names in lower case."""
+    keeps_alive: bool
+    """The client can use the connection again."""
+
+
+def parsed(head: bytes) -> Request:
+    """A request from its head, the empty line included.
+
+    Raises:
+        ValueError: it is no HTTP/1 request, or one that two readers could understand differently.
+    """
+    first, *lines = head[:-4].decode("latin-1").split("\r\n")
+    request = _REQUEST_LINE.fullmatch(first)
+    if request is None:
+        raise ValueError("this is no HTTP/1.1 request")
+    headers: dict[str, str] = {}
+    for line in lines:
+        header = _HEADER.fullmatch(line)
+        if header is None:
+            raise ValueError("a header is malformed")
+        name, value = header[1].lower(), header[2].strip()
+        if name in headers:
+            if name in ("host", "authorization"):
+                raise ValueError(f"{name} is given twice")
+            value = f"{headers[name]}, {value}"
+        headers[name] = value
+    current = request[3] == "1"
+    if current and "host" not in headers:
+        raise ValueError("host is not given")
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    keeps_alive = current and not has_body and "close" not in headers.get("connection", "").lower()
+    return Request(request[1], request[2].partition("?")[0], headers, keeps_alive)
+
+
+def hostname(host: str) -> str:
+    """The name or address in a Host header, in lower case and without its port; empty if there is none."""
+    found = _HOST.fullmatch(host.lower())
+    return (found[1] or found[2]) if found else ""
+
+
+def told(status: int, sentence: str) -> Response:
+    """An answer that says what is wrong."""
+    return Response(status, body=f"{status} {HTTPStatus(status).phrase}: {sentence}\n".encode())
+
+
+def written(response: Response, *, closing: bool, without_body: bool = False) -> bytes:
+    """An answer as it goes over the wire."""
+    head = (
+        f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n"
+        f"Content-Type: {response.content_type}\r\n"
+        f"Content-Length: {len(response.body)}\r\n"
+        f"{_REQUIRED.get(response.status, '')}{GUARDS}"
+        f"Connection: {'close' if closing else 'keep-alive'}\r\n\r\n"
+    )
+    return head.encode("latin-1") + (b"" if without_body else response.body)
