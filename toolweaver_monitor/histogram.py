@@ -7,37 +7,34 @@ the range is clamped to 1 ns .. 12 days, so two histograms always share their bu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from math import frexp
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
 PER_OCTAVE = 8
-_JUST_BELOW = 1 - 2**-53  # puts a duration that is exactly a bound into the bucket below it: bounds are inclusive
 _LOWEST = -30 * PER_OCTAVE
 _HIGHEST = 20 * PER_OCTAVE
+_BOUNDS_S = [2.0 ** ((bucket + 1) / PER_OCTAVE) for bucket in range(_LOWEST, _HIGHEST)]
+"""The largest duration of each bucket but the last, which has no bound."""
 
 Buckets = Mapping[int, int]
 
 
 def bucket_of(duration_s: float) -> int:
     """The bucket that a duration in seconds belongs to."""
-    x = duration_s * _JUST_BELOW
-    x *= x
-    x *= x
-    x *= x  # now x**8, whose exponent is the bucket: one frexp is half the price of a logarithm
-    return frexp(x)[1] - 1 if 1e-72 < x < 1e48 else (_LOWEST if x < 1 else _HIGHEST)
+    return _LOWEST + bisect_left(_BOUNDS_S, duration_s)
 
 
-def buckets_of(durations_s: Iterable[float]) -> list[int]:
-    """`bucket_of` for many; the loop of the drain."""
-    just_below, lowest, highest = _JUST_BELOW, _LOWEST, _HIGHEST
-    found = []
-    for duration_s in durations_s:
-        x = duration_s * just_below
-        x2 = x * x
-        x4 = x2 * x2
-        x = x4 * x4
-        found.append(frexp(x)[1] - 1 if 1e-72 < x < 1e48 else (lowest if x < 1 else highest))
-    return found
+def count_into(buckets: MutableMapping[int, int], rising: Sequence[float]) -> None:
+    """Add durations, given from short to long, to the counts of their buckets; the loop of the drain.
+
+    One step for each bucket that is met, not for each duration: a quarter of the time of `bucket_of` for each.
+    """
+    at, end = 0, len(rising)
+    while at < end:
+        bucket = bisect_left(_BOUNDS_S, rising[at])
+        after = bisect_right(rising, _BOUNDS_S[bucket], at) if bucket < len(_BOUNDS_S) else end
+        buckets[_LOWEST + bucket] += after - at
+        at = after
 
 
 def upper_bound_s(bucket: int) -> float:

@@ -11,7 +11,7 @@ from typing import Any, Self
 from toolweaver_monitor import clock
 from toolweaver_monitor.budget import Ledger
 from toolweaver_monitor.bus import lifecycle
-from toolweaver_monitor.bus.bus import bus, opened
+from toolweaver_monitor.bus.bus import bus
 from toolweaver_monitor.bus.runner import Runner
 from toolweaver_monitor.call import Invalid, scrubbed_tags
 from toolweaver_monitor.redact import scrub
@@ -78,7 +78,7 @@ class Monitor:
     def active(self) -> list[dict[str, Any]]:
         """The calls open right now, the longest-running first: tool_name, running_s (seconds), call_id, tags."""
         now = clock.monotonic_s()
-        calls = sorted((call for call in list(opened) if call.outcome == "open"), key=lambda call: call.opened_at)
+        calls = sorted(bus.open_calls(), key=lambda call: call.opened_at)
         return [
             {
                 "tool_name": call.tool_name,
@@ -116,7 +116,7 @@ class Monitor:
     def figures(self) -> dict[str, Any]:
         """What a scrape shows beside the tallies: calls open now, budgets, and each sink's books."""
         return {
-            "active": sum(call.outcome == "open" for call in list(opened)),
+            "active": len(bus.open_calls()),
             "budgets": self.ledger.status() if self.ledger is not None else (),
             "books": {runner.name: runner.books().told() for runner in self.runners},
         }

@@ -6,7 +6,7 @@ that run in C; only calls that something was said of are looked at one by one.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 
 from toolweaver_monitor import histogram, locks, sums
@@ -73,11 +73,12 @@ class Tally:
     def count_all(self, calls: Sequence[ToolCall]) -> None:
         """Count closed calls of this tool."""
         durations = [call.duration_s for call in calls]
+        durations.sort()
         self.calls += len(calls)
         self.duration_sum_s += sum(durations)
-        self.duration_min_s = min(self.duration_min_s, min(durations))  # noqa: PLW3301 - flat: half the time
-        self.duration_max_s = max(self.duration_max_s, max(durations))  # noqa: PLW3301
-        self.buckets.update(histogram.buckets_of(durations))
+        self.duration_min_s = min(self.duration_min_s, durations[0])
+        self.duration_max_s = max(self.duration_max_s, durations[-1])
+        histogram.count_into(self.buckets, durations)
         marked = [call for call in calls if call.details is not None]
         self.outcomes["success"] += len(calls) - len(marked)
         for call in marked:
@@ -177,13 +178,9 @@ class Tallies:
     def fold(self, calls: Sequence[ToolCall]) -> None:
         """Count a batch of closed calls."""
         with self.lock:
-            groups: dict[str, list[ToolCall]] = {}
+            groups: defaultdict[str, list[ToolCall]] = defaultdict(list)
             for call in calls:
-                name = call.tool_name
-                if name in groups:
-                    groups[name].append(call)
-                else:
-                    groups[name] = [call]
+                groups[call.tool_name].append(call)
             for name, group in groups.items():
                 (self.by_tool.get(name) or self._new(name)).count_all(group)
             self.operations.extend(calls)

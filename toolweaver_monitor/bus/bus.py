@@ -1,10 +1,11 @@
 """How do closed calls get from their callers to the sinks?
 
-The caller appends the call to the inbox and is done. One thread, the dispatcher, empties the inbox in batches: into the
-queue of each sink that does I/O, and into the tallies that live in this process. A reader that wants all that has
-ended, and a caller that finds the inbox past its high-water mark, ask the dispatcher and wait for it. So the tallies
-are filled by one thread only, on which no signal handler runs and no user's stack is deep; where no thread is to be
-had, whoever comes first does the work itself.
+The caller appends the call to the inbox when it opens; that it has ended is one store into it, and the caller is done.
+One thread, the dispatcher, empties the inbox in batches: what has ended goes into the queue of each sink that does I/O,
+and into the tallies that live in this process; what is still open is set aside and looked at again. A reader that wants
+all that has ended, and a caller that finds the inbox past its high-water mark, ask the dispatcher and wait for it. So
+the tallies are filled by one thread only, on which no signal handler runs and no user's stack is deep; where no thread
+is to be had, whoever comes first does the work itself.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import _thread
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 
 from toolweaver_monitor import clock, locks
@@ -22,10 +23,7 @@ from toolweaver_monitor.bus.worker import Worker
 from toolweaver_monitor.call import Invalid, ToolCall
 
 inbox: deque[ToolCall] = deque()
-"""Calls that have ended and are not counted yet. Append is atomic: no lock that a signal or a fork could meet."""
-
-opened: set[ToolCall] = set()
-"""Calls that are open right now."""
+"""Calls since the last drain, open or ended. Append is atomic: no lock that a signal or a fork could meet."""
 
 HIGH_WATER = 24_576
 """A caller that finds more in the inbox than this waits for the dispatcher: memory stays bounded, nothing is lost."""
@@ -61,6 +59,11 @@ class Bus:
         self._drainer: int | None = None
         self._busy = False
         self._hand: list[ToolCall] = []
+        """Taken out of the inbox, and not looked at yet."""
+        self._open: list[ToolCall] = []
+        """Had not ended when they were looked at."""
+        self._ready: list[ToolCall] = []
+        """Ended, and not delivered to all yet."""
         self._counted = 0
         locks.in_forked_child(self._in_child)
 
@@ -95,7 +98,8 @@ class Bus:
 
     def drain(self, timeout_s: float = READ_S) -> bool:
         """Have every call that ended before now counted. False if that could not be done in time."""
-        if not inbox and not self._busy and not self._switches:
+        # Looked at in the order opposite to the drain's, so that no call can slip past between two looks.
+        if not inbox and not _any_ended(list(self._open)) and not self._busy and not self._switches:
             return True
         if self._drainer == _thread.get_ident():
             return False  # a signal handler or `__del__` that interrupted the draining itself
@@ -112,6 +116,10 @@ class Bus:
                 return True
             if left <= RECHECK_S:
                 return False
+
+    def open_calls(self) -> set[ToolCall]:
+        """The calls that are open right now."""
+        return {call for call in (*list(inbox), *self._hand, *self._open) if call.outcome == "open"}
 
     def relieve(self) -> None:
         """Called by a caller past the high-water mark: wait, but not long, until the inbox is empty again."""
@@ -153,26 +161,41 @@ class Bus:
             runner.keep_alive()
 
     def _drain_here(self) -> None:
-        if self._hand:  # a dispatcher that was killed had these in its hand
-            self._deliver()
+        self._busy = True
+        self._deliver()  # a dispatcher that was killed had these in its hands, and those
+        if self._open or self._hand:
+            self._look_at([*self._open, *self._hand], [])
         left = len(inbox)
         if left:
             clock.notice_steps()
         while left > 0:
             count = min(left, BATCH)
             left -= count
-            self._counted = 0
-            self._busy = True
             # One step, in which no exception from outside can strike: a call is in the inbox or in the hand.
             self._hand.extend(map(deque.popleft, repeat(inbox, count)))
-            self.published += count
-            self._deliver()
+            self._look_at(self._hand, self._open)
+        self._busy = False
         while self._switches:
             self._shielded(self._switches[0])
             self._switches.popleft()
 
+    def _look_at(self, calls: list[ToolCall], open_before: list[ToolCall]) -> None:
+        """Deliver what has ended, and set the rest aside. Each is looked at once, since it may end at any moment."""
+        still = [call for call in calls if call.outcome == "open"]
+        if still:
+            aside = set(still)
+            calls = [call for call in calls if call not in aside]
+            open_before = [*open_before, *still]
+        ends = [call.opened_at + call.duration_s for call in calls]
+        if ends != sorted(ends):  # calls that overlap; to look costs a third of what sorting by a key would
+            calls.sort(key=_ended_at)
+        self._open, self._hand, self._ready, self._counted = open_before, [], calls, 0  # one step, too
+        self._deliver()
+
     def _deliver(self) -> None:
-        batch = self._hand
+        batch = self._ready
+        if not batch:
+            return
         if self.seal is not None:
             for call in batch:
                 if call.details is not None:
@@ -183,8 +206,8 @@ class Bus:
         for consumer in self.consumers[self._counted :]:
             self._counted += 1  # before: what was half counted when the dispatcher was killed is not counted twice
             self._shielded(consumer, batch)
-        self._hand = []
-        self._busy = False
+        self._ready = []
+        self.published += len(batch)
         batch.clear()  # the runners still know it by its identity
 
     def _shielded(self, step: Callable[..., None], *argument: object) -> None:
@@ -195,17 +218,24 @@ class Bus:
             voice.say("toolweaver_monitor: an error of its own while counting (%r); please report it", error)
 
     def _in_child(self) -> None:
-        inbox.clear()  # the parent delivers what had ended before the fork
-        for call in list(opened):
-            call.outcome = "muted"  # and what was open then ends in the parent
-        opened.clear()
+        for call in self.open_calls():
+            call.outcome = "muted"  # it ends in the parent
+        inbox.clear()  # and what had ended before the fork is delivered there
         self._tickets.clear()
         self._switches.clear()
-        self._hand = []
+        self._hand, self._open, self._ready = [], [], []
         self._busy = False
         self._drainer = None
         self.published = 0
         self.special = True
+
+
+def _any_ended(calls: Iterable[ToolCall]) -> bool:
+    return any(call.outcome != "open" for call in calls)
+
+
+def _ended_at(call: ToolCall) -> float:
+    return call.opened_at + call.duration_s
 
 
 bus = Bus()

@@ -25,22 +25,19 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox, opened
+from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor.call import MUTED, Invalid, Outcome, ToolCall, innermost
 from toolweaver_monitor.clock import monotonic_s
 from toolweaver_monitor.errors import BudgetExceeded
 from toolweaver_monitor.instrument import ending, later, opening
-from toolweaver_monitor.instrument.results import deferred, handler_for, handlers, unseen
+from toolweaver_monitor.instrument.results import deferred, handler_for, handlers
 from toolweaver_monitor.instrument.tool import Tool
 from toolweaver_monitor.usage import absorb_dict
 
 _innermost = innermost.get
 _make_innermost = innermost.set
 _restore = innermost.reset
-_list = opened.add
-_unlist = opened.discard
 _append = inbox.append
-_handler = handlers.get
 
 
 def begin(tool: Tool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolCall:
@@ -50,15 +47,19 @@ def begin(tool: Tool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolCall
         BudgetExceeded: a budget refuses it; the refusal has been published.
     """
     call = ToolCall(tool.name)
-    parent = _innermost()
-    if parent is not None:
-        inside(call, parent)
-    if tool.special or bus.special:
-        prepare(tool, call, args, kwargs)
     try:
-        _list(call)
+        parent = _innermost()
+        if parent is not None:
+            if parent is MUTED:
+                return begin_muted(call)
+            call.inside(parent)
+        if tool.special or bus.special:
+            prepare(tool, call, args, kwargs)
+        _append(call)
         call.token = _make_innermost(call)
         call.opened_at = monotonic_s()
+    except BudgetExceeded:
+        raise
     except BaseException as error:  # an interrupt: the function has not begun
         leave_raising(tool, call, error)
         raise
@@ -69,7 +70,10 @@ def leave(tool: Tool, call: ToolCall, result: Any) -> Any:
     """Close a call that returned `result`; gives what its caller is to get, which is that same object."""
     call.duration_s = monotonic_s() - call.opened_at
     try:
-        handler = _handler(type(result), unseen)
+        try:
+            handler = handlers[type(result)]
+        except KeyError:  # a type that was not met yet
+            return leave_slowly(tool, call, result)
         if handler is not None or call.details is not None or tool.special:
             if handler is not absorb_dict or call.details is not None or call.parent_serial is not None or tool.special:
                 return leave_slowly(tool, call, result)
@@ -78,12 +82,7 @@ def leave(tool: Tool, call: ToolCall, result: Any) -> Any:
                 return leave_priced(tool, call, result)
         _restore(call.token)  # type: ignore[arg-type]
         call.token = None
-        # No call stands between these two, so no signal handler can come between them: a call that is not "open" has
-        # been published.
-        if call.outcome == "open":
-            call.outcome = "success"
-            _append(call)
-        _unlist(call)
+        call.outcome = "success"
         if len(inbox) > HIGH_WATER:
             bus.relieve()
     except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
@@ -149,16 +148,15 @@ def leave_raising(tool: Tool, call: ToolCall, error: BaseException) -> None:
         publish(call, outcome)
     else:
         restore(call)
-        _unlist(call)
 
 
-def inside(call: ToolCall, parent: ToolCall) -> None:
-    """Make the call a child of the one around it; on a thread of ours, one that nobody hears of."""
-    if parent is MUTED:
-        Invalid.reentrant += 1
-        call.outcome = "muted"
-    else:
-        call.inside(parent)
+def begin_muted(call: ToolCall) -> ToolCall:
+    """Open a call on a thread of ours: nobody hears of it, nor of what is called inside it."""
+    Invalid.reentrant += 1
+    call.outcome = "muted"
+    call.token = _make_innermost(MUTED)
+    call.opened_at = monotonic_s()
+    return call
 
 
 def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -168,6 +166,7 @@ def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str,
     except BudgetExceeded as refusal:
         call.opened_at = monotonic_s()
         ending.note_error(call, refusal)
+        _append(call)
         publish(call, "rejected")
         raise
 
@@ -195,8 +194,6 @@ def publish(call: ToolCall, outcome: Outcome) -> None:
                     details.admission = None
         if call.outcome == "open":
             call.outcome = outcome
-            _append(call)
-        _unlist(call)
         if len(inbox) > HIGH_WATER:
             bus.relieve()
     except Exception as error:  # noqa: BLE001 - as in leave
@@ -208,7 +205,5 @@ def patch_up(call: ToolCall, outcome: Outcome, error: Exception) -> None:
     call.token = None
     if call.outcome == "open":
         call.outcome = outcome
-        _append(call)
-    _unlist(call)
     if type(error) not in (ValueError, RecursionError):
         ending.mishap(error)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from toolweaver_monitor.bus.bus import opened
+from toolweaver_monitor.bus.bus import bus
 from toolweaver_monitor.call import ENDED, NANO, Outcome, TagValue, ToolCall
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.setup import get_monitor, setup
@@ -159,7 +159,7 @@ class ToolRecorder:
         lines += [f"  {told(call)}" for call in shown[:SHOWN]]
         if len(shown) > SHOWN:
             lines.append(f"  and {len(shown) - SHOWN:,} more")
-        lines += [f"  {visible(call.tool_name)}  still running" for call in list(opened) if call.outcome == "open"]
+        lines += [f"  {visible(call.tool_name)}  still running" for call in bus.open_calls()]
         raise AssertionError("\n".join(lines))
 
 
