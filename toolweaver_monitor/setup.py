@@ -10,7 +10,7 @@ from typing import Any
 from toolweaver_monitor import config, locks
 from toolweaver_monitor.budget import Budget, Ledger
 from toolweaver_monitor.bus import lifecycle
-from toolweaver_monitor.bus.bus import Consumer, bus, opened
+from toolweaver_monitor.bus.bus import Consumer, bus
 from toolweaver_monitor.bus.runner import Runner
 from toolweaver_monitor.call import NO_TAGS, Details, TagValue, ToolCall
 from toolweaver_monitor.choices import as_ledger, as_sink, uniquely_named
@@ -94,7 +94,7 @@ def _replace(
 ) -> Monitor:
     global _current  # noqa: PLW0603 - there is one setup a process
     earlier = None if _current is None or _current.closed else _current
-    tallies = Tallies(max_operations, config.MAX_LABEL_VALUES.value(), before_read=bus.drain, open_calls=open_now)
+    tallies = Tallies(max_operations, config.MAX_LABEL_VALUES.value(), before_read=bus.drain, open_calls=bus.open_calls)
     metrics = _mine(sinks, MetricsCollector) or MetricsCollector(max_operations)
     costs = _mine(sinks, CostTracker) or CostTracker()
     errors = _mine(sinks, ErrorTracker) or ErrorTracker()
@@ -181,11 +181,6 @@ def _fault_of(sink: Any) -> str:
         log.warning("sink %r is off: %s", sink.name, fault)
         return fault
     return ""
-
-
-def open_now() -> list[ToolCall]:
-    """The calls that are open right now."""
-    return list(opened)
 
 
 def sealer(scrubbing: bool, book: PriceBook) -> Any:
