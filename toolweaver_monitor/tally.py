@@ -61,6 +61,11 @@ class Tally:
         return self.unsplit_tokens + self.input_tokens + self.output_tokens
 
     @property
+    def ran(self) -> int:
+        """The calls that durations are known of: all but the rejected ones, which did not run."""
+        return self.calls - self.outcomes["rejected"]
+
+    @property
     def failures(self) -> int:
         """Failures and timeouts."""
         return sum(self.outcomes[outcome] for outcome in ERRORS)
@@ -73,16 +78,21 @@ class Tally:
     def count_all(self, calls: Sequence[ToolCall]) -> None:
         """Count closed calls of this tool."""
         durations = [call.duration_s for call in calls]
-        durations.sort()
         self.calls += len(calls)
+        marked = [call for call in calls if call.details is not None]
+        self.outcomes["success"] += len(calls) - len(marked)
+        rejected = self.outcomes["rejected"]
+        for call in marked:
+            self._count_marked(call)
+        if self.outcomes["rejected"] > rejected:  # they did not run: their 0 s would drag averages down
+            durations = [call.duration_s for call in calls if call.outcome != "rejected"]
+            if not durations:
+                return
+        durations.sort()
         self.duration_sum_s += sum(durations)
         self.duration_min_s = min(self.duration_min_s, durations[0])
         self.duration_max_s = max(self.duration_max_s, durations[-1])
         histogram.count_into(self.buckets, durations)
-        marked = [call for call in calls if call.details is not None]
-        self.outcomes["success"] += len(calls) - len(marked)
-        for call in marked:
-            self._count_marked(call)
 
     def _count_marked(self, call: ToolCall) -> None:
         self.outcomes[call.outcome] += 1

@@ -61,7 +61,16 @@ def test_adding_two_tallies_gives_what_one_would_have_counted(one: list[ToolCall
 def test_every_call_is_counted_once_by_outcome_and_bucket(batch: list[ToolCall]) -> None:
     """Counts, outcomes and the histogram never disagree."""
     found = counted(batch)
-    assert found.calls == len(batch) == sum(found.outcomes.values()) == sum(found.buckets.values())
+    assert found.calls == len(batch) == sum(found.outcomes.values())
+    assert found.ran == sum(call.outcome != "rejected" for call in batch) == sum(found.buckets.values())
+
+
+def test_what_a_budget_rejected_is_no_part_of_the_durations() -> None:
+    """A call that did not run took no time: were its 0 s counted, tools would seem to get faster as money runs out."""
+    rejected = ToolCall("a", "rejected", 0.0, details=Details(error_type="BudgetExceeded"))
+    found = counted([ToolCall("a", "success", 2.0), rejected, rejected])
+    assert (found.calls, found.ran, found.duration_sum_s, found.duration_min_s) == (3, 1, 2.0, 2.0)
+    assert counted([rejected]).buckets == {}
 
 
 def test_a_call_with_tokens_and_no_cost_is_unpriced_and_one_with_neither_is_not() -> None:

@@ -54,13 +54,11 @@ class Keys:
 
 
 def row_of(key: str, call: ToolCall) -> Row:
-    """One call as one row: seconds, dollars where they are known, tokens, and 1 for a success."""
+    """One call as one row: seconds if it ran, dollars where they are known, tokens, and 1 for a success."""
     details = call.details or NOTHING
-    row: Row = {
-        f"{key}/duration": call.duration_s,
-        f"{key}/tokens": details.tokens,
-        f"{key}/status": 1 if call.outcome == "success" else 0,
-    }
+    row: Row = {f"{key}/tokens": details.tokens, f"{key}/status": 1 if call.outcome == "success" else 0}
+    if call.outcome != "rejected":
+        row[f"{key}/duration"] = call.duration_s
     if details.cost_nanousd is not None:
         row[f"{key}/cost"] = details.cost_nanousd / NANO
     return row
@@ -69,10 +67,12 @@ def row_of(key: str, call: ToolCall) -> Row:
 class Sums:
     """Many calls of one tool, added up. Nothing is lost but which call had what."""
 
-    __slots__ = ("calls", "cost_nanousd", "failures", "longest_s", "seconds", "shortest_s", "successes", "tokens")
+    __slots__ = (
+        "calls", "cost_nanousd", "failures", "longest_s", "ran", "seconds", "shortest_s", "successes", "tokens",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.calls = self.successes = self.failures = self.tokens = 0
+        self.calls = self.ran = self.successes = self.failures = self.tokens = 0
         self.cost_nanousd: int | None = None
         self.seconds = self.longest_s = 0.0
         self.shortest_s = float("inf")
@@ -81,9 +81,11 @@ class Sums:
         """Count one call."""
         seconds = call.duration_s
         self.calls += 1
-        self.seconds += seconds
-        self.shortest_s = min(self.shortest_s, seconds)
-        self.longest_s = max(self.longest_s, seconds)
+        if call.outcome != "rejected":
+            self.ran += 1
+            self.seconds += seconds
+            self.shortest_s = min(self.shortest_s, seconds)
+            self.longest_s = max(self.longest_s, seconds)
         if call.outcome == "success":
             self.successes += 1
         elif call.is_error:
@@ -100,11 +102,12 @@ class Sums:
             f"{key}/calls": self.calls,
             f"{key}/successes": self.successes,
             f"{key}/failures": self.failures,
-            f"{key}/duration_sum": self.seconds,
-            f"{key}/duration_min": self.shortest_s,
-            f"{key}/duration_max": self.longest_s,
             f"{key}/tokens": self.tokens,
         }
+        if self.ran:
+            row[f"{key}/duration_sum"] = self.seconds
+            row[f"{key}/duration_min"] = self.shortest_s
+            row[f"{key}/duration_max"] = self.longest_s
         if self.cost_nanousd is not None:
             row[f"{key}/cost"] = self.cost_nanousd / NANO
         return row
@@ -124,12 +127,13 @@ class Totals:
     """What this run was given, for its summary when nobody gives one."""
 
     def __init__(self) -> None:
-        self.calls = self.successes = self.failures = self.cost_nanousd = 0
+        self.calls = self.ran = self.successes = self.failures = self.cost_nanousd = 0
         self.seconds = 0.0
 
     def add(self, sums: Sums) -> None:
         """Count what one tool's calls add up to."""
         self.calls += sums.calls
+        self.ran += sums.ran
         self.successes += sums.successes
         self.failures += sums.failures
         self.seconds += sums.seconds
@@ -137,12 +141,12 @@ class Totals:
 
     def summary(self) -> dict[str, Any]:
         """With the keys that `MetricsCollector.summary()` has."""
-        ran = self.successes + self.failures
+        judged = self.successes + self.failures
         return {
             "total_operations": self.calls,
-            "success_rate": self.successes / ran if ran else None,
+            "success_rate": self.successes / judged if judged else None,
             "total_cost_usd": self.cost_nanousd / NANO,
-            "avg_duration_s": self.seconds / self.calls if self.calls else None,
+            "avg_duration_s": self.seconds / self.ran if self.ran else None,
         }
 
 

@@ -79,7 +79,7 @@ def _durations(tool: str, tally: Tally, figures: Figures) -> Iterator[Sample]:
         counts = histogram.at_most(tally.buckets, catalogue.BUCKET_EXPONENTS)
     else:
         counts = list(accumulate(figures.own_buckets.get(tool, [0] * (len(figures.bounds) + 1))))[:-1]
-    yield from _histogram(tool, figures.bounds, counts, tally.calls, tally.duration_sum_s)
+    yield from _histogram(tool, figures.bounds, counts, tally.ran, tally.duration_sum_s)
 
 
 def _first_items(tool: str, tally: Tally) -> Iterator[Sample]:

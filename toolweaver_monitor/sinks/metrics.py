@@ -70,7 +70,8 @@ class MetricsCollector(View):
         Returns:
             `count` and `total_operations` (calls of every outcome), `successes`, `failures` (timeouts included),
             `success_rate` (0..1; None while there is nothing to judge), `total_cost_usd`, `avg_duration_s`,
-            `total_tokens`, `p50_s`, `p95_s`, `p99_s` (within 4.5 %), `unpriced_calls` (cost unknown).
+            `total_tokens`, `p50_s`, `p95_s`, `p99_s` (within 4.5 %), `unpriced_calls` (cost unknown). Calls that a
+            budget rejected did not run, and are no part of the durations.
         """
         return summarised(self.total())
 
@@ -94,7 +95,7 @@ def summarised(tally: Tally) -> dict[str, Any]:
         "failures": tally.failures,
         "success_rate": tally.outcomes["success"] / tally.judged if tally.judged else None,
         "total_cost_usd": tally.cost_nanousd / NANO,
-        "avg_duration_s": tally.duration_sum_s / tally.calls if tally.calls else 0.0,
+        "avg_duration_s": tally.duration_sum_s / tally.ran if tally.ran else 0.0,
         "total_tokens": tally.tokens,
         **dict(zip(SHARES, found, strict=True)),
         "unpriced_calls": tally.unpriced,

@@ -120,6 +120,8 @@ class PrometheusExporter(View):
         counts = self._counts
         if counts is not None:
             for call in calls:
+                if call.outcome == "rejected":  # did not run
+                    continue
                 row = counts.get(call.tool_name)
                 if row is None:
                     name = call.tool_name if len(counts) < exposition.MAX_LABEL_VALUES else OVERFLOW
