@@ -24,6 +24,11 @@ from toolweaver_monitor.text import visible
 
 PROBE_S = 60.0
 
+DESCRIPTION = """\
+Finds out what is configured, whether each sink can be reached, and whether they agree on a handful of calls
+made for the purpose. Nothing is sent anywhere: W&B is tried offline, in a folder that is thrown away.
+"""
+
 EXAMPLES = """\
 examples:
   toolweaver-monitor doctor                     all there is, as this environment configures it
@@ -41,9 +46,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "doctor",
         help="find out whether all is well, and what to do if not",
-        description="Finds out what is configured, whether each sink can be reached, and whether they agree on a "
-        "handful of calls made for the purpose. Nothing is sent anywhere: W&B is tried offline, in a folder that is "
-        "thrown away.",
+        description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,0 +1,283 @@
+"""Which pages of the reference are made from the code? This writes them; a test keeps them current.
+
+Run `python docs/generate.py`. Settings come from `config.py`, metrics from `catalogue.py`, public names from their
+docstrings, the command from its own help.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import toolweaver_monitor
+from toolweaver_monitor import catalogue, config, errors, sinks, testing
+from toolweaver_monitor.call import ENDED
+from toolweaver_monitor.cli import parser
+
+FOLDER = Path(__file__).parent / "reference"
+MADE = "<!-- made by `python docs/generate.py`: change the code, not this page -->"
+
+ARGUMENTS = {
+    "ENABLED": "`setup(enabled=)`",
+    "SINKS": "`setup(*sinks)`",
+    "PROMETHEUS_PORT": "`PrometheusExporter(port=)`",
+    "PROMETHEUS_ADDR": "`PrometheusExporter(addr=)`",
+    "WANDB_PROJECT": "`WandBLogger(project=)`",
+    "WANDB_ENTITY": "`WandBLogger(entity=)`",
+    "BUDGET_USD": "`setup(budget=)`",
+    "MAX_OPERATIONS": "`setup(max_operations=)`",
+    "REDACT": "`setup(redact=)`",
+    "LOG_LEVEL": "`LogSink(level=)`",
+}
+TYPES = {
+    config.as_bool: "yes or no",
+    config.as_names: "names",
+    config.as_count: "whole number from 1 up",
+    config.as_port: "port",
+    config.as_dollars: "dollars",
+    str: "text",
+}
+
+
+def settings() -> Iterator[str]:
+    """The page of settings."""
+    yield f"""# Settings
+
+{MADE}
+
+What `setup()` or a sink is given beats the environment, which beats the default. A variable that holds nothing of its
+kind is an error at `setup()`. `toolweaver-monitor doctor` shows what is set, and where it comes from.
+
+| variable | kind | default | what it says | argument |
+|---|---|---|---|---|"""
+    for setting in config.SETTINGS:
+        default = {True: "yes", False: "no", None: "", (): "", "": ""}.get(setting.default, setting.default)
+        shown = f"`{default}`" if default != "" else ""
+        argument = ARGUMENTS.get(setting.name, "")
+        yield f"| `{setting.variable}` | {TYPES[setting.parse]} | {shown} | {setting.sentence} | {argument} |"
+    yield """
+Yes is `1 true yes on`, no is `0 false no off`; names are separated by commas.
+
+`WANDB_*` keep the meaning that W&B gives them: `WANDB_MODE=offline` keeps runs on this machine, `WANDB_PROJECT` and
+`WANDB_ENTITY` count where ours are not set."""
+
+
+def metrics() -> Iterator[str]:
+    """The page of metrics."""
+    yield f"""# Metrics
+
+{MADE}
+
+## Prometheus
+
+Base units: seconds, dollars, tokens. A scrape shows every call that ended before it.
+
+| metric | type | labels | what it says |
+|---|---|---|---|"""
+    for metric in catalogue.METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        yield f"| `{metric.name}` | {metric.type} | {labels} | {metric.help} |"
+    low, high = catalogue.BUCKETS_S[0], catalogue.BUCKETS_S[-1]
+    yield f"""
+- `status` is how the call ended: {", ".join(f"`{outcome}`" for outcome in ENDED)}.
+- `type` of tokens is `input`, `output`, `unsplit` or `cached`; cached ones are a part of input, so never sum over all.
+- `result` is `delivered`, `failed` or `dropped`; `reason` says why.
+- Duration buckets are the {len(catalogue.BUCKETS_S)} powers of two from {low:.7f} s to {high:g} s; where you need
+  others, give `PrometheusExporter(buckets=...)`.
+- At most {config.MAX_LABEL_VALUES.default:,} values of `tool_name` are told apart; the rest is `__overflow__`, and
+  totals stay exact.
+
+## Weights & Biases
+
+One row a call, plotted against `toolweaver/call`, the number of the call:
+
+| key | what it is |
+|---|---|
+| `{{tool}}/duration` | seconds |
+| `{{tool}}/cost` | dollars; left out where it is not known |
+| `{{tool}}/tokens` | tokens |
+| `{{tool}}/status` | 1 for success, 0 for anything else |
+
+While more than 2,000 calls wait, the waiting ones become one row a tool: `{{tool}}/calls`, `successes`, `failures`,
+`duration_sum`, `duration_min`, `duration_max`, and the sums of `cost` and `tokens`. In the run's summary stand
+`summary/total_operations`, `summary/success_rate`, `summary/total_cost` and `summary/avg_duration`."""
+
+
+def api() -> Iterator[str]:
+    """The page of public names."""
+    yield "# Public names\n"
+    yield MADE + "\n"
+    yield "## toolweaver_monitor\n"
+    for name in toolweaver_monitor.__all__:
+        if name != "__version__":
+            yield from _entry(name, getattr(toolweaver_monitor, name))
+    yield "## toolweaver_monitor.errors\n"
+    for name in ("ToolweaverMonitorError", "ConfigurationError"):
+        yield from _entry(name, getattr(errors, name))
+    yield "## toolweaver_monitor.sinks\n"
+    for name in sinks.__all__:
+        if name not in toolweaver_monitor.__all__:
+            yield from _entry(name, getattr(sinks, name))
+    from toolweaver_monitor.sinks.base import SinkUnavailable
+
+    yield "## toolweaver_monitor.sinks.base\n"
+    yield from _entry("SinkUnavailable", SinkUnavailable)
+    yield "## toolweaver_monitor.testing\n"
+    for name in testing.__all__:
+        yield from _entry(name, getattr(testing, name))
+
+
+def _entry(name: str, thing: Any) -> Iterator[str]:
+    yield f"### {name}\n"
+    if name not in MADE_BY_US and not (inspect.isclass(thing) and issubclass(thing, BaseException)):
+        yield f"```py\n{name}{_signature(thing)}\n```\n"
+    yield from _document(thing)
+    if name == "ToolCall":
+        yield "| field | what it is |\n|---|---|"
+        yield from (f"| `{field}` | {sentence} |" for field, sentence in CALL_FIELDS.items() if hasattr(thing, field))
+        yield ""
+    for member in MEMBERS.get(name, "").split():
+        value = inspect.getattr_static(thing, member)
+        if isinstance(value, property):
+            yield f"#### {name}.{member}\n"
+        else:
+            yield f"#### {name}.{member}\n\n```py\n{member}{_signature(value, method=True)}\n```\n"
+        yield from _document(value)
+
+
+MADE_BY_US = {"Monitor", "Sink", "ToolCall"}
+"""Nobody calls these: their constructors say nothing to a user."""
+
+MEMBERS = {
+    "CostTracker": "record costs counts report most_expensive",
+    "ErrorTracker": "record_call errors total_calls error_rate report",
+    "MetricsCollector": "record operations summary by_operation cost_by_operation",
+    "Monitor": "summary report active health flush aflush shutdown",
+    "PrometheusExporter": "port url start text close",
+    "Sink": "write flush close",
+    "ToolCall": "record fail",
+    "ToolRecorder": "calls assert_called assert_not_called assert_no_errors clear close",
+    "WandBLogger": "run log_summary close",
+}
+"""What is promised of each class. The rest of it is how it does it."""
+
+CALL_FIELDS = {
+    "tool_name": "safe text, at most 128 characters",
+    "outcome": "`success`, `failure`, `timeout`, `cancelled`, `rejected` (a budget refused it: it did not run), "
+    "`abandoned` (a generator dropped before its end); `open` while it runs",
+    "duration_s": "seconds, from the monotonic clock",
+    "started_at": "Unix seconds, a label only",
+    "first_item_s": "generators: seconds to the first item",
+    "items": "generators: items yielded",
+    "tokens": "input, output and unsplit ones together",
+    "input_tokens": "cached ones included",
+    "output_tokens": "",
+    "cached_tokens": "a part of the input",
+    "cost_usd": "dollars; None where it is not known, which is never taken for 0",
+    "cost_source": "`reported`, `declared`, `priced`, or None",
+    "model": "",
+    "provider": "",
+    "cached": "served from a cache",
+    "attempt": "which try of a retried operation, from 1",
+    "tags": "your own labels",
+    "error_type": "the name of the exception's class",
+    "error": "its text without secrets, at most 256 characters",
+    "is_error": "whether it counts towards the error rate: failure or timeout",
+    "arguments": "only with `setup(capture=True)`: scrubbed text",
+    "result": "only with `setup(capture=True)`: scrubbed text",
+    "call_id": "64 bits, as W3C span ids",
+    "parent_id": "the call inside which this one was opened, or None",
+    "trace_id": "128 bits, the same for all calls under one outermost call",
+}
+
+
+def _signature(thing: Any, *, method: bool = False) -> str:
+    """As written, but for quotes round annotations and the homes of types; one argument a line where it is long."""
+    signature = inspect.signature(thing)
+    parameters = list(signature.parameters.values())
+    if method and parameters and parameters[0].name == "self":
+        parameters = parameters[1:]
+    text = str(signature.replace(parameters=parameters))
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
+    text = re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", text).removesuffix(" -> None")
+    if len(text) > 90:
+        text = text.replace("(", "(\n    ", 1)
+        head, _, tail = text.rpartition(")")
+        text = re.sub(r", (?=\*|/|\w+:|\w+=)", ",\n    ", head) + ",\n)" + tail
+    return text
+
+
+SECTIONS = {"Args": "Arguments", "Returns": "Returns", "Raises": "Raises", "Attributes": "Attributes"}
+
+
+def _document(thing: Any) -> Iterator[str]:
+    """A docstring in Google's style as Markdown."""
+    text = inspect.getdoc(thing) or ""
+    section = ""
+    for line in text.splitlines():
+        title = line.strip().removesuffix(":")
+        if line.endswith(":") and title in SECTIONS and not line.startswith(" "):
+            section = title
+            yield f"{SECTIONS[title]}:\n"
+        elif section and re.match(r"    \S", line):
+            named = re.match(r"    (\*{0,2}\w+): (.*)", line)
+            listed = section in ("Args", "Raises", "Attributes") and named
+            yield f"- `{named[1]}`: {named[2]}" if listed and named else line.strip()
+        elif section and line.startswith("     "):
+            yield "  " + line.strip()
+        else:
+            section = section if not line or line.startswith(" ") else ""
+            yield line
+    yield ""
+
+
+def cli() -> Iterator[str]:
+    """The page of the command."""
+    yield "# The command\n"
+    yield MADE + "\n"
+    yield "`toolweaver-monitor`, or `python -m toolweaver_monitor`.\n"
+    whole = parser()
+    yield f"```text\n{_help(whole)}```\n"
+    for action in whole._actions:  # noqa: SLF001 - argparse has no public way to its subcommands
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for name, command in action.choices.items():
+                yield f"## {name}\n"
+                yield f"```text\n{_help(command)}```\n"
+
+
+def _help(one: argparse.ArgumentParser) -> str:
+    os.environ["COLUMNS"] = "110"
+    return one.format_help()
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "settings.md": settings,
+    "metrics.md": metrics,
+    "api.md": api,
+    "cli.md": cli,
+}
+
+
+def page(name: str) -> str:
+    """The text that a page should have."""
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(PAGES[name]())).rstrip() + "\n"
+
+
+def main() -> int:
+    """Write every page that is not current."""
+    for name in PAGES:
+        path, text = FOLDER / name, page(name)
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            print(f"written: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""Does what the documents say hold? Every block of code runs, and every name and link is there.
+
+How a document is written:
+
+- The `python` blocks of a file run in order, in one program, in an empty folder. `port=8000` becomes a free port.
+- A `text` block under a line that ends with "prints" is compared with what the python block above it printed. Durations
+  and moments are not compared, runs of spaces count as one, and a line `...` stands for any lines.
+- `<!-- run with pytest -->` above a python block: it is a test file of its own.
+- `<!-- not run: REASON -->` above a block: it cannot run here, and says why.
+- `py` blocks are signatures, which nothing runs.
+- `sh` blocks: programs, make targets, extras, and the options of our own command must exist.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from toolweaver_monitor import catalogue, config
+from toolweaver_monitor.cli import parser
+
+ROOT = Path(__file__).parents[2]
+RUN_ELSEWHERE = ROOT / "docs" / "how-to" / "frameworks"
+"""Each of these needs a framework of its own: tests/frameworks runs them."""
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+FENCE = re.compile(
+    r"(?P<above>(?:^[^\n]*\S[^\n]*\n)?\n*)^```(?P<kind>\w*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+NOT_RUN = re.compile(r"<!-- not run: \S.+ -->")
+PROGRAMS = {".", "cd", "curl", "docker", "export", "git", "gunicorn", "make", "pip", "prometheus", "promtool", "pytest"}
+PROGRAMS |= {"python", "toolweaver-monitor", "uvicorn", "wandb"}
+
+
+class Block(NamedTuple):
+    """One block of a document."""
+
+    kind: str
+    code: str
+    line: int
+    above: str
+
+
+def blocks(path: Path) -> list[Block]:
+    text = path.read_text()
+    return [
+        Block(found["kind"], found["code"], text.count("\n", 0, found.start("code")) + 1, found["above"].strip())
+        for found in FENCE.finditer(text)
+    ]
+
+
+def named(paths: list[Path]) -> list[object]:
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in paths]
+
+
+RUNNER = """
+import contextlib, io, json, sys
+from pathlib import Path
+blocks = json.loads(Path("blocks.json").read_text())
+namespace = {"__name__": "__main__"}
+for block in blocks:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile("\\n" * (block["line"] - 1) + block["code"], block["file"], "exec"), namespace)
+    block["printed"] = out.getvalue()
+Path("printed.json").write_text(json.dumps(blocks))
+"""
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "TOOLWEAVER_MONITOR_"))}
+    homes = dict.fromkeys(("HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"), str(folder))
+    set_up = {"TOOLWEAVER_MONITOR_PROMETHEUS_PORT": "0", "WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, cwd=folder, env=own | homes | set_up, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def masked(text: str) -> list[str]:
+    """Lines without what differs from run to run."""
+    text = re.sub(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d", "WHEN", text)
+    text = re.sub(r"\b\d+(\.\d+)? (us|ms|s)\b", "DURATION", text)
+    text = re.sub(r"(duration_s=|localhost:|127\.0\.0\.1:)\d+(\.\d+)?", r"\1N", text)
+    return [" ".join(line.split()) for line in text.strip().splitlines()]
+
+
+def matches(printed: list[str], shown: list[str]) -> bool:
+    """Whether the lines are those shown, `...` standing for any number of lines."""
+    if not shown:
+        return not printed
+    if shown[0] == "...":
+        return any(matches(printed[count:], shown[1:]) for count in range(len(printed) + 1))
+    return bool(printed) and printed[0] == shown[0] and matches(printed[1:], shown[1:])
+
+
+@pytest.mark.parametrize("path", named([path for path in DOCUMENTS if RUN_ELSEWHERE not in path.parents]))
+def test_every_block_of_python_runs_and_prints_what_is_shown(path: Path, tmp_path: Path) -> None:
+    """Code in a document is code."""
+    programs, shown = [], {}
+    for block in blocks(path):
+        if block.kind == "python" and not NOT_RUN.search(block.above):
+            if "<!-- run with pytest -->" in block.above:
+                passes_as_a_test_file(block, tmp_path / f"line_{block.line}")
+            else:
+                code = block.code.replace("port=8000", "port=0")
+                programs.append({"file": str(path), "line": block.line, "code": code})
+        elif block.kind == "text" and block.above.rstrip(":").endswith("prints"):
+            shown[len(programs) - 1] = block.code
+    if not programs:
+        return
+    (tmp_path / "blocks.json").write_text(json.dumps(programs))
+    done = run([sys.executable, "-P", "-W", "error", "-c", RUNNER], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    printed = json.loads((tmp_path / "printed.json").read_text())
+    for number, expected in shown.items():
+        lines = masked(printed[number]["printed"])
+        assert matches(lines, masked(expected)), "\n".join([f"{path}:{printed[number]['line']} prints:", *lines])
+
+
+def passes_as_a_test_file(block: Block, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "test_it.py").write_text(block.code)
+    plugin = ["-p", "_toolweaver_monitor_pytest"] if importlib.util.find_spec("_toolweaver_monitor_pytest") else []
+    listed = run([sys.executable, "-m", "pytest", "--fixtures", "-q"], folder)
+    plugin = [] if "toolweaver" in listed.stdout else plugin
+    done = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin], folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", named(DOCUMENTS))
+def test_every_command_that_is_shown_exists(path: Path) -> None:
+    """Programs, make targets, extras, modules, and the options of our own command."""
+    for block in blocks(path):
+        if block.kind in ("sh", "shell", "bash", "console") and not NOT_RUN.search(block.above):
+            for line in block.code.replace("\\\n", " ").splitlines():
+                words = [word for word in shlex.split(line, comments=True) if word != "$"]
+                while words and "=" in words[0]:
+                    words.pop(0)
+                if words:
+                    assert words[0] in PROGRAMS, f"{path}:{block.line}: what is {words[0]}?"
+                    CHECKS.get(words[0], lambda _: None)(words)
+
+
+def check_make(words: list[str]) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert [word for word in words[1:] if "=" not in word and word not in targets] == []
+
+
+def check_pip(words: list[str]) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for word in words:
+        if found := re.fullmatch(r"toolweaver[_-]monitor\[(.+)\]", word):
+            assert set(found[1].split(",")) <= extras.keys()
+
+
+def check_ours(words: list[str]) -> None:
+    ended = words.index("|") if "|" in words else len(words)
+    with contextlib.suppress(SystemExit) if {"--help", "--version"} & set(words) else contextlib.nullcontext():
+        parser().parse_args(words[1:ended])
+
+
+def check_python(words: list[str]) -> None:
+    if "-m" in words:
+        module = words[words.index("-m") + 1]
+        assert importlib.util.find_spec(module) is not None, module
+        if module == "toolweaver_monitor":
+            check_ours(words[words.index("-m") + 1 :])
+
+
+CHECKS: dict[str, Callable[[list[str]], None]] = {
+    "make": check_make,
+    "pip": check_pip,
+    "toolweaver-monitor": check_ours,
+    "python": check_python,
+}
+
+
+@pytest.mark.parametrize("path", named(DOCUMENTS))
+def test_every_metric_and_variable_that_is_named_exists(path: Path) -> None:
+    """A name in a document is a name of the catalogue or of the settings."""
+    text = path.read_text()
+    metrics = {metric.name for metric in catalogue.METRICS}
+    for name in set(re.findall(r"\btoolweaver_(?:tool|active|budget|monitor)_\w+[a-z]\b", text)):
+        if name.startswith("toolweaver_monitor_") and f"_{name}" in text:
+            continue  # the pytest plugin's module
+        assert re.sub(r"_(bucket|sum|count)$", "", name) in metrics, f"{path}: there is no metric {name}"
+    variables = {setting.variable for setting in config.SETTINGS}
+    assert set(re.findall(r"\bTOOLWEAVER_MONITOR_[A-Z_]*[A-Z]\b", text)) <= variables
+
+
+@pytest.mark.parametrize("path", named(DOCUMENTS))
+def test_every_link_leads_somewhere(path: Path) -> None:
+    """Files and headings, here in the repository."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        file, _, heading = target.partition("#")
+        other = (path.parent / file).resolve() if file else path
+        assert other.exists(), f"{path}: {target} leads nowhere"
+        if heading:
+            headings = [
+                re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-")
+                for line in other.read_text().splitlines()
+                if line.startswith("#")
+            ]
+            assert heading in headings, f"{path}: {target} has no such heading"
+
+
+def test_the_index_leads_to_every_document() -> None:
+    """A page that nobody finds is not there."""
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)", index.read_text())}
+    folders = [target for target in linked if target.is_dir()]
+    pages = {page for page in (ROOT / "docs").rglob("*.md") if not any(folder in page.parents for folder in folders)}
+    assert {str(page.relative_to(ROOT)) for page in pages - linked - {index}} == set()
+
+
+def test_the_reference_is_what_the_code_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages made from settings, metrics, docstrings and help are current; `python docs/generate.py` makes them so."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    monkeypatch.setenv("COLUMNS", "110")
+    for name in generate.PAGES:
+        current = (ROOT / "docs" / "reference" / name).read_text().split()
+        assert current == generate.page(name).split(), f"{name} is behind: run `python docs/generate.py`"
