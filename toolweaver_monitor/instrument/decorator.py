@@ -93,7 +93,7 @@ def monitored(
 
 
 def _is_decorated(thing: object) -> bool:
-    return callable(thing) or isinstance(thing, classmethod | staticmethod)
+    return callable(thing) or isinstance(thing, classmethod | staticmethod | functools.partialmethod)
 
 
 def watch(function: Any, name: Any = None, **declarations: Any) -> Any:
@@ -107,29 +107,34 @@ def watch(function: Any, name: Any = None, **declarations: Any) -> Any:
     Raises:
         ConfigurationError: it is no callable, or a class.
     """
-    if isinstance(function, classmethod | staticmethod):
+    kind: Any = type(function)  # not isinstance: a proxy, as other decorators make, shows the class of what it holds
+    if issubclass(kind, classmethod | staticmethod):
         # Unwrapped, watched and wrapped again: pickle and deepcopy of a wrapt proxy of one fail.
-        return type(function)(watch(function.__func__, name, **declarations))
+        return kind(watch(function.__func__, name, **declarations))
+    if issubclass(kind, functools.partialmethod):
+        return kind(watch(function.func, name, **declarations), *function.args, **function.keywords)
     if isinstance(function, type):
         raise ConfigurationError(
             f"@monitored stands on the class {function.__name__}; put it on the methods to watch, "
             "or use instrument() on the class"
         )
-    if isinstance(function, property):
-        raise ConfigurationError("@monitored stands above @property; put it below, on the function")
+    if isinstance(function, property | functools.cached_property):
+        raise ConfigurationError(f"@monitored stands above @{kind.__name__}; put it below, on the function")
     if not callable(function):
         raise ConfigurationError(
-            f"@monitored stands on {type(function).__name__}, which cannot be called; put it on the function, below "
-            "whatever decorator makes something else of it"
+            f"@monitored stands on {kind.__name__}, which cannot be called; put it on the function, below whatever "
+            "decorator makes something else of it"
         )
     tool = declared(Tool(name or own_name(function), fallback=own_name(function), **declarations))
     tool.parameters = positional_parameters(function)
-    if isinstance(function, types.FunctionType):
-        run = driver_for(function)(function, tool)
+    run = driver_for(function)(function, tool)
+    if kind is types.FunctionType:
+        if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
+            run = types.coroutine(run)
         return functools.update_wrapper(run, function)
     from toolweaver_monitor.instrument.objects import watch_object
 
-    return watch_object(function, driver_for(function), tool)
+    return watch_object(function, run, functools.partial(watch, name=name, **declarations))
 
 
 def is_watched(function: Any) -> bool:
@@ -178,10 +183,11 @@ def driver_for(function: Any) -> Callable[[Any, Tool], Any]:
         function = function.func
     if not inspect.isroutine(function) and not isinstance(function, types.FunctionType):
         function = type(function).__call__
-    if inspect.iscoroutinefunction(function):
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)  # not inspect: functions may be marked for it
+    if flags & inspect.CO_COROUTINE:
         return drivers.drive_coroutine
-    if inspect.isasyncgenfunction(function):
+    if flags & inspect.CO_ASYNC_GENERATOR:
         return drivers.drive_async_generator
-    if inspect.isgeneratorfunction(function):
+    if flags & inspect.CO_GENERATOR:
         return drivers.drive_generator
     return drivers.drive_function

@@ -63,43 +63,36 @@ def drive_generator(function: Function, tool: Tool) -> Function:
             return (yield from function(*args, **kwargs))
         call = begin(tool, args, kwargs)
         stream = Stream(call)
-        thrown: BaseException | None = None
+        held: list[Any] = []  # the item on its way; in a variable it would live until the next one came
         received: Any = None
-        inside: ToolCall | None = call  # what is innermost inside the body, between its steps
         try:
             body = function(*args, **kwargs)
-            step = body.send
+            step = send = body.send
             while True:
                 try:
-                    item = step(received) if thrown is None else body.throw(thrown)
+                    held.append(step(received))
                 except StopIteration as stop:
                     stream.end()
-                    leave(tool, call, None)
+                    if step is not send and type(received) is GeneratorExit:
+                        leave_raising(tool, call, received)  # it was closed, and went along
+                    else:
+                        leave(tool, call, None)
                     return stop.value
                 inside = _innermost()
                 _restore(call.token)  # type: ignore[arg-type]
-                stream.saw(item)
-                thrown = None
+                stream.saw(held[0])
+                step, received = send, None
                 try:
-                    received = yield item
-                except GeneratorExit:
-                    call.token = _make_innermost(inside)
-                    value = body.close()
-                    restore(call)
-                    if value is None:
-                        raise
-                    stream.end()
-                    leave_raising(tool, call, GeneratorExit())
-                    return value  # CPython 3.13 hands it to whoever called close()
+                    received = yield held.pop()
                 except BaseException as error:  # noqa: BLE001 - handed to the body, whose matter it is
-                    thrown = error
+                    step, received = body.throw, error
                 call.token = _make_innermost(inside)
         except BaseException as error:
             stream.end()
             leave_raising(tool, call, error)
             raise
         finally:
-            thrown = None  # or its traceback and this frame would hold each other
+            received = None  # or an exception's traceback and this frame would hold each other
 
     return run
 
@@ -108,41 +101,41 @@ def drive_async_generator(function: Function, tool: Tool) -> Function:
     """An async generator function; each step runs in the task that asked for it."""
 
     async def run(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        watched = bus.on  # there is no `yield from` for this kind: unwatched, it is driven all the same
-        call = begin(tool, args, kwargs) if watched else ToolCall(tool.name, "muted")
+        if bus.on:
+            call = begin(tool, args, kwargs)
+        else:  # there is no `yield from` for this kind: unwatched, it is driven all the same
+            call = ToolCall(tool.name, "muted")
+            call.token = _make_innermost(_innermost())
         stream = Stream(call)
-        thrown: BaseException | None = None
+        held: list[Any] = []
         received: Any = None
-        inside = call if watched else _innermost()
         try:
             body = function(*args, **kwargs)
-            step = body.asend
+            step = send = body.asend
             while True:
                 try:
-                    item = await (step(received) if thrown is None else body.athrow(thrown))
+                    held.append(await step(received))
                 except StopAsyncIteration:
                     stream.end()
-                    leave(tool, call, None)
+                    if step is not send and type(received) is GeneratorExit:
+                        leave_raising(tool, call, received)
+                    else:
+                        leave(tool, call, None)
                     return
                 inside = _innermost()
                 restore(call)
-                stream.saw(item)
-                thrown = None
+                stream.saw(held[0])
+                step, received = send, None
                 try:
-                    received = yield item
-                except GeneratorExit:
-                    call.token = _make_innermost(inside)
-                    await body.aclose()
-                    restore(call)
-                    raise
+                    received = yield held.pop()
                 except BaseException as error:  # noqa: BLE001 - handed to the body, whose matter it is
-                    thrown = error
+                    step, received = body.athrow, error
                 call.token = _make_innermost(inside)
         except BaseException as error:
             stream.end()
             leave_raising(tool, call, error)
             raise
         finally:
-            thrown = None
+            received = None
 
     return run

@@ -23,6 +23,7 @@ Nothing in here raises into the user's code but `BudgetExceeded`, and that only 
 from __future__ import annotations
 
 import sys
+from contextvars import Token
 from typing import Any
 
 from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox
@@ -178,7 +179,9 @@ def restore(call: ToolCall) -> None:
         try:
             _restore(token)
         except (ValueError, RuntimeError):  # closed in another context than it was opened in
-            pass
+            if _innermost() is call:  # as a block that a generator holds open, when another thread closes that
+                around = token.old_value
+                _make_innermost(None if around is Token.MISSING else around)
 
 
 def publish(call: ToolCall, outcome: Outcome) -> None:
@@ -201,8 +204,8 @@ def publish(call: ToolCall, outcome: Outcome) -> None:
 
 
 def patch_up(call: ToolCall, outcome: Outcome, error: Exception) -> None:
-    """Publish a call whose closing met an error of our own (a stack with no room left, above all)."""
-    call.token = None
+    """Publish a call whose closing met an error: another context than it was opened in, a stack with no room left."""
+    restore(call)
     if call.outcome == "open":
         call.outcome = outcome
     if type(error) not in (ValueError, RecursionError):

@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
+import copy
+import types
 from collections.abc import Callable
 from typing import Any
 
 import wrapt
 
-from toolweaver_monitor.instrument.tool import Tool
+
+class WatchedObject(wrapt.ObjectProxy[Any]):
+    """A transparent proxy: everything but calling goes to the object itself.
+
+    Each has a class of its own, whose `__call__` is the driver: no frame stands between it and its caller.
+    """
+
+    _self_again: Callable[[Any], Any]
+    """Watches another object just like this one."""
+
+    def __copy__(self) -> Any:
+        """A watched copy."""
+        return self._self_again(copy.copy(self.__wrapped__))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A watched deep copy."""
+        return self._self_again(copy.deepcopy(self.__wrapped__, memo))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled as the object is: by name where that is by name, else its pickle, to be watched again."""
+        reduced = self.__wrapped__.__reduce_ex__(protocol)
+        return reduced if isinstance(reduced, str) else (self._self_again, (self.__wrapped__,))
+
+    def __reduce__(self) -> Any:
+        """As `__reduce_ex__`."""
+        return self.__reduce_ex__(2)
 
 
-class WatchedObject(wrapt.FunctionWrapper[..., Any]):
-    """A transparent proxy: everything but calling goes to the object itself."""
+def watch_object(target: Any, run: Callable[..., Any], again: Callable[[Any], Any]) -> Any:
+    """A proxy of `target` that calls `run`.
+
+    Args:
+        target: the callable object.
+        run: what its driver made of it.
+        again: watches another object in the same way, as where this one is bound or copied.
+    """
+    members: dict[str, Any] = {"__call__": staticmethod(run)}
+    if hasattr(type(target), "__get__"):
+        members["__get__"] = _bind
+    watched = type("WatchedObject", (WatchedObject,), members)(target)
+    watched._self_again = again  # noqa: SLF001 - wrapt keeps what begins with _self_ on the proxy
+    return watched
 
 
-def watch_object(target: Any, drive: Callable[[Any, Tool], Any], tool: Tool) -> Any:
-    """A proxy of `target` whose calls are watched."""
-
-    def through(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
-        if wrapped is target:
-            return run(*args, **kwargs)
-        return drive(wrapped, tool)(*args, **kwargs)
-
-    run = drive(target, tool)
-    return WatchedObject(target, through)
+def _bind(self: Any, instance: Any, owner: type | None = None) -> Any:
+    """Read from a class or an instance: bound as the object would be, and watched."""
+    target = self.__wrapped__
+    bound = type(target).__get__(target, instance, owner)
+    if bound is target:
+        return self
+    if type(bound) is types.MethodType and bound.__func__ is target:
+        return types.MethodType(self, bound.__self__)
+    return self._self_again(bound)
