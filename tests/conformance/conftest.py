@@ -1,6 +1,7 @@
 """Whose decorator is it? The rows are written against `peers.Peer`, so that any library's can be asked the same.
 
-`pytest tests/conformance --decorator prometheus_client` asks one; `python tests/conformance` asks all and writes the table.
+`pytest tests/conformance --decorator prometheus_client` asks one; `python tests/conformance` asks all, and writes the
+table in the docs.
 """
 
 from __future__ import annotations

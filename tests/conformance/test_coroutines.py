@@ -1,4 +1,4 @@
-"""Coroutines, and functions that return something to be awaited"""
+"""Coroutines and other awaitables: are they timed to the end of the await, and is a cancelled call called that?"""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ async def test_function_that_returns_a_future(watched, the_call):
 
 
 async def test_function_whose_future_fails_unseen(watched):
-    """asyncio still warns of a future's error that nobody retrieved."""
+    """The event loop still warns of a future's error that nobody retrieved."""
     said = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: said.append(context["message"]))
@@ -298,7 +298,9 @@ async def test_function_that_returns_an_awaitable(watched, the_call):
     assert the_call().outcome == "success"
 
 
-@pytest.mark.skipif(not hasattr(inspect, "markcoroutinefunction"), reason="Python 3.12 has inspect.markcoroutinefunction")
+@pytest.mark.skipif(
+    not hasattr(inspect, "markcoroutinefunction"), reason="Python 3.12 has inspect.markcoroutinefunction"
+)
 async def test_marked_as_a_coroutine_function(watched):
     """A plain function marked as a coroutine function stays marked, and gives the very future it gives."""
     future = asyncio.get_running_loop().create_future()

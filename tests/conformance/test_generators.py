@@ -1,4 +1,4 @@
-"""Generators"""
+"""Generators: is the whole protocol kept, and the whole run timed?"""
 
 from __future__ import annotations
 
@@ -287,13 +287,36 @@ def test_closed_in_another_thread(watched, the_call):
     assert the_call().name == "tool"
 
 
+def test_closed_elsewhere_with_a_block_open(peer, watched, the_call):
+    """Closed in another context while it holds a block open, it leaves nothing behind in that context."""
+
+    @watched("helper")
+    def helper():
+        pass
+
+    @watched("tool")
+    def tool():
+        with peer.block("block"):
+            yield 1
+
+    running = tool()
+    next(running)
+
+    def elsewhere():
+        running.close()
+        helper()
+
+    contextvars.Context().run(elsewhere)
+    assert the_call("block").parent_id == the_call().call_id is not None
+    assert the_call("helper").parent_id is None
+
+
 def test_stepped_in_many_contexts(watched, the_call):
     """It may be stepped in another thread and context each time."""
 
     @watched("tool")
     def tool():
-        for item in range(5):
-            yield item
+        yield from range(5)
 
     running, items = tool(), []
     for _ in range(5):
@@ -378,8 +401,7 @@ def test_two_at_once(watched, the_call):
         pass
 
     def tool(upto):
-        for item in range(upto):
-            yield item
+        yield from range(upto)
         helper()
 
     one, two = watched("one")(tool)(2), watched("two")(tool)(4)

@@ -6,12 +6,14 @@ generator function stays one. The user's code runs bare between `begin` and `lea
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
 from toolweaver_monitor.bus.bus import bus
 from toolweaver_monitor.call import ToolCall, innermost
 from toolweaver_monitor.instrument.hot_path import begin, leave, leave_raising, restore
+from toolweaver_monitor.instrument.results import handlers, unseen
 from toolweaver_monitor.instrument.stream import Stream
 from toolweaver_monitor.instrument.tool import Tool
 
@@ -20,6 +22,7 @@ Function = Callable[..., Any]
 _innermost = innermost.get
 _make_innermost = innermost.set
 _restore = innermost.reset
+_handler = handlers.get
 
 
 def drive_function(function: Function, tool: Tool) -> Function:
@@ -64,35 +67,40 @@ def drive_generator(function: Function, tool: Tool) -> Function:
         call = begin(tool, args, kwargs)
         stream = Stream(call)
         held: list[Any] = []  # the item on its way; in a variable it would live until the next one came
+        hold, hand_over = held.append, held.pop
         received: Any = None
+        thrown: BaseException | None = None
         try:
             body = function(*args, **kwargs)
-            step = send = body.send
+            step = body.send
             while True:
                 try:
-                    held.append(step(received))
+                    hold(step(received) if thrown is None else body.throw(thrown))
                 except StopIteration as stop:
                     stream.end()
-                    if step is not send and type(received) is GeneratorExit:
-                        leave_raising(tool, call, received)  # it was closed, and went along
+                    if type(thrown) is GeneratorExit:  # it was closed, and went along
+                        leave_raising(tool, call, thrown)
                     else:
                         leave(tool, call, None)
                     return stop.value
                 inside = _innermost()
                 _restore(call.token)  # type: ignore[arg-type]
-                stream.saw(held[0])
-                step, received = send, None
+                if stream.items and _handler(type(held[0]), unseen) is None:
+                    stream.items += 1  # 60 ns less than a call
+                else:
+                    stream.saw(held[0])
+                received = thrown = None
                 try:
-                    received = yield held.pop()
+                    received = yield hand_over()
                 except BaseException as error:  # noqa: BLE001 - handed to the body, whose matter it is
-                    step, received = body.throw, error
+                    thrown = error
                 call.token = _make_innermost(inside)
         except BaseException as error:
             stream.end()
             leave_raising(tool, call, error)
             raise
         finally:
-            received = None  # or an exception's traceback and this frame would hold each other
+            thrown = None  # or its traceback and this frame would hold each other
 
     return run
 
@@ -108,34 +116,49 @@ def drive_async_generator(function: Function, tool: Tool) -> Function:
             call.token = _make_innermost(_innermost())
         stream = Stream(call)
         held: list[Any] = []
-        received: Any = None
+        hold, hand_over = held.append, held.pop
+        thrown: BaseException | None = None
         try:
             body = function(*args, **kwargs)
-            step = send = body.asend
+            step = _first_step(body)
             while True:
                 try:
-                    held.append(await step(received))
+                    hold(await step)
                 except StopAsyncIteration:
                     stream.end()
-                    if step is not send and type(received) is GeneratorExit:
-                        leave_raising(tool, call, received)
+                    if type(thrown) is GeneratorExit:
+                        leave_raising(tool, call, thrown)
                     else:
                         leave(tool, call, None)
                     return
                 inside = _innermost()
                 restore(call)
-                stream.saw(held[0])
-                step, received = send, None
+                if stream.items and _handler(type(held[0]), unseen) is None:
+                    stream.items += 1
+                else:
+                    stream.saw(held[0])
+                step = thrown = None
                 try:
-                    received = yield held.pop()
+                    step = body.asend((yield hand_over()))
                 except BaseException as error:  # noqa: BLE001 - handed to the body, whose matter it is
-                    step, received = body.athrow, error
+                    thrown = error
+                    step = body.athrow(error)
                 call.token = _make_innermost(inside)
         except BaseException as error:
             stream.end()
             leave_raising(tool, call, error)
             raise
         finally:
-            received = None
+            thrown = step = None
 
     return run
+
+
+def _first_step(body: AsyncGenerator[Any, Any]) -> Any:
+    """The first step of an async generator that the event loop does not hear of: the one that drives it closes it."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return body.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
