@@ -132,9 +132,9 @@ def watch(function: Any, name: Any = None, **declarations: Any) -> Any:
         if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
             run = types.coroutine(run)
         return functools.update_wrapper(run, function)
-    from toolweaver_monitor.instrument.objects import watch_object
+    from toolweaver_monitor.instrument.objects import WatchedObject, proxy
 
-    return watch_object(function, run, functools.partial(watch, name=name, **declarations))
+    return proxy(WatchedObject, function, run, functools.partial(watch, name=name, **declarations))
 
 
 def is_watched(function: Any) -> bool:

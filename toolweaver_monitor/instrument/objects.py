@@ -37,10 +37,11 @@ class WatchedObject(wrapt.ObjectProxy[Any]):
         return self.__reduce_ex__(2)
 
 
-def watch_object(target: Any, run: Callable[..., Any], again: Callable[[Any], Any]) -> Any:
+def proxy(kind: type[WatchedObject], target: Any, run: Callable[..., Any], again: Callable[[Any], Any]) -> Any:
     """A proxy of `target` that calls `run`.
 
     Args:
+        kind: the class of the proxy.
         target: the callable object.
         run: what its driver made of it.
         again: watches another object in the same way, as where this one is bound or copied.
@@ -48,7 +49,7 @@ def watch_object(target: Any, run: Callable[..., Any], again: Callable[[Any], An
     members: dict[str, Any] = {"__call__": staticmethod(run)}
     if hasattr(type(target), "__get__"):
         members["__get__"] = _bind
-    watched = type("WatchedObject", (WatchedObject,), members)(target)
+    watched = type(kind.__name__, (kind,), members)(target)
     watched._self_again = again  # noqa: SLF001 - wrapt keeps what begins with _self_ on the proxy
     return watched
 

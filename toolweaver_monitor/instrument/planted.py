@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from toolweaver_monitor.instrument.decorator import driver_for
-from toolweaver_monitor.instrument.objects import WatchedObject
+from toolweaver_monitor.instrument.objects import WatchedObject, proxy
 from toolweaver_monitor.instrument.places import ABSENT, own_namespace
 from toolweaver_monitor.instrument.tool import Tool
 
 
 class Planted(WatchedObject):
-    """A watched callable in an object's own namespace, which alone holds it: it goes when the object goes.
+    """A watched callable in an object's own namespace, which alone holds it: it goes when the object goes."""
 
-    Attributes:
-        _self_before: what stood there before it. (So named, wrapt keeps it on the proxy and not on what it stands for.)
-    """
-
-    def __init__(self, found: Any, tool: Tool, before: Any) -> None:
-        run = driver_for(found)(found, tool)
-        super().__init__(found, lambda _wrapped, _instance, args, kwargs: run(*args, **kwargs))
-        self._self_before = before
+    _self_before: Any
+    """What stood there before it. (So named, wrapt keeps it on the proxy and not on what it stands for.)"""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """A pickle or copy of the object has what was there before: it is not watched."""
         return _same, (self.__wrapped__,)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return copy.deepcopy(self.__wrapped__, memo)
 
 
 def _same(thing: Any) -> Any:
@@ -39,14 +29,16 @@ def plant(thing: Any, name: str, found: Any, tool: Tool) -> None:
     """Watch an object's attribute in the object itself, whose namespace is written to directly: it may be frozen."""
     own = own_namespace(thing)
     if own is not None:
-        own[name] = Planted(found, tool, own.get(name, ABSENT))
+        planted = proxy(Planted, found, driver_for(found)(found, tool), _same)
+        planted._self_before = own.get(name, ABSENT)  # noqa: SLF001 - wrapt's way, see above
+        own[name] = planted
 
 
 def uproot(thing: Any, names: tuple[str, ...] | None) -> None:
     """Put back what stood in an object before anything was planted there."""
     own = own_namespace(thing) or {}
     for name, value in list(own.items()):
-        if type(value) is Planted and (names is None or name in names):
+        if issubclass(type(value), Planted) and (names is None or name in names):
             before = value._self_before  # noqa: SLF001 - wrapt's way, see above
             if before is ABSENT:
                 del own[name]
