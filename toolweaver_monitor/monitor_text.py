@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from toolweaver_monitor.sinks.metrics import summarised
 from toolweaver_monitor.sinks.view import table
+from toolweaver_monitor.tally import Tally
 from toolweaver_monitor.text import visible
 
 if TYPE_CHECKING:
     from toolweaver_monitor.monitor import Monitor
 
+TIMES = ("avg_duration_s", "p50_s", "p95_s", "p99_s")
+
 
 def report_text(monitor: Monitor) -> str:
     """Summary by tool, costs, errors and budgets as plain text, safe for a terminal."""
-    summary = monitor.summary()
-    rate = summary["success_rate"]
-    lines = [
-        "Tools",
-        f"  {summary['count']:,} calls, {summary['failures']:,} failed"
-        + ("" if rate is None else f", {rate:.1%} succeeded"),
-    ]
-    rows = [["tool", "calls", "failed", "average", "p50", "p95", "p99"]]
-    for tool, figures in monitor.metrics.by_operation().items():
-        times = [seconds(figures[key]) for key in ("avg_duration_s", "p50_s", "p95_s", "p99_s")]
-        rows.append([visible(tool), f"{figures['count']:,}", f"{figures['failures']:,}", *times])
-    if len(rows) > 1:
-        lines += table(rows)
+    lines = ["Tools", *tools_text(monitor.metrics.by_tool())]
     lines += ["", monitor.costs.text(), "", monitor.errors.text()]
     budgets = monitor.ledger.status() if monitor.ledger is not None else []
     if budgets:
         lines += ["", "Budgets"]
-        rows = [["budget", "limit", "spent", "left", "refused"]]
+        rows = [["budget", "limit", "spent", "left", "rejected"]]
         for budget in budgets:
             amounts = [amount(budget[key], budget["unit"]) for key in ("limit", "spent", "remaining")]
-            rows.append([visible(budget["name"]), *amounts, f"{budget['rejections']:,} calls"])
+            rows.append([visible(budget["name"]), *amounts, f"{budget['rejections']:,}"])
         lines += table(rows)
     return "\n".join(lines)
+
+
+def tools_text(tools: Mapping[str, Tally]) -> list[str]:
+    """How often each tool ran, how it ended and how long it took; a column only for what there is."""
+    total = Tally()
+    for tally in tools.values():
+        total.add(tally)
+    unusual = [outcome for outcome in ("cancelled", "rejected", "abandoned") if total.outcomes[outcome]]
+    told = [f"{total.calls:,} calls", f"{total.failures:,} failed"]
+    told += [f"{total.outcomes[outcome]:,} {outcome}" for outcome in unusual]
+    if total.judged:
+        told.append(f"{total.outcomes['success'] / total.judged:.1%} succeeded")
+    lines = ["  " + ", ".join(told)]
+    if tools:
+        tokens = ["tokens"] if total.tokens else []
+        rows = [["tool", "calls", "failed", *unusual, *tokens, "average", "p50", "p95", "p99"]]
+        for tool, tally in sorted(tools.items()):
+            counts = [tally.calls, tally.failures, *(tally.outcomes[outcome] for outcome in unusual)]
+            counts += [tally.tokens] if tokens else []
+            figures = summarised(tally)
+            times = [seconds(figures[key]) if tally.ran else "-" for key in TIMES]
+            rows.append([visible(tool), *(f"{count:,}" for count in counts), *times])
+        lines += table(rows)
+    return lines
 
 
 def seconds(value: float) -> str:

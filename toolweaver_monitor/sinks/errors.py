@@ -61,19 +61,20 @@ class ErrorTracker(View):
         failed = sorted(((n, t) for n, t in self.by_tool().items() if t.failures), key=lambda item: -item[1].failures)
         if not failed:
             return "\n".join([*lines, "  no tool has failed"])
-        rows = [["tool", "failed", "calls", "rate"]]
-        rows += [[visible(n), str(t.failures), str(t.calls), f"{t.failures / t.judged:.1%}"] for n, t in failed]
+        rows = [["tool", "failed", "of", "rate"]]
+        rows += [[visible(n), f"{t.failures:,}", f"{t.judged:,}", f"{t.failures / t.judged:.1%}"] for n, t in failed]
         lines += table(rows)
         kinds: Counter[str] = Counter()
         for _, tally in failed:
             kinds.update(tally.errors)
         lines.append("  by type: " + ", ".join(f"{visible(kind)} {count}" for kind, count in kinds.most_common()))
         lines.append("  latest:")
-        for call in reversed(self._latest()[-SHOWN:]):
+        latest = self._latest()[-SHOWN:]
+        width = max((len(visible(call.tool_name)) for call in latest), default=0)
+        for call in reversed(latest):
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(call.started_at))
-            lines.append(
-                f"    {when}  {visible(call.tool_name)}  {visible(call.error_type or '')}: {visible(call.error)}"
-            )
+            what = ": ".join(visible(part) for part in (call.error_type, call.error) if part)
+            lines.append(f"    {when}  {visible(call.tool_name):<{width}}  {what}")
         return "\n".join(lines)
 
     def _latest(self) -> list[ToolCall]:
