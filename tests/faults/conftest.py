@@ -1,0 +1,10 @@
+"""Lets the tests in this folder import what they share: `programs` (run one, watched) and `opcodes` (strike anywhere)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = str(Path(__file__).parent)
+if HERE not in sys.path:
+    sys.path.append(HERE)
