@@ -169,13 +169,13 @@ class Monitor:
         self._tell_summary()
         for runner in self.runners:
             runner.ask_close(deadline)
+        for sink in self.sinks:
+            if isinstance(sink, View):
+                _quietly(sink.close)
         while not all(runner.closed or runner.worker.is_current() for runner in self.runners):
             if time.monotonic() >= deadline:
                 break
             time.sleep(POLL_S)
-        for sink in self.sinks:
-            if isinstance(sink, View):
-                _quietly(sink.close)
         closed = all(runner.closed and not runner.troubles for runner in self.runners)
         for runner in self.runners:
             runner.abandon()

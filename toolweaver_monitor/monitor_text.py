@@ -20,6 +20,7 @@ def report_text(monitor: Monitor) -> str:
     """Summary by tool, costs, errors and budgets as plain text, safe for a terminal."""
     lines = ["Tools", *tools_text(monitor.metrics.by_tool())]
     lines += ["", monitor.costs.text(), "", monitor.errors.text()]
+    lines += sinks_text(monitor)
     budgets = monitor.ledger.status() if monitor.ledger is not None else []
     if budgets:
         lines += ["", "Budgets"]
@@ -53,6 +54,18 @@ def tools_text(tools: Mapping[str, Tally]) -> list[str]:
             rows.append([visible(tool), *(f"{count:,}" for count in counts), *times])
         lines += table(rows)
     return lines
+
+
+def sinks_text(monitor: Monitor) -> list[str]:
+    """The sinks that lost calls, or still have some waiting; nothing where all is delivered."""
+    rows = []
+    for runner in monitor.runners:
+        books = runner.books()
+        if books.lost or books.state != "ok":
+            rows.append(
+                [visible(runner.name), books.state, f"{books.delivered:,}", f"{books.failed:,}", f"{books.dropped:,}"]
+            )
+    return ["", "Sinks", *table([["sink", "state", "delivered", "failed", "dropped"], *rows])] if rows else []
 
 
 def seconds(value: float) -> str:

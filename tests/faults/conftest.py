@@ -1,4 +1,4 @@
-"""Lets the tests in this folder import what they share: `programs` (run one, watched) and `opcodes` (strike anywhere)."""
+"""Lets the tests in this folder import what they share: `programs` and `opcodes`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,10 @@ import toolweaver_monitor
 OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 HANG_S = 20
 
-_PREAMBLE = f"import faulthandler; faulthandler.dump_traceback_later({HANG_S}, exit=True)\n"
+_PREAMBLE = (
+    "import faulthandler, os\n"
+    f"faulthandler.dump_traceback_later(float(os.environ.get('FAULT_HANG_S', {HANG_S})), exit=True)\n"
+)
 
 
 class Ended(NamedTuple):
@@ -26,13 +29,12 @@ class Ended(NamedTuple):
     out: str
     err: str
     took_s: float
+    ended_at: float
 
     def exit_s(self) -> float:
         """Seconds from the last `leaving()` of the program to its end."""
         marks = [line for line in self.out.splitlines() if line.startswith("LEAVING ")]
         return self.ended_at - float(marks[-1].split()[1])
-
-    ended_at: float = 0.0
 
 
 LEAVING = "import time as _t\ndef leaving(): print('LEAVING', _t.time(), flush=True)\n"
