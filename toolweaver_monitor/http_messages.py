@@ -26,6 +26,8 @@ class Response(NamedTuple):
     status: int = 200
     content_type: str = "text/plain; charset=utf-8"
     body: bytes = b""
+    encoding: str = ""
+    """How the body is compressed; empty: it is not."""
 
 
 class Request(NamedTuple):
@@ -82,10 +84,11 @@ def told(status: int, sentence: str) -> Response:
 
 def written(response: Response, *, closing: bool, without_body: bool = False) -> bytes:
     """An answer as it goes over the wire."""
+    encoding = f"Content-Encoding: {response.encoding}\r\nVary: Accept-Encoding\r\n" if response.encoding else ""
     head = (
         f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n"
         f"Content-Type: {response.content_type}\r\n"
-        f"Content-Length: {len(response.body)}\r\n"
+        f"{encoding}Content-Length: {len(response.body)}\r\n"
         f"{_REQUIRED.get(response.status, '')}{GUARDS}"
         f"Connection: {'close' if closing else 'keep-alive'}\r\n\r\n"
     )

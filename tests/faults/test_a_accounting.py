@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import os
 import random
+import subprocess
 import sys
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from programs import run_program
+from programs import OURS, run_program
+from prometheus_client.parser import text_string_to_metric_families
 
 from toolweaver_monitor import monitored, setup, track
 from toolweaver_monitor.bus import runner as runner_module
@@ -78,7 +82,7 @@ def burst(count: int, rounds: int) -> None:
         looking = True
 
         def look() -> None:
-            while looking:
+            while looking:  # noqa: B023 - joined in this round
                 off.extend(filter(None, map(off_balance, monitor.runners)))  # noqa: B023 - joined in this round
                 off.extend(books.queued for r in monitor.runners if (books := r.books()).queued < 0)  # noqa: B023
 
@@ -111,7 +115,7 @@ def burst(count: int, rounds: int) -> None:
 
 @pytest.mark.usefixtures("switching_often", "quick_retries")
 def test_a1_the_books_balance_at_every_moment_of_a_burst() -> None:
-    """emitted == delivered + failed + dropped + queued per sink, looked at all the time, and as the sinks count.
+    """Always emitted == delivered + failed + dropped + queued per sink, looked at all the time, and as the sinks count.
 
     Four threads, threads switched every 10 us, sinks that are slow, flap, raise, choke on a call, or merge.
 
@@ -145,8 +149,10 @@ def tool(n, payload):
 sink = HangSink()
 monitor = setup(sink, capture=True, tags={"common": "z" * 10**6})
 payload = "p" * 2**20
-try: tool(1, payload)
-except ValueError: pass
+for n in range(50):
+    try: tool(n, "%07d" % n + payload)
+    except ValueError: pass
+monitor.summary()
 before = rss_mib()
 for n in range(1000):
     try: tool(n, "%07d" % n + payload)
@@ -176,7 +182,7 @@ def test_a2_a_queue_is_bounded_by_its_bytes() -> None:
 
     Seen red: with the bytes not added up, the queue took all 2,000.
     """
-    with HangSink() as sink, setup(sink) as monitor:
+    with HangSink() as sink, setup(sink, redact=False) as monitor:
         for _ in range(2_000):
             with track("heavy", **{f"tag{n}": "x" * 1_024 for n in range(16)}):
                 pass
@@ -243,7 +249,7 @@ def test_a3_what_was_lost_is_said_at_the_end(capfd: pytest.CaptureFixture[str]) 
 
 
 A4 = """
-import json, sys, time, urllib.request
+import json, sys
 from toolweaver_monitor import monitored, setup, track
 from toolweaver_monitor.sinks import PrometheusExporter
 
@@ -254,11 +260,12 @@ def rss_mib():
 def declared(): pass
 
 exporter = PrometheusExporter(port=0)
-monitor = setup(exporter, max_operations=1000)
-for n in range(5000):
-    with track("warm"): pass
+monitor = setup(exporter)
+for n in range(20_000):
+    with track(f"warm {n % 500}"): pass
 monitor.summary()
-urllib.request.urlopen(exporter.url).read()
+print(exporter.url, flush=True)
+sys.stdin.readline()
 before = rss_mib()
 count = int(sys.argv[1])
 hostile = ["\\x1b[31m%d", "a\\n%d", "'\\"\\\\%d{}", "%d" + "x" * 200, "\\ud800%d", "\\u202e%d"]
@@ -266,39 +273,65 @@ for n in range(count):
     with track(hostile[n % 6] % n) as call:
         call.record(cost=0.001)
 declared()
-took = []
-for _ in range(5):
-    began = time.perf_counter()
-    body = urllib.request.urlopen(exporter.url).read()
-    took.append(time.perf_counter() - began)
-names = {line.split('tool_name="', 1)[1].split('"')[0] for line in body.decode().splitlines()
-         if line.startswith("toolweaver_tool_executions_total")}
-total = sum(int(line.rpartition(" ")[2]) for line in body.decode().splitlines()
-            if line.startswith("toolweaver_tool_executions_total"))
 summary = monitor.summary()
-print(json.dumps({
-    "more": rss_mib() - before, "series": len(names), "scrape_s": min(took), "bytes": len(body), "total": total,
-    "count": summary["count"], "cost": summary["total_cost_usd"], "declared": "declared" in names,
-    "overflow": "__overflow__" in names,
-}))
+found = {"more": rss_mib() - before, "count": summary["count"], "cost": summary["total_cost_usd"]}
+print(json.dumps(found), flush=True)
+sys.stdin.readline()
+print(rss_mib() - before)
 """
 
 
+def scraped(url: str) -> tuple[bytes, float]:
+    """The body that Prometheus gets, and the seconds it takes."""
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})
+    began = time.perf_counter()
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        body = answer.read()
+    return body, time.perf_counter() - began
+
+
+def calls_in(body: bytes) -> dict[str, int]:
+    """Calls by tool name."""
+    calls: Counter[str] = Counter()
+    for family in text_string_to_metric_families(gzip.decompress(body).decode()):
+        for sample in family.samples:
+            if sample.name == "toolweaver_tool_executions_total":
+                calls[sample.labels["tool_name"]] += int(sample.value)
+    return calls
+
+
 def a4(count: int) -> None:
-    ended = run_program(A4, str(count), timeout_s=600)
-    assert ended.code == 0, ended.err
-    found = json.loads(ended.out)
-    assert found["series"] <= 2_001 + 2  # and the two that are written in the program
-    assert found["count"] == found["total"] == count + 5_001
+    program = subprocess.Popen(
+        [sys.executable, "-c", A4, str(count)],
+        env=os.environ | {"PYTHONPATH": OURS},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        url = program.stdout.readline().strip()
+        scraped(url)
+        print(file=program.stdin, flush=True)
+        found = json.loads(program.stdout.readline())
+        looks = [scraped(url) for _ in range(5)]
+        print(file=program.stdin, flush=True)
+        after_mib = float(program.stdout.readline())
+    calls = calls_in(looks[-1][0])
+    scrape_s, size = min(took_s for _, took_s in looks), len(looks[-1][0])
+    assert len(calls) == 2_002  # 2,000 made up, `__overflow__`, and the one that is written in the program
+    assert found["count"] == sum(calls.values()) == count + 20_001
     assert found["cost"] == pytest.approx(count / 1000, rel=1e-12)
-    assert found["declared"]
-    assert found["overflow"]
+    assert calls["declared"] == 1
+    assert calls["__overflow__"] == count - 1_500
     assert found["more"] <= 20
-    assert found["scrape_s"] <= 0.5
-    assert found["bytes"] <= 2 * 2**20
+    assert after_mib <= 40
+    assert scrape_s <= 0.5
+    assert size <= 2 * 2**20
     print(
-        f"A4: {found['series']} series, {found['more']:.1f} MiB more, scrape {found['scrape_s'] * 1e3:.0f} ms, "
-        f"{found['bytes'] / 2**20:.2f} MiB for {count:,} names"
+        f"A4: {len(calls)} names, {found['more']:.1f} MiB more ({after_mib:.1f} after scrapes), "
+        f"scrape {scrape_s * 1e3:.0f} ms, {size / 2**20:.2f} MiB for {count:,} names"
     )
 
 
@@ -339,13 +372,15 @@ def frozen(phase, info):
     else: freezes.append(time.perf_counter() - ours[0])
 gc.callbacks.append(frozen)
 
-monitor = setup(Forgetful(0.5), max_operations=1000)
-seconds = float(sys.argv[1])
+sink = Forgetful(0.5)
+sink.max_calls = 1000
+monitor = setup(sink, max_operations=1000)
+seconds, rate = float(sys.argv[1]), int(sys.argv[2])
 ends = time.monotonic() + seconds
 samples = []
 next_sample = time.monotonic() + seconds / 5
 while time.monotonic() < ends:
-    for _ in range(50): tool()
+    for _ in range(rate // 100): tool()
     time.sleep(0.01)
     if time.monotonic() >= next_sample:
         samples.append((time.monotonic(), *looked()))
@@ -355,8 +390,8 @@ os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 """
 
 
-def a5(seconds: float, most_mib: float) -> None:
-    ended = run_program(A5, str(seconds), timeout_s=seconds + 60, env={"FAULT_HANG_S": str(seconds + 30)})
+def a5(seconds: float, rate: int, most_mib: float) -> None:
+    ended = run_program(A5, str(seconds), str(rate), timeout_s=seconds + 60, env={"FAULT_HANG_S": str(seconds + 30)})
     assert ended.code == 0, ended.err
     found = json.loads(ended.out)
     times, rss, threads, fds = zip(*found["samples"], strict=True)
@@ -366,7 +401,8 @@ def a5(seconds: float, most_mib: float) -> None:
     assert found["gc"] <= 0.020
     assert slope <= most_mib, f"{slope:.2f} MiB in 10 minutes"
     print(
-        f"A5: {slope:.2f} MiB in 10 minutes over {seconds:.0f} s, gc {found['gc'] * 1e3:.1f} ms, {found['count']:,} calls"
+        f"A5: {slope:.2f} MiB in 10 minutes over {seconds:.0f} s, gc at most {found['gc'] * 1e3:.1f} ms, "
+        f"{found['count']:,} calls"
     )
 
 
@@ -378,16 +414,16 @@ def slope_of(times: tuple[float, ...], values: tuple[float, ...]) -> float:
 
 
 def test_a5_a_soak_with_a_flapping_sink_grows_nothing() -> None:
-    """5,000 calls a second into a sink that fails half the time: memory, threads and files stay as they were.
+    """A sink fails half the time, and memory, threads and files stay as they were.
 
-    Short here: 4 s cannot tell 1 MiB in 10 minutes, but a call that is kept would be 60 MiB in 10 minutes at least.
+    Short here, and so with 50,000 calls a second: if only they were kept, it would be 5,000 MiB in 10 minutes.
 
     Seen red: with `_in_flight` batches also kept in a list, 800 MiB in 10 minutes.
     """
-    a5(4.0, 60.0)
+    a5(5.0, 50_000, 500.0)
 
 
 @pytest.mark.slow
 def test_a5_half_an_hour_with_a_flapping_sink_grows_nothing() -> None:
-    """As above, for 30 minutes (`FAULT_SOAK_S` seconds, if set): at most 1 MiB in 10 minutes."""
-    a5(float(os.environ.get("FAULT_SOAK_S", "1800")), 1.0)
+    """As above, with 5,000 calls a second for 30 minutes (or `FAULT_SOAK_S` seconds): at most 1 MiB in 10 minutes."""
+    a5(float(os.environ.get("FAULT_SOAK_S", "1800")), 5_000, 1.0)

@@ -58,6 +58,7 @@ class Bus:
         self._draining = locks.new_rlock("draining")
         self._drainer: int | None = None
         self._busy = False
+        self._passes = 0
         self._hand: list[ToolCall] = []
         """Taken out of the inbox, and not looked at yet."""
         self._open: list[ToolCall] = []
@@ -98,8 +99,14 @@ class Bus:
 
     def drain(self, timeout_s: float = READ_S) -> bool:
         """Have every call that ended before now counted. False if that could not be done in time."""
-        # Looked at in the order opposite to the drain's, so that no call can slip past between two looks.
-        if not inbox and not _any_ended(list(self._open)) and not self._busy and not self._switches:
+        passes = self._passes
+        if (
+            not self._busy
+            and not inbox
+            and not self._switches
+            and not _any_ended(list(self._open))
+            and passes == self._passes  # no drain was between these looks, or a call could have slipped past them
+        ):
             return True
         if self._drainer == _thread.get_ident():
             return False  # a signal handler or `__del__` that interrupted the draining itself
@@ -162,6 +169,7 @@ class Bus:
 
     def _drain_here(self) -> None:
         self._busy = True
+        self._passes += 1
         self._deliver()  # a dispatcher that was killed had these in its hands, and those
         if self._open or self._hand:
             self._look_at([*self._open, *self._hand], [])

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from toolweaver_monitor import catalogue, histogram
 from toolweaver_monitor.call import NANO
 from toolweaver_monitor.catalogue import Metric
-from toolweaver_monitor.tally import OVERFLOW, Tally
+from toolweaver_monitor.tally import OVERFLOW, Tally, reserved
 
 MAX_LABEL_VALUES = 2_000
 
@@ -34,15 +34,18 @@ class Figures(NamedTuple):
 
 
 def capped(tools: Mapping[str, Tally], most: int = MAX_LABEL_VALUES) -> Mapping[str, Tally]:
-    """At most so many tools by name, the rest summed as `__overflow__`: totals stay exact, series bounded."""
-    if len(tools) <= most + 1:
+    """At most so many tools by name, the rest summed as `__overflow__`: totals stay exact, series bounded.
+
+    Names that are written in the code always stay.
+    """
+    made_up = [tool for tool in tools if tool not in reserved and tool != OVERFLOW]
+    if len(made_up) <= most:
         return tools
-    named = dict(list(tools.items())[:most])
-    rest = named.pop(OVERFLOW, Tally()).copy()
-    for tool, tally in tools.items():
-        if tool not in named and tool != OVERFLOW:
-            rest.add(tally)
-    named[OVERFLOW] = rest
+    over = set(made_up[most:])
+    named = {tool: tally for tool, tally in tools.items() if tool not in over}
+    named[OVERFLOW] = rest = named.get(OVERFLOW, Tally()).copy()
+    for tool in over:
+        rest.add(tools[tool])
     return named
 
 

@@ -1,0 +1,106 @@
+"""Does a read see every call that ended before it, whatever the dispatcher is just doing?"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from toolweaver_monitor import monitored, setup, track
+from toolweaver_monitor.bus.bus import Bus, bus
+from toolweaver_monitor.call import ToolCall
+
+
+@pytest.fixture
+def switching_often() -> Iterator[None]:
+    """Threads take turns every microsecond."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@monitored("step")
+def step() -> None:
+    time.sleep(0)
+
+
+@pytest.mark.usefixtures("switching_often")
+def test_many_readers_and_callers_never_miss_a_call_nor_wait_for_nothing() -> None:
+    """Eight threads call and read at once: each read has every call that its thread, or any, had ended before."""
+    monitor = setup()
+    ended = [0] * 8
+    behind: list[tuple[int, int]] = []
+    slowest = [0.0] * 8
+
+    def call_and_read(me: int) -> None:
+        for _ in range(400):
+            step()
+            ended[me] += 1
+            least = sum(ended)
+            began = time.monotonic()
+            seen = monitor.metrics._shared.total().calls  # type: ignore[union-attr]
+            slowest[me] = max(slowest[me], time.monotonic() - began)
+            if seen < least:
+                behind.append((seen, least))
+
+    threads = [threading.Thread(target=call_and_read, args=(me,)) for me in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert behind == []
+    assert max(slowest) < 2.0
+    assert monitor.summary()["count"] == 3_200
+
+
+def test_a_call_that_ends_while_the_dispatcher_sets_it_aside_is_not_missed() -> None:
+    """The reader that comes just then waits for the next look, though inbox and aside seem to hold nothing ended."""
+    own = Bus()
+    call = ToolCall("late")
+    counted: list[ToolCall] = []
+    said: list[bool] = []
+
+    class Between(list):  # type: ignore[type-arg]
+        """What is set aside, at the moment the reader copies it: the dispatcher goes through a whole pass."""
+
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            own._passes += 1
+            own._open = [call]
+            return iter(())
+
+    own.consumers = (counted.extend,)
+    call.outcome = "success"
+    own._open = Between()
+    said.append(own.drain(5.0))
+    assert said == [True]
+    assert [ended.tool_name for ended in counted] == ["late"]
+
+
+def test_a_reader_is_answered_though_the_dispatcher_was_killed_with_its_ticket() -> None:
+    """It looks again after a quarter of a second, and a new dispatcher takes over."""
+    monitor = setup()
+    with track("first"):
+        pass
+    monitor.summary()
+    lost = iter([True])
+    real = bus._drain_here
+
+    def killed() -> None:
+        if next(lost, False):
+            bus._tickets.clear()
+            raise SystemExit
+        real()
+
+    bus._drain_here = killed  # type: ignore[method-assign]
+    try:
+        with track("second"):
+            pass
+        began = time.monotonic()
+        assert monitor.summary()["count"] == 2
+        assert time.monotonic() - began < 1.0
+    finally:
+        bus._drain_here = real  # type: ignore[method-assign]
