@@ -28,10 +28,13 @@ from typing import NamedTuple
 
 import pytest
 
+import toolweaver_monitor
 from toolweaver_monitor import catalogue, config
 from toolweaver_monitor.cli import parser
 
 ROOT = Path(__file__).parents[2]
+OURS = str(Path(toolweaver_monitor.__file__).parents[1])
+"""The blocks run what these tests run: the checkout, or the wheel."""
 RUN_ELSEWHERE = ROOT / "docs" / "how-to" / "frameworks"
 """Each of these needs a framework of its own: tests/frameworks runs them."""
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -81,7 +84,7 @@ Path("printed.json").write_text(json.dumps(blocks))
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     own = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "TOOLWEAVER_MONITOR_"))}
     homes = dict.fromkeys(("HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"), str(folder))
-    set_up = {"TOOLWEAVER_MONITOR_PROMETHEUS_PORT": "0", "WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
+    set_up = {"TOOLWEAVER_MONITOR_PROMETHEUS_PORT": "0", "WANDB_MODE": "offline", "PYTHONPATH": OURS}
     return subprocess.run(
         command, cwd=folder, env=own | homes | set_up, capture_output=True, text=True, timeout=120, check=False
     )
@@ -174,7 +177,8 @@ def check_ours(words: list[str]) -> None:
 def check_python(words: list[str]) -> None:
     if "-m" in words:
         module = words[words.index("-m") + 1]
-        assert importlib.util.find_spec(module) is not None, module
+        here = ROOT.joinpath(*module.split("."))
+        assert here.is_dir() or here.with_suffix(".py").exists() or importlib.util.find_spec(module), module
         if module == "toolweaver_monitor":
             check_ours(words[words.index("-m") + 1 :])
 

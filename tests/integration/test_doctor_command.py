@@ -6,29 +6,39 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import toolweaver_monitor
+from toolweaver_monitor.cli.doctor import children
+from toolweaver_monitor.cli.doctor.findings import Finding
 
 pytest.importorskip("wandb")
 
 OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 
 
-def doctor(home: Path, *argv: str, **env: str) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Run it in an empty home; gives the exit code, and the findings by name."""
+def run(home: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of ours in an empty home."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "TOOLWEAVER_MONITOR_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "toolweaver_monitor", "doctor", "--json", *argv],
+    return subprocess.run(
+        [sys.executable, "-m", *command],
         env=own | {"HOME": str(home), "PYTHONPATH": OURS, "TOOLWEAVER_MONITOR_PROMETHEUS_PORT": "0"} | env,
         cwd=home,
         capture_output=True,
         text=True,
         timeout=120,
     )
+
+
+def doctor(home: Path, *argv: str, **env: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Run the doctor; gives the exit code, and the findings by name."""
+    done = run(home, "toolweaver_monitor", "doctor", "--json", *argv, **env)
     assert done.stderr == ""
     return done.returncode, {found["name"]: found for found in json.loads(done.stdout)["findings"]}
 
@@ -55,3 +65,59 @@ def test_wandb_turned_off_is_why_nothing_is_logged(tmp_path: Path) -> None:
     code, found = doctor(tmp_path, "--sinks", "wandb", WANDB_MODE="disabled")
     assert (code, found["wandb"]["state"]) == (1, "wrong")
     assert "WANDB_MODE=disabled" in found["wandb"]["says"]
+
+
+@pytest.fixture
+def wandb_server() -> Iterator[Callable[[int], tuple[str, list[str]]]]:
+    """Starts what answers as the W&B server does when it is asked whose key this is; a real one wants an account."""
+    servers: list[ThreadingHTTPServer] = []
+    names = ("id", "username", "name", "email", "entity", "deletedAt")
+    ann = dict.fromkeys(names, "ann") | {"admin": False, "flags": "{}"}
+    answer = {"data": {"viewer": ann | {"teams": {"edges": []}, "apiKeys": {"edges": []}}}}
+
+    def start(status: int) -> tuple[str, list[str]]:
+        asked: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                asked.append(self.path)
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(json.dumps(answer).encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return f"http://127.0.0.1:{server.server_address[1]}", asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_server_is_asked_only_with_online(
+    tmp_path: Path, wandb_server: Callable[[int], tuple[str, list[str]]]
+) -> None:
+    """Without it a key is found and not sent; with it the server says whose it is, or refuses it."""
+
+    def account(url: str, *online: str) -> Finding:
+        done = run(tmp_path, children.PROBE, "wandb", *online, WANDB_BASE_URL=url, WANDB_API_KEY="a" * 40)
+        return Finding(*json.loads(done.stdout))
+
+    url, asked = wandb_server(200)
+    found = account(url)
+    assert (found.state, asked) == ("ok", [])
+    assert "with a key for" in found.says
+    found = account(url, "--online")
+    assert (found.state, found.says.endswith("takes the key of ann")) == ("ok", True), found
+    assert "/graphql" in asked
+    url, _ = wandb_server(401)
+    found = account(url, "--online")
+    assert (found.state, "does not confirm the key" in found.says) == ("wrong", True), found
+    assert "wandb login --relogin" in found.cure

@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # the disk that the output goes to is full
+        sys.stderr.write(f"toolweaver-monitor: {error.strerror or error}\n")
+        return 1
     except KeyboardInterrupt:
         return 130
     return code

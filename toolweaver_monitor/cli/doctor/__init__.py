@@ -94,7 +94,7 @@ def _whole(options: argparse.Namespace) -> dict[str, list[Finding]]:
         account = None
         if wandb:
             online = ["--online"] if options.online else []
-            account = Child("wandb", ["wandb", *online], os.environ | {"WANDB_SILENT": "true"}, Path.cwd())
+            account = Child("wandb", ["wandb", *online], os.environ | {"WANDB_SILENT": "true"})
         for name in tried:
             if name == "prometheus":
                 found, running_at = sinks.prometheus(options.port)

@@ -22,10 +22,12 @@ class Child:
         name: what it is called if it fails.
         arguments: of the probe.
         environment: its whole environment.
-        folder: where it runs.
+        folder: where it runs; here if not given.
     """
 
-    def __init__(self, name: str, arguments: list[str], environment: Mapping[str, str], folder: str | Path) -> None:
+    def __init__(
+        self, name: str, arguments: list[str], environment: Mapping[str, str], folder: str | Path | None = None
+    ) -> None:
         self.name = name
         self._arguments = arguments
         self._started_at = time.monotonic()

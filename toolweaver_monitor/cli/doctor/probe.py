@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from toolweaver_monitor import CostTracker, ErrorTracker, MetricsCollector, Monitor, catalogue, monitored, setup, track
 from toolweaver_monitor.cli.doctor import running, web
 from toolweaver_monitor.cli.doctor.findings import Finding, note, ok, wrong
+from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
 from toolweaver_monitor.sinks import _wandb_run as runs
 from toolweaver_monitor.sinks.base import SinkUnavailable
@@ -183,10 +184,10 @@ def _asked(wandb: Any, where: str) -> Finding:
     try:
         viewer = wandb.Api(timeout=10).viewer
     except Exception as error:  # noqa: BLE001 - whatever W&B raises is the finding
-        said = str(error).partition("\n")[0][:200]
+        said = scrub(str(error).partition("\n")[0], 160)
         return wrong(
             "wandb",
-            f"{where} does not take the key ({type(error).__name__}: {said})",
+            f"{where} does not confirm the key ({type(error).__name__}: {said})",
             "run `wandb login --relogin`, check WANDB_BASE_URL and the network, or set WANDB_MODE=offline",
         )
     return ok("wandb", f"{where} takes the key of {viewer.username}")
