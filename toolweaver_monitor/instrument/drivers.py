@@ -23,6 +23,7 @@ _innermost = innermost.get
 _make_innermost = innermost.set
 _restore = innermost.reset
 _handler = handlers.get
+_unwound = BaseException.with_traceback  # given what is left without this frame, which the body's way out adds again
 
 
 def drive_function(function: Function, tool: Tool) -> Function:
@@ -93,7 +94,7 @@ def drive_generator(function: Function, tool: Tool) -> Function:
                 try:
                     received = yield hand_over()
                 except BaseException as error:  # noqa: BLE001 - handed to the body, whose matter it is
-                    thrown = error
+                    thrown = _unwound(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]
                 call.token = _make_innermost(inside)
         except BaseException as error:
             stream.end()
@@ -141,8 +142,8 @@ def drive_async_generator(function: Function, tool: Tool) -> Function:
                 try:
                     step = body.asend((yield hand_over()))
                 except BaseException as error:  # noqa: BLE001 - handed to the body, whose matter it is
-                    thrown = error
-                    step = body.athrow(error)
+                    thrown = _unwound(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]
+                    step = body.athrow(thrown)
                 call.token = _make_innermost(inside)
         except BaseException as error:
             stream.end()

@@ -135,7 +135,10 @@ def close_late(tool: Tool, call: ToolCall, result: Any) -> None:
 
 def leave_raising(tool: Tool, call: ToolCall, error: BaseException) -> None:
     """Close a call that raised `error`, which its caller raises on."""
-    if call.outcome == "open":
+    try:
+        if call.outcome != "open":
+            restore(call)
+            return
         if call.opened_at:
             call.duration_s = monotonic_s() - call.opened_at
         outcome: Outcome = "failure"
@@ -147,8 +150,10 @@ def leave_raising(tool: Tool, call: ToolCall, error: BaseException) -> None:
         if outcome != "abandoned" or _innermost() is call:  # else dropped, and ended by whoever collects the garbage
             restore(call)
         publish(call, outcome)
-    else:
-        restore(call)
+    except RecursionError:  # the stack has no room for a single call more; these stores take none
+        call.token = None
+        if call.outcome == "open":
+            call.outcome = "failure"
 
 
 def begin_muted(call: ToolCall) -> ToolCall:
