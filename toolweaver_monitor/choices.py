@@ -14,6 +14,7 @@ from toolweaver_monitor.sinks.errors import ErrorTracker
 from toolweaver_monitor.sinks.metrics import MetricsCollector
 
 NAMES = ("prometheus", "wandb", "log")
+METHODS = ("write", "flush", "close")
 
 
 def as_sink(thing: Any) -> Any:
@@ -26,22 +27,23 @@ def as_sink(thing: Any) -> Any:
         return _by_name(thing)
     if isinstance(thing, type):
         raise ConfigurationError(f"setup() got the class {thing.__name__}, not a sink; call it: {thing.__name__}()")
-    if callable(getattr(thing, "write", None)):
-        missing = [method for method in ("flush", "close") if not callable(getattr(thing, method, None))]
-        if missing:
-            raise ConfigurationError(
-                f"{type(thing).__name__} has no {' and no '.join(missing)}; "
-                "a sink has write(calls), flush() and close()"
-            )
-        if not isinstance(getattr(thing, "name", None), str) or not thing.name:
-            raise ConfigurationError(f"{type(thing).__name__} has no name; give the sink a text attribute `name`")
-        return thing
-    if callable(thing):
+    if isinstance(thing, list | tuple):
+        raise ConfigurationError(f"setup() got a {type(thing).__name__}; give the sinks one by one: setup(*sinks)")
+    kind = type(thing).__name__
+    missing = [method for method in METHODS if not callable(getattr(thing, method, None))]
+    if "write" in missing and callable(thing):
         return FunctionSink(thing)
-    raise ConfigurationError(
-        f"{type(thing).__name__} is no sink; a sink has write(calls), flush() and close(), "
-        "or is a callable that takes a ToolCall"
-    )
+    if len(missing) == len(METHODS):
+        raise ConfigurationError(
+            f"{kind} is no sink; a sink has write(calls), flush() and close(), or is a callable that takes a ToolCall"
+        )
+    if missing:
+        raise ConfigurationError(
+            f"{kind} has no {' and no '.join(missing)}; a sink has write(calls), flush() and close()"
+        )
+    if not isinstance(getattr(thing, "name", None), str) or not thing.name:
+        raise ConfigurationError(f"{kind} has no name; give the sink a text attribute `name`")
+    return thing
 
 
 def _by_name(name: str) -> Any:
@@ -59,7 +61,11 @@ def _by_name(name: str) -> Any:
         return LogSink()
     if name in ("metrics", "costs", "errors"):
         return {"metrics": MetricsCollector, "costs": CostTracker, "errors": ErrorTracker}[name]()
-    raise ConfigurationError(f"there is no sink named {name!r}; there are {', '.join(NAMES)}")
+    from difflib import get_close_matches  # 1 ms that only a mistake has to pay
+
+    meant = get_close_matches(name.lower(), NAMES, n=1)
+    hint = f"; did you mean {meant[0]!r}?" if meant else f"; there are {', '.join(NAMES)}"
+    raise ConfigurationError(f"there is no sink named {name!r}{hint}")
 
 
 def uniquely_named(sinks: Sequence[Any]) -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from toolweaver_monitor import tally, text
@@ -69,7 +71,11 @@ class Tool:
             call.say().tags = self.tags
         if self.name_from is not None:
             name = self.name_from(*args, **kwargs)
-            call.tool_name = named(name).name if isinstance(name, str) and name else self.name
+            if isinstance(name, str) and name.strip():
+                call.tool_name = named(name).name
+            else:
+                Invalid.figures += 1
+                call.tool_name = self.name
 
 
 def checked_name(name: object) -> str:
@@ -94,9 +100,11 @@ def checked_cost(cost: object) -> int:
     Raises:
         ConfigurationError: it is no amount of money.
     """
+    if isinstance(cost, Decimal) and cost.is_finite() and 0 <= cost <= 1_000_000:
+        return int((cost * NANO).to_integral_value())
     if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= 1e6:
         raise ConfigurationError(
-            f"cost={cost!r} is no amount of dollars; give a number from 0 up, such as cost=0.10, "
+            f"cost={reprlib.repr(cost)} is no amount of dollars; give one from 0 to 1,000,000, such as cost=0.10, "
             "or a callable that works it out from the result"
         )
     return round(cost * NANO)

@@ -7,27 +7,34 @@ from collections import Counter
 from typing import Any
 
 from toolweaver_monitor.call import ToolCall
-from toolweaver_monitor.sinks.view import View, recorded, table
+from toolweaver_monitor.sinks.view import View, checked_max_operations, recorded, table
 from toolweaver_monitor.text import visible
 
 SHOWN = 10
 
 
 class ErrorTracker(View):
-    """Error rates, error types and the latest errors; also of use alone, without `setup()`."""
+    """Error rates, error types and the latest errors; also of use alone, without `setup()`.
+
+    Args:
+        max_errors: how many of the latest errors `errors` keeps; rates and counts are all-time.
+
+    Raises:
+        ConfigurationError: `max_errors` is no whole number from 1 up.
+    """
 
     name = "errors"
 
     def __init__(self, max_errors: int = 1_000) -> None:
-        super().__init__(max_operations=max_errors)
+        super().__init__(max_operations=checked_max_operations(max_errors, "max_errors"))
 
-    def record_call(self, tool_name: str, success: bool, error: str = "") -> None:
+    def record_call(self, tool_name: str, success: bool, error: str | BaseException = "") -> None:
         """Count one call by hand.
 
         Args:
-            tool_name: the tool.
+            tool_name: the tool; what is no name becomes `unnamed` and is counted as invalid.
             success: whether it succeeded.
-            error: what went wrong, if not; secrets are taken out.
+            error: what went wrong, if not: its text, or the exception itself; secrets are taken out.
         """
         self._own.record(recorded(tool_name, success=success, error=error))
 

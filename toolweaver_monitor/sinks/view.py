@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeGuard
 
 from toolweaver_monitor.call import MAX_ERROR_CHARS, Details, Invalid, ToolCall, nanodollars, plain_text, token_count
 from toolweaver_monitor.clock import monotonic_s
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.redact import scrub
-from toolweaver_monitor.rendering import error_text
+from toolweaver_monitor.rendering import error_text, type_name
 from toolweaver_monitor.tally import Tallies, Tally
-from toolweaver_monitor.text import MAX_NAME_CHARS, safe_name
+from toolweaver_monitor.text import UNNAMED, safe_name
 
 MAX_DURATION_S = 1e9
 
@@ -76,7 +77,7 @@ class View:
         return found
 
 
-def checked_max_operations(value: object) -> int:
+def checked_max_operations(value: object, name: str = "max_operations") -> int:
     """How many calls to keep.
 
     Raises:
@@ -84,7 +85,7 @@ def checked_max_operations(value: object) -> int:
     """
     if type(value) is not int or value < 1:
         raise ConfigurationError(
-            f"max_operations={value!r} keeps no calls; give a whole number from 1 up, such as 10_000 "
+            f"{name}={value!r} keeps no calls; give a whole number from 1 up, such as 10_000 "
             "(totals stay all-time whatever it is)"
         )
     return value
@@ -98,7 +99,6 @@ def recorded(
     cost: object = None,
     success: bool = True,
     error: object = "",
-    error_type: str = "ToolFailed",
 ) -> ToolCall:
     """A closed call made of figures recorded by hand; what cannot be counted is left out and counted as invalid."""
     if isinstance(duration_s, int | float) and 0 <= duration_s < MAX_DURATION_S:
@@ -106,8 +106,11 @@ def recorded(
     else:
         Invalid.figures += 1
         duration = 0.0
+    if not isinstance(operation, str) or not operation.strip():
+        Invalid.figures += 1
+        operation = UNNAMED
     call = ToolCall(
-        safe_name(plain_text(operation, MAX_NAME_CHARS)),
+        safe_name(operation),
         "success" if success else "failure",
         duration,
         monotonic_s() - duration,
@@ -118,7 +121,7 @@ def recorded(
             unsplit_tokens=counted,
             cost_nanousd=nano,
             cost_source=None if nano is None else "reported",
-            error_type=None if success else error_type,
+            error_type=None if success else type_name(error) if is_exception(error) else "ToolFailed",
             raw_error="" if success else scrub(said(error)),
             sealed=True,
         )
@@ -127,9 +130,14 @@ def recorded(
 
 def said(error: object) -> str:
     """The text of an error given by hand, be it text or the exception itself; no code of its own runs."""
-    if issubclass(type(error), BaseException):
-        return error_text(error)  # type: ignore[arg-type]
-    return plain_text(error, MAX_ERROR_CHARS)
+    if is_exception(error):
+        return error_text(error)
+    return "" if error is None else plain_text(error, MAX_ERROR_CHARS)
+
+
+def is_exception(error: object) -> TypeGuard[BaseException]:
+    """Whether it really is an exception, whatever it says of its class."""
+    return issubclass(type(error), BaseException)
 
 
 def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> list[str]:

@@ -1,0 +1,269 @@
+"""What happens to what cannot be used? Told with its cure where it is written; counted, never raised, where it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import (
+    CostTracker,
+    ErrorTracker,
+    MetricsCollector,
+    Monitor,
+    current_call,
+    monitored,
+    setup,
+    track,
+)
+from toolweaver_monitor.call import Invalid
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter
+
+NO_MONEY = [-1, -0.01, math.nan, math.inf, -math.inf, "0.10", True, 10**400, [0.1], Decimal("NaN"), object()]
+NO_NAMES: list[Any] = ["", "  ", 3, None, b"ocr", ["ocr"], object()]
+
+
+def a_sink_without(*missing: str) -> Any:
+    methods = {name: lambda *_: None for name in ("write", "flush", "close") if name not in missing}
+    return type("Half", (), methods | ({} if "name" in missing else {"name": "half"}))()
+
+
+# --- at decoration and setup ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in NO_NAMES if name is not None])
+def test_a_tool_needs_a_name(name: Any) -> None:
+    """An empty name, and what is no text, is an error that shows how to write it."""
+    with pytest.raises(ConfigurationError, match=r"@monitored\('ocr'\)"):
+        monitored(name)
+    with pytest.raises(ConfigurationError, match=r"@monitored\('ocr'\)"):
+        monitored(tool_name=name)
+
+
+@pytest.mark.parametrize("cost", NO_MONEY, ids=lambda cost: repr(cost)[:12])
+def test_a_declared_cost_is_an_amount_of_dollars(cost: Any) -> None:
+    """Negative, NaN, infinite, text, a truth value: an error that shows how to write it, in one readable line."""
+    with pytest.raises(ConfigurationError, match=r"is no amount of dollars; give .* cost=0\.10") as told:
+        monitored("ocr", cost=cost)
+    assert len(str(told.value)) < 250
+
+
+@pytest.mark.parametrize(("cost", "dollars"), [(0, 0.0), (0.1, 0.1), (Decimal("0.1"), 0.1), (1_000_000, 1e6)])
+def test_what_is_an_amount_of_dollars_is_charged(cost: Any, dollars: float) -> None:
+    """Nothing at all, cents, an exact Decimal, and a million."""
+    monitor = setup()
+    monitored("ocr", cost=cost)(lambda: None)()
+    assert monitor.costs.costs == {"ocr": dollars}
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, "10", True])
+def test_to_keep_no_calls_is_no_way_to_save_memory(number: Any) -> None:
+    """A wrong number of calls to keep is an error, wherever it is given, and names the argument."""
+    for make in (MetricsCollector, lambda max_operations: setup(max_operations=max_operations)):
+        with pytest.raises(ConfigurationError, match=r"^max_operations=.* whole number from 1 up"):
+            make(max_operations=number)
+    with pytest.raises(ConfigurationError, match=r"^max_errors=.* whole number from 1 up"):
+        ErrorTracker(max_errors=number)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (lambda: "grafana", "there is no sink named 'grafana'; there are prometheus, wandb, log"),
+        (lambda: "Prometheus", "there is no sink named 'Prometheus'; did you mean 'prometheus'"),
+        (lambda: "", "there is no sink named ''"),
+        (lambda: LogSink, r"setup\(\) got the class LogSink, not a sink; call it: LogSink\(\)"),
+        (lambda: a_sink_without("write"), r"Half has no write; a sink has write\(calls\), flush\(\) and close\(\)"),
+        (lambda: a_sink_without("flush", "close"), "Half has no flush and no close; a sink has"),
+        (lambda: a_sink_without("name"), "Half has no name; give the sink a text attribute `name`"),
+        (lambda: [LogSink()], r"give the sinks one by one: setup\(\*sinks\)"),
+        (lambda: 42, "int is no sink; a sink has"),
+        (lambda: None, "NoneType is no sink; a sink has"),
+    ],
+)
+def test_setup_says_what_a_sink_is(given: Callable[[], Any], says: str) -> None:
+    """An unknown name, a class that was not called, a thing that lacks `write`: what is wrong, and what to give."""
+    with pytest.raises(ConfigurationError, match=says):
+        setup(given())
+
+
+@pytest.mark.parametrize("addr", ["0.0.0.0", "::", "192.0.2.7", "example.com"])
+def test_beyond_loopback_only_when_told_to(addr: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that others can reach wants a token, TLS, or `insecure=True`, also where the environment gives it."""
+    with pytest.raises(ConfigurationError, match=r"other machines; give token=.* certfile=.* insecure=True"):
+        PrometheusExporter(port=0, addr=addr)
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_PROMETHEUS_ADDR", addr)
+    with pytest.raises(ConfigurationError, match="other machines"):
+        setup("prometheus")
+    PrometheusExporter(port=0, token="a-long-random-text")
+    PrometheusExporter(port=0, insecure=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: monitored("ocr", usage="yes"), "give a callable"),
+        (lambda: monitored("ocr", tags=["a"]), "mapping"),
+        (lambda: monitored("ocr")(int), "on the class int"),
+        (lambda: monitored("ocr")(property(lambda self: 1)), "below"),
+        (lambda: monitored("ocr")(7), "cannot be called"),
+        (lambda: setup(budget="five"), "."),
+        (lambda: setup(tags={3: "x"}), "text keys"),
+        (lambda: PrometheusExporter(port=70_000), "0 to 65535"),
+        (lambda: PrometheusExporter(port="8000"), "0 to 65535"),
+        (lambda: PrometheusExporter(buckets=[2, 1]), "low to high"),
+        (lambda: LogSink(level="LOUD"), "no log level; give one such as"),
+    ],
+)
+def test_other_misuse_is_told_as_loudly(make: Any, says: str) -> None:
+    """Loud where it is written, not where it would run."""
+    with pytest.raises(ConfigurationError, match=says):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MAX_OPERATIONS", "0"),
+        ("SINKS", "grafana"),
+        ("BUDGET_USD", "-1"),
+        ("PROMETHEUS_PORT", "x"),
+        ("REDACT", "maybe"),
+    ],
+)
+def test_the_environment_is_held_to_the_same(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an environment variable says wrong is told with its own name or value, at setup."""
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_SINKS", "prometheus")
+    monkeypatch.setenv(f"TOOLWEAVER_MONITOR_{variable}", value)
+    with pytest.raises(ConfigurationError, match=value):
+        setup()
+
+
+def test_a_setup_that_was_refused_leaves_the_earlier_one_as_it_was() -> None:
+    """A mistake in the second setup does not stop what the first one watches."""
+    monitor = setup()
+    with pytest.raises(ConfigurationError):
+        setup("grafana")
+    with track("still watched"):
+        pass
+    assert monitor.summary()["count"] == 1
+
+
+# --- inside a running call ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def monitor() -> Monitor:
+    return setup()
+
+
+@pytest.fixture
+def invalid() -> Callable[[], int]:
+    """How many figures have been counted as invalid since the test began."""
+    before = Invalid.figures
+    return lambda: Invalid.figures - before
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_block_without_a_name_runs_as_unnamed(name: Any, monitor: Monitor, invalid: Callable[[], int]) -> None:
+    """The block runs, its call is there, and the missing name is counted."""
+    with track(name):
+        pass
+    assert monitor.errors.total_calls == {"unnamed": 1}
+    assert invalid() == 1
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_function_whose_name_cannot_be_told_runs_under_its_own(
+    name: Any, monitor: Monitor, invalid: Callable[[], int]
+) -> None:
+    """`tool_name=lambda ...` that gives no name: the function's own counts instead."""
+
+    @monitored(tool_name=lambda: name)
+    def run_tool() -> str:
+        return "done"
+
+    assert run_tool() == "done"
+    assert monitor.errors.total_calls == {"run_tool": 1}
+    assert invalid() == 1
+
+
+@pytest.mark.parametrize("cost", NO_MONEY, ids=lambda cost: repr(cost)[:12])
+def test_no_money_is_counted_as_invalid_and_costs_nothing(
+    cost: Any, monitor: Monitor, invalid: Callable[[], int]
+) -> None:
+    """Recorded, worked out from the result, or given by hand: totals stay finite, and the program gets its result."""
+
+    @monitored("worked out", cost=lambda result: cost)
+    def worked_out() -> str:
+        return "done"
+
+    @monitored("recorded")
+    def recorded() -> str:
+        current_call().record(cost=cost)
+        return "done"
+
+    assert (worked_out(), recorded()) == ("done", "done")
+    assert monitor.summary()["total_cost_usd"] == 0.0
+    assert monitor.costs.costs == {}
+    assert invalid() == 2
+    by_hand = CostTracker()
+    by_hand.record("ocr", cost)
+    assert by_hand.costs == {}
+    assert invalid() == 3
+    assert monitor.health()["invalid"]["figures"] == Invalid.figures
+
+
+@pytest.mark.parametrize("cost", [-1, math.nan, math.inf, "0.10", True])
+def test_a_result_that_tells_nonsense_is_given_back_untouched(
+    cost: Any, monitor: Monitor, invalid: Callable[[], int]
+) -> None:
+    """The dict that a tool returns is read, never trusted, and never changed."""
+    result = {"text": "...", "cost": cost, "tokens_used": cost}
+    assert monitored("ocr")(lambda: result)() is result
+    assert (monitor.summary()["total_cost_usd"], monitor.summary()["total_tokens"]) == (0.0, 0)
+    assert invalid() == 2
+
+
+@pytest.mark.parametrize("tokens", [-1, 1.5, math.nan, "12", True, 10**400, [1]])
+def test_no_number_of_tokens_is_counted_as_invalid(tokens: Any, monitor: Monitor, invalid: Callable[[], int]) -> None:
+    """Half a token, or less than none, is none."""
+    with track("ocr") as call:
+        call.record(tokens=tokens, input_tokens=tokens, output_tokens=tokens, cached_tokens=tokens)
+    assert monitor.summary()["total_tokens"] == 0
+    assert invalid() == 4
+
+
+def test_what_is_recorded_by_hand_is_held_to_the_same(invalid: Callable[[], int]) -> None:
+    """The collectors used alone take anything, count what can be counted, and raise nothing."""
+    metrics, errors = MetricsCollector(), ErrorTracker()
+    odd: list[Any] = [-1, math.nan, math.inf, "1", None]
+    for duration in odd:
+        metrics.record("ocr", duration)
+    assert metrics.summary()["count"] == len(odd)
+    assert metrics.summary()["avg_duration_s"] == 0.0
+    assert invalid() == len(odd)
+    for name in NO_NAMES:
+        metrics.record(name, 1.0)
+        errors.record_call(name, False)
+    assert metrics.cost_by_operation() == {"ocr": 0.0, "unnamed": 0.0}
+    assert errors.total_calls == {"unnamed": len(NO_NAMES)}
+    assert invalid() == len(odd) + 2 * len(NO_NAMES)
+
+
+def test_an_exception_may_be_given_for_its_text() -> None:
+    """`record_call("ocr", False, error)`: its type is told, and no code of its own runs."""
+
+    class Rude(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    errors = ErrorTracker()
+    errors.record_call("ocr", False, ValueError("blurred"))
+    errors.record_call("ocr", False, Rude())
+    assert [(error["error_type"], error["error"]) for error in errors.errors[:1]] == [("ValueError", "blurred")]
+    assert errors.errors[1]["error_type"] == "Rude"
