@@ -183,7 +183,8 @@ def driver_for(function: Any) -> Callable[[Any, Tool], Any]:
         function = function.func
     if not inspect.isroutine(function) and not isinstance(function, types.FunctionType):
         function = type(function).__call__
-    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)  # not inspect: functions may be marked for it
+    code = getattr(function, "__code__", None)  # not by inspect: functions may be marked for it
+    flags = code.co_flags if type(code) is types.CodeType else 0  # a mock that plays a function has a mock for it
     if flags & inspect.CO_COROUTINE:
         return drivers.drive_coroutine
     if flags & inspect.CO_ASYNC_GENERATOR:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-import types
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
 NameFrom = Callable[..., str]
 
-_NO_PARAMETERS: Mapping[str, inspect.Parameter] = types.MappingProxyType({})
 _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 ORCHESTRATOR_METHODS: tuple[str, ...] = tuple(
@@ -41,28 +40,40 @@ _FIELDS = ("tool_name", "tool", "name", "skill_name", "skill", "agent_name", "ag
 _NAME = re.compile(r"[^\W\d][\w.:/@-]{0,127}")
 
 
+class Self(Enum):
+    """Where a method's `self` or `cls` is met."""
+
+    NOWHERE = 0
+    """A function, a static method, or a method that is bound already."""
+    ARGUMENTS = 1
+    """In the signature and the arguments: a function in a class."""
+    SIGNATURE = 2
+    """In the signature only: what a class holds beside functions is bound before its arguments are seen."""
+
+
 def runs_tools(name: str) -> bool:
     """Whether a function of this name runs tools for others."""
     return name in ORCHESTRATOR_METHODS
 
 
-def name_from_arguments(function: Any, name: str, *, first: int = 0) -> NameFrom | None:
+def name_from_arguments(function: Any, name: str, self_in: Self = Self.NOWHERE) -> NameFrom | None:
     """A reader of the tool's name in a function's arguments; None where its parameters do not name a tool.
 
     Args:
-        function: what will be called; the arguments are those that it gets itself, `self` included where it does.
+        function: what will be called.
         name: what it is called; also the name of a call whose arguments name no tool.
-        first: how many arguments come before the caller's own: 1 where there is a `self`.
+        self_in: where its `self` is met.
     """
     try:
-        parameters: Mapping[str, inspect.Parameter] = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # a builtin that has none
-        parameters = _NO_PARAMETERS
+        parameters = list(inspect.signature(function).parameters.values())[int(self_in is Self.SIGNATURE) :]
+    except Exception:  # noqa: BLE001 - a builtin has none, and an object may have a strange one
+        parameters = []
+    first = int(self_in is Self.ARGUMENTS)
     runner = runs_tools(name)
-    kinds = {parameter.kind for parameter in parameters.values()}
+    kinds = {parameter.kind for parameter in parameters}
     positions = {
         parameter.name: index if parameter.kind is not parameter.KEYWORD_ONLY else sys.maxsize
-        for index, parameter in enumerate(parameters.values())
+        for index, parameter in enumerate(parameters)
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     }
     where = tuple((each, positions[each]) for each in (_MAY_SAY_TOOL if runner else _SAYS_TOOL) if each in positions)
@@ -98,7 +109,7 @@ def named_by(value: Any, *, sure: bool = False, depth: int = 2) -> str | None:
         text = str.__str__(value)
         return text if sure or _NAME.fullmatch(text) else None
     if inspect.isroutine(value) or isinstance(value, type):
-        return named_by(getattr(value, "__name__", None), depth=0)
+        return named_by(value.__name__, depth=0)
     if not depth:
         return None
     for name in _FIELDS:

@@ -13,11 +13,12 @@ from toolweaver_monitor import locks
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.instrument import dotted, pools, servers, targets
 from toolweaver_monitor.instrument.decorator import is_watched, watch
-from toolweaver_monitor.instrument.naming import name_from_arguments, runs_tools, without_self
+from toolweaver_monitor.instrument.naming import Self, name_from_arguments, runs_tools, without_self
 from toolweaver_monitor.instrument.places import (
     Form,
     Place,
     claimed_by,
+    is_a,
     is_class,
     is_module,
     once_only,
@@ -41,6 +42,9 @@ class Wish(NamedTuple):
     tool_name: ToolName = None
     methods: tuple[str, ...] | None = None
 
+
+_BOUND_AS_METHODS = (types.FunctionType, classmethod, functools.partialmethod, functools._lru_cache_wrapper)  # noqa: SLF001
+"""What a class puts the object before the arguments of; other things are given as already bound."""
 
 _pending: dict[str, Wish] = {}
 """What waits for an import, by its dotted name."""
@@ -72,8 +76,8 @@ def instrument(target: T, *, tool_name: ToolName = None, methods: Iterable[str] 
             could be meant.
     """
     wish = Wish(tool_name, _checked(tool_name, methods))
-    if isinstance(target, str):
-        _instrument_dotted(target, wish)
+    if is_a(target, str):
+        _instrument_dotted(str(target), wish)
     else:
         with _patching:
             _instrument(target, wish)
@@ -93,8 +97,8 @@ def uninstrument(target: T) -> T:
         The target itself.
     """
     with _patching:
-        if isinstance(target, str):
-            _uninstrument_dotted(target)
+        if is_a(target, str):
+            _uninstrument_dotted(str(target))
         else:
             _uninstrument(target, None)
     return target
@@ -163,33 +167,37 @@ def _form(place: Place, target: Any, wish: Wish) -> Form:
     if wish.methods is None and pools.is_pool(target):
         carrying = pools.carrying_context(raw)
         return Form(carrying, carrying)
-    partial = isinstance(raw, functools.partialmethod)
-    function = raw.func if partial else targets.original_of(raw)
-    with_self = is_class(place.owner) and (partial or isinstance(raw, types.FunctionType | classmethod))
     whole_module = is_module(target) and wish.methods is None
-    name = _name(function, place.name, wish, with_self=with_self, whole_module=whole_module)
-    if partial:
-        watched: Any = functools.partialmethod(watch(function, name), *raw.args, **raw.keywords)
-    else:
-        watched = watch(raw, name, usage=servers.usage_of_result if servers.made_of(target, "mcp") else None)
+    name = _name(targets.original_of(raw), place.name, wish, self_in=_self_in(place), whole_module=whole_module)
+    watched = watch(raw, name, usage=servers.usage_of_result if servers.made_of(target, "mcp") else None)
     return Form(watched, once_only(raw, watched, name, place.name))
+
+
+def _self_in(place: Place) -> Self:
+    """Where the `self` of what stands at a place is met."""
+    raw = place.original
+    if not is_class(place.owner) or is_a(raw, staticmethod) or not hasattr(type(raw), "__get__"):
+        return Self.NOWHERE
+    return Self.ARGUMENTS if is_a(raw, _BOUND_AS_METHODS) else Self.SIGNATURE
 
 
 def _tool(found: Any, name: str, wish: Wish) -> Tool:
     """The tool for a callable that stands in an object itself, and so gets no `self`."""
-    return Tool(_name(found, name, wish, with_self=False, whole_module=False), fallback=name)
+    return Tool(_name(found, name, wish), fallback=name)
 
 
-def _name(function: Any, name: str, wish: Wish, *, with_self: bool, whole_module: bool) -> str | Callable[..., str]:
+def _name(
+    function: Any, name: str, wish: Wish, *, self_in: Self = Self.NOWHERE, whole_module: bool = False
+) -> str | Callable[..., str]:
     """What calls of a function are named: a text, or what reads it from the arguments."""
     if callable(wish.tool_name):
-        return without_self(wish.tool_name) if with_self else wish.tool_name
+        return without_self(wish.tool_name) if self_in is Self.ARGUMENTS else wish.tool_name
     if wish.tool_name is not None:
         return wish.tool_name
     if whole_module and not runs_tools(name):
         qualified = getattr(function, "__qualname__", name)
         return qualified if isinstance(qualified, str) and "<" not in qualified else name
-    return name_from_arguments(function, name, first=int(with_self)) or name
+    return name_from_arguments(function, name, self_in) or name
 
 
 def _instrument_dotted(name: str, wish: Wish) -> None:

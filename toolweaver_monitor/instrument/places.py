@@ -110,9 +110,8 @@ class Place:
     def overridden(self) -> bool:
         """Whether a subclass has a place of this name, too, so that `super()` may lead from one to the other."""
         return is_class(self.owner) and any(
-            other is not self and other.name == self.name and self.owner in mro_of(other.owner)
+            other is not self and other.name == self.name and is_below(other.owner, self.owner)
             for other in list(places.values())
-            if is_class(other.owner)
         )
 
 
@@ -137,8 +136,17 @@ class Selector:
         bind = getattr(type(chosen), "__get__", None)
         return chosen if bind is None else bind(chosen, instance, owner)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As the method itself, for whoever takes it out of the class's namespace."""
+        return self.__get__(None, self.place.owner)(*args, **kwargs)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.place.original, name)
+
+    @property  # type: ignore[misc]  # it can be set elsewhere
+    def __class__(self) -> Any:
+        """Passes for what it stands for: `unittest.mock` and `pydoc` look at what lies in a class's namespace."""
+        return type(self.place.original)
 
 
 places: dict[tuple[int, str], Place] = {}
@@ -168,7 +176,7 @@ def settle_bases(place: Place) -> None:
     """Let the places of the same name further up follow, as `super()` may or may not lead to them any more."""
     if is_class(place.owner):
         for other in list(places.values()):
-            if other is not place and other.name == place.name and other.owner in mro_of(place.owner):
+            if other is not place and other.name == place.name and is_below(place.owner, other.owner):
                 other.settle()
 
 
@@ -192,14 +200,24 @@ def once_only(function: Any, watched: Any, name: str | Callable[..., str], fallb
     return run
 
 
+def is_a(thing: Any, kinds: type | tuple[type, ...]) -> bool:
+    """Whether it is of one of these types, whatever it says of itself: `isinstance` would ask it."""
+    return issubclass(type(thing), kinds)
+
+
+def is_below(kind: Any, base: Any) -> bool:
+    """Whether one is a class with the other among its bases, or the same."""
+    return is_class(kind) and any(each is base for each in mro_of(kind))
+
+
 def is_class(thing: Any) -> bool:
     """Whether it is a class, whatever it says of itself."""
-    return issubclass(type(thing), type)
+    return is_a(thing, type)
 
 
 def is_module(thing: Any) -> bool:
     """Whether it is a module, whatever it says of itself."""
-    return issubclass(type(thing), types.ModuleType)
+    return is_a(thing, types.ModuleType)
 
 
 _flags_of = type.__dict__["__flags__"].__get__

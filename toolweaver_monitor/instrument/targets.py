@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import inspect
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,6 +15,7 @@ from toolweaver_monitor.instrument.places import (
     Selector,
     can_be_changed,
     definer,
+    is_a,
     is_class,
     is_module,
     label,
@@ -23,7 +23,7 @@ from toolweaver_monitor.instrument.places import (
     own_namespace,
 )
 from toolweaver_monitor.instrument.pools import is_pool
-from toolweaver_monitor.usage.fields import mro_of
+from toolweaver_monitor.usage.fields import mro_of, name_of
 
 Spot = tuple[Any, str]
 """An owner and the name of an attribute of its."""
@@ -112,7 +112,7 @@ def _spots_of_module(module: Any) -> list[Spot]:
             continue
         if is_class(value):
             spots.extend(_spots_of_inside(value, seen))
-        elif isinstance(value, _FUNCTIONS):
+        elif is_a(value, _FUNCTIONS):
             spots.append((module, name))
     if not spots:
         homes = sorted({_home(value) for name, value in vars(module).items() if not name.startswith("_")} - {""})
@@ -125,9 +125,9 @@ def _spots_of_module(module: Any) -> list[Spot]:
 
 def _home(value: Any) -> str:
     """The module that says it defines a thing; empty for what is neither function nor class."""
-    if not is_class(value) and not isinstance(value, _FUNCTIONS):
+    if not is_class(value) and not is_a(value, _FUNCTIONS):
         return ""
-    home = getattr(value, "__module__", None)
+    home = namespace(value).get("__module__") if is_class(value) else getattr(value, "__module__", None)
     return home if isinstance(home, str) else ""
 
 
@@ -146,17 +146,19 @@ def _spots_of_inside(kind: Any, seen: set[int]) -> Iterator[Spot]:
         if name.startswith("_"):
             continue
         inner = original_of(raw)
-        if isinstance(inner, _FUNCTIONS) and _home(inner) == home:
+        if is_a(inner, _FUNCTIONS) and _home(inner) == home:
             yield kind, name
-        elif is_class(raw) and _home(raw) == home and raw.__qualname__ == f"{kind.__qualname__}.{name}":
+        elif is_class(raw) and _home(raw) == home and name_of(raw) == f"{name_of(kind)}.{name}":
             yield from _spots_of_inside(raw, seen)
 
 
 def original_of(raw: Any) -> Any:
-    """The function in a class or static method or behind a `Selector`; else the thing itself."""
+    """The function in a class or static method, in a partial one or behind a `Selector`; else the thing itself."""
     if type(raw) is Selector:
         raw = raw.place.original
-    return raw.__func__ if isinstance(raw, classmethod | staticmethod) else raw
+    if is_a(raw, functools.partialmethod):
+        raw = raw.func
+    return raw.__func__ if is_a(raw, (classmethod, staticmethod)) else raw
 
 
 def methods_of(kind: Any, own: Mapping[str, Any] = NOTHING) -> tuple[str, ...]:
@@ -180,7 +182,7 @@ def find(kind: Any, name: str) -> Any:
 def can_be_watched(raw: Any) -> bool:
     """Whether it is a function or method of any kind, and no property or class."""
     inner = original_of(raw)
-    return isinstance(inner, functools.partialmethod) or (callable(inner) and not is_class(inner))
+    return callable(inner) and not is_class(inner)
 
 
 def none_found(target: Any) -> ConfigurationError:
@@ -208,7 +210,7 @@ def not_found(target: Any, name: str) -> ConfigurationError:
 def _public(target: Any) -> list[str]:
     """The names of what could be watched. Only what stands there is looked at: no property runs for a message."""
     if is_module(target):
-        found = {name for name, value in vars(target).items() if isinstance(value, _FUNCTIONS)}
+        found = {name for name, value in vars(target).items() if is_a(value, _FUNCTIONS)}
     else:
         kind = target if is_class(target) else type(target)
         found = {name for each in mro_of(kind)[:-1] for name in namespace(each) if can_be_watched(find(kind, name))}
@@ -221,14 +223,15 @@ def refuse_what_is_no_orchestrator(target: Any) -> None:
     Raises:
         ConfigurationError: it is one.
     """
-    name = getattr(target, "__name__", "f") if inspect.isroutine(target) else ""
-    if isinstance(target, types.MethodType):
+    if is_a(target, types.MethodType):
+        name = target.__name__
         raise ConfigurationError(
             f"instrument() was given the method {name}; give it the object: instrument(obj, methods=[{name!r}])"
         )
-    if inspect.isroutine(target) or isinstance(target, functools.partial):
+    if is_a(target, (*_FUNCTIONS, functools.partial)):
+        name = getattr(target, "__name__", "partial")
         raise ConfigurationError(
-            f"instrument() was given the function {name or 'partial'}; decorate it with @monitored, give its module, "
+            f"instrument() was given the function {name}; decorate it with @monitored, give its module, "
             "or its dotted name: instrument('package.module:function')"
         )
     if target is None:
