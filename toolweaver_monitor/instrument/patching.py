@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from toolweaver_monitor import locks
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.instrument import dotted, pools, servers, targets
-from toolweaver_monitor.instrument.decorator import is_watched, watch
+from toolweaver_monitor.instrument.decorator import is_watched, positional_parameters, watch
 from toolweaver_monitor.instrument.naming import Self, name_from_arguments, runs_tools, without_self
 from toolweaver_monitor.instrument.places import (
     Form,
@@ -21,11 +21,11 @@ from toolweaver_monitor.instrument.places import (
     is_a,
     is_class,
     is_module,
-    once_only,
     place_of,
     remember,
     settle_bases,
 )
+from toolweaver_monitor.instrument.super_calls import once_only
 from toolweaver_monitor.instrument.tool import Tool
 
 log = logging.getLogger("toolweaver_monitor")
@@ -183,7 +183,9 @@ def _self_in(place: Place) -> Self:
 
 def _tool(found: Any, name: str, wish: Wish) -> Tool:
     """The tool for a callable that stands in an object itself, and so gets no `self`."""
-    return Tool(_name(found, name, wish), fallback=name)
+    tool = Tool(_name(found, name, wish), fallback=name)
+    tool.parameters = positional_parameters(found)
+    return tool
 
 
 def _name(

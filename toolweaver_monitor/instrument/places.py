@@ -10,16 +10,13 @@ class gets a `Selector`, which gives the watched form to that object and the ori
 
 from __future__ import annotations
 
-import functools
 import logging
 import types
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from toolweaver_monitor.call import innermost
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.instrument.tool import named
 from toolweaver_monitor.usage.fields import mro_of, name_of, vars_of
 
 log = logging.getLogger("toolweaver_monitor")
@@ -55,6 +52,10 @@ class Place:
         self.standing = self.raw
         self.whole: dict[int, Claim] = {}
         self.single: dict[int, Claim] = {}
+        self.everyones: Form | None = None
+        """What stands for whoever has no claim of its own: the form that was asked for last."""
+        self.past_override = False
+        """Whether a subclass has a place of this name, too, so that `super()` may lead from one to the other."""
 
     def claim(self, target: Any, form: Form) -> None:
         """Have this place watched for a target: its owner or the module it stands in; else one object of the class."""
@@ -78,11 +79,6 @@ class Place:
                 found = True
         return found
 
-    @property
-    def everyones(self) -> Form | None:
-        """What stands for whoever has no claim of its own: the last form that was asked for, if any."""
-        return next(reversed(list(self.whole.values()))).form if self.whole else None
-
     def settle(self) -> None:
         """Let stand what follows from the claims.
 
@@ -96,23 +92,21 @@ class Place:
             )
             forget(self)
             return
-        everyones = self.everyones
-        if self.single or (everyones is not None and self.overridden()):
+        claims = list(self.whole.values())
+        self.everyones = claims[-1].form if claims else None
+        self.past_override = self.everyones is not None and any(
+            other is not self and other.name == self.name and is_below(other.owner, self.owner)
+            for other in list(places.values())
+        )
+        if self.single or self.past_override:
             wanted: Any = self.standing if type(self.standing) is Selector else Selector(self)
         else:
-            wanted = self.raw if everyones is None else everyones.watched
+            wanted = self.raw if self.everyones is None else self.everyones.watched
         if wanted is not self.standing:
             write(self.owner, self.name, wanted)
             self.standing = wanted
         if not self.whole and not self.single:
             forget(self)
-
-    def overridden(self) -> bool:
-        """Whether a subclass has a place of this name, too, so that `super()` may lead from one to the other."""
-        return is_class(self.owner) and any(
-            other is not self and other.name == self.name and is_below(other.owner, self.owner)
-            for other in list(places.values())
-        )
 
 
 class Selector:
@@ -127,12 +121,13 @@ class Selector:
         place = self.place
         claim = place.single.get(id(instance)) if instance is not None else None
         form = place.everyones if claim is None else claim.form
+        kind = type(instance) if owner is None else owner
         if form is None:
             chosen = place.original
-        elif instance is None or definer(type(instance), place.name) is place.owner:
-            chosen = form.watched
+        elif definer(kind, place.name) is not place.owner or (instance is None and place.past_override):
+            chosen = form.from_override  # by `super()`, or by the name of its class as was done before there was one
         else:
-            chosen = form.from_override
+            chosen = form.watched
         bind = getattr(type(chosen), "__get__", None)
         return chosen if bind is None else bind(chosen, instance, owner)
 
@@ -178,26 +173,6 @@ def settle_bases(place: Place) -> None:
         for other in list(places.values()):
             if other is not place and other.name == place.name and is_below(place.owner, other.owner):
                 other.settle()
-
-
-def once_only(function: Any, watched: Any, name: str | Callable[..., str], fallback: str) -> Any:
-    """`watched`, but for a call directly inside one of the same tool: that is the same call, handed up by `super()`."""
-    if not isinstance(function, types.FunctionType):
-        return watched
-
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        around = innermost.get()
-        if around is not None and around.outcome == "open":
-            try:
-                found = name(*args, **kwargs) if callable(name) else name
-            except Exception:  # noqa: BLE001 - a naming function of the user's; its failure is told where it counts
-                found = fallback
-            if around.tool_name == named(found).name:
-                return function(*args, **kwargs)
-        return watched(*args, **kwargs)
-
-    return run
 
 
 def is_a(thing: Any, kinds: type | tuple[type, ...]) -> bool:
