@@ -28,6 +28,14 @@ def bare(session: nox.Session) -> None:
 
 
 @nox.session(python="3.11")
+def sdks(session: nox.Session) -> None:
+    """The table of provider payloads, built with the classes of every SDK whose results are read."""
+    session.install(".[sdks]", *TESTING)
+    env = {"TOOLWEAVER_SDKS_EXPECTED": "1"}  # one that is missing fails here, and is not skipped
+    session.run("python", "-P", "-m", "pytest", "-q", "tests/unit/usage/payloads", *session.posargs, env=env)
+
+
+@nox.session(python="3.11")
 def lint(session: nox.Session) -> None:
     """Ruff."""
     session.install("ruff>=0.15")

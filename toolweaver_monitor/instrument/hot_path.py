@@ -79,7 +79,8 @@ def leave(tool: Tool, call: ToolCall, result: Any) -> Any:
             if handler is not absorb_dict or call.details is not None or call.parent_serial is not None or tool.special:
                 return leave_slowly(tool, call, result)
             absorb_dict(call, result)  # the commonest result that speaks of money: 0.3 us less than the slow way
-            if call.details is not None and call.details.cost_nanousd is None:
+            details = call.details
+            if details is not None and (details.cost_nanousd is None or details.cached):
                 return leave_priced(tool, call, result)
         _restore(call.token)  # type: ignore[arg-type]
         call.token = None

@@ -10,6 +10,7 @@ model's thinking. Where each provider's own words are documented:
 - Amazon Bedrock: https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html (the same)
 - Gemini: https://ai.google.dev/api/generate-content#UsageMetadata (`promptTokenCount` includes the cached ones;
   thoughts and tool-use prompts are counted apart)
+- Llama on Bedrock: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html
 - Cohere: https://docs.cohere.com/reference/chat (`billed_units` are what is paid for)
 - LangChain: `langchain_core.messages.ai.UsageMetadata` (as OpenAI); PydanticAI: `pydantic_ai.usage.RunUsage` (too)
 """
@@ -50,7 +51,7 @@ class Counts:
     def of(cls, fields: View) -> Counts | None:
         """What these fields say of tokens, or None where they say nothing."""
         counts = cls()
-        for way in (_as_openai, _as_gemini, _as_bedrock, _as_cohere, _as_ollama):
+        for way in (_as_openai, _as_llama, _as_gemini, _as_bedrock, _as_cohere, _as_ollama):
             way(fields, counts)
             if counts.input is not None or counts.output is not None:
                 break
@@ -128,6 +129,13 @@ def _as_openai(fields: View, counts: Counts) -> None:
         counts.output = (counts.output or 0) + (google[0] or 0)
         counts.input += google[1] or 0
         counts.provider = "google"
+
+
+def _as_llama(fields: View, counts: Counts) -> None:
+    """Meta's own words, as Bedrock hands them on; half of them are Gemini's, too."""
+    counts.output = number(fields, "generation_token_count")
+    if counts.output is not None:
+        counts.input = number(fields, "prompt_token_count")
 
 
 def _as_gemini(fields: View, counts: Counts) -> None:

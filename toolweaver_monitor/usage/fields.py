@@ -100,6 +100,9 @@ def _in_pydantic(
         found: View = fields.__get__(thing)
         if type(found) is not dict:
             return None
+        more = get(found, "__pydantic_extra__")  # Mistral's SDK keeps it there
+        if type(more) is dict:
+            found = {**more, **found}
         for slot in (extra, private):
             if slot is not None:
                 try:

@@ -71,6 +71,8 @@ class Rates(msgspec.Struct, frozen=True):
         """
         if self.only_per_call:
             return rounded(self.per_call, self.denominator)
+        if not (unsplit or given or made):  # a stream that was not asked for its usage, for one: not free, unknown
+            return None
         if unsplit:
             if self.output is None:  # an embedding: all is input
                 given += unsplit

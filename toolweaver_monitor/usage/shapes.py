@@ -19,7 +19,7 @@ _HERE = ("usage", "usage_metadata", "usageMetadata", "token_usage", "meta")
 """What holds the figures of the very result it stands in."""
 _DEEPER = (
     "message", "response", "data", "delta", "metadata", "response_metadata", "llm_output", "_state", "raw_response",
-    "structured_content", "structuredContent", "_meta", "_hidden_params",
+    "structured_content", "structuredContent", "_meta", "meta", "_hidden_params",
 )  # fmt: skip
 """What, in a result of an SDK, holds another result, or what is said about this one."""
 _MODELS = ("model", "model_name", "model_version", "modelVersion", "modelId", "model_id")
@@ -128,6 +128,19 @@ def look(result: View, found: Found, depth: int) -> None:
             inner = get(result, name)
             if inner is not None and (fields := view(inner)) is not None:
                 look(fields, found, depth + 1)
+    if found.model is None:
+        look_back(result, found)
+
+
+def look_back(result: View, found: Found) -> None:
+    """Which model an agent's run (PydanticAI) asked last, out of its messages."""
+    messages = get(result, "message_history")
+    if type(messages) is list:
+        for message in reversed(messages[-8:]):
+            fields = view(message)
+            if fields is not None and (model := text(fields, _MODELS)) is not None:
+                found.model, found.provider = model, found.provider or text(fields, _PROVIDERS)
+                return
 
 
 def look_here(result: View, found: Found) -> None:

@@ -1,0 +1,10 @@
+"""Lets the tests in this folder import the tables that stand beside them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = str(Path(__file__).parent)
+if HERE not in sys.path:
+    sys.path.append(HERE)

@@ -1,0 +1,159 @@
+"""Are the tokens and dollars of documented payloads read as their providers mean them?
+
+Each case runs as plain dicts, which needs no SDK, and as objects of the SDK's own classes where that SDK is installed:
+`pip install -e '.[sdks]'`, or `nox -s sdks`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import warnings
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import payloads_anthropic
+import payloads_frameworks
+import payloads_google
+import payloads_openai
+import payloads_others
+import pytest
+from payload_kit import Case, micro_dollars
+from price_pages import PRICES
+
+from toolweaver_monitor import ToolCall, monitored
+from toolweaver_monitor.testing import ToolRecorder
+from toolweaver_monitor.usage import PriceBook
+
+CASES: list[Case] = [
+    *payloads_openai.CASES,
+    *payloads_anthropic.CASES,
+    *payloads_google.CASES,
+    *payloads_others.CASES,
+    *payloads_frameworks.CASES,
+]
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else importing it asks the network
+
+
+@pytest.fixture(autouse=True)
+def only_the_price_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """genai-prices stays out: dollars come from the prices copied by hand."""
+    monkeypatch.setattr(PriceBook, "warm", lambda _: None)
+
+
+def returned(result: Any, tool: str) -> ToolCall:
+    """The call of a monitored tool that returns this, or yields it where it is a list."""
+    with ToolRecorder(prices=PRICES) as recorder:
+        if isinstance(result, list):
+
+            @monitored(tool)
+            def stream() -> Iterator[Any]:
+                yield from result
+
+            assert list(stream()) == result
+        else:
+
+            @monitored(tool)
+            def answer() -> Any:
+                return result
+
+            assert answer() is result
+        return recorder.calls(tool)[0]
+
+
+def check(case: Case, call: ToolCall, provider: str | None) -> None:
+    assert (call.input_tokens, call.output_tokens, call.unsplit_tokens) == (case.given, case.made, case.unsplit)
+    assert (call.cached_tokens, call.cache_write_tokens) == (case.cached, case.written)
+    assert call.cache_write_1h_tokens == case.written_1h
+    assert call.tokens == case.given + case.made + case.unsplit
+    assert (call.model, call.provider, call.cached) == (case.model, provider, case.cache_hit)
+    if case.costs is None:
+        assert (call.cost_nanousd, call.cost_source) == (None, None)
+    else:
+        # Exactly these nano-dollars: a thousand a micro-dollar, rounded once, half to even.
+        assert call.cost_nanousd == round(micro_dollars(case.costs) * 1_000)
+        assert call.cost_source == case.source
+
+
+def test_the_table_is_long_enough_and_each_row_says_where_it_comes_from() -> None:
+    """At least sixty payloads, each with the page that documents it."""
+    assert len(CASES) >= 60
+    assert all(case.says.startswith(("https://", "docs/")) for case in CASES)
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert micro_dollars("86 x 2.50 + 1920 x 1.25 + 300 x 10.00") == Fraction(5615)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.plain], ids=lambda case: case.name)
+def test_a_documented_payload_is_read_from_plain_dicts(case: Case) -> None:
+    """The JSON that a provider sends, handed on by a tool as it came."""
+    check(case, returned(case.payload, case.tool), case.provider)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.sdk], ids=lambda case: case.name)
+def test_a_documented_payload_is_read_from_the_objects_of_the_sdk(case: Case) -> None:
+    """The object that the provider's own SDK makes of it."""
+    check(case, returned(built(case), case.tool), case.provider or case.sdk_provider)
+
+
+def built(case: Case) -> Any:
+    """The payload as the SDK's own classes hold it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of others, who finish their classes when these are first used
+        if not isinstance(case.payload, list):
+            return made(case, case.sdk, case.payload)
+        kinds = case.sdk if isinstance(case.sdk, tuple) else (case.sdk,) * len(case.payload)
+        return [made(case, kind, event) for kind, event in zip(kinds, case.payload, strict=True)]
+
+
+def made(case: Case, kind: Any, payload: dict[str, Any]) -> Any:
+    if case.made_by == "converse":
+        return conversed(payload)
+    if case.made_by == "agent":
+        return run_by_agent(**payload)
+    thing = sdk(*kind.split(":"))
+    if case.made_by == "call":
+        return thing(**payload)
+    if case.made_by == "hidden":
+        hidden = payload.pop("_hidden_params")
+        answer = thing(**payload)
+        payload["_hidden_params"] = answer._hidden_params = hidden
+        return answer
+    return thing.model_validate(payload)
+
+
+def sdk(module: str, name: str | None = None) -> Any:
+    """A class of an SDK, or a module of it; skips the test where it is not installed."""
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        if os.environ.get("TOOLWEAVER_SDKS_EXPECTED"):
+            raise
+        pytest.skip(f"{missing.name} is not installed: pip install -e '.[sdks]', or nox -s sdks")
+    return found if name is None else getattr(found, name)
+
+
+def conversed(payload: dict[str, Any]) -> Any:
+    """What boto3 gives for it, checked against Amazon's own model of the service; nothing is sent."""
+    client = sdk("boto3").client(
+        "bedrock-runtime", region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none"
+    )
+    with sdk("botocore.stub").Stubber(client) as stub:
+        stub.add_response("converse", payload)
+        return client.converse(
+            modelId="amazon.nova-lite-v1:0", messages=[{"role": "user", "content": [{"text": "List ..."}]}]
+        )
+
+
+def run_by_agent(usage: dict[str, int], model_name: str, provider_name: str) -> Any:
+    """The result of an agent whose model answers at once and says this usage."""
+    messages, models = sdk("pydantic_ai.messages"), sdk("pydantic_ai.models.function")
+
+    def answer(*_: Any) -> Any:
+        said = sdk("pydantic_ai.usage").RequestUsage(**usage)
+        return messages.ModelResponse(
+            parts=[messages.TextPart("Hi")], usage=said, model_name=model_name, provider_name=provider_name
+        )
+
+    return asyncio.run(sdk("pydantic_ai").Agent(models.FunctionModel(answer, model_name=model_name)).run("Hello"))
