@@ -7,7 +7,7 @@ ARGS   ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types bench faults clean
+.PHONY: help venv demo test lint types docs bench faults clean
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ lint: $(VENV)/.dev ## ruff
 
 types: $(VENV)/.dev ## mypy --strict
 	@$(BIN)/mypy $(ARGS)
+
+docs: $(VENV)/.dev ## write the made pages of the reference, and the outputs shown in the documents
+	@$(BIN)/python docs/generate.py
+	@$(BIN)/python tests/docs/test_documents.py
 
 bench: $(VENV)/.dev ## measure what watching costs
 	@$(BIN)/python -m benchmarks $(ARGS)

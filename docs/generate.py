@@ -1,6 +1,6 @@
 """Which pages of the reference are made from the code? This writes them; a test keeps them current.
 
-Run `python docs/generate.py`. Settings come from `config.py`, metrics from `catalogue.py`, public names from their
+Run `make docs`. Settings come from `config.py`, metrics from `catalogue.py`, public names from their
 docstrings, the command from its own help.
 """
 
@@ -19,9 +19,10 @@ import toolweaver_monitor
 from toolweaver_monitor import catalogue, config, errors, sinks, testing
 from toolweaver_monitor.call import ENDED
 from toolweaver_monitor.cli import parser
+from toolweaver_monitor.testing import faults
 
 FOLDER = Path(__file__).parent / "reference"
-MADE = "<!-- made by `python docs/generate.py`: change the code, not this page -->"
+MADE = "<!-- made by `make docs`: change the code, not this page -->"
 
 ARGUMENTS = {
     "ENABLED": "`setup(enabled=)`",
@@ -131,6 +132,11 @@ def api() -> Iterator[str]:
     yield "## toolweaver_monitor.testing\n"
     for name in testing.__all__:
         yield from _entry(name, getattr(testing, name))
+    yield "## toolweaver_monitor.testing.faults\n"
+    yield (faults.__doc__ or "").partition("\n")[0] + "\n"
+    for name, thing in vars(faults).items():
+        if inspect.isclass(thing) and thing.__module__ == faults.__name__:
+            yield from _entry(name, thing)
 
 
 def _entry(name: str, thing: Any) -> Iterator[str]:
@@ -226,7 +232,7 @@ def _document(thing: Any) -> Iterator[str]:
             section = title
             yield f"{SECTIONS[title]}:\n"
         elif section and re.match(r"    \S", line):
-            named = re.match(r"    (\*{0,2}\w+): (.*)", line)
+            named = re.match(r"    (\*{0,2}\w+(?:, \w+)*): (.*)", line)
             listed = section in ("Args", "Raises", "Attributes") and named
             yield f"- `{named[1]}`: {named[2]}" if listed and named else line.strip()
         elif section and line.startswith("     "):

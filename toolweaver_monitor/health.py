@@ -20,7 +20,6 @@ STATE_CURES = {
 REASON_CURES = {
     "queue_full": "calls come faster than the sink takes them: make its write() faster, or give the sink a larger "
     "max_calls",
-    "bytes_full": "calls come faster than the sink takes them: make its write() faster, or say less in tags",
     "shutdown": "they were still waiting at the end: give shutdown() a longer timeout",
     "closed": "they came after the end of the setup: call shutdown() last",
 }

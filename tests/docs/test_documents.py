@@ -21,6 +21,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -107,29 +108,47 @@ def matches(printed: list[str], shown: list[str]) -> bool:
     return bool(printed) and printed[0] == shown[0] and matches(printed[1:], shown[1:])
 
 
-@pytest.mark.parametrize("path", named([path for path in DOCUMENTS if RUN_ELSEWHERE not in path.parents]))
-def test_every_block_of_python_runs_and_prints_what_is_shown(path: Path, tmp_path: Path) -> None:
-    """Code in a document is code."""
-    programs, shown = [], {}
+def outputs(path: Path, folder: Path) -> list[tuple[Block, str]]:
+    """Runs the python blocks of a document; gives each text block that shows an output with what was printed."""
+    programs, shown = [], []
     for block in blocks(path):
         if block.kind == "python" and not NOT_RUN.search(block.above):
             if "<!-- run with pytest -->" in block.above:
-                passes_as_a_test_file(block, tmp_path / f"line_{block.line}")
+                passes_as_a_test_file(block, folder / f"line_{block.line}")
             else:
                 code = block.code.replace("port=8000", "port=0")
                 programs.append({"file": str(path), "line": block.line, "code": code})
         elif block.kind == "text" and block.above.rstrip(":").endswith("prints"):
-            shown[len(programs) - 1] = block.code
+            shown.append((block, len(programs) - 1))
     if not programs:
-        return
-    (tmp_path / "blocks.json").write_text(json.dumps(programs))
-    done = run([sys.executable, "-P", "-W", "error", "-c", RUNNER], tmp_path)
+        return []
+    (folder / "blocks.json").write_text(json.dumps(programs))
+    done = run([sys.executable, "-P", "-W", "error", "-c", RUNNER], folder)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    printed = json.loads((tmp_path / "printed.json").read_text())
-    for number, expected in shown.items():
-        lines = masked(printed[number]["printed"])
-        assert matches(lines, masked(expected)), "\n".join([f"{path}:{printed[number]['line']} prints:", *lines])
+    printed = json.loads((folder / "printed.json").read_text())
+    return [(block, printed[number]["printed"]) for block, number in shown]
+
+
+@pytest.mark.parametrize("path", named([path for path in DOCUMENTS if RUN_ELSEWHERE not in path.parents]))
+def test_every_block_of_python_runs_and_prints_what_is_shown(path: Path, tmp_path: Path) -> None:
+    """Code in a document is code."""
+    for block, printed in outputs(path, tmp_path):
+        says = f"{path}:{block.line}: it prints otherwise (`make docs` writes it):"
+        assert matches(masked(printed), masked(block.code)), f"{says}\n{printed}"
+
+
+def write_outputs() -> None:
+    """Puts what the code prints now where a document shows something else."""
+    for path in DOCUMENTS:
+        if RUN_ELSEWHERE not in path.parents:
+            with tempfile.TemporaryDirectory() as folder:
+                for block, printed in reversed(outputs(path, Path(folder))):
+                    if not matches(masked(printed), masked(block.code)):
+                        lines = path.read_text().splitlines(keepends=True)
+                        lines[block.line - 1 : block.line - 1 + block.code.count("\n")] = [printed.strip("\n"), "\n"]
+                        path.write_text("".join(lines))
+                        print(f"written: {path}:{block.line}")
 
 
 def passes_as_a_test_file(block: Block, folder: Path) -> None:
@@ -233,7 +252,7 @@ def test_the_index_leads_to_every_document() -> None:
 
 
 def test_the_reference_is_what_the_code_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages made from settings, metrics, docstrings and help are current; `python docs/generate.py` makes them so."""
+    """Pages made from settings, metrics, docstrings and help are current; `make docs` makes them so."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
@@ -242,4 +261,8 @@ def test_the_reference_is_what_the_code_says(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("COLUMNS", "110")
     for name in generate.PAGES:
         current = (ROOT / "docs" / "reference" / name).read_text().split()
-        assert current == generate.page(name).split(), f"{name} is behind: run `python docs/generate.py`"
+        assert current == generate.page(name).split(), f"{name} is behind: run `make docs`"
+
+
+if __name__ == "__main__":
+    write_outputs()
