@@ -6,7 +6,8 @@ values nothing is ever called.
 
 from __future__ import annotations
 
-from toolweaver_monitor.call import MAX_COUNT, NANO, Details, Invalid, ToolCall
+from toolweaver_monitor.call import MAX_COUNT, MAX_LABEL_CHARS, NANO, Details, Invalid, ToolCall
+from toolweaver_monitor.redact import AHEAD
 from toolweaver_monitor.usage.fields import View
 from toolweaver_monitor.usage.figures import Usage, absorb
 from toolweaver_monitor.usage.shapes import DICT_KEYS, DOORS, PROVIDERS, behind_door, read
@@ -62,10 +63,10 @@ def _absorb_plain(call: ToolCall, result: View) -> bool:
     else:
         call.details = details = Details(tokens)
     if model is not None:
-        details.model = model[:256]
+        details.model = model[: MAX_LABEL_CHARS + AHEAD]
     provider = result.get("provider")
     if type(provider) is str:
-        details.provider = PROVIDERS.get(provider, provider)[:256]
+        details.provider = PROVIDERS.get(provider, provider)[: MAX_LABEL_CHARS + AHEAD]
     if result.get("cached") is True:
         details.cached = True
     return True
