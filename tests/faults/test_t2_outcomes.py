@@ -157,7 +157,7 @@ def test_t2_what_waits_and_is_timed_out_or_cancelled_says_so(monitor: Monitor) -
             await asyncio.wait_for(slow(), 0.001)
         with pytest.raises(TimeoutError):
             await limited()
-        with pytest.raises(ExceptionGroup):
+        with pytest.raises(ExceptionGroup):  # noqa: PT012 - the group is what raises
             async with asyncio.TaskGroup() as group:
                 group.create_task(slow())
                 await asyncio.sleep(0)
