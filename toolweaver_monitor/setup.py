@@ -77,6 +77,7 @@ def setup(
     book = PriceBook(prices)
     scrubbing = config.REDACT.value(redact)
     watching = config.ENABLED.value(enabled)
+    lifecycle.handle_sigterm = config.HANDLE_SIGTERM.value()
     with _settling:
         return _replace(chosen, kept, common_tags, ledger, book, usage, capture, scrubbing, watching)
 

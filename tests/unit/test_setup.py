@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ from toolweaver_monitor import (
     shutdown,
     track,
 )
+from toolweaver_monitor.bus import lifecycle
 from toolweaver_monitor.call import Invalid
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import LogSink
@@ -230,6 +232,21 @@ def test_the_environment_counts_where_no_argument_is_given(monkeypatch: pytest.M
     monkeypatch.setenv("TOOLWEAVER_MONITOR_MAX_OPERATIONS", "none")
     with pytest.raises(ConfigurationError, match="TOOLWEAVER_MONITOR_MAX_OPERATIONS='none' cannot be used"):
         setup()
+
+
+def test_sigterm_is_left_alone_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For programs that end themselves in their own way."""
+    monkeypatch.setattr(lifecycle, "_sigterm_ours", False)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        monkeypatch.setenv("TOOLWEAVER_MONITOR_HANDLE_SIGTERM", "no")
+        setup()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        monkeypatch.setenv("TOOLWEAVER_MONITOR_HANDLE_SIGTERM", "perhaps")
+        with pytest.raises(ConfigurationError, match="HANDLE_SIGTERM='perhaps' cannot be used"):
+            setup()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_collectors_work_alone() -> None:

@@ -17,7 +17,8 @@ from types import FrameType
 from typing import Any, Protocol
 
 EXIT_S = 2.0
-OPT_OUT = "TOOLWEAVER_MONITOR_HANDLE_SIGTERM"
+handle_sigterm = True
+"""Whether a handler for SIGTERM is put in; `setup()` reads it from the settings."""
 
 
 class Ending(Protocol):
@@ -109,7 +110,7 @@ def _take_sigterm() -> None:
     global _sigterm_before, _sigterm_ours  # noqa: PLW0603 - there is one handler a process
     if _sigterm_ours or threading.current_thread() is not threading.main_thread():
         return
-    if os.environ.get(OPT_OUT, "").strip() == "0":
+    if not handle_sigterm:
         return
     try:
         before = signal.getsignal(signal.SIGTERM)

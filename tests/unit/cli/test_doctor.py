@@ -96,6 +96,7 @@ def test_nothing_is_left_behind(doctor: Doctor, tmp_path: Path) -> None:
         ("TOOLWEAVER_MONITOR_MAX_OPERATIONS", "many", "MAX_OPERATIONS", "give a whole number from 1 up, or unset it"),
         ("TOOLWEAVER_MONITOR_PROMETEUS_PORT", "1", "PROMETEUS_PORT", "write TOOLWEAVER_MONITOR_PROMETHEUS_PORT"),
         ("TOOLWEAVER_MONITOR_SINKS", "grafanna", "grafanna", "there are prometheus, wandb, log"),
+        ("TOOLWEAVER_MONITOR_ENABLED", "no", "ENABLED", "unset TOOLWEAVER_MONITOR_ENABLED"),
         ("TOOLWEAVER_MONITOR_LOG_LEVEL", "LOUD", "log", "give one such as 'INFO'"),
         ("TOOLWEAVER_MONITOR_PROMETHEUS_ADDR", "0.0.0.0", "prometheus", "insecure=True"),
     ],
@@ -110,6 +111,15 @@ def test_what_the_environment_has_wrong_is_told_with_the_cure(
     assert (code, found[name]["state"]) == (1, "wrong")
     assert says in found[name]["cure"]
     assert found["agreement"]["state"] == "ok"
+
+
+def test_scripts_get_the_age_of_the_prices(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `health()` tells it; and naming a sink that is there in any case is no mistake."""
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_SINKS", "metrics,costs,errors")
+    assert main(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["prices"].keys() >= {"ready", "sources", "age_days"}
+    assert [finding for finding in report["findings"] if finding["about"] == "Sinks"] == []
 
 
 def test_settings_say_where_they_come_from(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,8 @@ from toolweaver_monitor.sinks._wandb_run import INSTALL
 from toolweaver_monitor.text import visible
 
 PROBE_S = 60.0
+IN_MEMORY = ("metrics", "costs", "errors")
+"""Sinks that may be named, and are there in any case."""
 
 DESCRIPTION = """\
 Finds out what is configured, whether each sink can be reached, and whether they agree on a handful of calls
@@ -61,11 +63,12 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Look at everything, and say what was found."""
-    sections = _program(options) if options.url else _whole(options)
+    report: dict[str, Any] = {}
+    sections = _program(options) if options.url else _whole(options, report)
     findings = [finding for found in sections.values() for finding in found]
     well = all(finding.state != "wrong" for finding in findings)
     if options.json:
-        report = {
+        report |= {
             "ok": well,
             "version": toolweaver_monitor.__version__,
             "python": platform.python_version(),
@@ -82,9 +85,10 @@ def _program(options: argparse.Namespace) -> dict[str, list[Finding]]:
     return {f"Program at {options.url}": running.examine(options.url, _token(options.token_file))}
 
 
-def _whole(options: argparse.Namespace) -> dict[str, list[Finding]]:
+def _whole(options: argparse.Namespace, report: dict[str, Any]) -> dict[str, list[Finding]]:
+    """Look at all there is here; what scripts may want besides the findings goes into the report."""
     asked = options.sinks if options.sinks is not None else _configured()
-    tried = asked or NAMES
+    tried = tuple(dict.fromkeys(asked)) or NAMES
     sections = {"Settings": settings.findings(), "Sinks": []}
     with tempfile.TemporaryDirectory(prefix="toolweaver-doctor-", ignore_cleanup_errors=True) as folder:
         clean = clean_environment(folder)
@@ -106,9 +110,10 @@ def _whole(options: argparse.Namespace) -> dict[str, list[Finding]]:
             elif name == "wandb":
                 accounts = account.findings(PROBE_S) if account else [_not_installed()]
                 sections["Sinks"] += [_unless_asked(one, bool(asked)) for one in accounts]
-            else:
+            elif name not in IN_MEMORY:
                 sections["Sinks"].append(_no_such_sink(name))
-        sections["Prices"] = [sinks.prices()]
+        prices, report["prices"] = sinks.prices()
+        sections["Prices"] = [prices]
         sections["Self-check"] = check.findings(PROBE_S)
     return sections
 

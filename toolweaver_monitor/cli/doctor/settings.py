@@ -44,6 +44,8 @@ def findings() -> list[Finding]:
         except ConfigurationError as error:
             says, _, cure = str(error).partition("; ")
             found.append(wrong(setting.name, says, cure))
+    if "ENABLED" not in {finding.name for finding in found} and not config.ENABLED.value():
+        found.append(wrong("ENABLED", "nothing is watched", f"unset {config.ENABLED.variable}, or setup(enabled=True)"))
     known = {setting.variable for setting in config.SETTINGS}
     for variable in sorted(os.environ):
         if variable.startswith(config.PREFIX) and variable not in known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import time
+from typing import Any
 
 from toolweaver_monitor.cli.doctor import running, web
 from toolweaver_monitor.cli.doctor.findings import Finding, note, ok, wrong
@@ -85,14 +86,18 @@ def installed(package: str) -> bool:
     return spec is not None and spec.origin is not None  # a folder ./wandb of offline runs looks like a package
 
 
-def prices() -> Finding:
-    """Where prices come from, and how old they are."""
+def prices() -> tuple[Finding, dict[str, Any]]:
+    """Where prices come from, and how old they are; and that as `health()` tells it."""
     book = PriceBook()
     book.warm()
     end = time.monotonic() + PRICES_S
     while not book.ready and time.monotonic() < end:
         time.sleep(0.01)
     status = book.status()
+    return _judged(status), status
+
+
+def _judged(status: dict[str, Any]) -> Finding:
     age_days, cure = status["age_days"], status.get("cure", "")
     if status["genai_prices"] == "missing":
         says = "genai-prices is not installed: cost is what your code reports, declares, or has in setup(prices={...})"
