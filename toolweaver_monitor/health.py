@@ -28,7 +28,7 @@ MOST_AGE_DAYS = 90.0
 
 def health(monitor: Monitor) -> dict[str, Any]:
     """What `Monitor.health` gives; see there."""
-    bus.drain()
+    monitor.metrics.sources()  # brings in what has ended
     sinks = {name: _with_cure(sink) for name, sink in _sinks(monitor).items()}
     prices = monitor.prices.status() if monitor.prices is not None else None
     problems = [*_own_problems(monitor), *(text for name, sink in sinks.items() for text in _problems(name, sink))]

@@ -12,13 +12,14 @@ from toolweaver_monitor.budget import Budget, Ledger
 from toolweaver_monitor.bus import lifecycle
 from toolweaver_monitor.bus.bus import Consumer, bus
 from toolweaver_monitor.bus.runner import Runner
-from toolweaver_monitor.call import NO_TAGS, Details, TagValue, ToolCall
+from toolweaver_monitor.call import NO_TAGS, TagValue
 from toolweaver_monitor.choices import as_ledger, as_sink, uniquely_named
 from toolweaver_monitor.instrument import ending, opening, results
 from toolweaver_monitor.instrument.tool import checked_tags
 from toolweaver_monitor.monitor import Monitor
-from toolweaver_monitor.redact import encodable, scrub
+from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.rendering import error_text
+from toolweaver_monitor.sealing import Sealer
 from toolweaver_monitor.sinks.base import SinkUnavailable
 from toolweaver_monitor.sinks.costs import CostTracker
 from toolweaver_monitor.sinks.errors import ErrorTracker
@@ -95,7 +96,9 @@ def _replace(
 ) -> Monitor:
     global _current  # noqa: PLW0603 - there is one setup a process
     earlier = None if _current is None or _current.closed else _current
-    tallies = Tallies(max_operations, config.MAX_LABEL_VALUES.value(), before_read=bus.drain, open_calls=bus.open_calls)
+    sealer = Sealer(scrubbing, book)
+    names_kept = config.MAX_LABEL_VALUES.value()
+    tallies = Tallies(max_operations, names_kept, before_read=sealer.read, open_calls=bus.open_calls)
     metrics = _mine(sinks, MetricsCollector) or MetricsCollector(max_operations)
     costs = _mine(sinks, CostTracker) or CostTracker()
     errors = _mine(sinks, ErrorTracker) or ErrorTracker()
@@ -126,7 +129,7 @@ def _replace(
     bus.special = opening.Settings.needed()
     _current = monitor
     lifecycle.watch(monitor)
-    bus.attach(consumers, runners, sealer(scrubbing, book), meanwhile=lambda: _share(views, tallies))
+    bus.attach(consumers, runners, sealer.seal, meanwhile=lambda: _share(views, tallies))
     bus.on = watching
     book.warm()
     if earlier is not None:
@@ -182,39 +185,6 @@ def _fault_of(sink: Any) -> str:
         log.warning("sink %r is off: %s", sink.name, fault)
         return fault
     return ""
-
-
-def sealer(scrubbing: bool, book: PriceBook) -> Any:
-    """What completes a marked call before any sink sees it: secrets out, and a price that came late in."""
-
-    def seal(call: ToolCall) -> None:
-        call.seal(scrub if scrubbing else cut)
-        details = call.details
-        if details is not None:
-            if details.lacks_price or (details.cached and details.cost_source is None):
-                price_late(call, details, book)
-            details.admission = None
-
-    return seal
-
-
-def price_late(call: ToolCall, details: Details, book: PriceBook) -> None:
-    """Give a call the price that was not known yet when it closed, and its budgets, too."""
-    cost = book.cost_nanousd(call)
-    if cost is None:
-        return
-    details.cost_source = "priced"
-    if details.cached:
-        details.saved_nanousd = cost
-        return
-    details.cost_nanousd = cost
-    if details.admission is not None:
-        details.admission.charge(cost)
-
-
-def cut(text: str, limit: int = 256) -> str:
-    """Text as it is, to the limit; for `redact=False`."""
-    return encodable(text)[:limit]
 
 
 def get_monitor() -> Monitor | None:

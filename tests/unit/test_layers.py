@@ -19,7 +19,7 @@ FLOORS = (
     ("tools", "usage budget endpoint http_access http_loop http_messages store"),
     ("pipe", "bus"),
     ("ends", "instrument sinks"),
-    ("root", "choices health monitor monitor_text setup"),
+    ("root", "choices health monitor monitor_text sealing setup"),
     ("faces", "report dashboard grafana cli testing __init__ __main__"),
 )
 FLOOR_OF = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms.split()}

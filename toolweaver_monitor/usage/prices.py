@@ -6,7 +6,7 @@ import importlib.util
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,8 @@ from toolweaver_monitor.usage.shapes import PROVIDERS
 from toolweaver_monitor.usage.table import Entry, load
 
 DAY_S = 86_400.0
+PATIENCE_S = 1.0
+"""How long after the start of loading anyone waits for it."""
 MAX_MODELS = 4_096
 """Models whose prices are kept; a name may come from anywhere."""
 
@@ -50,6 +52,7 @@ class PriceBook:
         self._state: State = "cold" if genai else "off"
         self._fault = ""
         self._warmed = False
+        self._patient_until = 0.0
         self._loader: int | None = None
         self._starting = locks.new_lock("starting to load prices")
         locks.in_forked_child_weakly(self, PriceBook._in_child)
@@ -71,10 +74,20 @@ class PriceBook:
             if self._state != "cold":
                 return
             self._state = "loading"
+            self._patient_until = time.monotonic() + PATIENCE_S
             try:
                 threading.Thread(target=self._load, name="toolweaver-prices", daemon=True).start()
             except RuntimeError as error:  # no more threads, or the interpreter is ending
                 self._state, self._fault = "failed", str(error)
+
+    def wait(self, hurried: Callable[[], bool]) -> None:
+        """Wait until genai-prices is loaded, if it is being loaded, but no longer than anyone should.
+
+        Args:
+            hurried: asked again and again; True ends the waiting.
+        """
+        while self._state == "loading" and time.monotonic() < self._patient_until and not hurried():
+            time.sleep(0.002)
 
     def _load(self) -> None:
         self._loader = threading.get_ident()

@@ -1,0 +1,231 @@
+"""What does genai-prices add, when, and what does it never do?"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import Budget, monitored, setup, track
+from toolweaver_monitor.call import Details, ToolCall
+from toolweaver_monitor.usage import PriceBook, prices
+
+genai_prices: Any = pytest.importorskip("genai_prices", reason="pip install 'toolweaver_monitor[prices]'")
+
+
+def until_ready(book: PriceBook) -> PriceBook:
+    deadline = time.monotonic() + 30
+    while not book.ready and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert book.ready
+    return book
+
+
+@pytest.fixture(scope="module")
+def book() -> PriceBook:
+    book = PriceBook({"gpt-4o": {"input": 1.0, "output": 2.0}})
+    book.warm()
+    return until_ready(book)
+
+
+def of(model: str, provider: str | None = None, **tokens: int) -> ToolCall:
+    return ToolCall("chat", details=Details(model=model, provider=provider, **tokens))  # type: ignore[arg-type]
+
+
+def test_the_users_table_goes_before_genai_prices_and_that_before_nobody_knows(book: PriceBook) -> None:
+    """Three sources in this order; the last one is None and never 0."""
+    tokens = {"input_tokens": 1_000_000, "output_tokens": 1_000_000}
+    assert book.cost_nanousd(of("gpt-4o", **tokens)) == 3_000_000_000
+    assert book.cost_nanousd(of("gpt-4o-mini", **tokens)) == 750_000_000  # $0.15 and $0.60
+    assert book.cost_nanousd(of("nobodys-model", **tokens)) is None
+    assert [source.split(":")[0].split(" ")[0] for source in book.sources()] == ["your", "genai-prices"]
+
+
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [
+        ("gpt-4o-mini", "openai"), ("gpt-4.1", None), ("o3", "openai"), ("text-embedding-3-small", "openai"),
+        ("claude-haiku-4-5", "anthropic"), ("claude-sonnet-4-5-20250929", "anthropic"), ("gemini-2.5-flash", "google"),
+        ("gemini-2.5-pro", "google"), ("mistral-large-latest", "mistral"), ("command-r", "cohere"),
+        ("llama-3.3-70b-versatile", "groq"), ("openai/gpt-4.1", None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(("given", "made", "cached"), [(1, 1, 0), (1_000, 77, 0), (5_000, 123, 4_096), (250_000, 9, 3)])
+def test_our_sums_are_those_of_genai_prices(
+    book: PriceBook, model: str, provider: str | None, given: int, made: int, cached: int
+) -> None:
+    """We reckon ourselves, in a fiftieth of the time, and come to the same nano-dollar."""
+    if model.startswith("text-embedding"):
+        made = 0
+    ours = book.cost_nanousd(of(model, provider, input_tokens=given, output_tokens=made, cached_tokens=cached))
+    usage = genai_prices.Usage(input_tokens=given, output_tokens=made, cache_read_tokens=cached)
+    host, _, name = model.rpartition("/")
+    theirs = genai_prices.calc_price(
+        usage, name, provider_id=provider or host or "openai", genai_request_timestamp=datetime.now(tz=UTC)
+    )
+    assert ours == int((theirs.total_price * 10**9).to_integral_value())
+
+
+def test_it_is_imported_on_a_thread_and_no_event_loop_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`setup()` and the first calls go on at once; what they cost is found when the list is there."""
+    may_load = threading.Event()
+    real = prices.GenaiPrices
+    importers: list[str] = []
+
+    def slow() -> Any:
+        importers.append(threading.current_thread().name)
+        may_load.wait(30)
+        return real()
+
+    monkeypatch.setattr(prices, "GenaiPrices", slow)
+
+    @monitored("chat")
+    async def chat() -> dict[str, Any]:
+        return {"model": "gpt-4o-mini", "usage": {"prompt_tokens": 1_000, "completion_tokens": 0}}
+
+    async def run() -> None:
+        monitor = setup(budget=Budget(limit_usd=1.0))
+        assert monitor.prices is not None
+        await chat()
+        before = monitor.prices.status()
+        assert (before["ready"], before["genai_prices"]) == (False, "loading")
+        may_load.set()
+        await asyncio.to_thread(until_ready, monitor.prices)
+        await chat()
+
+    asyncio.run(run())
+    assert importers == ["toolweaver-prices"]
+
+
+def test_a_reader_on_an_event_loop_does_not_wait_for_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets its figures at once; what has no price yet is unpriced, not free."""
+    may_load = threading.Event()
+    monkeypatch.setattr(prices, "GenaiPrices", lambda: may_load.wait(30))
+    monkeypatch.setattr(prices, "PATIENCE_S", 30)
+
+    async def run() -> None:
+        monitor = setup()
+        with track("chat") as call:
+            call.record(model="gpt-4o-mini", input_tokens=1_000)
+        assert monitor.summary()["unpriced_calls"] == 1
+        assert monitor.health()["prices"]["genai_prices"] == "loading"
+
+    try:
+        asyncio.run(asyncio.wait_for(run(), 20))
+    finally:
+        may_load.set()
+
+
+def test_a_short_program_prints_its_costs_though_the_list_was_still_loading() -> None:
+    """Totals that are read in the first moments wait for the list, since nobody else waits for them."""
+    code = (
+        "import toolweaver_monitor as t\n"
+        "monitor = t.setup()\n"
+        "with t.track('chat') as call: call.record(model='gpt-4o-mini', input_tokens=1_000_000)\n"
+        "print(monitor.summary()['total_cost_usd'], monitor.summary()['unpriced_calls'])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("0.15 0\n", "")
+
+
+def test_a_price_that_is_found_late_reaches_totals_and_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls of the first moments, before the list is there, are not free: not in the report, and not for a budget."""
+    monkeypatch.setattr(PriceBook, "warm", lambda _: None)
+    monitor = setup(budget=[Budget(limit_usd=1.0), Budget(limit_usd=2.0, per="day", name="daily")])
+    with track("chat") as call:
+        call.record(model="gpt-4o-mini", input_tokens=1_000_000)
+    with track("chat") as call:
+        call.record(model="gpt-4o-mini", input_tokens=1_000_000, cached=True)
+    assert monitor.ledger is not None
+    assert [row["spent"] for row in monitor.ledger.status()] == [0.0, 0.0]  # nobody knows yet
+    assert monitor.prices is not None
+    monitor.prices._load()  # what the thread does
+    assert monitor.summary()["total_cost_usd"] == 0.15
+    assert monitor.costs.by("tool")["chat"]["saved_usd"] == 0.15
+    assert monitor.summary()["unpriced_calls"] == 0
+    assert [row["spent"] for row in monitor.ledger.status()] == [0.15, 0.15]
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    asked: list[Any] = []
+
+    def refuse(*where: Any, **_: Any) -> Any:
+        asked.append(where)
+        raise OSError("no network in this test")
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    for name in ("getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, name, refuse)
+    return asked
+
+
+def test_pricing_never_goes_to_the_network(no_network: list[Any]) -> None:
+    """Known models, unknown ones, made-up providers: no socket is ever asked for."""
+    book = PriceBook({"mine": {"input": 1}})
+    book.warm()
+    until_ready(book)
+    for n in range(50):
+        for model in ("gpt-4o", "claude-haiku-4-5", f"unknown-{n}", "mine"):
+            book.cost_nanousd(of(model, f"provider-{n % 3}" if n % 2 else None, input_tokens=10))
+    assert no_network == []
+
+
+def test_without_the_package_the_table_still_prices_and_health_says_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An extra that is missing is told with the line that installs it, and stops nothing."""
+    monkeypatch.setattr(prices.importlib.util, "find_spec", lambda _: None)
+    monitor = setup(prices={"mine": {"input": 1}})
+    assert monitor.prices is not None
+    until_ready(monitor.prices)
+    status = monitor.health()["prices"]
+    assert (status["genai_prices"], status["ready"]) == ("missing", True)
+    assert status["cure"] == 'pip install "toolweaver_monitor[prices]"'
+    assert monitor.prices.cost_nanousd(of("mine", input_tokens=1_000_000)) == 10**9
+
+
+def test_a_package_that_is_broken_stops_nothing_and_health_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wrong with it: calls go on unpriced, and the fault is shown."""
+
+    def broken() -> Any:
+        raise RuntimeError("half installed")
+
+    monkeypatch.setattr(prices, "GenaiPrices", broken)
+    monitor = setup()
+    assert monitor.prices is not None
+    until_ready(monitor.prices)
+    status = monitor.health()["prices"]
+    assert (status["genai_prices"], status["fault"]) == ("failed", "RuntimeError: half installed")
+    assert "import genai_prices" in status["cure"]
+
+
+def test_names_that_nobody_knows_fill_no_memory(book: PriceBook) -> None:
+    """A model's name may come from anywhere, also from an attacker."""
+    for n in range(prices.MAX_MODELS + 100):
+        assert book.cost_nanousd(of(f"made-up-{n}", input_tokens=1)) is None
+    assert len(book._tariffs) <= prices.MAX_MODELS
+
+
+def test_setup_does_not_import_it_on_the_callers_thread() -> None:
+    """A program that never asks for a price does not wait for the list."""
+    code = (
+        "import sys, threading, importlib.util\n"
+        "real = importlib.util.find_spec\n"
+        "seen = []\n"
+        "importlib.util.find_spec = lambda *a: (seen.append(threading.current_thread().name), real(*a))[1]\n"
+        "import toolweaver_monitor\n"
+        "assert 'genai_prices' not in sys.modules\n"
+        "monitor = toolweaver_monitor.setup()\n"
+        "while not monitor.prices.ready: pass\n"
+        "assert 'genai_prices' in sys.modules\n"
+        "assert set(seen) == {'toolweaver-prices'}, seen\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr

@@ -1,0 +1,262 @@
+"""Where does a call's cost come from, in which order, and is anything ever counted twice?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import (
+    Budget,
+    BudgetExceeded,
+    ToolCall,
+    Usage,
+    current_call,
+    instrument,
+    monitored,
+    setup,
+    track,
+    uninstrument,
+)
+from toolweaver_monitor.call import Invalid
+from toolweaver_monitor.testing import ToolRecorder
+
+PRICES = {"gpt-4o": {"input": 2.50, "output": 10.00}, "page-reader": {"per_call": 0.002}}
+MODEL_CALL = {"model": "gpt-4o", "usage": {"prompt_tokens": 1_000, "completion_tokens": 100}}  # $0.0035
+
+
+def only_call(function: Any, **settings: Any) -> ToolCall:
+    with ToolRecorder(prices=PRICES, **settings) as recorder:
+        function()
+        calls = recorder.calls()
+    assert len(calls) == 1
+    return calls[0]
+
+
+def cost(call: ToolCall) -> tuple[float | None, str | None]:
+    return call.cost_usd, call.cost_source
+
+
+def test_each_source_goes_before_those_after_it_and_none_is_added_to_another() -> None:
+    """record(), then usage=, then the result, then cost=, then the price table: the first that is there counts."""
+
+    def tool(recorded: bool, used: bool, said: bool, declared: bool) -> ToolCall:
+        @monitored(
+            "tool",
+            cost=0.04 if declared else None,
+            usage=(lambda _: Usage(cost=0.02, model="gpt-4o", input_tokens=1_000)) if used else None,
+        )
+        def run() -> dict[str, Any]:
+            if recorded:
+                current_call().record(cost=0.01)
+            return MODEL_CALL | ({"cost": 0.03} if said else {})
+
+        return only_call(run)
+
+    assert cost(tool(True, True, True, True)) == (0.01, "reported")
+    assert cost(tool(False, True, True, True)) == (0.02, "reported")
+    assert cost(tool(False, False, True, True)) == (0.03, "reported")
+    assert cost(tool(False, False, False, True)) == (0.04, "declared")
+    assert cost(tool(False, False, False, False)) == (0.0035, "priced")
+
+
+def test_a_declared_cost_is_charged_for_a_success_only() -> None:
+    """What failed did not deliver what it costs, unless it said what it had spent."""
+
+    @monitored("tool", cost=0.04)
+    def fails(spent: float | None = None) -> None:
+        current_call().record(cost=spent)
+        raise ConnectionError
+
+    def failing(spent: float | None = None) -> Any:
+        def run() -> None:
+            with pytest.raises(ConnectionError):
+                fails(spent)
+
+        return run
+
+    assert cost(only_call(failing())) == (None, None)
+    assert cost(only_call(failing(0.01))) == (0.01, "reported")
+
+
+def test_a_tool_in_the_table_costs_its_price_by_the_call() -> None:
+    """No model, no tokens: its name is enough, for budgets, too, and before it runs."""
+
+    @monitored("page-reader")
+    def read() -> str:
+        return "text"
+
+    assert cost(only_call(read)) == (0.002, "priced")
+    with ToolRecorder(prices=PRICES, budget=Budget(limit_usd=0.005)) as recorder:
+        for _ in range(4):
+            with suppress(BudgetExceeded):
+                read()
+        assert [call.outcome for call in recorder.calls()] == ["success", "success", "rejected", "rejected"]
+
+    @monitored("page-reader")
+    def fails() -> None:
+        raise ConnectionError
+
+    def failing() -> None:
+        with pytest.raises(ConnectionError):
+            fails()
+
+    assert cost(only_call(failing)) == (None, None)
+
+
+def test_a_call_with_tokens_or_a_model_and_no_price_is_unpriced_and_one_with_neither_is_not() -> None:
+    """Unknown is unknown; what has nothing to do with money is not unknown."""
+    with ToolRecorder(prices=PRICES) as recorder:
+        with track("tokens") as call:
+            call.record(tokens=10)
+        with track("model") as call:
+            call.record(model="gpt-4o")  # no tokens: nobody can say what it cost
+        with track("plain"):
+            pass
+        with track("tagged", customer="acme"):
+            pass
+        summary = recorder.monitor.summary()
+        assert summary["unpriced_calls"] == 2
+        assert [row["tool_name"] for row in recorder.monitor.costs.unpriced()] == ["model", "tokens"]
+        assert recorder.monitor.metrics.operations[0]["cost"] == 0.0  # users sum it
+
+
+def test_an_orchestrator_that_hands_on_the_result_of_a_tool_counts_its_money_once() -> None:
+    """The very object that an inner call has read is not read again, however many calls it goes up through."""
+
+    @monitored("ocr")
+    def ocr() -> dict[str, Any]:
+        return dict(MODEL_CALL)
+
+    @monitored("page")
+    def page() -> dict[str, Any]:
+        return ocr()
+
+    class Orchestrator:
+        def execute_tool(self, tool_name: str) -> dict[str, Any]:
+            return page()
+
+    instrument(Orchestrator)
+    try:
+        with ToolRecorder(prices=PRICES) as recorder:
+            Orchestrator().execute_tool("receipts")
+            tools = [call.tool_name for call in recorder.calls()]
+            assert tools == ["ocr", "page", "receipts"]
+            assert recorder.monitor.summary()["total_cost_usd"] == 0.0035
+            assert recorder.monitor.summary()["total_tokens"] == 1_100
+            assert recorder.monitor.costs.by("tool")["page"]["cost_usd"] == 0
+            assert recorder.monitor.costs.by("root")["receipts"]["cost_usd"] == 0.0035
+    finally:
+        uninstrument(Orchestrator)
+
+
+def test_retries_cost_what_each_attempt_costs() -> None:
+    """Three attempts that the provider bills are three costs; one that failed before it was billed is none."""
+
+    @monitored("ocr")
+    def ocr(attempt: int) -> dict[str, Any]:
+        current_call().record(attempt=attempt)
+        if attempt < 3:
+            current_call().record(**{"input_tokens": 1_000, "model": "gpt-4o"} if attempt == 2 else {})
+            raise ConnectionError
+        return MODEL_CALL
+
+    with ToolRecorder(prices=PRICES) as recorder:
+        for attempt in (1, 2, 3):
+            try:
+                ocr(attempt)
+            except ConnectionError:
+                pass
+        assert [call.cost_usd for call in recorder.calls()] == [None, 0.0025, 0.0035]
+        row = recorder.monitor.costs.by("tool")["ocr"]
+        assert (row["cost_usd"], row["operations"], row["retries"]) == (0.006, 1, 2)
+
+
+def test_a_stream_counts_its_last_word_once_and_a_record_while_it_runs_goes_before_it() -> None:
+    """Chunks that repeat the usage so far are not added up; what the tool says itself is believed."""
+
+    def chunks() -> list[dict[str, Any]]:
+        return [
+            {"id": "1", "model": "gpt-4o", "usage": {"prompt_tokens": 1_000, "completion_tokens": n}}
+            for n in (1, 50, 100)
+        ]
+
+    @monitored("chat")
+    def stream(recorded: bool) -> Iterator[dict[str, Any]]:
+        if recorded:
+            current_call().record(input_tokens=10, output_tokens=1)
+        yield from chunks()
+
+    assert cost(only_call(lambda: list(stream(False)))) == (0.0035, "priced")
+    call = only_call(lambda: list(stream(True)))
+    assert (call.tokens, call.cost_usd) == (11, 0.000035)
+
+
+def test_a_stream_that_is_dropped_counts_what_it_had_used() -> None:
+    """The consumer went away: what came so far was paid for."""
+
+    @monitored("chat")
+    def stream() -> Iterator[dict[str, Any]]:
+        yield {"id": "1", "model": "gpt-4o", "usage": {"prompt_tokens": 1_000, "completion_tokens": 10}}
+        yield {"id": "1", "model": "gpt-4o", "usage": {"prompt_tokens": 1_000, "completion_tokens": 999}}
+
+    def first() -> None:
+        items = stream()
+        next(items)
+        items.close()
+
+    call = only_call(first)
+    assert (call.outcome, call.output_tokens, call.cost_usd) == ("abandoned", 10, 0.0026)
+
+
+def test_cached_tokens_are_a_part_of_input_and_priced_once() -> None:
+    """Neither added to the input nor charged at both prices."""
+    prices = {"m": {"input": 2.0, "cached_input": 0.5, "output": 8.0}}
+    with ToolRecorder(prices=prices) as recorder:
+        with track("chat") as call:
+            call.record(input_tokens=1_000, cached_tokens=600, output_tokens=10, model="m")
+        assert recorder.calls()[0].tokens == 1_010
+        assert recorder.calls()[0].cost_nanousd == 400 * 2_000 + 600 * 500 + 10 * 8_000
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [-1, -0.5, float("nan"), float("inf"), float("-inf"), 10**400, 1e300, "5", b"5", True, [], object()],
+    ids=lambda figure: repr(figure)[:12],
+)
+@pytest.mark.parametrize("way", ["record", "result", "usage", "cost"])
+def test_a_figure_that_is_none_reaches_no_total_and_no_caller(way: str, figure: Any) -> None:
+    """Negative, NaN, infinite, huge, text, bool: counted as invalid, and the tool's caller sees its result."""
+
+    @monitored(
+        "tool",
+        usage=(lambda _: Usage(cost=figure, input_tokens=figure)) if way == "usage" else None,
+        cost=(lambda _: figure) if way == "cost" else None,
+    )
+    def run() -> dict[str, Any]:
+        if way == "record":
+            current_call().record(cost=figure, tokens=figure)
+        return {"cost": figure, "tokens_used": figure} if way == "result" else {}
+
+    before = Invalid.counts()["figures"]
+    with ToolRecorder() as recorder:
+        assert run().keys() == ({"cost", "tokens_used"} if way == "result" else set())
+        summary = recorder.monitor.summary()
+        assert (summary["total_cost_usd"], summary["total_tokens"], summary["successes"]) == (0.0, 0, 1)
+    if way != "result" or isinstance(
+        figure, int | float | str
+    ):  # else it is no figure, and stands there for other ends
+        assert Invalid.counts()["figures"] > before
+
+
+def test_costs_are_exact_whatever_floats_do() -> None:
+    """Ten thousand tenths of a cent are ten dollars, not 9.999999999999831."""
+    monitor = setup()
+    for _ in range(10_000):
+        with track("tool") as call:
+            call.record(cost=0.001)
+    assert sum(0.001 for _ in range(10_000)) != 10.0
+    assert monitor.summary()["total_cost_usd"] == 10.0
+    assert monitor.costs.costs == {"tool": 10.0}

@@ -1,0 +1,176 @@
+"""What may a price table say, and how is a mistake in it told?"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import clock, setup, track
+from toolweaver_monitor.call import Details, ToolCall
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.usage import PriceBook
+
+MILLION = 1_000_000
+
+
+def dollars(
+    book: PriceBook, model: str | None, *, given: int = MILLION, made: int = 0, provider: str | None = None,
+    at: datetime | None = None, tool: str = "tool",
+) -> float | None:  # fmt: skip
+    details = Details(input_tokens=given, output_tokens=made, model=model, provider=provider)
+    call = ToolCall(tool, details=details)
+    if at is not None:
+        call.opened_at = at.timestamp() - clock.wall_time_s(0.0)
+    cost = book.cost_nanousd(call)
+    return None if cost is None else cost / 1e9
+
+
+def test_a_table_is_a_dict_a_json_file_or_a_toml_file(tmp_path: Path) -> None:
+    """The same table, three ways; figures in files are read as decimals, not as floats."""
+    table = {"our-model": {"input": 0.1, "cached_input": 0.05, "output": 0.3}}
+    json_file, toml_file = tmp_path / "prices.json", tmp_path / "prices.toml"
+    json_file.write_text('{"our-model": {"input": 0.1, "cached_input": 0.05, "output": 0.3}}')
+    toml_file.write_text('["our-model"]\ninput = 0.1\ncached_input = 0.05\noutput = 0.3\n')
+    for given in (table, json_file, str(json_file), toml_file, str(toml_file)):
+        book = PriceBook(given, genai=False)
+        assert dollars(book, "our-model", given=3, made=1) == 6e-7
+        assert "our" in book.sources()[0]
+
+
+def test_prices_hold_from_their_dates_on() -> None:
+    """A price list that changes: each call is priced by the day it ran on."""
+    book = PriceBook(
+        {"m": [{"input": 1, "from": "2026-01-01"}, {"input": 2, "from": date(2026, 7, 1)}, {"input": 8}]}, genai=False
+    )
+    assert dollars(book, "m", at=datetime(2025, 12, 31, 23, 59, tzinfo=UTC)) == 8
+    assert dollars(book, "m", at=datetime(2026, 1, 1, tzinfo=UTC)) == 1
+    assert dollars(book, "m", at=datetime(2026, 6, 30, 23, 59, tzinfo=UTC)) == 1
+    assert dollars(book, "m", at=datetime(2026, 7, 1, tzinfo=UTC)) == 2
+    assert dollars(book, "m", at=datetime(2025, 1, 1, tzinfo=UTC)) == 8
+
+
+def test_a_price_may_hold_for_one_provider_only() -> None:
+    """The same model costs what the one that served it asks."""
+    prices = {"m": [{"input": 1, "provider": "openai"}, {"input": 2, "provider": "azure"}]}
+    book = PriceBook(prices, genai=False)
+    assert dollars(book, "m", provider="openai") == 1
+    assert dollars(book, "m", provider="azure_openai") == 2
+    assert dollars(book, "m", provider="someone") is None
+
+
+@pytest.mark.parametrize(
+    "spelling", ["gpt-4o", "GPT-4o", "gpt-4o-2024-08-06", "gpt-4o-latest", "openai/gpt-4o", "openai/gpt-4o-20240806"]
+)
+def test_a_model_is_found_by_its_usual_spellings(spelling: str) -> None:
+    """In small letters, without a gateway's prefix, without its date."""
+    assert dollars(PriceBook({"gpt-4o": {"input": 2.5}}, genai=False), spelling) == 2.5
+
+
+def test_the_name_as_it_stands_goes_before_its_spellings() -> None:
+    """A dated model may have a price of its own."""
+    book = PriceBook({"gpt-4o": {"input": 2.5}, "gpt-4o-2024-05-13": {"input": 5}}, genai=False)
+    assert dollars(book, "gpt-4o-2024-05-13") == 5
+    assert dollars(book, "gpt-4o-2024-11-20") == 2.5
+
+
+def test_a_call_without_a_model_goes_by_its_tools_name() -> None:
+    """For tools whose answers do not name the model that they ask."""
+    book = PriceBook({"ask": {"input": 1}}, genai=False)
+    assert dollars(book, None, tool="ask") == 1
+    assert dollars(book, None, tool="other") is None
+
+
+def test_prices_by_token_and_by_call_add_up() -> None:
+    """A search that costs a fee and its tokens."""
+    book = PriceBook({"sonar": {"input": 1, "output": 1, "per_call": 0.005}}, genai=False)
+    assert dollars(book, "sonar", given=1_000, made=1_000) == 0.007
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (5, "a int is no price table; give a dict such as"),
+        ([], "a list is no price table; give a dict such as"),
+        ({"": {"input": 1}}, "'' is no model's name; name each model by its text"),
+        ({5: {"input": 1}}, "5 is no model's name"),
+        ({"m": {}}, "m: has no price; give input and output, or per_call"),
+        ({"m": []}, "m: has no prices; give it prices, or take it out"),
+        ({"m": 5}, "m: 5 is no set of prices; write"),
+        ({"m": {"inputs": 1}}, "m > inputs: unknown key 'inputs'; the keys are input, output, cached_input"),
+        ({"m": {"cached_input": 1}}, "has a price for cached input and none for input; give input as well"),
+        *[({"m": {"input": bad}}, "m > input:") for bad in (-1, "1", True, None, float("nan"), float("inf"), [1])],
+        ({"m": {"input": 1e9}}, "can be no price in dollars per million tokens; check the unit"),
+        ({"m": {"input": 1e-12}}, "can be no price in dollars per million tokens; check the unit"),
+        ({"m": {"per_call": -1}}, "write dollars a call, 0 or more, as a number"),
+        ({"m": {"input": 1, "provider": 5}}, 'write for example "openai"'),
+        ({"m": {"input": 1, "from": "soon"}}, "m > from: 'soon' is no date; write for example"),
+        ({"m": [{"input": 1}, {"input": 2}]}, 'two prices hold from the same day; give each its own "from"'),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_table_that_cannot_be_used_is_told_with_the_cure(table: Any, said: str) -> None:
+    """At setup, before anything runs, and never as a wrong price later."""
+    with pytest.raises(ConfigurationError) as caught:
+        setup(prices=table)
+    assert str(caught.value).startswith("prices:")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.json", '{\n  "gpt-4o": {\n    "input": -2.5\n  }\n}', "line 3: gpt-4o > input: -2.5 is no price; write"),
+        ("a.json", '{\n  "gpt-4o": {"input": 2.5,}\n}', "line 2, column 27"),
+        ("a.json", '{\n  "gpt-4o": {"input": 2.5,}\n}', "correct the JSON there"),
+        ("a.json", '{\n"m": {"input": 1},\n"m": {"input": 2}}', '"m" stands there twice; keep one of them'),
+        ("a.json", "", "correct the JSON there"),
+        ("a.json", '{"m": {"input": NaN}}', "is no price"),
+        ("a.json", "[" * 100_000, "give each model its prices, and no more"),
+        ("a.json", "5", "is no price table"),
+        ("a.toml", "[m]\ninput = 1\noutput = two\n", "line 3"),
+        ("a.toml", "[m]\ninput = 1\noutput = two\n", "correct the TOML there"),
+        ("a.toml", '[m]\ninput = 1\nfrom = "soon"\n', "line 3: m > from: 'soon' is no date"),
+        ("a.yaml", "m: 1", "not a price file; give the path of a .json or .toml file"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told_with_its_line_and_the_cure(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    """Which file, which line, what is wrong, what to write instead."""
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        setup(prices=path)
+    assert str(caught.value).startswith(str(path))
+    assert said in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """The path stands in the message, and what to check."""
+    with pytest.raises(ConfigurationError, match=r"cannot be read .No such file or directory.; check the path and its"):
+        setup(prices=tmp_path / "none.json")
+    (tmp_path / "latin.json").write_bytes(b'{"caf\xe9": {"input": 1}}')
+    with pytest.raises(ConfigurationError, match="is not UTF-8 text; save it as UTF-8"):
+        setup(prices=tmp_path / "latin.json")
+
+
+def test_a_mistake_in_the_table_leaves_what_was_set_up_before() -> None:
+    """The running monitor goes on; nothing is half replaced."""
+    monitor = setup()
+    with pytest.raises(ConfigurationError):
+        setup(prices={"m": {}})
+    with track("tool"):
+        pass
+    assert monitor.summary()["count"] == 1
+
+
+def test_prices_are_exact_to_the_last_nano_dollar() -> None:
+    """0.1 and 0.3 are tenths, not floats, and the sum is rounded once, half to even."""
+    book = PriceBook({"m": {"input": 0.1, "output": 0.3}, "half": {"input": Decimal("0.0005")}}, genai=False)
+    assert book.cost_nanousd(ToolCall("t", details=Details(input_tokens=3, output_tokens=1, model="m"))) == 600
+    half = [book.cost_nanousd(ToolCall("t", details=Details(input_tokens=n, model="half"))) for n in (1, 3, 5, 7)]
+    assert half == [0, 2, 2, 4]
