@@ -97,7 +97,7 @@ def test_a_budget_that_runs_out_ends_the_reading_with_its_own_exit_code(tmp_path
     assert process.returncode == 3, err
     assert "The budget of $0.35 was spent" in err
     assert re.search(r"receipt-08.png +refused", err)
-    (budget,) = re.findall(r"^ +usd/run +\$0\.3500 +\$(0\.\d+) +\$0\.\d+ +(\d+) calls$", out, re.MULTILINE)
+    (budget,) = re.findall(r"^ +usd/run +\$0\.3500 +\$(0\.\d+) +\$0\.\d+ +(\d+)$", out, re.MULTILINE)
     assert float(budget[0]) <= 0.35
     assert int(budget[1]) == err.count(" refused ")
 
