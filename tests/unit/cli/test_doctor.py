@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -153,7 +155,29 @@ def test_a_port_that_answers_nothing_does_not_hold_the_doctor_up(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         code, found = doctor("--sinks", "prometheus", "--port", str(silent.getsockname()[1]))
     assert code == 1
-    assert "no answer within" in found["prometheus"]["says"]
+    assert "no answer in time" in found["prometheus"]["says"]
+
+
+@pytest.mark.parametrize("trickle", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n#", b"HTTP/1.1 200 OK"])
+def test_an_answer_that_trickles_for_ever_is_cut(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, trickle: bytes
+) -> None:
+    """In the status line, in the headers, or in the body."""
+    monkeypatch.setattr("toolweaver_monitor.cli.doctor.web.DEADLINE_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(trickle)
+                for _ in range(600):
+                    connection.sendall(b"a")
+                    time.sleep(0.05)
+
+        threading.Thread(target=drip, daemon=True).start()
+        code, found = doctor("--url", f"http://127.0.0.1:{server.getsockname()[1]}/metrics")
+    assert code == 1
+    assert "no answer in time" in found["endpoint"]["says"]
 
 
 def test_a_program_of_the_users_on_the_port_is_examined(doctor: Doctor) -> None:

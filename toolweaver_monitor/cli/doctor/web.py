@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import socket
 import ssl
+import threading
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 5.0
+DEADLINE_S = 15.0
+"""For the whole answer, however slowly it trickles."""
 MAX_BYTES = 32 * 2**20
 
 
@@ -18,6 +23,9 @@ class Answer(NamedTuple):
     body: str = ""
     fault: str = ""
     cure: str = ""
+
+
+SILENT = Answer(fault="no answer in time", cure="see whether the program hangs, or a firewall is in the way")
 
 
 def get(url: str, token: str | None = None) -> Answer:
@@ -36,29 +44,52 @@ def get(url: str, token: str | None = None) -> Answer:
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_S)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    late = threading.Event()
     try:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
-        response = connection.getresponse()
-        return Answer(response.status, response.read(MAX_BYTES).decode("utf-8", "replace"))
-    except ssl.SSLError as error:
-        return Answer(
-            fault=f"TLS failed ({error.reason or error})",
-            cure="have the certificate trusted: SSL_CERT_FILE=/path/to/ca.pem; ask https:// only of what serves TLS",
-        )
-    except ConnectionRefusedError:
-        return Answer(
-            fault="nothing listens there",
-            cure="have the program running, with setup('prometheus') or PrometheusExporter(port=...), and take the "
-            "port from its log line or exporter.url; in a container addr='0.0.0.0' with a token is needed",
-        )
-    except TimeoutError:
-        return Answer(fault=f"no answer within {TIMEOUT_S:.0f} s", cure="see whether the program hangs, or a firewall")
-    except http.client.HTTPException as error:
-        return Answer(
-            fault=f"what answers does not speak HTTP ({type(error).__name__})",
-            cure="ask https:// where the endpoint has a certificate; else another program has this port",
-        )
-    except OSError as error:
-        return Answer(fault=f"cannot connect ({error.strerror or error})", cure="check the host name and the network")
+        connection.connect()
+        cut = threading.Timer(DEADLINE_S, _cut, [connection.sock, late])
+        cut.daemon = True
+        cut.start()
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+            response = connection.getresponse()
+            body = response.read(MAX_BYTES).decode("utf-8", "replace")
+        finally:
+            cut.cancel()
+        return SILENT if late.is_set() else Answer(response.status, body)
+    except (http.client.HTTPException, OSError) as error:
+        return SILENT if late.is_set() else _fault(error)
     finally:
         connection.close()
+
+
+def _cut(connection: socket.socket, late: threading.Event) -> None:
+    late.set()
+    with contextlib.suppress(OSError):  # it has just ended by itself
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _fault(error: Exception) -> Answer:
+    match error:
+        case TimeoutError():
+            return SILENT
+        case ConnectionRefusedError():
+            return Answer(
+                fault="nothing listens there",
+                cure="have the program running, with setup('prometheus') or PrometheusExporter(port=...), and take the "
+                "port from its log line or exporter.url; in a container addr='0.0.0.0' with a token is needed",
+            )
+        case ssl.SSLError():
+            return Answer(
+                fault=f"TLS failed ({error.reason or error})",
+                cure="have the certificate trusted: SSL_CERT_FILE=/path/to/ca.pem; "
+                "ask https:// only of what serves TLS",
+            )
+        case OSError():
+            said = error.strerror or error
+            return Answer(fault=f"cannot connect ({said})", cure="check the host name and the network")
+        case _:
+            return Answer(
+                fault=f"what answers does not speak HTTP ({type(error).__name__})",
+                cure="ask https:// where the endpoint has a certificate; else another program has this port",
+            )
