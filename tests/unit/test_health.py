@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import toolweaver_monitor
 from toolweaver_monitor import Monitor, ToolCall, setup, track
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
 from toolweaver_monitor.sinks.base import SinkUnavailable
@@ -167,3 +172,40 @@ def test_a_setup_that_has_ended_or_is_off_is_not_well() -> None:
     monitor.shutdown()
     assert monitor.health()["problems"] == ["this setup has ended; call setup() again"]
     assert "nothing is watched" in setup(enabled=False).health()["problems"][0]
+
+
+FORKED = """
+import os, sys
+from toolweaver_monitor import setup
+from toolweaver_monitor.sinks import PrometheusExporter
+
+monitor = setup(PrometheusExporter(port=0))
+child = os.fork()
+if child == 0:
+    print(*monitor.health()["problems"], sep="\\n")
+    print(*setup(PrometheusExporter(port=0)).health()["problems"], sep="\\n", flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(*monitor.health()["problems"], sep="\\n")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_worker_that_nobody_can_scrape_says_so() -> None:
+    """The endpoint stays with the parent; a setup() of its own mends it."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED],
+        env=os.environ | {"PYTHONPATH": str(Path(toolweaver_monitor.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split("\n") == [
+        (
+            "prometheus: this process is a fork of the one that serves the metrics; "
+            "call setup() in it, with a port of its own"
+        ),
+        "",
+        "",
+        "",
+    ], done.stderr

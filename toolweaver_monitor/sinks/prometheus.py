@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -75,6 +76,7 @@ class PrometheusExporter(View):
         self.bounds = checked_buckets(buckets)
         self._counts: dict[str, list[int]] | None = None if buckets is None else {}
         self._live: Callable[[], dict[str, Any]] = dict
+        self._served_by: int | None = None
 
     def __repr__(self) -> str:
         return f"PrometheusExporter({self._endpoint!r})"
@@ -111,6 +113,7 @@ class PrometheusExporter(View):
                 f"cannot listen on {self._endpoint.addr}:{self._endpoint.port} ({error.strerror or error}); "
                 "stop what uses the port, or give another: PrometheusExporter(port=...), port=0 takes a free one"
             ) from None
+        self._served_by = os.getpid()
         log.info("metrics are served on %s", self.url)
 
     def live(self, figures: Callable[[], dict[str, Any]]) -> None:
@@ -149,7 +152,15 @@ class PrometheusExporter(View):
 
     def status(self) -> dict[str, Any]:
         """For `health()`."""
-        return {"listening": self._endpoint.listening, "url": self.url if self._endpoint.listening else None}
+        listening = self._endpoint.listening
+        status: dict[str, Any] = {"listening": listening, "url": self.url if listening else None}
+        if not listening and self._registry is None and self._served_by not in (None, os.getpid()):
+            status |= {
+                "state": "unavailable",
+                "last_error": "this process is a fork of the one that serves the metrics; "
+                "call setup() in it, with a port of its own",
+            }
+        return status
 
     def close(self) -> None:
         """Stop listening, and leave the registry."""
