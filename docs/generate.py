@@ -107,7 +107,9 @@ One row a call, plotted against `toolweaver/call`, the number of the call:
 
 While more than 2,000 calls wait, the waiting ones become one row a tool: `{{tool}}/calls`, `successes`, `failures`,
 `duration_sum`, `duration_min`, `duration_max`, and the sums of `cost` and `tokens`. In the run's summary stand
-`summary/total_operations`, `summary/success_rate`, `summary/total_cost` and `summary/avg_duration`."""
+`summary/total_operations`, `summary/success_rate`, `summary/total_cost` and `summary/avg_duration`;
+`summary/unpriced_calls` where the cost of some is not known; and of each budget `budget/{{name}}/limit`, `spent` and
+`rejections`."""
 
 
 def api() -> Iterator[str]:
@@ -161,7 +163,7 @@ MADE_BY_US = {"Monitor", "Sink", "ToolCall"}
 """Nobody calls these: their constructors say nothing to a user."""
 
 MEMBERS = {
-    "CostTracker": "record costs counts report most_expensive",
+    "CostTracker": "record costs counts report most_expensive by by_tag of roots unpriced",
     "ErrorTracker": "record_call errors total_calls error_rate report",
     "MetricsCollector": "record operations summary by_operation cost_by_operation",
     "Monitor": "summary report active health flush aflush shutdown",

@@ -195,10 +195,11 @@ class Monitor:
         if self._told:
             return
         self._told = True
+        budgets = {"budgets": self.ledger.status()} if self.ledger is not None else {}
         for sink in self.sinks:
             log_summary = getattr(sink, "log_summary", None)
             if callable(log_summary):
-                _quietly(log_summary, self.metrics.summary())
+                _quietly(log_summary, self.metrics.summary() | budgets)
 
     def _tell_losses(self) -> None:
         """One line for what was not delivered, and why: who reads the log only at the end is to see it, too."""

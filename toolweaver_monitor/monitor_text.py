@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from toolweaver_monitor.sinks.metrics import summarised
 from toolweaver_monitor.sinks.view import table
@@ -29,7 +29,23 @@ def report_text(monitor: Monitor) -> str:
             amounts = [amount(budget[key], budget["unit"]) for key in ("limit", "spent", "remaining")]
             rows.append([visible(budget["name"]), *amounts, f"{budget['rejections']:,}"])
         lines += table(rows)
+        lines += [why for budget in budgets if (why := _why_refusing(budget))]
     return "\n".join(lines)
+
+
+def _why_refusing(budget: Mapping[str, Any]) -> str:
+    """What a budget that has refused calls wants; nothing where it has not."""
+    if not budget["rejections"]:
+        return ""
+    cure = f"raise limit_{budget['unit']}="
+    if budget["remaining"] > 0:
+        cure += ", which is too little for the next call"
+    elif budget["frees_in_s"]:
+        cure += f", or wait: it has room again in {seconds(budget['frees_in_s'])}"
+    elif budget["per"] == "run":
+        cure += ", or start a new run with setup()"
+    calls = "call was" if budget["rejections"] == 1 else "calls were"
+    return f"  {visible(budget['name'])}: {budget['rejections']:,} {calls} not run; {cure}"
 
 
 def tools_text(tools: Mapping[str, Tally]) -> list[str]:

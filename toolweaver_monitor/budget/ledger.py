@@ -13,6 +13,7 @@ from toolweaver_monitor.budget.meter import HAS_GIL, Admission, Admissions, Mete
 from toolweaver_monitor.budget.wording import figure, refusal
 from toolweaver_monitor.call import NOTHING, Invalid, ToolCall, innermost
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
+from toolweaver_monitor.redact import scrub
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -207,6 +208,8 @@ class _Scope:
         self._now = now
         split = self.tag is not None and self.wanted is None
         self.accounts: dict[str | None, tuple[Meter, ...]] = {} if split else {self.wanted: self._new(None)}
+        self._shown: dict[str, str] = {}
+        """Tag values that hold a secret, or are too long to be shown, and what stands for them."""
 
     def _new(self, key: str | None) -> tuple[Meter, ...]:
         return tuple(Meter(self.budget, unit, key, self._lock, self._now) for unit in self.budget.limits)
@@ -235,14 +238,18 @@ class _Scope:
         parts = admission.parts if type(admission) is Admissions else (admission,)
         for part in parts:
             if isinstance(part, Admission) and part.meter.budget is self.budget:
-                return self._account(part.meter.key) if self.wanted is None else self.accounts[self.wanted]
+                return self.accounts[part.meter.key if self.wanted is None else self.wanted]
         return ()
 
-    def _account(self, key: str | None) -> tuple[Meter, ...]:
-        meters = self.accounts.get(key)
+    def _account(self, key: str) -> tuple[Meter, ...]:
+        meters = self.accounts.get(self._shown.get(key, key))
         if meters is None:
             if len(self.accounts) >= MAX_ACCOUNTS:
                 key = OVERFLOW
+            elif (shown := scrub(key)) != key:
+                if len(self._shown) < MAX_ACCOUNTS:
+                    self._shown[key] = shown
+                key = shown
             # One step, so that a signal handler that opens the same account finds or makes the very same one.
             meters = self.accounts.get(key) or self.accounts.setdefault(key, self._new(key))
         return meters

@@ -116,6 +116,12 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def names(self) -> dict[Unit, str]:
+        """What each of its limits is called: as the budget is, where it has just one."""
+        label = self.label
+        return {unit: label if len(self.limits) == 1 else f"{label} {unit}" for unit in self.limits}
+
+    @property
     def label(self) -> str:
         """The name, or one made of the limits and the scope: `usd/day tool=ocr`."""
         if self.name is not None:
@@ -152,9 +158,10 @@ def check_clashes(budgets: Sequence[Budget]) -> None:
                     "only the smaller one could ever act, so remove the other"
                 )
             scopes[scope] = label
-        if label in labels:
-            raise ConfigurationError(f"two budgets are named {label!r}: give each a name= of its own")
-        labels.add(label)
+        for name in {label, *budget.names.values()}:
+            if name in labels:
+                raise ConfigurationError(f"two budgets are named {name!r}: give each a name= of its own")
+            labels.add(name)
 
 
 def _nanousd(field: str, given: object) -> int | None:

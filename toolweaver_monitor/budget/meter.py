@@ -56,8 +56,8 @@ class Meter:
         self.in_dollars = unit == "usd"
         self.counts_calls = unit == "calls"
         self.key = key
-        label = budget.label if len(budget.limits) == 1 else f"{budget.label} {unit}"
-        self.name = label if key is None else f"{label} [{key}]"
+        name = budget.names[unit]
+        self.name = name if key is None else f"{name} [{key}]"
         self.limit = budget.limits[unit]
         self.reserve = 1 if unit == "calls" else budget.reserve_nanousd if unit == "usd" else 0
         self.ceiling = self.limit if self.reserve else self.limit - 1

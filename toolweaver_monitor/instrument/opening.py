@@ -13,6 +13,16 @@ from toolweaver_monitor.instrument import ending
 from toolweaver_monitor.instrument.tool import Tool
 
 
+class _Block(tuple[()]):
+    """No arguments, and the keyword arguments are tags."""
+
+    __slots__ = ()
+
+
+BLOCK = _Block()
+"""The arguments of a call that is a block of code: `track("ocr", customer="acme")`."""
+
+
 class Settings:
     """What `setup()` asks of every call that opens; in force while `bus.special` says so."""
 
@@ -66,6 +76,8 @@ def common(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, 
         Settings.in_child()
     if Settings.tags:
         call.say().tags = merged_tags(Settings.tags, call.tags)
+    if args is BLOCK and kwargs:  # a budget may be one of a tag
+        call.say().tags = merged_tags(call.tags, kwargs)
     if call.tool_name in ending.Settings.priced_tools:
         call.say()
     if ending.Settings.capture:

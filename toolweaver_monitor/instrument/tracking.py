@@ -10,6 +10,7 @@ import msgspec
 from toolweaver_monitor.bus.bus import bus
 from toolweaver_monitor.call import INERT, ToolCall, merged_tags
 from toolweaver_monitor.instrument.hot_path import begin, leave, leave_raising
+from toolweaver_monitor.instrument.opening import BLOCK
 from toolweaver_monitor.instrument.tool import Tool, known, named
 
 
@@ -24,7 +25,7 @@ class Tracked(msgspec.Struct, eq=False):
         """Open the call and give it, for `record()`."""
         if not bus.on:
             return INERT
-        call = self.call = begin(self.tool, (), self.tags)
+        call = self.call = begin(self.tool, BLOCK, self.tags)
         if self.tags:
             details = call.say()
             details.tags = merged_tags(details.tags, self.tags)

@@ -151,9 +151,17 @@ class Totals:
 
 
 def summary_row(summary: Mapping[str, Any]) -> Row:
-    """The four figures of a summary that W&B gets; what is unknown is left out."""
-    return {
+    """The figures of a summary that W&B gets; what is unknown is left out.
+
+    Four always; `summary/unpriced_calls` where some are, and limit, spent and rejections of each budget there is.
+    """
+    row: Row = {
         key: summary[name]
         for key, name in SUMMARY.items()
         if isinstance(summary.get(name), int | float) and not isinstance(summary[name], bool)
     }
+    if summary.get("unpriced_calls"):
+        row["summary/unpriced_calls"] = summary["unpriced_calls"]
+    for budget in summary.get("budgets", ()):
+        row |= {f"budget/{budget['name']}/{figure}": budget[figure] for figure in ("limit", "spent", "rejections")}
+    return row
