@@ -63,7 +63,7 @@ async def read(images: Sequence[Path]) -> list[Reading]:
 
 def write_csv(readings: Sequence[Reading], file: Path) -> None:
     """Keep what was read; a block of code is watched with `track`."""
-    with track("write_csv", rows=len(readings)), file.open("w", newline="") as out:
+    with track("write_csv"), file.open("w", newline="") as out:
         rows = csv.writer(out)
         rows.writerow(("receipt", "outcome", "total", "kinds"))
         rows.writerows((r.file, r.outcome, r.total / 100, json.dumps(r.kinds)) for r in readings)
@@ -76,6 +76,7 @@ def as_json(monitor: Monitor, readings: Sequence[Reading]) -> str:
             "receipts": [reading._asdict() for reading in readings],
             "summary": monitor.summary(),
             "cost_by_operation": monitor.metrics.cost_by_operation(),
+            "by_employee": monitor.costs.by_tag("employee"),
             "errors": monitor.errors.errors,
             "budgets": monitor.health()["budgets"],
         },
@@ -98,8 +99,8 @@ def what_came_of_it(readings: Sequence[Reading], budget: float | None) -> str:
     came_to = Counter(reading.outcome for reading in readings)
     if came_to["refused"]:
         return (
-            f"The budget of ${budget:.2f} was spent: {came_to['refused']} of {len(readings)} receipts were not read to "
-            "the end, and no tool ran for them any more. A receipt takes $0.17; give more with --budget."
+            f"The budget of ${budget:.2f} is spent: for {came_to['refused']} of {len(readings)} receipts it refused a "
+            "tool, which then did not run. A receipt takes $0.17; give more with --budget."
         )
     return f"{came_to['read']} of {len(readings)} receipts were read. (Receipts 2 and 3 are made to fail.)"
 

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 DAMAGED, WRONG_TOTAL = 2, 3
 
+EMPLOYEES = ("eve", "ann", "bob")
 SHOPS = ("CORNER CAFE", "GREEN GROCER", "CITY STATIONERS", "NIGHT PHARMACY", "STATION KIOSK", "OLD MILL BAKERY")
 GOODS = {
     "Espresso": 240, "Croissant": 220, "Orange juice": 410, "Cheese roll": 380, "Bread": 315, "Apples": 275,
@@ -33,10 +34,10 @@ def draw_receipts(count: int, folder: Path) -> list[Path]:
         folder: where to; made if it is not there.
 
     Returns:
-        The files, in order.
+        The files, in order, each named for its number and for who hands it in: `01-ann.png`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return [_draw(number, folder / f"receipt-{number:02}.png") for number in range(1, count + 1)]
+    return [_draw(number, folder / f"{number:02}-{EMPLOYEES[number % 3]}.png") for number in range(1, count + 1)]
 
 
 def _draw(number: int, file: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Who runs the tools? An orchestrator such as many programs have: it knows tools by name, and nothing of monitoring."""
+"""Who runs the tools? An orchestrator such as many programs have: it knows them by name, and runs many at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from toolweaver_monitor import BudgetExceeded
+from toolweaver_monitor import BudgetExceeded, track
 
 AT_ONCE = 2
 
@@ -54,7 +54,12 @@ class Orchestrator:
             yield await done
 
     async def read(self, image: Path) -> Reading:
-        """One receipt's way through the tools. What fails is a result like any other."""
+        """Read one receipt. What its tools cost counts for whoever handed it in."""
+        with track("receipt", employee=image.stem.partition("-")[2]):
+            return await self._through_tools(image)
+
+    async def _through_tools(self, image: Path) -> Reading:
+        """One receipt's way; what fails is a result like any other."""
         try:
             text = await self.execute_tool("ocr", {"image": image})
             slip = await self.execute_tool("parse_items", {"lines": text["lines"]})

@@ -61,14 +61,22 @@ def test_it_reads_receipts_and_shows_the_two_that_must_fail(tmp_path: Path) -> N
 
     told = json.loads(out)
     assert {reading["file"]: reading["outcome"] for reading in told["receipts"]} == {
-        "receipt-01.png": "read",
-        "receipt-02.png": "failed",
-        "receipt-03.png": "failed",
-        "receipt-04.png": "read",
+        "01-ann.png": "read",
+        "02-bob.png": "failed",
+        "03-eve.png": "failed",
+        "04-ann.png": "read",
     }
     assert [reading["total"] for reading in told["receipts"]] == [1845, 0, 0, 880]
-    assert told["cost_by_operation"] == {"ocr": 0.3, "categorize": 0.1, "parse_items": 0.04, "write_csv": 0.0}
-    assert told["summary"]["count"] == 4 + 3 + 2 + 1
+    assert told["cost_by_operation"] == {
+        "ocr": 0.3,
+        "categorize": 0.1,
+        "parse_items": 0.04,
+        "receipt": 0.0,
+        "write_csv": 0.0,
+    }
+    by_employee = {name: figures["cost_usd"] for name, figures in told["by_employee"].items()}
+    assert by_employee == {"ann": 0.34, "eve": 0.1, "bob": 0.0, "(none)": 0.0}
+    assert told["summary"]["count"] == 4 + 4 + 3 + 2 + 1
     assert told["summary"]["failures"] == 2
     assert {(error["tool_name"], error["error_type"]) for error in told["errors"]} == {
         ("ocr", "OSError"),
@@ -82,6 +90,7 @@ def test_it_reads_receipts_and_shows_the_two_that_must_fail(tmp_path: Path) -> N
         ("parse_items/status", 1): 2,
         ("parse_items/status", 0): 1,
         ("categorize/status", 1): 2,
+        ("receipt/status", 1): 4,
         ("write_csv/status", 1): 1,
     }
     assert "2 of 4 receipts were read" in err
@@ -95,11 +104,11 @@ def test_a_budget_that_runs_out_ends_the_reading_with_its_own_exit_code(tmp_path
     with start(tmp_path, "--receipts", "8", "--budget", "0.35") as process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 3, err
-    assert "The budget of $0.35 was spent" in err
-    assert re.search(r"receipt-08.png +refused", err)
+    assert "The budget of $0.35 is spent" in err
+    assert re.search(r"08-bob.png +refused", err)
     (budget,) = re.findall(r"^ +usd/run +\$0\.3500 +\$(0\.\d+) +\$0\.\d+ +(\d+)$", out, re.MULTILINE)
     assert float(budget[0]) <= 0.35
-    assert int(budget[1]) == err.count(" refused ")
+    assert int(budget[1]) == len(re.findall(r"png +refused", err))
 
 
 @pytest.mark.parametrize("wrong", [("--receipts", "0"), ("--budget", "-1"), ("--budget", "nan"), ("--port", "99999")])

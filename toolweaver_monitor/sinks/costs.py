@@ -198,8 +198,9 @@ class CostTracker(View):
         ways.update({key: self.by_tag(key) for key in sorted(keys)[:SHOWN]})
         lines = []
         for way, found in ways.items():
-            spent = [f"{visible(n)} {_dollars(s['cost_usd'] * NANO)}" for n, s in found.items() if s["cost_usd"]]
-            if spent and set(found) != {NONE}:
+            dear = {name: sums["cost_usd"] for name, sums in found.items() if sums["cost_usd"]}
+            if dear.keys() - {NONE}:
+                spent = [f"{visible(name)} {_dollars(cost * NANO)}" for name, cost in dear.items()]
                 lines.append(f"  by {visible(way)}: {_first(spent[:SHOWN], len(spent))}")
         return lines
 
