@@ -27,6 +27,13 @@ def bare(session: nox.Session) -> None:
     session.run("python", "-P", "-m", "pytest", "-q", "-m", "not slow", "tests/unit", *session.posargs)
 
 
+@nox.session(python="3.13")
+def conformance(session: nox.Session) -> None:
+    """Our decorator beside others', row by row; writes docs/reference/conformance.md."""
+    session.install(".", *TESTING, "prometheus-async", "opentelemetry-sdk", "logfire", "sentry-sdk")
+    session.run("python", "-P", "tests/conformance", *session.posargs)
+
+
 @nox.session(python="3.11")
 def sdks(session: nox.Session) -> None:
     """The table of provider payloads, built with the classes of every SDK whose results are read."""

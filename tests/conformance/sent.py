@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import peers
 
 _peer = peers.chosen()
 _peer.start()  # some need it before they decorate
+
+
+def decorated(name: str) -> Callable[[Any], Any]:
+    """The decorator under test; what it cannot be applied to says so when it is called, and the others can be asked."""
+
+    def decorate(thing: Any) -> Any:
+        try:
+            return _peer.decorate(name)(thing)
+        except Exception as error:  # noqa: BLE001
+            refusal = error
+
+        def refused(*_args: object, **_kwargs: object) -> None:
+            raise peers.Missing(name) from refusal
+
+        return refused
+
+    return decorate
 
 
 @dataclass
@@ -17,17 +36,17 @@ class Page:
     number: int
 
 
-@_peer.decorate("annotated")
+@decorated("annotated")
 def annotated(page: Page) -> list[Page]:
     return [page]
 
 
-@_peer.decorate("doubled")
+@decorated("doubled")
 def doubled(x: int) -> int:
     return 2 * x
 
 
-@_peer.decorate("doubled_later")
+@decorated("doubled_later")
 async def doubled_later(x: int) -> int:
     return 2 * x
 
@@ -38,16 +57,16 @@ class Shelf:
     def __init__(self, factor: int) -> None:
         self.factor = factor
 
-    @_peer.decorate("times")
+    @decorated("times")
     def times(self, x: int) -> int:
         return self.factor * x
 
-    @_peer.decorate("made")
+    @decorated("made")
     @classmethod
     def made(cls, factor: int) -> Shelf:
         return cls(factor)
 
-    @_peer.decorate("halved")
+    @decorated("halved")
     @staticmethod
     def halved(x: int) -> float:
         return x / 2

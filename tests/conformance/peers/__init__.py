@@ -21,7 +21,6 @@ KNOWN = {
     "opentelemetry": "peers.spans:OpenTelemetry",
     "logfire": "peers.spans:Logfire",
     "sentry_sdk": "peers.sentry:Sentry",
-    "langsmith": "peers.langsmith:LangSmith",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,8 @@ class PrometheusAsync(PrometheusClient):
     distribution = "prometheus-async"
 
     def decorate(self, name: str) -> Callable[[Any], Any]:
+        """As its documentation has it: its own for coroutine functions, prometheus_client's for all others."""
         from prometheus_async.aio import time
 
-        return time(self.timer(name))
+        timer = self.timer(name)
+        return lambda function: (time(timer) if inspect.iscoroutinefunction(function) else timer.time())(function)
