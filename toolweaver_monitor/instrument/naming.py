@@ -15,7 +15,6 @@ from typing import Any
 
 NameFrom = Callable[..., str]
 
-_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 ORCHESTRATOR_METHODS: tuple[str, ...] = tuple(
     f"{prefix}{verb}_{noun}{suffix}"
@@ -76,20 +75,24 @@ def name_from_arguments(function: Any, name: str, self_in: Self = Self.NOWHERE) 
         for index, parameter in enumerate(parameters)
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     }
-    where = tuple((each, positions[each]) for each in (_MAY_SAY_TOOL if runner else _SAYS_TOOL) if each in positions)
-    hands_on = not where and runner and (not parameters or not kinds.isdisjoint(_REST))
-    if hands_on:  # `*args, **kwargs`: a keyword that says so, else the first argument
-        where = tuple((each, sys.maxsize) for each in _MAY_SAY_TOOL)
-    if not where:
+    keywords = runner and (not parameters or inspect.Parameter.VAR_KEYWORD in kinds)
+    wanted = _MAY_SAY_TOOL if runner else _SAYS_TOOL
+    where = tuple(
+        (each, positions.get(each, sys.maxsize), each.endswith(("name", "tool")))
+        for each in wanted
+        if each in positions or keywords
+    )
+    hands_on = runner and len(positions) <= first and (not parameters or inspect.Parameter.VAR_POSITIONAL in kinds)
+    if not where and not hands_on:
         return None
 
     def name_from(*args: Any, **kwargs: Any) -> str:
-        for parameter, position in where:
+        for parameter, position, sure in where:
             value = args[position] if position < len(args) else kwargs.get(parameter)
-            if value is not None:
-                found = named_by(value, sure=parameter.endswith(("name", "tool")))
-                if found is not None:
-                    return found
+            if type(value) is str and sure:
+                return value
+            if value is not None and (found := named_by(value, sure=sure)) is not None:
+                return found
         if hands_on and first < len(args) and isinstance(args[first], str | Mapping):
             return named_by(args[first]) or name
         return name

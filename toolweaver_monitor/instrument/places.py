@@ -121,13 +121,14 @@ class Selector:
         place = self.place
         claim = place.single.get(id(instance)) if instance is not None else None
         form = place.everyones if claim is None else claim.form
-        kind = type(instance) if owner is None else owner
         if form is None:
             chosen = place.original
-        elif definer(kind, place.name) is not place.owner or (instance is None and place.past_override):
+        elif place.past_override and (instance is None or definer(type(instance), place.name) is not place.owner):
             chosen = form.from_override  # by `super()`, or by the name of its class as was done before there was one
         else:
             chosen = form.watched
+        if type(chosen) is types.FunctionType:
+            return chosen if instance is None else types.MethodType(chosen, instance)
         bind = getattr(type(chosen), "__get__", None)
         return chosen if bind is None else bind(chosen, instance, owner)
 

@@ -243,6 +243,14 @@ class Descriptors:
     def execute_tool(self) -> Any:
         return lambda tool_name: tool_name
 
+    @wrapt.decorator
+    def theirs(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        return wrapped(*args, **kwargs)
+
+    @theirs
+    def run_agent(self, agent_name: str, task: str) -> str:
+        return agent_name
+
     def execute_skill(self, skill: str) -> Any:
         yield skill
 
@@ -259,6 +267,7 @@ async def test_partial_cached_and_generator_methods_keep_what_they_are(names: An
     assert thing.call_tool("ab") == "abab"
     assert thing.run_tool("cached") == "cached"
     assert thing.run_tool.cache_info().misses >= 0
+    assert thing.run_agent("wrapped", "not this") == "wrapped"
     with thing.use_tool("managed") as managed:
         assert managed == "managed"
     assert thing.execute_tool("unseen") == "unseen"
@@ -266,7 +275,7 @@ async def test_partial_cached_and_generator_methods_keep_what_they_are(names: An
     assert [each async for each in thing.call_skill("agenerated")] == ["agenerated"]
     assert inspect.isgeneratorfunction(thing.execute_skill)
     assert inspect.isasyncgenfunction(thing.call_skill)
-    assert names() == ["ab", "cached", "managed", "generated", "agenerated"]
+    assert names() == ["ab", "cached", "wrapped", "managed", "generated", "agenerated"]
     uninstrument(target)
     assert all(vars(Descriptors)[name] is value for name, value in before.items())
     with pytest.raises(ConfigurationError, match="'execute_tool'"):

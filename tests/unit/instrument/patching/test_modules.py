@@ -150,16 +150,16 @@ def test_things_that_raise_when_looked_at_are_passed_by(names: Any, write: Any) 
 def test_a_watched_function_of_a_module_is_still_found_by_pickle(names: Any, write: Any) -> None:
     """By reference, as the original: from Python and from C."""
     write("pickled.py", "def f(): return 1\n")
-    import math
+    import cmath
 
     import pickled
 
-    for module in (pickled, math):
+    for module in (pickled, cmath):
         instrument(module)
     assert pickle.loads(pickle.dumps(pickled.f)) is pickled.f
-    assert pickle.loads(pickle.dumps(math.sin))(0.0) == 0.0
+    assert pickle.loads(pickle.dumps(cmath.sin))(0.0) == 0.0
     assert names() == ["sin"]
-    for module in (pickled, math):
+    for module in (pickled, cmath):
         uninstrument(module)
 
 
@@ -255,24 +255,31 @@ def test_many_threads_import_and_instrument_at_once(names: Any, write: Any) -> N
 
 def test_real_modules_of_the_standard_library_are_put_back_as_they_were(names: Any) -> None:
     """With classes, generators, coroutines, enums, C functions and what else there is."""
-    import argparse
     import asyncio.queues
+    import calendar
+    import cmath
+    import colorsys
     import difflib
     import fractions
+    import graphlib
     import statistics
-    import textwrap
 
-    modules: list[types.ModuleType] = [argparse, asyncio.queues, difflib, fractions, statistics, textwrap]
+    modules: list[types.ModuleType] = [
+        asyncio.queues, calendar, cmath, colorsys, difflib, fractions, graphlib, statistics
+    ]  # fmt: skip
     before = {id(module): dict(vars(module)) for module in modules}
     kinds = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
     inside = {kind: dict(vars(kind)) for kind in kinds}
     for module in modules:
         instrument(module)
     assert statistics.mean([1, 2, 3]) == 2
-    assert textwrap.fill("a b") == "a b"
+    assert calendar.TextCalendar().formatweekheader(1) == "M T W T F S S"
     assert difflib.get_close_matches("ocr", ["ocr", "x"]) == ["ocr"]
-    assert argparse.ArgumentParser(prog="x").parse_args([]) == argparse.Namespace()
-    assert {"mean", "fill", "TextWrapper.fill", "get_close_matches", "SequenceMatcher.ratio"} <= set(names())
+    assert list(graphlib.TopologicalSorter({"a": ["b"]}).static_order()) == ["b", "a"]
+    assert colorsys.rgb_to_hsv(0, 0, 1)[2] == cmath.sqrt(1) == fractions.Fraction(3, 3).limit_denominator()
+    assert {"mean", "TextCalendar.formatweekheader", "get_close_matches", "SequenceMatcher.ratio", "sqrt"} <= set(
+        names()
+    )
     for module in modules:
         uninstrument(module)
         assert all(vars(module)[name] is value for name, value in before[id(module)].items())

@@ -37,7 +37,7 @@ class Runs:
 
     def run_step(self, step: Any) -> None: ...
 
-    def run_agent(self, prompt: str) -> None: ...
+    def run_agent(self, prompt: str, **options: Any) -> None: ...
 
     def run_function(self, call: Any) -> None: ...
 
@@ -69,7 +69,8 @@ class Runs:
         ("run_step", ("First, read the total",), {}, "run_step"),
         ("run_step", ({"text": "none of these"},), {}, "run_step"),
         ("run_step", (7,), {}, "run_step"),
-        ("run_agent", ("Read the total",), {}, "run_agent"),
+        ("run_agent", ("hello",), {}, "run_agent"),
+        ("run_agent", ("hello",), {"agent": "planner"}, "planner"),
         ("run_function", ({"name": "ocr"},), {}, "ocr"),
         ("greet", ("Ada",), {}, "greet"),
         ("query", ("secret", "ocr"), {}, "ocr"),
