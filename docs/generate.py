@@ -86,7 +86,7 @@ Base units: seconds, dollars, tokens. A scrape shows every call that ended befor
         yield f"| `{metric.name}` | {metric.type} | {labels} | {metric.help} |"
     low, high = catalogue.BUCKETS_S[0], catalogue.BUCKETS_S[-1]
     yield f"""
-- `status` is how the call ended: {", ".join(f"`{outcome}`" for outcome in ENDED)}.
+- `status` is [how the call ended](outcomes.md): {", ".join(f"`{outcome}`" for outcome in ENDED)}.
 - `type` of tokens is `input`, `output`, `unsplit` or `cached`; cached ones are a part of input, so never sum over all.
 - `result` is `delivered`, `failed` or `dropped`; `reason` says why.
 - Duration buckets are the {len(catalogue.BUCKETS_S)} powers of two from {low:.7f} s to {high:g} s; where you need

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import toolweaver_monitor
 from toolweaver_monitor import setup, track
 from toolweaver_monitor.cli import main
 from toolweaver_monitor.cli.doctor import children, probe, running, sinks
@@ -34,6 +35,7 @@ def a_clean_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HOME", "WANDB_DIR", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("TOOLWEAVER_MONITOR_PROMETHEUS_PORT", "0")
+    monkeypatch.setenv("PYTHONPATH", str(Path(toolweaver_monitor.__file__).parents[1]))
     monkeypatch.chdir(tmp_path)
 
 
@@ -352,6 +354,19 @@ def test_help_shows_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) 
     text = capsys.readouterr().out
     assert "examples:" in text
     assert "exit code: 0" in text
+
+
+def test_a_terminal_that_cannot_show_a_letter_gets_its_code() -> None:
+    """Names of the user's may hold anything; and warnings that are errors are none of the doctor's."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "toolweaver_monitor", "doctor", "--sinks", "log"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "TOOLWEAVER_MONITOR_WANDB_PROJECT": "\u00fcber"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\xfcber" in done.stdout
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -63,6 +63,7 @@ class Child:
 
 def clean_environment(folder: str) -> dict[str, str]:
     """The environment without what configures this library or W&B, and with all that W&B writes kept in a folder."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("TOOLWEAVER_MONITOR_", "WANDB_"))}
+    theirs = ("TOOLWEAVER_MONITOR_", "WANDB_", "PYTHONWARNINGS")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(theirs)}
     own = dict.fromkeys(("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"), folder)
     return kept | own | {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
