@@ -62,25 +62,26 @@ def use_result(tool: Tool, call: ToolCall, handler: Handler | None, result: Any)
         call.say().result = rendering.captured(result)
     if tool.usage is False or (tool.usage is None and not Settings.read_results):
         return
-    if tool.usage is not None:
+    details = call.details
+    if details is not None and details.seen is not None and any(result is other for other in details.seen):
+        tell_around(call, result)
+    elif tool.usage is not None:
         usage = foreign(tool.usage, result)
         if type(usage) is Usage:
             absorb(call, usage)
+            tell_around(call, result)
         elif usage is not None:
             Invalid.figures += 1
     elif handler is not None and handler is not deferred:
-        read_once(call, handler, result)
-
-
-def read_once(call: ToolCall, handler: Handler, result: Any) -> None:
-    """Let the handler read the result; tell the call around this one, so that the same money is not counted twice."""
-    details = call.details
-    if details is None or details.seen is None or not any(result is other for other in details.seen):
         handler(call, result)
-    if call.details is None or call.parent_serial is None:
-        return
-    parent = getattr(call.token, "old_value", None)
-    if isinstance(parent, ToolCall):
+        if call.details is not None:
+            tell_around(call, result)
+
+
+def tell_around(call: ToolCall, result: Any) -> None:
+    """Tell the call around this one that the result has been read, so that the same money is not counted twice."""
+    parent = getattr(call.token, "old_value", None) if call.parent_serial is not None else None
+    if isinstance(parent, ToolCall) and parent.outcome == "open":
         around = parent.say()
         around.seen = (*(around.seen or ())[-7:], result)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import instrument, monitored, uninstrument
+from toolweaver_monitor import Usage, instrument, monitored, uninstrument
 from toolweaver_monitor.errors import ConfigurationError
 
 
@@ -175,6 +175,52 @@ async def test_money_is_counted_once_with_a_watched_tool_inside(calls: Any) -> N
         ("inner_async", 0.25, True),
         ("outer_deferred", None, False),
     ]
+
+
+@pytest.mark.parametrize("outermost", [True, False])
+def test_money_is_counted_once_however_the_tool_told_it_and_however_deep(calls: Any, outermost: bool) -> None:
+    """Read by the tool's own `usage=`, and handed up through two that are watched from outside."""
+
+    @monitored("inner", usage=lambda result: Usage(cost=result["price"]))
+    def tool() -> dict[str, float]:
+        return {"price": 0.5, "cost": 0.5}
+
+    class Runs:
+        def run_agent(self, agent_name: str) -> Any:
+            return self.execute_tool("middle")
+
+        def execute_tool(self, tool_name: str) -> Any:
+            return tool()
+
+    runs = instrument(Runs())
+    if outermost:
+        runs.run_agent("outer")
+    else:
+        runs.execute_tool("middle")
+    uninstrument(runs)
+    costs = {call.tool_name: call.cost_usd for call in calls()}
+    assert costs == {"inner": 0.5, "middle": None} | ({"outer": None} if outermost else {})
+
+
+async def test_money_is_counted_once_across_tasks(calls: Any) -> None:
+    """The tools run side by side in tasks of their own; each result is read once."""
+
+    @monitored("inner")
+    async def tool() -> dict[str, float]:
+        await asyncio.sleep(0)
+        return {"cost": 0.5}
+
+    class Runs:
+        async def call_tool(self, name: str) -> Any:
+            both = await asyncio.gather(tool(), tool())
+            return both[1]
+
+    runs = instrument(Runs())
+    await asyncio.gather(runs.call_tool("a"), runs.call_tool("b"))
+    uninstrument(runs)
+    found = calls()
+    assert sum(call.cost_usd or 0 for call in found) == 2.0
+    assert len(found) == 6
 
 
 def test_a_watched_method_is_left_alone(names: Any) -> None:
