@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 
-from toolweaver_monitor import clock, locks, redact, rendering, text
+from toolweaver_monitor import clock, collecting, locks, redact, rendering, text
 
 Outcome = Literal["open", "success", "failure", "timeout", "cancelled", "rejected", "abandoned", "muted"]
 """How a call ended; `open` while it has not, `muted` for one that is never published."""
@@ -375,6 +375,7 @@ MUTED = InertCall("", "success")
 
 innermost: ContextVar[ToolCall | None] = ContextVar("toolweaver_monitor_call", default=None)
 """The innermost open call of this context."""
+collecting.watch()
 
 
 def current_call() -> ToolCall:

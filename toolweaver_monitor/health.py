@@ -61,7 +61,9 @@ def _sinks(monitor: Monitor) -> dict[str, dict[str, Any]]:
         if callable(status):
             try:
                 told.update(status())
-            except Exception as error:  # noqa: BLE001 - a status that cannot be told is told
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a status that cannot be told is told
                 told["last_error"] = f"{type(error).__name__} in status()"
     for name, fault in monitor.faults.items():
         sinks.setdefault(name, {}).update({"state": "unavailable", "last_error": fault})

@@ -16,20 +16,22 @@ T = TypeVar("T")
 
 _locks: list[tuple[str, weakref.ref[Any]]] = []
 _hooks: list[Callable[[], None]] = []
-_owners: list[tuple[weakref.ref[object], Callable[..., None]]] = []
+_owners: list[tuple[Callable[..., None], weakref.ref[Any]]] = []
+
+SWEEP_EVERY = 256
 
 
 def new_lock(name: str) -> threading.Lock:
     """A plain lock, renewed in a forked child. `name` says what it guards, for the tests that enumerate locks."""
     lock = threading.Lock()
-    _locks.append((name, weakref.ref(lock)))
+    _know(_locks, (name, weakref.ref(lock)))
     return lock
 
 
 def new_rlock(name: str) -> threading.RLock:
     """As `new_lock`, for a lock that a signal handler or `__del__` may meet on the thread that holds it."""
     lock = threading.RLock()
-    _locks.append((name, weakref.ref(lock)))
+    _know(_locks, (name, weakref.ref(lock)))
     return lock
 
 
@@ -40,7 +42,14 @@ def in_forked_child(hook: Callable[[], None]) -> None:
 
 def in_forked_child_weakly(owner: T, hook: Callable[[T], None]) -> None:
     """As `in_forked_child`, for as long as `owner` lives."""
-    _owners.append((weakref.ref(owner), hook))
+    _know(_owners, (hook, weakref.ref(owner)))
+
+
+def _know(known: list[tuple[T, weakref.ref[Any]]], what: tuple[T, weakref.ref[Any]]) -> None:
+    """Add to a list, and now and then take out what is no more."""
+    known.append(what)
+    if len(known) % SWEEP_EVERY == 0:
+        known[:] = [pair for pair in known if pair[1]() is not None]
 
 
 def living() -> dict[str, list[object]]:
@@ -54,15 +63,13 @@ def living() -> dict[str, list[object]]:
 
 
 def _renew() -> None:
-    _locks[:] = [(name, ref) for name, ref in _locks if ref() is not None]
     for _, ref in _locks:
         lock = ref()
         if lock is not None:
             lock._at_fork_reinit()  # noqa: SLF001 - as threading does
     for hook in _hooks:
         hook()
-    _owners[:] = [(ref, hook) for ref, hook in _owners if ref() is not None]
-    for owned, hook_of in _owners:
+    for hook_of, owned in _owners:
         owner = owned()
         if owner is not None:
             hook_of(owner)

@@ -163,7 +163,6 @@ class Monitor:
         # every step can be taken again, and takes nothing for done that is not.
         self.closed = True
         deadline = time.monotonic() + timeout
-        before = [runner.books().lost for runner in self.runners]
         done = bus.drain(timeout / 2)
         self._release(self)
         self._tell_summary()
@@ -179,7 +178,7 @@ class Monitor:
         closed = all(runner.closed and not runner.troubles for runner in self.runners)
         for runner in self.runners:
             runner.abandon()
-        self._ended = done and closed and before == [runner.books().lost for runner in self.runners]
+        self._ended = done and closed and not any(runner.books().lost for runner in self.runners)
         lifecycle.unwatch(self)
         self._tell_losses()
         return self._ended

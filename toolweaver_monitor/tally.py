@@ -217,7 +217,13 @@ class Tallies:
         return tally
 
     def bring_in(self) -> None:
-        """Count all that has ended and is not counted yet."""
+        """Count all that has ended and is not counted yet.
+
+        A signal handler or `__del__` that reads in the middle of a read on its own thread gets what is counted: who
+        counts the rest may be waiting for that read.
+        """
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as threading.Condition asks
+            return
         if self._before_read is not None:
             self._before_read()
         if self._recorded:

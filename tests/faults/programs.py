@@ -15,10 +15,13 @@ import toolweaver_monitor
 OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 HANG_S = 20
 
-_PREAMBLE = (
-    "import faulthandler, os\n"
-    f"faulthandler.dump_traceback_later(float(os.environ.get('FAULT_HANG_S', {HANG_S})), exit=True)\n"
-)
+_PREAMBLE = f"""
+import faulthandler as _f, os
+def _watch(): _f.dump_traceback_later(float(os.environ.get('FAULT_HANG_S', {HANG_S})), exit=True)
+_watch()
+if hasattr(os, 'register_at_fork'):  # a child waits for ever for the watch of its parent
+    os.register_at_fork(before=_f.cancel_dump_traceback_later, after_in_parent=_watch, after_in_child=_watch)
+"""
 
 
 class Ended(NamedTuple):
@@ -44,6 +47,7 @@ LEAVING = "import time as _t\ndef leaving(): print('LEAVING', _t.time(), flush=T
 def run_program(
     code: str,
     *args: str,
+    script: Path | None = None,
     python: str = sys.executable,
     options: tuple[str, ...] = (),
     cwd: Path | None = None,
@@ -56,6 +60,7 @@ def run_program(
     Args:
         code: its source; `leaving()` prints the time, for `Ended.exit_s`.
         *args: its `sys.argv[1:]`.
+        script: where to put the source, for programs that must have a file; else it is given with `-c`.
         python: the interpreter.
         options: the interpreter's own options.
         cwd: where it runs.
@@ -64,9 +69,12 @@ def run_program(
         **popen: more for `subprocess.run`.
     """
     own = {name: value for name, value in os.environ.items() if not name.startswith("TOOLWEAVER_MONITOR_")}
+    source = _PREAMBLE + LEAVING + textwrap.dedent(code)
+    if script is not None:
+        script.write_text(source)
     began = time.monotonic()
     done = subprocess.run(
-        [python, *options, "-c", _PREAMBLE + LEAVING + textwrap.dedent(code), *args],
+        [python, *options, *(["-c", source] if script is None else [str(script)]), *args],
         env=own | {"PYTHONPATH": OURS} | (env or {}),
         cwd=cwd,
         capture_output=True,
@@ -76,3 +84,36 @@ def run_program(
         **popen,  # type: ignore[call-overload]
     )
     return Ended(done.returncode, done.stdout, done.stderr, time.monotonic() - began, time.time())
+
+
+TOOL = """
+import os, signal, sys, threading, time
+from toolweaver_monitor import flush, get_monitor, monitored, setup, shutdown
+
+class FileSink:
+    '''Appends a line for each call: its tool and the process it was made in.'''
+    def __init__(self, path=None, name="file", write_s=0.0):
+        self.path, self.name, self.write_s, self.inside, self.owner = path or sys.argv[1], name, write_s, 0, os.getpid()
+    def write(self, calls):
+        self.inside += 1
+        if self.inside > 1: os.write(2, b"OVERLAP\\n")
+        time.sleep(self.write_s)
+        data = "".join(f"{call.tool_name} {os.getpid()}\\n" for call in calls).encode()
+        file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(file, data)
+        os.close(file)
+        self.inside -= 1
+    def flush(self): pass
+    def close(self): pass
+
+@monitored("tool")
+def tool(): pass
+"""
+"""For programs whose calls are counted from outside: `tool()` is watched, `FileSink()` writes to `sys.argv[1]`."""
+
+
+def delivered(path: Path) -> list[tuple[str, str]]:
+    """What `FileSink` has written: tool and process of each call."""
+    if not path.exists():
+        return []
+    return [(line.split()[0], line.split()[1]) for line in path.read_text().splitlines()]

@@ -12,17 +12,16 @@ import toolweaver_monitor
 PACKAGE = Path(toolweaver_monitor.__file__).parent
 
 FLOORS = (
-    (
-        "words",
-        "call catalogue clock config errors histogram locks redact rendering rollup secret_rules sums tally text",
-    ),
+    ("words", "call catalogue clock collecting config errors histogram locks redact rendering rollup"),
+    ("words", "secret_rules sums tally text"),
     ("tools", "usage budget endpoint http_access http_loop http_messages store"),
     ("pipe", "bus"),
     ("ends", "instrument sinks"),
     ("root", "choices health monitor monitor_text sealing setup"),
     ("faces", "report dashboard grafana cli testing __init__ __main__"),
 )
-FLOOR_OF = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms.split()}
+NAMES = list(dict(FLOORS))
+FLOOR_OF = {room: NAMES.index(name) for name, rooms in FLOORS for room in rooms.split()}
 APART = [("instrument", "sinks"), ("sinks", "instrument"), ("sinks", "bus")]
 SHARED_BY_SINKS = {"base", "view", "exposition", "collector", "__init__"}
 
