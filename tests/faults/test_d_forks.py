@@ -235,7 +235,7 @@ def package_sources() -> list[Path]:
     import toolweaver_monitor
 
     root = Path(toolweaver_monitor.__file__).parent
-    return [path for path in root.rglob("*.py") if "testing" not in path.parts]
+    return [path for path in root.rglob("*.py") if not {"testing", "cli"} & set(path.parts)]
 
 
 def test_d5_a_lock_let_go_is_forgotten() -> None:
