@@ -39,7 +39,7 @@ def _why_refusing(budget: Mapping[str, Any]) -> str:
         return ""
     cure = f"raise limit_{budget['unit']}="
     if budget["remaining"] > 0:
-        cure += ", which is too little for the next call"
+        cure += " (what is left is too little for the next call)"
     elif budget["frees_in_s"]:
         cure += f", or wait: it has room again in {seconds(budget['frees_in_s'])}"
     elif budget["per"] == "run":

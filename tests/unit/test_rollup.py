@@ -259,3 +259,17 @@ def test_threads_and_readers_at_once_lose_nothing(monitor: Monitor) -> None:
     }
     assert monitor.costs.by("model")["m"]["cost_usd"] == 2_400 / NANO
     assert monitor.costs.by("root")["receipt"]["runs"] == 1_200
+
+
+def test_the_report_says_what_was_spent_on_models_and_tags_where_anything_was(monitor: Monitor) -> None:
+    """One line a way of looking, the dearest first; a tag that no money went to is left out."""
+    for customer, cost_usd in (("acme", 0.25), ("globex", 0.5)):
+        with track("receipt", customer=customer, page=1) as call:
+            call.record(cost=cost_usd, model="m")
+    with track("csv", rows=3):
+        pass
+    lines = monitor.costs.text().splitlines()
+    assert "  by model: m $0.7500" in lines
+    assert "  by customer: globex $0.5000, acme $0.2500" in lines
+    assert "  by page: 1 $0.7500" in lines
+    assert not any(line.startswith("  by rows") for line in lines)

@@ -175,7 +175,8 @@ def test_budgets_are_seen_in_prometheus_health_the_report_and_wandb() -> None:
 
     report = monitor.text()
     assert (
-        "usd+calls/run by customer usd [acme]: 1 call was not run; raise limit_usd=, which is too little for" in report
+        "usd+calls/run by customer usd [acme]: 1 call was not run; raise limit_usd= (what is left is too little"
+        in report
     )
     assert NEVER_SHOWN not in report
 
