@@ -14,6 +14,7 @@ from benchmarks import (
     kinds,
     machine,
     memory,
+    money,
     ours,
     parts,
     reading,
@@ -47,6 +48,8 @@ SUITE: dict[str, added.Benchmark] = {
     "setup": startup.setups,
     "scrape": reading.scrape,
     "summary": reading.summary,
+    "price": money.price,
+    "rollup": money.rollup,
     "wandb": wandb_rate.wandb,
 }
 
