@@ -30,7 +30,7 @@ def _looks_random(text: str) -> bool:
 
 
 def _looks_made(text: str) -> bool:
-    """No name that a person would give: digits or capitals among small letters, or letters without a joint."""
+    """No name that a person would give: digits or capitals among small letters, or many letters without a joint."""
     return (
         re.search(r"[a-z][0-9][A-Za-z0-9]*[a-z0-9]|[a-z][A-Z]|[A-Za-z]{20}", text.partition("_")[2] or text) is not None
     )
@@ -46,34 +46,40 @@ def _not_a_small_number(text: str) -> bool:
 
 # --- what secrets look like -----------------------------------------------------------------------------------------
 
-_PREFIXES = {  # how each issuer's keys begin -> the fewest characters that follow
-    "AKIA": 12, "ASIA": 12, "ghp_": 10, "gho_": 10, "ghu_": 10, "ghs_": 10, "ghr_": 10, "github_pat_": 10,
+_UNMISTAKABLE = {  # how each issuer's keys begin -> the fewest characters that follow
+    "ghp_": 10, "gho_": 10, "ghu_": 10, "ghs_": 10, "ghr_": 10, "github_pat_": 10, "sk_live_": 6, "sk_test_": 6,
+    "rk_live_": 6, "rk_test_": 6, "whsec_": 8, "dop_v1_": 16, "doo_v1_": 16, "shpat_": 10, "shpss_": 10, "shpca_": 10,
+    "shppa_": 10, "lin_api_": 10, "glsa_": 16, "sntrys_": 10, "lsv2_": 12, "wandb_v1_": 10,
+}  # fmt: skip
+_DASHED = {
     "glpat-": 10, "xoxa-": 6, "xoxb-": 6, "xoxe-": 6, "xoxo-": 6, "xoxp-": 6, "xoxr-": 6, "xoxs-": 6, "xapp-": 6,
-    "AIza": 20, "ya29.": 10, "GOCSPX-": 10, "sk_live_": 6, "sk_test_": 6, "rk_live_": 6, "rk_test_": 6, "whsec_": 8,
-    "SG.": 20, "dop_v1_": 16, "doo_v1_": 16, "shpat_": 10, "shpss_": 10, "shpca_": 10, "shppa_": 10, "lin_api_": 10,
-    "hvs.": 12, "hvb.": 12, "dp.pt.": 10, "glsa_": 16, "NRAK-": 10, "sntrys_": 10, "lsv2_": 12, "PMAK-": 16,
-    "wandb_v1_": 10, "ATATT3": 16, "AGE-SECRET-KEY-": 10, "1//0": 20,
+    "GOCSPX-": 10, "NRAK-": 10, "PMAK-": 16, "AGE-SECRET-KEY-": 10,
 }  # fmt: skip
-_WORDLIKE = {  # as above, but a name may begin so, too: hf_summarize_long_documents
-    "hf_": 12, "api_org_": 10, "gsk_": 16, "sk_": 20, "xai-": 16, "pplx-": 16, "r8_": 20, "npm_": 20, "pypi-": 16,
-    "dapi": 24, "ntn_": 20, "glc_": 16, "tvly-": 12, "pcsk_": 12, "sbp_": 20, "e2b_": 20, "jina_": 20, "key-": 32,
+_BARE_BEGINNINGS = {
+    "AKIA": 12, "ASIA": 12, "AIza": 20, "ya29.": 10, "SG.": 20, "hvs.": 12, "hvb.": 12, "dp.pt.": 10, "ATATT3": 16,
+    "1//0": 20,
 }  # fmt: skip
+_WORDLIKE = {  # a name may begin so, too: hf_summarize_long_documents
+    "hf_": 12, "api_org_": 10, "gsk_": 16, "r8_": 20, "npm_": 20, "ntn_": 20, "glc_": 16, "pcsk_": 12, "sbp_": 20,
+    "e2b_": 20, "jina_": 20,
+}  # fmt: skip
+_WORDLIKE_DASHED = {"xai-": 16, "pplx-": 16, "pypi-": 16, "tvly-": 12}
 
 
-_START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2}))"
-"""The start of a word, also after a line end as `repr` writes it, or a space as an address does."""
-
-
-def _begun(prefixes: dict[str, int], start: str = "") -> re.Pattern[str]:
+def _begun(prefixes: dict[str, int]) -> re.Pattern[str]:
     issued = "|".join(rf"{re.escape(prefix)}[\w.-]{{{fewest},}}" for prefix, fewest in prefixes.items())
-    return re.compile(f"{start}(?:{issued})")
+    return re.compile(issued)
 
 
 AS_WRITTEN = (
-    Rule(ALWAYS, _begun(_PREFIXES)),
-    Rule(ALWAYS, _begun(_WORDLIKE, _START), _looks_made),
+    Rule(("_",), _begun(_UNMISTAKABLE)),
+    Rule(("_",), _begun(_WORDLIKE), _looks_made),
+    Rule(("-",), _begun(_DASHED)),
+    Rule(("-",), _begun(_WORDLIKE_DASHED), _looks_made),
+    Rule(tuple(_BARE_BEGINNINGS), _begun(_BARE_BEGINNINGS)),
     Rule(("sk-",), re.compile(r"(?<![aeiou])sk-[\w-]{6,}"), _looks_random),  # no task-..., disk-..., desk-...
-    Rule(("eyJ",), re.compile(_START + r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}")),  # base64 of {" : a JWT, or its like
+    Rule(("sk_",), re.compile(r"(?<![aeiou])sk_[\w-]{20,}"), _looks_made),
+    Rule(("eyJ",), re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}")),  # base64 of {" : a JWT, or its like
     Rule(("PRIVATE KEY",), re.compile(
         r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY.*?(?:-----END[A-Z0-9 ]{0,40}(?:-----)?|\Z)", re.DOTALL)),
     Rule(("earer", "EARER", "asic", "ASIC", "oken"), re.compile(
@@ -86,9 +92,10 @@ AS_WRITTEN = (
     Rule(("hooks.slack.com/", "/api/webhooks/", ".webhook.office.com/"), re.compile(
         r"(?:hooks\.slack\.com/\w+|/api/webhooks|\.webhook\.office\.com/\w+)/([^\s\"'<>]+)")),
     Rule((":AA",), re.compile(r"(?<!\d)\d{6,12}:AA[\w-]{30,}")),  # Telegram
-    Rule(("SK", "AC"), re.compile(r"(?<![A-Za-z0-9])(?:SK|AC)[0-9a-f]{32}(?![0-9a-f])")),  # Twilio
+    Rule(("SK", "AC", "dapi", "key-"), re.compile(  # Twilio, Databricks, Mailgun
+        r"(?:SK|AC|dapi|(?<![a-z])key-)[0-9a-f]{32}(?![0-9a-f])")),
     Rule(("==",), re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86}==")),  # Azure
-    Rule(ALWAYS, re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/=_-])"), _looks_like_aws),
+    Rule(ALWAYS, re.compile(r"(?<![A-Za-z0-9+/=_-])[nrt]?([A-Za-z0-9+/]{40})(?![A-Za-z0-9+/=_-])"), _looks_like_aws),
 )  # fmt: skip
 
 # --- what secrets are called ----------------------------------------------------------------------------------------
@@ -137,11 +144,10 @@ IN_LOWER_CASE = (
         r"[\"']?([^\s\"']*\d[^\s\"']*)")),
     Rule(("password '", 'password "', "passphrase '"), re.compile(r"(?:password|passphrase)\s['\"]([^'\"]+)")),
     Rule(_OFTEN_CUES, re.compile(
-        rf"(?<![a-z])(?:{_OFTEN})={_NO_VALUE}{_VALUE}"), _not_a_small_number),
-    Rule(_OFTEN_CUES, re.compile(
-        rf"(?<![a-z])(?:{_OFTEN}){_IS}[\"']?{_NO_VALUE}((?=[^\s\"'&;]{{0,64}}?\d)[^\s\"'&;]{{8,}})")),
+        rf"(?<![a-z])(?:{_OFTEN})(?:={_NO_VALUE}{_VALUE}"
+        rf"|{_IS}[\"']?{_NO_VALUE}((?=[^\s\"'&;]{{0,64}}?\d)[^\s\"'&;]{{8,}}))"), _not_a_small_number),
     Rule(("?", "&", ";", "#"), re.compile(r"[?&;#](?:key|code|credential|sig|sas)=([^\s&#\"'<>]+)")),
     Rule(("-p", "-t", "-s", "-a", "-u", "-k", "key", "-c"), re.compile(  # a command line, or the list of its words
-        r"--?(?:[a-z]{1,16}-){0,3}(?:password|passwd|pass|token|secret|key|credentials?)['\",\s]{1,4}([^\s'\"-][^\s'\"]*)")),
+        r"--?(?:[a-z]{1,16}[-_]){0,3}(?:password|passwd|pass|token|secret|key|credentials?)['\",\s]{1,4}([^\s'\"-][^\s'\"]*)")),
     Rule(("-u", "--user"), re.compile(r"(?:-u|--user)['\",\s]{1,4}([^\s'\":]+:[^\s'\"]+)")),
 )  # fmt: skip
