@@ -8,6 +8,7 @@ How a document is written:
 - `<!-- run with pytest -->` above a python block: it is a test file of its own.
 - `<!-- not run: REASON -->` above a block: it cannot run here, and says why.
 - `py` blocks are signatures, which nothing runs.
+- `yaml` blocks that begin with `scrape_configs:` are read by promtool, and so are queries in tables.
 - `sh` blocks: programs, make targets, extras, and the options of our own command must exist.
 """
 
@@ -208,6 +209,26 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "toolweaver-monitor": check_ours,
     "python": check_python,
 }
+
+
+def test_prometheus_takes_every_configuration_and_query(require_program: Callable[..., str], tmp_path: Path) -> None:
+    """What is to be pasted into `prometheus.yml`, or asked, is read by promtool."""
+    promtool = require_program("promtool", "apt-get install prometheus")
+    configurations = 0
+    for path in DOCUMENTS:
+        for block in blocks(path):
+            if block.kind == "yaml" and block.code.startswith("scrape_configs:"):
+                (tmp_path / "prometheus.yml").write_text(block.code)
+                done = run([promtool, "check", "config", "--syntax-only", "prometheus.yml"], tmp_path)
+                assert done.returncode == 0, f"{path}:{block.line}: {done.stderr}"
+                configurations += 1
+    queries = re.findall(r"\| `([^`]*toolweaver_[^`]*)` \|", (ROOT / "docs" / "how-to" / "prometheus.md").read_text())
+    rules = [{"record": f"asked:{n}", "expr": query.replace(r"\|", "|")} for n, query in enumerate(queries)]
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "asked", "rules": rules}]}))
+    done = run([promtool, "check", "rules", "rules.yml"], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert configurations
+    assert len(queries) > 5
 
 
 @pytest.mark.parametrize("path", named(DOCUMENTS))
