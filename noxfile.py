@@ -52,9 +52,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=["3.11", "3.13"])
 def types(session: nox.Session) -> None:
-    """The strict mypy over the package, as the oldest and the newest Python read it."""
-    session.install(".[all]", "mypy>=1.15")
+    """The strict mypy over the package, and what mypy and pyright see of it, by the oldest and the newest Python."""
+    session.install(".[all]", *TESTING, "mypy>=1.15", "pyright[nodejs]>=1.1.400")
     session.run("mypy", "--python-version", str(session.python))
+    session.run("python", "-P", "-m", "pytest", "-q", "tests/typing")
 
 
 @nox.session(python="3.11")

@@ -15,7 +15,7 @@ from toolweaver_monitor.instrument import drivers
 from toolweaver_monitor.instrument.tool import Tool, declared
 from toolweaver_monitor.usage import Usage
 
-F = TypeVar("F")
+F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, ..., Any] | staticmethod[..., Any]")
 _DRIVERS = drivers.drive_function.__code__.co_filename
 Cost = float | Callable[[Any], float | None] | None
 UsageReader = Callable[[Any], Usage | None] | bool | None
