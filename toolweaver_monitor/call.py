@@ -124,8 +124,6 @@ class Details(msgspec.Struct, gc=False, eq=False):
     arguments: str | None = None
     """Only with `setup(capture=True)`: scrubbed text, at most 1,024 characters."""
     result: str | None = None
-    admission: Any = None
-    """What a budget set aside for this call, until it closes."""
     seen: tuple[object, ...] | None = None
     """Results whose usage a call inside this one has read already, until this one closes."""
 
@@ -142,6 +140,46 @@ class Details(msgspec.Struct, gc=False, eq=False):
 
 NOTHING = Details()
 """Stands for the details of a call that has none."""
+
+
+if TYPE_CHECKING:
+
+    class Figures(Details):
+        """See below; to a type checker it is what it reads as."""
+
+        cost: float = 0.0
+
+        def __init__(self, unsplit_tokens: int, cost: float) -> None: ...
+
+else:
+
+    class Figures(msgspec.Struct, gc=False, eq=False):
+        """The details of a call whose result said tokens and a cost, and of which nothing else was said.
+
+        Reads as `Details`, whose other fields all have their defaults, for a third of the time and a sixth of the
+        memory: what they come to is worked out off the caller's path. `ToolCall.say` makes `Details` of it.
+        """
+
+        unsplit_tokens: int
+        cost: float
+        """Dollars as the result said them, good figures both."""
+
+        @property
+        def cost_nanousd(self) -> int:
+            """See `Details`."""
+            return round(self.cost * NANO)
+
+        @property
+        def tokens(self) -> int:
+            """See `Details`."""
+            return self.unsplit_tokens
+
+    for _name, _default in zip(Details.__struct_fields__, Details.__struct_defaults__, strict=True):
+        if not hasattr(Figures, _name):
+            setattr(Figures, _name, _default)
+    for _name, _value in (("cost_source", "reported"), ("lacks_price", False), ("sealed", True)):
+        setattr(Figures, _name, _value)
+
 
 if TYPE_CHECKING:
     T_co = TypeVar("T_co", covariant=True)
@@ -172,6 +210,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     root_serial: int = 0
     token: Token[ToolCall | None] | None = None
     """Restores the context that the call was opened in, until it closes."""
+    admission: Any = None
+    """What a budget set aside for this call, until it closes. One that set nothing aside may stay: it is all calls'."""
 
     if TYPE_CHECKING:  # properties, made below
         unsplit_tokens: ClassVar[_Said[int]]
@@ -200,6 +240,9 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         details = self.details
         if details is None:
             details = self.details = Details()
+        elif type(details) is Figures:
+            details = Details(details.unsplit_tokens, cost_nanousd=details.cost_nanousd, cost_source="reported")
+            self.details = details
         return details
 
     def number(self) -> int:
@@ -316,8 +359,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
                 details.attempt = max(1, token_count(attempt))
             if tags:
                 details.tags = merged_tags(details.tags, tags)
-        if details.admission is not None:
-            details.admission.note(self)
+        if self.admission is not None:
+            self.admission.note(self)
 
     def fail(self, reason: str) -> None:
         """Close this call as a failure though nothing was raised, for tools that return their errors."""
@@ -354,7 +397,7 @@ def _said(name: str) -> property:
 
 for _name in (*Details.__struct_fields__, "tokens"):
     # A property each, and no __getattr__: that would slow down every look at every field (30 ns on CPython 3.11).
-    if _name not in ("raw_error", "sealed", "admission", "seen"):
+    if _name not in ("raw_error", "sealed", "seen"):
         setattr(ToolCall, _name, _said(_name))
 
 

@@ -11,7 +11,7 @@ once in each way of looking at the sums, and all of these come to the same total
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from toolweaver_monitor.call import NO_TAGS, TagValue, ToolCall
 from toolweaver_monitor.redact import scrub
@@ -84,6 +84,10 @@ class Rollup:
             self._count_family(call)
         else:
             self._count_leaf(call)
+
+    def count_plain(self, tool: str, calls: Sequence[ToolCall]) -> None:
+        """As `count`, for outermost calls of one tool whose result said `Figures`; `roots` has them already."""
+        self._by_root.at(tool).count_plain(calls)
 
     def _count_leaf(self, call: ToolCall) -> None:
         """Count a call inside which nothing can have run, and around which nothing has closed: in half the time."""

@@ -28,10 +28,9 @@ class Sealer:
         """Complete a call that something was said of."""
         call.seal(self._scrub)
         details = call.details
-        if details is not None:
-            if details.lacks_price or (details.cached and details.cost_source is None):
-                self._price(call, details)
-            details.admission = None
+        if details is not None and (details.lacks_price or (details.cached and details.cost_source is None)):
+            self._price(call, details)
+        call.admission = None
 
     def read(self) -> None:
         """Bring in what has ended, for a reader; one on an event loop does not wait for prices to be loaded."""
@@ -57,8 +56,8 @@ class Sealer:
             details.saved_nanousd = cost
             return
         details.cost_nanousd = cost
-        if details.admission is not None:
-            details.admission.charge(cost)
+        if call.admission is not None:
+            call.admission.charge(cost)
 
     def _pressed(self) -> bool:
         return bool(self._loops) or len(inbox) > HIGH_WATER // 2

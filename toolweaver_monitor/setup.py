@@ -119,7 +119,6 @@ def _replace(
 
     monitor = Monitor(metrics, costs, errors, sinks, runners, ledger, book, release=_release)
     opening.Settings.tags = tags
-    opening.Settings.admit = ledger.admit if ledger is not None else None
     opening.Settings.in_child = _in_child if lifecycle.is_child() else None
     ending.Settings.capture = capture
     ending.Settings.read_results = usage
@@ -127,6 +126,7 @@ def _replace(
     ending.Settings.priced_tools = book.tools
     results.reading(usage)
     bus.special = opening.Settings.needed()
+    bus.admit = ledger.admit if ledger is not None else None
     _current = monitor
     lifecycle.watch(monitor)
     bus.attach(consumers, runners, sealer.seal, meanwhile=lambda: _share(views, tallies))
@@ -160,11 +160,11 @@ def _release(monitor: Monitor) -> None:
     if monitor is not _current:
         return
     bus.detach()
-    opening.Settings.admit, opening.Settings.tags, opening.Settings.in_child = None, NO_TAGS, None
+    opening.Settings.tags, opening.Settings.in_child = NO_TAGS, None
     ending.Settings.price, ending.Settings.capture, ending.Settings.read_results = None, False, True
     ending.Settings.priced_tools = frozenset()
     results.reading(True)
-    bus.special = False
+    bus.special, bus.admit = False, None
 
 
 def _mine(sinks: list[Any], kind: type[Any]) -> Any:

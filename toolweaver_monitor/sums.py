@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolweaver_monitor.call import ERRORS, NANO, ToolCall
@@ -72,6 +72,15 @@ class Sums:
         self.input_tokens += details.input_tokens
         self.output_tokens += details.output_tokens
         self.cached_tokens += details.cached_tokens
+
+    def count_plain(self, calls: Sequence[ToolCall]) -> None:
+        """As `count`, for many outermost calls whose details are `Figures`."""
+        said: list[Any] = [call.details for call in calls]
+        self.calls += len(calls)
+        self.runs += len(calls)
+        self.costed += len(calls)
+        self.cost_nanousd += sum([round(figures.cost * NANO) for figures in said])
+        self.unsplit_tokens += sum([figures.unsplit_tokens for figures in said])
 
     def add(self, other: Sums) -> None:
         """Add what others used."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from toolweaver_monitor import histogram, locks, sums
-from toolweaver_monitor.call import ERRORS, NOTHING, ToolCall
+from toolweaver_monitor.call import ERRORS, NANO, NOTHING, Figures, ToolCall
 from toolweaver_monitor.rollup import Rollup
 
 OVERFLOW = sums.OVERFLOW
@@ -82,8 +83,11 @@ class Tally:
         marked = [call for call in calls if call.details is not None]
         self.outcomes["success"] += len(calls) - len(marked)
         rejected = self.outcomes["rejected"]
-        for call in marked:
-            self._count_marked(call)
+        if marked:
+            self._count_figures([call.details for call in marked if type(call.details) is Figures])
+            for call in marked:
+                if type(call.details) is not Figures:
+                    self._count_marked(call)
         if self.outcomes["rejected"] > rejected:  # they did not run: their 0 s would drag averages down
             durations = [call.duration_s for call in calls if call.outcome != "rejected"]
             if not durations:
@@ -93,6 +97,12 @@ class Tally:
         self.duration_min_s = min(self.duration_min_s, durations[0])
         self.duration_max_s = max(self.duration_max_s, durations[-1])
         histogram.count_into(self.buckets, durations)
+
+    def _count_figures(self, said: Sequence[Any]) -> None:
+        self.outcomes["success"] += len(said)
+        self.costed += len(said)
+        self.cost_nanousd += sum([round(figures.cost * NANO) for figures in said])
+        self.unsplit_tokens += sum([figures.unsplit_tokens for figures in said])
 
     def _count_marked(self, call: ToolCall) -> None:
         self.outcomes[call.outcome] += 1
@@ -201,9 +211,17 @@ class Tallies:
     def _fold_noted(self, calls: Sequence[ToolCall]) -> None:
         """Count those that something was said of, or that have a call around or inside them."""
         self.last_errors.extend([call for call in calls if call.outcome in ERRORS])
+        plain: defaultdict[str, list[ToolCall]] = defaultdict(list)
         for call in calls:
-            (self.by_tool.get(call.tool_name) or self._new(call.tool_name)).rolled_up += 1
-            self.rollup.count(call)
+            if type(call.details) is Figures and not call.root_serial:
+                plain[call.tool_name].append(call)
+                self.rollup.roots.append(call)
+            else:
+                (self.by_tool.get(call.tool_name) or self._new(call.tool_name)).rolled_up += 1
+                self.rollup.count(call)
+        for name, group in plain.items():
+            (self.by_tool.get(name) or self._new(name)).rolled_up += len(group)
+            self.rollup.count_plain(name, group)
 
     def _new(self, name: str) -> Tally:
         if name not in reserved:

@@ -64,7 +64,7 @@ class Ledger:
         """Let the call run, or not. What it asks for is set aside until that admission is settled.
 
         Args:
-            call: about to start; its `details.admission` is set when a budget applies to it.
+            call: about to start; its `admission` is set when a budget applies to it.
             known_nanousd: what it will cost, where that is known before it runs.
 
         Raises:
@@ -72,18 +72,24 @@ class Ledger:
         """
         meter = self._only
         if meter is not None:  # the same as below, without a lock, lists and loops
-            admission = meter.admission(meter)
-            details = call.details or call.say()
             if meter.slots and meter.now() >= meter.edge_s:
                 meter.advance()
             if known_nanousd is None or not meter.in_dollars:
                 asked, ceiling = meter.reserve, meter.ceiling
+                if not asked:
+                    if meter.spent + meter.held <= ceiling:
+                        call.admission = meter.standing
+                        return
+                    self._admit_by_all(call, known_nanousd)
+                    return
             else:
                 asked, ceiling = known_nanousd, meter.limit
+            admission = meter.admission(meter)
             meter.held += asked
             if meter.spent + meter.held <= ceiling:
                 admission.held = asked
-                details.admission = admission
+                call.admission = admission
+                call.say()  # which keeps its end from being taken for a plain one
                 if meter.counts_calls:
                     admission.settle(call)
                 return
@@ -116,7 +122,8 @@ class Ledger:
             for meter in let_by:
                 meter.overruns += 1
             if taken:
-                call.say().admission = taken[0] if len(taken) == 1 else Admissions(tuple(taken))
+                call.admission = taken[0] if len(taken) == 1 else Admissions(tuple(taken))
+                call.say()  # as above
                 for admission in taken:
                     if admission.meter.counts_calls:  # a call counts from the moment it is let in
                         admission.settle(call)
@@ -234,7 +241,7 @@ class _Scope:
 
     def _of_the_call_around(self) -> tuple[Meter, ...]:
         around = innermost.get()
-        admission = around.details.admission if around is not None and around.details is not None else None
+        admission = around.admission if around is not None else None
         parts = admission.parts if type(admission) is Admissions else (admission,)
         for part in parts:
             if isinstance(part, Admission) and part.meter.budget is self.budget:

@@ -44,8 +44,8 @@ class Meter:
 
     __slots__ = (
         "admission", "budget", "ceiling", "counts_calls", "current", "dropped", "edge_s", "held", "in_dollars", "key",
-        "limit", "lock", "name", "now", "overruns", "rejections", "reserve", "said_at", "slots", "spent", "unit",
-        "unsaid", "width_s",
+        "limit", "lock", "name", "now", "overruns", "rejections", "reserve", "said_at", "slots", "spent", "standing",
+        "unit", "unsaid", "width_s",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +79,7 @@ class Meter:
         self.edge_s = now() + self.width_s
         self.current = 0
         plain = unit == "usd" and not self.slots
+        self.standing = StandingAdmission(self)
         self.admission = LockedAdmission if not HAS_GIL else RunAdmission if plain else OpenAdmission
 
     def renewed(self) -> Meter:
@@ -242,6 +243,36 @@ class RunAdmission(OpenAdmission, gc=False, eq=False):
             meter.held -= held
             self.held = None
             self.__class__ = Admission  # type: ignore[assignment]
+
+
+class StandingAdmission(Admission, gc=True, eq=False):
+    """The admission of every call that has set nothing aside: one for all, since there is nothing to give back.
+
+    A call that records what it uses while it runs gets one of its own. Settled once a call, which `hot_path` sees to.
+    """
+
+    def note(self, call: ToolCall) -> None:
+        """As `Admission.note`."""
+        own = self.meter.admission(self.meter, 0)
+        call.say()  # as in `Ledger.admit`
+        if call.admission is self:
+            call.admission = own
+        else:  # another thread was quicker
+            own.held = None
+        call.admission.note(call)
+
+    def settle(self, call: ToolCall) -> None:
+        """As `Admission.settle`."""
+        meter = self.meter
+        amount = meter.amount(call)
+        if meter.slots:
+            if meter.now() >= meter.edge_s:
+                meter.advance()
+            meter.slots[meter.current] += amount
+        meter.spent += amount
+
+    def release(self) -> None:
+        """Nothing was set aside."""
 
 
 class LockedAdmission(OpenAdmission, gc=False, eq=False):

@@ -20,7 +20,7 @@ from toolweaver_monitor import clock, locks
 from toolweaver_monitor.bus import voice
 from toolweaver_monitor.bus.runner import Runner
 from toolweaver_monitor.bus.worker import Worker
-from toolweaver_monitor.call import Invalid, ToolCall
+from toolweaver_monitor.call import Figures, Invalid, ToolCall
 
 inbox: deque[ToolCall] = deque()
 """Calls since the last drain, open or ended. Append is atomic: no lock that a signal or a fork could meet."""
@@ -46,7 +46,9 @@ class Bus:
         self.on = False
         """Whether calls are watched at all. The first thing the hot path asks."""
         self.special = False
-        """Whether opening a call takes more than the plain way: a budget, capture, common tags, a fresh child."""
+        """Whether opening a call takes more than the plain way: capture, common tags, a fresh child."""
+        self.admit: Callable[[ToolCall, int | None], None] | None = None
+        """A budget's leave: given a call about to start and what is known of its cost, raises or returns."""
         self.consumers: tuple[Consumer, ...] = ()
         self.runners: tuple[Runner, ...] = ()
         self.seal: Callable[[ToolCall], None] | None = None
@@ -206,7 +208,7 @@ class Bus:
             return
         if self.seal is not None:
             for call in batch:
-                if call.details is not None:
+                if call.details is not None and type(call.details) is not Figures:
                     self._shielded(self.seal, call)
         # Queues first: they are filled even while a reader of the tallies, interrupted by a signal, holds their lock.
         for runner in self.runners:

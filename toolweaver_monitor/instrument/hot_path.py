@@ -27,7 +27,7 @@ from contextvars import Token
 from typing import Any
 
 from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox
-from toolweaver_monitor.call import MUTED, Invalid, Outcome, ToolCall, innermost
+from toolweaver_monitor.call import MUTED, Figures, Invalid, Outcome, ToolCall, innermost
 from toolweaver_monitor.clock import monotonic_s
 from toolweaver_monitor.errors import BudgetExceeded
 from toolweaver_monitor.instrument import ending, later, opening
@@ -54,8 +54,17 @@ def begin(tool: Tool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolCall
             if parent is MUTED:
                 return begin_muted(call)
             call.inside(parent)
+        known_nanousd = tool.cost_nanousd
         if tool.special or bus.special:
-            prepare(tool, call, args, kwargs)
+            known_nanousd = opening.prepare(tool, call, args, kwargs)
+        if bus.admit is not None:
+            try:
+                bus.admit(call, known_nanousd)
+            except BudgetExceeded as refusal:
+                refuse(call, refusal)
+                raise
+            except Exception as error:  # noqa: BLE001 - a fault in the books is no reason to stop the tool
+                ending.mishap(error)
         _append(call)
         call.token = _make_innermost(call)
         call.opened_at = monotonic_s()
@@ -80,8 +89,12 @@ def leave(tool: Tool, call: ToolCall, result: Any) -> Any:
                 return leave_slowly(tool, call, result)
             absorb_dict(call, result)  # the commonest result that speaks of money: 0.3 us less than the slow way
             details = call.details
-            if details is not None and (details.cost_nanousd is None or details.cached):
-                return leave_priced(tool, call, result)
+            if details is not None:
+                if type(details) is not Figures and (details.cost_nanousd is None or details.cached):
+                    return leave_settled(tool, call, result)
+                if call.admission is not None:
+                    admission, call.admission = call.admission, None
+                    admission.settle(call)
         _restore(call.token)  # type: ignore[arg-type]
         call.token = None
         call.outcome = "success"
@@ -111,8 +124,8 @@ def leave_slowly(tool: Tool, call: ToolCall, result: Any) -> Any:
     return result
 
 
-def leave_priced(tool: Tool, call: ToolCall, result: Any) -> Any:
-    """As `leave`, for a call whose result has been read and said nothing of its cost."""
+def leave_settled(tool: Tool, call: ToolCall, result: Any) -> Any:
+    """As `leave`, for a call whose result has been read, and whose cost is another than what it says."""
     try:
         ending.settle(tool, call, result, "success")
     except Exception as error:  # noqa: BLE001 - as in leave
@@ -166,16 +179,12 @@ def begin_muted(call: ToolCall) -> ToolCall:
     return call
 
 
-def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """What opening takes beyond the plain: see `opening`."""
-    try:
-        opening.prepare(tool, call, args, kwargs)
-    except BudgetExceeded as refusal:
-        call.opened_at = monotonic_s()
-        ending.note_error(call, refusal)
-        _append(call)
-        publish(call, "rejected")
-        raise
+def refuse(call: ToolCall, refusal: BudgetExceeded) -> None:
+    """Close a call that a budget does not let run."""
+    call.opened_at = monotonic_s()
+    ending.note_error(call, refusal)
+    _append(call)
+    publish(call, "rejected")
 
 
 def restore(call: ToolCall) -> None:
@@ -195,12 +204,13 @@ def publish(call: ToolCall, outcome: Outcome) -> None:
     try:
         details = call.details
         if details is not None:
-            details.seen = None
-            admission = details.admission
-            if admission is not None:
+            if details.seen is not None:
+                details.seen = None
+            if call.admission is not None:
+                kept = call.admission if details.lacks_price else None  # in case the price is found in the drain
+                admission, call.admission = call.admission, None
                 admission.settle(call)
-                if not details.lacks_price:  # else kept, in case the price is found in the drain
-                    details.admission = None
+                call.admission = kept
         if call.outcome == "open":
             call.outcome = outcome
         if len(inbox) > HIGH_WATER:

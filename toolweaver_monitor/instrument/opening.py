@@ -1,4 +1,4 @@
-"""What does opening a call take beyond the plain? A dynamic name, tags, captured arguments, a budget's leave."""
+"""What does opening a call take beyond the plain? A dynamic name, tags, captured arguments, a price by the call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from toolweaver_monitor import rendering
 from toolweaver_monitor.bus.bus import bus
 from toolweaver_monitor.call import NO_TAGS, Invalid, TagValue, ToolCall, merged_tags
-from toolweaver_monitor.errors import BudgetExceeded
 from toolweaver_monitor.instrument import ending
 from toolweaver_monitor.instrument.tool import Tool
 
@@ -27,24 +26,18 @@ class Settings:
     """What `setup()` asks of every call that opens; in force while `bus.special` says so."""
 
     tags: Mapping[str, TagValue] = NO_TAGS
-    admit: Callable[[ToolCall, int | None], None] | None = None
-    """A budget's leave: given the call and its declared nano-dollars, raises `BudgetExceeded` or returns."""
     in_child: Callable[[], None] | None = None
     """Run once, at the first call in a forked child."""
 
     @classmethod
     def needed(cls) -> bool:
         """Whether any of these asks for the special way."""
-        asked = (cls.tags, cls.admit, cls.in_child, ending.Settings.capture, ending.Settings.priced_tools)
+        asked = (cls.tags, cls.in_child, ending.Settings.capture, ending.Settings.priced_tools)
         return any(asked)
 
 
-def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Complete a new call before it starts.
-
-    Raises:
-        BudgetExceeded: a budget refuses it.
-    """
+def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    """Complete a new call before it starts; gives its cost in nano-dollars where that is known already."""
     try:
         tool.prepare(call, args, kwargs)
         if bus.special:
@@ -53,13 +46,7 @@ def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str,
         raise
     except BaseException:  # noqa: BLE001 - the naming function is the user's, and no tool may fail for its name
         Invalid.extractors += 1
-    if Settings.admit is not None:
-        try:
-            Settings.admit(call, known_cost(tool, call))
-        except BudgetExceeded:
-            raise
-        except Exception as error:  # noqa: BLE001 - a fault in the books is no reason to stop the tool
-            ending.mishap(error)
+    return known_cost(tool, call)
 
 
 def known_cost(tool: Tool, call: ToolCall) -> int | None:

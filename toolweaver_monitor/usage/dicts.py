@@ -6,25 +6,31 @@ values nothing is ever called.
 
 from __future__ import annotations
 
-from toolweaver_monitor.call import MAX_COUNT, MAX_LABEL_CHARS, NANO, Details, Invalid, ToolCall
+from toolweaver_monitor.call import MAX_COUNT, MAX_LABEL_CHARS, NANO, Details, Figures, Invalid, ToolCall
 from toolweaver_monitor.redact import AHEAD
 from toolweaver_monitor.usage.fields import View
 from toolweaver_monitor.usage.figures import Usage, absorb
 from toolweaver_monitor.usage.shapes import DICT_KEYS, DOORS, PROVIDERS, behind_door, read
 
+_nothing_but_figures = (DICT_KEYS - {"tokens_used", "cost"}).isdisjoint
+_nothing_but_plain = (DICT_KEYS - {"tokens_used", "cost", "model", "provider", "cached"}).isdisjoint
 _nothing_said = DICT_KEYS.isdisjoint
-_plainly_said = (DICT_KEYS - {"tokens_used", "cost", "model", "provider", "cached"}).isdisjoint
 
 _said_here = tuple(DICT_KEYS.difference(DOORS))
 
 SMALL = 64
 """Up to so many keys, one set operation is quicker than a lookup for each name that means usage."""
 
+MANY = 1_000_000_000
+"""Tokens up to here are compared in one step by CPython; more are looked at again where `MAX_COUNT` is known."""
+
 
 def absorb_dict(call: ToolCall, result: View) -> None:
     """Put what an exact dict says of its usage into the call that returned it.
 
-    The same as `absorb(call, read_dict(result))`, in a tenth of the time for the keys that tools use most.
+    The same as `absorb(call, read_dict(result))`, in a tenth of the time for the keys that tools use most. Tokens and
+    cost alone take 0.25 us: what they come to is worked out off the caller's path (see `Figures`: 0.2 us less), and a
+    name is looked for with `in`, which takes half the time of `dict.get`.
 
     Args:
         call: a call that is about to close.
@@ -33,9 +39,20 @@ def absorb_dict(call: ToolCall, result: View) -> None:
     try:
         if len(result) <= SMALL:
             names = {*result}  # takes the hashes from the dict; a set that iterates over it would call each __hash__
-            if _nothing_said(names):
-                return
-            if _plainly_said(names) and call.details is None and _absorb_plain(call, result):
+            if _nothing_but_figures(names) and call.details is None:
+                tokens = result["tokens_used"] if "tokens_used" in names else 0
+                if type(tokens) is int and 0 <= tokens <= MANY:
+                    if "cost" not in names:
+                        if "tokens_used" in names:
+                            call.details = Details(tokens)
+                        return
+                    cost = result["cost"]
+                    if type(cost) is float and 0.0 <= cost <= 1e6:
+                        call.details = Figures(tokens, cost)
+                        return
+            elif _nothing_said(names) or (
+                _nothing_but_plain(names) and call.details is None and _absorb_plain(call, result)
+            ):
                 return
         elif not any(name in result for name in DICT_KEYS):
             return

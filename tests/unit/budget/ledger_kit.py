@@ -37,8 +37,7 @@ def ended(call: ToolCall, **used: Any) -> ToolCall:
     """The call, closed as the hot path closes it, having used so much."""
     if used:
         call.record(**used)
-    details = call.say()
-    admission, details.admission = details.admission, None
+    admission, call.admission = call.admission, None
     if admission is not None:
         admission.settle(call)
     return call

@@ -159,7 +159,7 @@ def test_settling_twice_or_noting_after_the_end_counts_nothing() -> None:
     ledger = Ledger([Budget(limit_usd=5), Budget(limit_tokens=1_000, per="day")])
     call = opened(ledger, CENT)
     call.record(cost=0.02, tokens=7)
-    admission = call.say().admission
+    admission = call.admission
     for _ in range(3):
         admission.settle(call)
         admission.note(call)
