@@ -119,6 +119,7 @@ def _replace(
 
     monitor = Monitor(metrics, costs, errors, sinks, runners, ledger, book, release=_release)
     opening.Settings.tags = tags
+    opening.Settings.tags_asked = ledger is not None and ledger.asks_tags
     opening.Settings.in_child = _in_child if lifecycle.is_child() else None
     ending.Settings.capture = capture
     ending.Settings.read_results = usage
@@ -160,7 +161,7 @@ def _release(monitor: Monitor) -> None:
     if monitor is not _current:
         return
     bus.detach()
-    opening.Settings.tags, opening.Settings.in_child = NO_TAGS, None
+    opening.Settings.tags, opening.Settings.tags_asked, opening.Settings.in_child = NO_TAGS, False, None
     ending.Settings.price, ending.Settings.capture, ending.Settings.read_results = None, False, True
     ending.Settings.priced_tools = frozenset()
     results.reading(True)

@@ -48,6 +48,8 @@ class Ledger:
         self._now = now
         self._lock = locks.new_rlock("budget ledger")
         self._scopes = tuple(_Scope(budget, self._lock, now) for budget in self.budgets)
+        self.asks_tags = any(scope.tag is not None for scope in self._scopes)
+        """Whether it makes a difference to some budget which tags a call has."""
         self._common: tuple[Meter, ...] | None = None
         self._only: Meter | None = None
         self._find_short_ways()

@@ -26,13 +26,15 @@ class Settings:
     """What `setup()` asks of every call that opens; in force while `bus.special` says so."""
 
     tags: Mapping[str, TagValue] = NO_TAGS
+    tags_asked = False
+    """Whether a budget asks for a call's tags before it runs."""
     in_child: Callable[[], None] | None = None
     """Run once, at the first call in a forked child."""
 
     @classmethod
     def needed(cls) -> bool:
         """Whether any of these asks for the special way."""
-        asked = (cls.tags, cls.in_child, ending.Settings.capture, ending.Settings.priced_tools)
+        asked = (cls.tags, cls.tags_asked, cls.in_child, ending.Settings.capture, ending.Settings.priced_tools)
         return any(asked)
 
 
