@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import toolweaver_monitor
+from toolweaver_monitor.call import innermost
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
@@ -51,3 +52,4 @@ def nothing_is_left_set_up() -> Iterator[None]:
     """Ends whatever a test has set up, so that the next one starts with nothing watched."""
     yield
     toolweaver_monitor.shutdown()
+    assert innermost.get() is None, "the test left a call open in this context: the next one's calls would be inside it"
