@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = False  # said and skipped
-nox.options.sessions = ["lint", "types", "tests", "bare"]
+nox.options.sessions = ["lint", "types", "tests", "bare", "lowest"]
 
 FRAMEWORKS = ("fastmcp>=4", "mcp>=2", "langchain-core>=1", "pydantic-ai-slim>=2", "openai-agents>=0.20")
 TESTING = ("pytest>=9", "pytest-asyncio>=1.2", "hypothesis>=6.100")
@@ -32,6 +35,17 @@ def conformance(session: nox.Session) -> None:
     """Our decorator beside others', row by row; writes docs/reference/conformance.md."""
     session.install(".", *TESTING, "prometheus-async", "opentelemetry-sdk", "logfire", "sentry-sdk")
     session.run("python", "-P", "tests/conformance", *session.posargs)
+
+
+@nox.session(python="3.11")
+def lowest(session: nox.Session) -> None:
+    """The unit and contract tests with the lowest versions that pyproject.toml allows."""
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *optional["wandb"], *optional["prices"], *optional["report"]]
+    session.install(".", *TESTING, *(one.replace(">=", "==") for one in wanted))
+    old_proxies = ["--deselect", "tests/unit/instrument/patching/test_hostile_targets.py"]  # of wrapt's own, as targets
+    session.run("python", "-P", "-m", "pytest", "-q", "-m", "not slow", *old_proxies, "tests/unit", "tests/contract")
 
 
 @nox.session(python="3.11")

@@ -5,12 +5,17 @@ from __future__ import annotations
 import copy
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import wrapt
 
+if TYPE_CHECKING:
+    Proxy = wrapt.ObjectProxy[Any]
+else:
+    Proxy = wrapt.ObjectProxy  # older versions cannot be subscripted while the program runs
 
-class WatchedObject(wrapt.ObjectProxy[Any]):
+
+class WatchedObject(Proxy):
     """A transparent proxy: everything but calling goes to the object itself.
 
     Each has a class of its own, whose `__call__` is the driver: no frame stands between it and its caller.
