@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import sys
@@ -64,8 +65,37 @@ def resolve(module: Any, path: str) -> tuple[Any, str | None]:
     return owner, None
 
 
-def when_imported(module_name: str, hook: Callable[[Any], None]) -> None:
-    """Have `hook` run with the module as soon as it has been imported, before its importer sees it."""
+def loaded(module_name: str) -> Any:
+    """A module that has been imported, or None. One that another thread is importing is waited for."""
+    module = sys.modules.get(module_name)
+    if module is not None and being_imported(module):
+        try:
+            importlib.import_module(module_name)
+        except Exception:  # noqa: BLE001 - the matter of whoever imports it
+            return None
+        module = sys.modules.get(module_name)
+    return module
+
+
+def being_imported(module: Any) -> bool:
+    """Whether a module's own code is still running."""
+    return getattr(getattr(module, "__spec__", None), "_initializing", False) is True
+
+
+def when_imported(module_name: str, hook: Callable[[Any], None]) -> Any:
+    """Have `hook` run with the module as soon as it has been imported, before its importer sees it.
+
+    Returns:
+        The module, if another thread has imported it in the meantime; `hook` may have run then, or not.
+    """
     import wrapt
 
-    wrapt.register_post_import_hook(hook, module_name)
+    registering = True
+
+    def imported(module: Any) -> None:
+        if not registering:  # else wrapt calls for a module that may be half imported
+            hook(module)
+
+    wrapt.register_post_import_hook(imported, module_name)
+    registering = False
+    return loaded(module_name)

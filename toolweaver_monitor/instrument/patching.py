@@ -204,24 +204,35 @@ def _name(
 
 def _instrument_dotted(name: str, wish: Wish) -> None:
     module_name, path = dotted.split(name)
-    module = sys.modules.get(module_name)
-    if module is not None:
+    module = dotted.loaded(module_name)
+    if module is None:
         with _patching:
-            _instrument_inside(module, path, wish)
-        return
+            _pending[name] = wish
+        module = dotted.when_imported(module_name, functools.partial(_imported, name, path))
+        if module is None or _pending.pop(name, None) is None:
+            return
+    half = dotted.being_imported(module)  # by this very thread, further up
     with _patching:
-        _pending[name] = wish
+        try:
+            _instrument_inside(module, path, wish)
+        except ConfigurationError as error:
+            if not half:
+                raise
+            raise ConfigurationError(
+                f"{module_name} is being imported right now, and {error}; call instrument({name!r}) before its import "
+                "begins or after it has ended"
+            ) from None
 
-    def imported(module: Any) -> None:
-        with _patching:
-            wish = _pending.pop(name, None)
-            if wish is not None:
-                try:
-                    _instrument_inside(module, path, wish)
-                except Exception as error:  # noqa: BLE001 - raised here it would fail the user's import
-                    log.error("toolweaver_monitor: instrument(%r) did nothing: %s", name, error)  # noqa: TRY400
 
-    dotted.when_imported(module_name, imported)
+def _imported(name: str, path: str, module: Any) -> None:
+    """Do what waited for this module; an error raised here would fail its import, which is not at fault."""
+    with _patching:
+        wish = _pending.pop(name, None)
+        if wish is not None:
+            try:
+                _instrument_inside(module, path, wish)
+            except Exception as error:  # noqa: BLE001 - see above
+                log.error("toolweaver_monitor: instrument(%r) did nothing: %s", name, error)  # noqa: TRY400
 
 
 def _instrument_inside(module: Any, path: str, wish: Wish) -> None:

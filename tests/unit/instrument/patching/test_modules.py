@@ -14,6 +14,7 @@ import pytest
 
 from toolweaver_monitor import instrument, uninstrument
 from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.instrument import dotted
 
 
 def test_a_module_is_watched_with_all_that_is_public_and_defined_in_it(names: Any) -> None:
@@ -251,6 +252,34 @@ def test_many_threads_import_and_instrument_at_once(names: Any, write: Any) -> N
         getattr(sys.modules[f"many_{number}"], f"f_{number}")()
         uninstrument(f"many_{number}:f_{number}")
     assert names() == [f"f_{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize("just_begun", [False, True])
+def test_an_import_under_way_in_another_thread_is_waited_for(
+    names: Any, write: Any, monkeypatch: Any, just_begun: bool
+) -> None:
+    """Half a module is not taken for the whole, be it that the import began after we had looked."""
+    write("slow.py", "import time\ntime.sleep(0.2)\ndef f(): return 1\n")
+    thread = threading.Thread(target=importlib.import_module, args=("slow",))
+    thread.start()
+    while "slow" not in sys.modules:
+        thread.join(0.001)
+    if just_begun:
+        first_answer = iter([None])
+        looks = dotted.loaded
+        monkeypatch.setattr(dotted, "loaded", lambda name: (next(first_answer, False) is False and looks(name)) or None)
+    instrument("slow:f")
+    thread.join(20)
+    sys.modules["slow"].f()
+    assert names() == ["f"]
+    uninstrument("slow:f")
+
+
+def test_a_module_that_instruments_what_it_has_not_yet_is_told_so(names: Any, write: Any) -> None:
+    """There is nobody to wait for."""
+    write("ring.py", "from toolweaver_monitor import instrument\ninstrument('ring:f')\ndef f(): return 1\n")
+    with pytest.raises(ConfigurationError, match="being imported right now"):
+        import ring  # noqa: F401
 
 
 def test_real_modules_of_the_standard_library_are_put_back_as_they_were(names: Any) -> None:
