@@ -17,7 +17,7 @@ from toolweaver_monitor.call import NO_TAGS, TagValue, ToolCall
 from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.sums import MAX_NAMES, OVERFLOW, Sums, Table
 
-MAX_OPEN = 100_000
+MAX_OPEN = 50_000
 """Open calls with something counted inside them."""
 MAX_CLOSED = 4_096
 """Closed calls that had others inside them, kept for those of these that end late, and for `of`."""
@@ -25,7 +25,10 @@ MAX_ROOTS = 1_000
 """Outermost calls listed one by one."""
 MAX_KEYS = 64
 """Tag keys that are summed up."""
+MAX_VALUES = 10_000
+"""Values of all tags together."""
 MAX_PARTS = 64
+"""Sets of tag keys that are told apart inside one call."""
 
 Parts = dict[frozenset[str], Sums]
 """What calls used, by the tag keys that have had their share of it."""
@@ -64,6 +67,7 @@ class Rollup:
         """The last outermost calls; bare, where nothing ran inside."""
         self._by_root = Table()
         self._by_tag: dict[str, Table] = {}
+        self._values = 0
         self._waiting: dict[int, Parts] = {}
         """What ended inside calls that are open, by their serial."""
         self._families: dict[int, Family] = {}
@@ -148,7 +152,12 @@ class Rollup:
                 if len(self._by_tag) >= MAX_KEYS:
                     continue
                 table = self._by_tag[key] = Table()
-            yield table.at(str(value))
+            name = str(value)
+            if name not in table:
+                if self._values >= MAX_VALUES:
+                    name = OVERFLOW
+                self._values += 1
+            yield table.at(name)
 
     def _known(self, tags: Mapping[str, TagValue]) -> frozenset[str]:
         """The keys that are summed up."""

@@ -169,6 +169,17 @@ def test_tag_keys_and_unpriced_models_are_bounded() -> None:
     assert sum(row["calls"] for row in unpriced) == 3_000
 
 
+def test_values_of_many_tags_share_one_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty tag keys full of request ids take no more memory than a few; each key's total stays exact."""
+    monkeypatch.setattr(rollup, "MAX_VALUES", 100)
+    tracker = CostTracker()
+    for n in range(300):
+        tracker.write([ended("ocr", cost(1, tags={f"key-{k}": n for k in range(5)}))])
+    tables = [tracker.by_tag(f"key-{k}") for k in range(5)]
+    assert sum(len(rows) for rows in tables) == 100 + 5
+    assert [sum(row["calls"] for row in rows.values()) for rows in tables] == [300] * 5
+
+
 def test_what_closed_long_ago_is_forgotten_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unknown is None, not the part that is left; the tables have it all the same."""
     monkeypatch.setattr(rollup, "MAX_CLOSED", 10)

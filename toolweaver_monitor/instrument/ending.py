@@ -20,6 +20,10 @@ RAW_ERROR_CHARS = 768
 """Kept until the secrets are out of it: the 256 that are shown and 512 more, so that no cut can halve a secret."""
 
 
+MAX_SEEN = 32
+"""Results that a call remembers as read by calls inside it: an agent may hand on the best of several."""
+
+
 class Settings:
     """What `setup()` says of results; replaced field by field, read by every call that closes the slow way."""
 
@@ -83,7 +87,7 @@ def tell_around(call: ToolCall, result: Any) -> None:
     parent = getattr(call.token, "old_value", None) if call.parent_serial is not None else None
     if isinstance(parent, ToolCall) and parent.outcome == "open":
         around = parent.say()
-        around.seen = (*(around.seen or ())[-7:], result)
+        around.seen = (*(around.seen or ())[1 - MAX_SEEN :], result)
 
 
 def settle(tool: Tool, call: ToolCall, result: Any, outcome: Outcome) -> None:

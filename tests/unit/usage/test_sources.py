@@ -152,6 +152,23 @@ def test_an_orchestrator_that_hands_on_the_result_of_a_tool_counts_its_money_onc
         uninstrument(Orchestrator)
 
 
+def test_an_agent_that_hands_on_the_best_of_several_answers_counts_each_once() -> None:
+    """Whichever of them it returns."""
+
+    @monitored("chat")
+    def chat() -> dict[str, Any]:
+        return dict(MODEL_CALL)
+
+    @monitored("best_of")
+    def best_of(n: int, best: int) -> dict[str, Any]:
+        return [chat() for _ in range(n)][best]
+
+    for best in (0, 15, 29):
+        with ToolRecorder(prices=PRICES) as recorder:
+            best_of(30, best)
+            assert recorder.monitor.summary()["total_cost_usd"] == 30 * 0.0035
+
+
 def test_retries_cost_what_each_attempt_costs() -> None:
     """Three attempts that the provider bills are three costs; one that failed before it was billed is none."""
 

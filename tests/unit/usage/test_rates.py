@@ -1,0 +1,54 @@
+"""Is a call's cost what fractions say it is, whatever the prices and tokens?"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolweaver_monitor.usage.rates import Rates
+
+price = st.decimals(min_value=Decimal("0.000001"), max_value=1_000, places=6)
+tokens = st.integers(0, 10**9)
+
+
+@given(price, price, st.none() | price, st.none() | price, st.none() | price, tokens, tokens, tokens, tokens, tokens)
+def test_each_token_is_priced_once_and_the_sum_is_rounded_once(
+    given_price: Decimal, made_price: Decimal, cached_price: Decimal | None, write_price: Decimal | None,
+    hour_price: Decimal | None, plain: int, made: int, cached: int, written: int, hour: int,
+) -> None:  # fmt: skip
+    """Input is plain, cached, or written (for minutes or an hour); what has no price of its own costs as input does."""
+    rates = Rates.of(
+        input=given_price, output=made_price, cached_input=cached_price, cache_write=write_price,
+        cache_write_1h=hour_price,
+    )  # fmt: skip
+    write = given_price if write_price is None else write_price
+    parts = [
+        (plain, given_price), (made, made_price), (cached, given_price if cached_price is None else cached_price),
+        (written, write), (hour, write if hour_price is None else hour_price),
+    ]  # fmt: skip
+    exact = sum(Fraction(one) * count * 1_000 for count, one in parts)
+    found = rates.cost(0, plain + cached + written + hour, made, cached, written + hour, hour)
+    assert found == (round(exact) if any(count for count, _ in parts) else None)
+
+
+@given(price, price, st.integers(1, 10**9))
+def test_tokens_that_are_not_split_have_a_price_only_where_both_are_the_same(
+    given_price: Decimal, made_price: Decimal, unsplit: int
+) -> None:
+    """Nobody knows which of them were input: a guess would be a wrong figure that looks right."""
+    found = Rates.of(input=given_price, output=made_price).cost(unsplit, 0, 0, 0)
+    assert found == (round(Fraction(given_price) * unsplit * 1_000) if given_price == made_price else None)
+    embedding = Rates.of(input=given_price)
+    assert embedding.cost(unsplit, 0, 0, 0) == embedding.cost(0, unsplit, 0, 0)
+
+
+def test_a_price_that_is_not_known_makes_the_cost_unknown() -> None:
+    """Half a cost is no cost."""
+    assert Rates.of(input=Decimal(1)).cost(0, 10, 5, 0) is None
+    assert Rates.of(output=Decimal(1)).cost(0, 10, 5, 0) is None
+    assert Rates.of(output=Decimal(1)).cost(0, 0, 5, 0) == 5_000
+    assert Rates.of(input=Decimal(1), output=Decimal(1)).cost(0, 0, 0, 0) is None
+    assert Rates.of(per_call=Decimal("0.002")).cost(0, 0, 0, 0) == 2_000_000

@@ -1,0 +1,55 @@
+"""What has a stream used in all, seen through its items?"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolweaver_monitor.usage import StreamUsage
+
+responses = st.lists(st.lists(st.integers(0, 1_000), min_size=1, max_size=6), max_size=5)
+
+
+def chunk(response: int, made: int) -> dict[str, Any]:
+    return {"id": f"r{response}", "model": "m", "usage": {"prompt_tokens": 10, "completion_tokens": made}}
+
+
+@given(responses, st.randoms(use_true_random=False))
+def test_of_each_response_the_greatest_figures_count_and_responses_add_up(said: list[list[int]], order: Any) -> None:
+    """Chunks repeat the usage so far, or come late; what one response used is what its chunks say at most."""
+    stream = StreamUsage()
+    for response, figures in enumerate(said):
+        shuffled = list(figures)
+        order.shuffle(shuffled)
+        for made in shuffled:
+            stream.see(chunk(response, made))
+            stream.see("text between")
+    usage = stream.total()
+    assert (usage.output_tokens if usage else 0) == sum(max(figures) for figures in said)
+    assert (usage.input_tokens if usage else 0) == 10 * len(said)
+
+
+@given(st.lists(st.integers(0, 1_000), max_size=20))
+def test_figures_of_the_users_own_dicts_add_up(costs: list[int]) -> None:
+    """A tool that yields a dict with its cost and tokens for each page means each of them."""
+    stream = StreamUsage()
+    for cents in costs:
+        stream.see({"page": 1, "cost": cents / 100, "tokens_used": cents})
+    usage = stream.total()
+    assert (float(usage.cost or 0) if usage else 0) == sum(costs) / 100
+    assert (usage.tokens if usage else 0) == sum(costs)
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=10))
+def test_what_is_known_so_far_never_shrinks(figures: list[int]) -> None:
+    """For a budget that looks while the stream runs."""
+    stream = StreamUsage()
+    known = []
+    for made in figures:
+        stream.see(chunk(0, made))
+        usage = stream.total()
+        known.append(usage.output_tokens if usage else 0)
+    assert all(before <= after for before, after in pairwise(known))
