@@ -3,8 +3,8 @@
 How a document is written:
 
 - The `python` blocks of a file run in order, in one program, in an empty folder. `port=8000` becomes a free port.
-- A `text` block under a line that ends with "prints" is compared with what the python block above it printed. Durations
-  and moments are not compared, runs of spaces count as one, and a line `...` stands for any lines.
+- A `text` block under a line that ends with "prints" is compared with what the python block above it printed.
+  Durations, moments, ids and ports are not compared, runs of spaces count as one, a line `...` is any lines.
 - `<!-- run with pytest -->` above a python block: it is a test file of its own.
 - `<!-- not run: REASON -->` above a block: it cannot run here, and says why.
 - `py` blocks are signatures, which nothing runs.
@@ -96,7 +96,8 @@ def masked(text: str) -> list[str]:
     """Lines without what differs from run to run."""
     text = re.sub(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d", "WHEN", text)
     text = re.sub(r"\b\d+(\.\d+)? (us|ms|s)\b", "DURATION", text)
-    text = re.sub(r"(duration_s=|localhost:|127\.0\.0\.1:)\d+(\.\d+)?", r"\1N", text)
+    text = re.sub(r"\b[0-9a-f]{16,32}\b", "ID", text)
+    text = re.sub(r"(duration_s=|\"(?:duration_s|started_at)\": |localhost:|127\.0\.0\.1:)[\d.e-]+", r"\1N", text)
     return [" ".join(line.split()) for line in text.strip().splitlines()]
 
 
