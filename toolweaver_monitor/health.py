@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from toolweaver_monitor.bus.bus import bus, inbox
 from toolweaver_monitor.call import Invalid
 from toolweaver_monitor.choices import uniquely_named
-
-if TYPE_CHECKING:
-    from toolweaver_monitor.monitor import Monitor
+from toolweaver_monitor.holdings import Holdings
 
 STATE_CURES = {
     "degraded": "it failed and is tried again within 30 s; mend what the error names",
@@ -26,36 +24,36 @@ REASON_CURES = {
 MOST_AGE_DAYS = 90.0
 
 
-def health(monitor: Monitor) -> dict[str, Any]:
+def health(held: Holdings) -> dict[str, Any]:
     """What `Monitor.health` gives; see there."""
-    monitor.metrics.sources()  # brings in what has ended
-    sinks = {name: _with_cure(sink) for name, sink in _sinks(monitor).items()}
-    prices = monitor.prices.status() if monitor.prices is not None else None
-    problems = [*_own_problems(monitor), *(text for name, sink in sinks.items() for text in _problems(name, sink))]
+    held.metrics.sources()  # brings in what has ended
+    sinks = {name: _with_cure(sink) for name, sink in _sinks(held).items()}
+    prices = held.prices.status() if held.prices is not None else None
+    problems = [*_own_problems(held), *(text for name, sink in sinks.items() for text in _problems(name, sink))]
     dropped: Counter[str] = Counter()
     for sink in sinks.values():
         dropped.update(sink.get("dropped_by", {}))
     return {
         "ok": not problems,
         "problems": problems,
-        "notes": list(_notes(monitor, sinks, prices)),
-        "closed": monitor.closed,
+        "notes": list(_notes(held, sinks, prices)),
+        "closed": held.closed,
         "watching": bus.on,
         "waiting": len(inbox),
-        "active": len(monitor.active()),
+        "active": len(held.active()),
         "dropped": dict(dropped),
         "sinks": sinks,
-        "budgets": monitor.ledger.status() if monitor.ledger is not None else [],
+        "budgets": held.ledger.status() if held.ledger is not None else [],
         "prices": prices,
         "invalid": Invalid.counts(),
-        "faults": dict(monitor.faults),
+        "faults": dict(held.faults),
     }
 
 
-def _sinks(monitor: Monitor) -> dict[str, dict[str, Any]]:
+def _sinks(held: Holdings) -> dict[str, dict[str, Any]]:
     """The books of every sink, with what it says of itself and what setup met."""
-    sinks: dict[str, dict[str, Any]] = {runner.name: runner.books().told() for runner in monitor.runners}
-    for name, sink in uniquely_named(monitor.sinks):
+    sinks: dict[str, dict[str, Any]] = {runner.name: runner.books().told() for runner in held.runners}
+    for name, sink in uniquely_named(held.sinks):
         told = sinks.setdefault(name, {"state": "ok"})
         status = getattr(sink, "status", None)
         if callable(status):
@@ -65,7 +63,7 @@ def _sinks(monitor: Monitor) -> dict[str, dict[str, Any]]:
                 raise
             except BaseException as error:  # noqa: BLE001 - a status that cannot be told is told
                 told["last_error"] = f"{type(error).__name__} in status()"
-    for name, fault in monitor.faults.items():
+    for name, fault in held.faults.items():
         sinks.setdefault(name, {}).update({"state": "unavailable", "last_error": fault})
     return sinks
 
@@ -79,8 +77,8 @@ def _with_cure(sink: dict[str, Any]) -> dict[str, Any]:
     return sink | {"cure": cure}
 
 
-def _own_problems(monitor: Monitor) -> Iterator[str]:
-    if monitor.closed:
+def _own_problems(held: Holdings) -> Iterator[str]:
+    if held.closed:
         yield "this setup has ended; call setup() again"
     elif not bus.on:
         yield "nothing is watched; setup(enabled=True), and unset TOOLWEAVER_MONITOR_ENABLED"
@@ -100,12 +98,12 @@ def _problems(name: str, sink: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: {calls(count)} dropped ({reason})" + (f"; {cure}" if cure else "")
 
 
-def _notes(monitor: Monitor, sinks: Mapping[str, Mapping[str, Any]], prices: Mapping[str, Any] | None) -> Iterator[str]:
+def _notes(held: Holdings, sinks: Mapping[str, Mapping[str, Any]], prices: Mapping[str, Any] | None) -> Iterator[str]:
     """What is no fault and yet worth knowing."""
     for name, sink in sinks.items():
         if sink.get("note") and sink["state"] == "ok":
             yield f"{name}: {sink['note']}"
-    unpriced = monitor.summary()["unpriced_calls"]
+    unpriced = held.summary()["unpriced_calls"]
     if unpriced:
         cure = (prices or {}).get("cure") or "setup(prices={...}) or record(cost=...)"
         yield f"the cost of {calls(unpriced)} that used tokens or a model is not known; {cure}"

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from toolweaver_monitor import clock
-from toolweaver_monitor.budget import Ledger
 from toolweaver_monitor.bus import lifecycle
 from toolweaver_monitor.bus.bus import bus
-from toolweaver_monitor.bus.runner import Runner
-from toolweaver_monitor.call import Invalid, scrubbed_tags
-from toolweaver_monitor.redact import scrub
-from toolweaver_monitor.sinks.costs import CostTracker
-from toolweaver_monitor.sinks.errors import ErrorTracker
-from toolweaver_monitor.sinks.metrics import MetricsCollector
+from toolweaver_monitor.call import Invalid
+from toolweaver_monitor.health import health
+from toolweaver_monitor.holdings import Holdings
+from toolweaver_monitor.monitor_text import report_text
 from toolweaver_monitor.sinks.view import View
-from toolweaver_monitor.usage import PriceBook
 
 POLL_S = 0.002
 
 
-class Monitor:
+class Monitor(Holdings):
     """Made by `setup()`; ends with `shutdown()`, with the process, or as a sync or async context manager.
 
     Attributes:
@@ -34,34 +29,13 @@ class Monitor:
         sinks: the sinks given to `setup()`, the user's own objects.
     """
 
-    def __init__(
-        self,
-        metrics: MetricsCollector,
-        costs: CostTracker,
-        errors: ErrorTracker,
-        sinks: Sequence[Any] = (),
-        runners: Sequence[Runner] = (),
-        ledger: Ledger | None = None,
-        prices: PriceBook | None = None,
-        release: Callable[[Monitor], None] = lambda _: None,
-    ) -> None:
-        self.metrics, self.costs, self.errors = metrics, costs, errors
-        self.sinks = tuple(sinks)
-        self.faults: dict[str, str] = {}
-        """What the environment refused at setup, by sink, each with its cure."""
-        self.closed = False
-        self.runners = tuple(runners)
-        self.ledger = ledger
-        self.prices = prices
+    def __init__(self, *holdings: Any, release: Callable[[Monitor], None] = lambda _: None) -> None:
+        super().__init__(*holdings)
         self._release = release
         self._ended: bool | None = None
         self._told = False
 
     # --- reading --------------------------------------------------------------------------------------------------
-
-    def summary(self) -> dict[str, Any]:
-        """All-time figures over every tool; see `MetricsCollector.summary`."""
-        return self.metrics.summary()
 
     def report(self) -> str:
         """Print the summary, costs, errors and budgets; gives the text."""
@@ -71,23 +45,7 @@ class Monitor:
 
     def text(self) -> str:
         """What `report` prints."""
-        from toolweaver_monitor.monitor_text import report_text
-
         return report_text(self)
-
-    def active(self) -> list[dict[str, Any]]:
-        """The calls open right now, the longest-running first: tool_name, running_s (seconds), call_id, tags."""
-        now = clock.monotonic_s()
-        calls = sorted(bus.open_calls(), key=lambda call: call.opened_at)
-        return [
-            {
-                "tool_name": call.tool_name,
-                "running_s": max(0.0, now - call.opened_at) if call.opened_at else 0.0,
-                "call_id": call.call_id,
-                "tags": scrubbed_tags(call.tags, scrub),
-            }
-            for call in calls
-        ]
 
     def health(self) -> dict[str, Any]:
         """Whether all is well, and if not, what to do. JSON-able.
@@ -109,17 +67,7 @@ class Monitor:
               sink), `extractors` (functions of yours that raised), `mishaps` (errors of this library's own).
             - `faults`: what the environment refused at setup, by sink.
         """
-        from toolweaver_monitor.health import health
-
         return health(self)
-
-    def figures(self) -> dict[str, Any]:
-        """What a scrape shows beside the tallies: calls open now, budgets, and each sink's books."""
-        return {
-            "active": len(bus.open_calls()),
-            "budgets": self.ledger.status() if self.ledger is not None else (),
-            "books": {runner.name: runner.books().told() for runner in self.runners},
-        }
 
     # --- ending ---------------------------------------------------------------------------------------------------
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from toolweaver_monitor.holdings import Holdings
 from toolweaver_monitor.sinks.metrics import summarised
 from toolweaver_monitor.sinks.view import table
 from toolweaver_monitor.tally import Tally
 from toolweaver_monitor.text import visible
 
-if TYPE_CHECKING:
-    from toolweaver_monitor.monitor import Monitor
-
 TIMES = ("avg_duration_s", "p50_s", "p95_s", "p99_s")
 
 
-def report_text(monitor: Monitor) -> str:
+def report_text(held: Holdings) -> str:
     """Summary by tool, costs, errors and budgets as plain text, safe for a terminal."""
-    lines = ["Tools", *tools_text(monitor.metrics.by_tool())]
-    lines += ["", monitor.costs.text(), "", monitor.errors.text()]
-    lines += sinks_text(monitor)
-    budgets = monitor.ledger.status() if monitor.ledger is not None else []
+    lines = ["Tools", *tools_text(held.metrics.by_tool())]
+    lines += ["", held.costs.text(), "", held.errors.text()]
+    lines += sinks_text(held)
+    budgets = held.ledger.status() if held.ledger is not None else []
     if budgets:
         lines += ["", "Budgets"]
         rows = [["budget", "limit", "spent", "left", "rejected"]]
@@ -72,10 +70,10 @@ def tools_text(tools: Mapping[str, Tally]) -> list[str]:
     return lines
 
 
-def sinks_text(monitor: Monitor) -> list[str]:
+def sinks_text(held: Holdings) -> list[str]:
     """The sinks that lost calls, or still have some waiting; nothing where all is delivered."""
     rows = []
-    for runner in monitor.runners:
+    for runner in held.runners:
         books = runner.books()
         if books.lost or books.state != "ok":
             rows.append(
