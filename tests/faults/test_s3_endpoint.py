@@ -172,7 +172,8 @@ def test_s3_answers_say_nothing_of_the_server_and_let_browsers_do_nothing(export
         b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nbad header: x\r\n\r\n",
         b"GET /metrics HTTP/1.1\r\nHost : localhost\r\n\r\n", b"GET /metrics HTTP/1.1\r\nHost: local\x00host\r\n\r\n",
         b"GET /met\nrics HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"\r\n\r\n",
-        b"GET /metrics HTTP/1.1 more\r\nHost: localhost\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\xff\xfe\x00\r\n\r\n",
+        b"GET /metrics HTTP/1.1 more\r\nHost: localhost\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\xff\xfe\x00\r\n\r\n",
     ],
 )  # fmt: skip
 def test_s3_a_request_that_two_readers_could_read_differently_is_refused(
@@ -406,15 +407,18 @@ def test_s3_a_forked_child_lets_go_of_the_parent_s_socket(exporter: PrometheusEx
     """
     port = exporter.port
     reading, writing = os.pipe()
+    ready, is_ready = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(writing)
+            os.write(is_ready, b"!")
             os.read(reading, 1)  # until the parent says so
         finally:
             os._exit(0 if not exporter._endpoint.listening else 1)
     try:
         os.close(reading)
+        os.read(ready, 1)
         assert ask(port)[0] == 200
         exporter.close()
         with socket.socket() as next_one:
@@ -422,7 +426,8 @@ def test_s3_a_forked_child_lets_go_of_the_parent_s_socket(exporter: PrometheusEx
             next_one.bind(("127.0.0.1", port))
             next_one.listen()
     finally:
-        os.close(writing)
+        for end in (writing, ready, is_ready):
+            os.close(end)
         _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
 
