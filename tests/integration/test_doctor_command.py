@@ -47,7 +47,7 @@ def test_memory_prometheus_and_wandb_hold_the_same_calls(tmp_path: Path) -> None
     """An offline run is written, read back and thrown away; the exit code is 0, and the home is as it was."""
     code, found = doctor(tmp_path, WANDB_MODE="offline")
     assert code == 0, found
-    assert found["agreement"]["says"].startswith("memory, Prometheus and W&B hold the same: 7 calls, 1 failed")
+    assert found["agreement"]["says"].startswith("memory, Prometheus, the log and W&B hold the same: 7 calls, 1 failed")
     assert "offline" in found["wandb"]["says"]
     assert not list(tmp_path.glob("**/*.wandb"))
 

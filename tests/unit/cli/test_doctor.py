@@ -85,7 +85,7 @@ def test_all_is_well_where_all_is_well(doctor: Doctor) -> None:
     assert code == 0, found
     assert {"prometheus", "log", "record", "cost", "error rate", "memory", "delivery"} <= found.keys()
     assert {finding["state"] for finding in found.values()} <= {"ok", "note"}
-    assert found["agreement"]["says"].startswith("memory and Prometheus hold the same: 7 calls, 1 failed")
+    assert found["agreement"]["says"].startswith("memory, Prometheus and the log hold the same: 7 calls, 1 failed")
 
 
 def test_nothing_is_left_behind(doctor: Doctor, tmp_path: Path) -> None:
@@ -273,9 +273,11 @@ def test_a_token_is_read_from_a_file_and_not_from_the_command_line(
     """Command lines are seen by everybody on the machine."""
     port = stranger(200, b"toolweaver_active_operations 0\n", says="s3cret")
     (tmp_path / "token").write_text("s3cret\n")
-    url = f"http://127.0.0.1:{port}/metrics"
-    assert doctor("--url", url)[0] == 1
-    assert doctor("--url", url, "--token-file", str(tmp_path / "token"))[0] == 0
+    for asked in (["--url", f"http://127.0.0.1:{port}/metrics"], ["--sinks", "prometheus", "--port", str(port)]):
+        code, found = doctor(*asked)
+        assert code == 1
+        assert "--token-file" in (found.get("endpoint") or found["prometheus"])["cure"]
+        assert doctor(*asked, "--token-file", str(tmp_path / "token"))[0] == 0
 
 
 # --- W&B not logging ------------------------------------------------------------------------------------------------
@@ -287,7 +289,7 @@ def test_wandb_not_installed_is_told_with_the_install(doctor: Doctor, monkeypatc
     code, found = doctor("--sinks", "wandb")
     assert code == 1
     assert "pip install" in found["wandb"]["cure"]
-    assert found["agreement"]["says"].startswith("memory and Prometheus hold the same")
+    assert found["agreement"]["says"].startswith("memory, Prometheus and the log hold the same")
     code, found = doctor()
     assert (code, found["wandb"]["state"]) == (0, "note")  # an extra that nobody asked for
 

@@ -17,7 +17,7 @@ from toolweaver_monitor import config
 from toolweaver_monitor.choices import NAMES
 from toolweaver_monitor.cli.doctor import running, settings, sinks
 from toolweaver_monitor.cli.doctor.children import Child, clean_environment
-from toolweaver_monitor.cli.doctor.findings import Finding, lines, note, wrong
+from toolweaver_monitor.cli.doctor.findings import Finding, lines, note, refused, wrong
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._wandb_run import INSTALL
 from toolweaver_monitor.text import visible
@@ -63,8 +63,12 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Look at everything, and say what was found."""
+    token = _token(options.token_file)
     report: dict[str, Any] = {}
-    sections = _program(options) if options.url else _whole(options, report)
+    if options.url:
+        sections = {f"Program at {options.url}": running.examine(options.url, token)}
+    else:
+        sections = _whole(options, token, report)
     findings = [finding for found in sections.values() for finding in found]
     well = all(finding.state != "wrong" for finding in findings)
     if options.json:
@@ -81,34 +85,26 @@ def run(options: argparse.Namespace) -> int:
     return 0 if well else 1
 
 
-def _program(options: argparse.Namespace) -> dict[str, list[Finding]]:
-    return {f"Program at {options.url}": running.examine(options.url, _token(options.token_file))}
-
-
-def _whole(options: argparse.Namespace, report: dict[str, Any]) -> dict[str, list[Finding]]:
+def _whole(options: argparse.Namespace, token: str | None, report: dict[str, Any]) -> dict[str, list[Finding]]:
     """Look at all there is here; what scripts may want besides the findings goes into the report."""
     asked = options.sinks if options.sinks is not None else _configured()
     tried = tuple(dict.fromkeys(asked)) or NAMES
     sections = {"Settings": settings.findings(), "Sinks": []}
     with tempfile.TemporaryDirectory(prefix="toolweaver-doctor-", ignore_cleanup_errors=True) as folder:
-        clean = clean_environment(folder)
         wandb = "wandb" in tried and sinks.installed("wandb")
         probe = ["collectors", "agreement", *(["--wandb"] if wandb else [])]
-        check = Child("self-check", probe, clean, folder)
-        account = None
-        if wandb:
-            online = ["--online"] if options.online else []
-            account = Child("wandb", ["wandb", *online], os.environ | {"WANDB_SILENT": "true"})
+        check = Child("self-check", probe, clean_environment(folder), folder)
+        account = _account(options.online) if wandb else None
         for name in tried:
             if name == "prometheus":
-                found, running_at = sinks.prometheus(options.port)
+                found, running_at = sinks.prometheus(options.port, token)
                 sections["Sinks"].append(found)
                 if running_at is not None:
-                    sections[f"Program at {running_at}"] = running.examine(running_at)
+                    sections[f"Program at {running_at}"] = running.examine(running_at, token)
             elif name == "log":
                 sections["Sinks"].append(sinks.log())
             elif name == "wandb":
-                accounts = account.findings(PROBE_S) if account else [_not_installed()]
+                accounts = account.findings(PROBE_S) if account else [refused("wandb", INSTALL)]
                 sections["Sinks"] += [_unless_asked(one, bool(asked)) for one in accounts]
             elif name not in IN_MEMORY:
                 sections["Sinks"].append(_no_such_sink(name))
@@ -118,16 +114,16 @@ def _whole(options: argparse.Namespace, report: dict[str, Any]) -> dict[str, lis
     return sections
 
 
+def _account(online: bool) -> Child:
+    """Looks at the user's own W&B, as their programs would find it."""
+    return Child("wandb", ["wandb", *(["--online"] if online else [])], os.environ | {"WANDB_SILENT": "true"})
+
+
 def _configured() -> tuple[str, ...]:
     try:
         return config.SINKS.value()
     except ConfigurationError:
         return ()
-
-
-def _not_installed() -> Finding:
-    says, _, cure = INSTALL.partition("; ")
-    return wrong("wandb", says, cure)
 
 
 def _unless_asked(finding: Finding, asked: bool) -> Finding:

@@ -40,6 +40,12 @@ def wrong(name: str, says: str, cure: str) -> Finding:
     return Finding("wrong", name, says, cure)
 
 
+def refused(name: str, error: object) -> Finding:
+    """A fault in one of our own messages, which say what is wrong, and then the cure."""
+    says, _, cure = str(error).partition("; ")
+    return wrong(name, says, cure)
+
+
 def lines(findings: Sequence[Finding]) -> Iterable[str]:
     """Findings as text: state, name, what was found, and below it the cure; safe for a terminal."""
     indent = max((len(visible(finding.name)) for finding in findings), default=0) + 11

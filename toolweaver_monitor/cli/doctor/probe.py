@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from toolweaver_monitor import CostTracker, ErrorTracker, MetricsCollector, Monitor, catalogue, monitored, setup, track
 from toolweaver_monitor.cli.doctor import running, web
-from toolweaver_monitor.cli.doctor.findings import Finding, note, ok, wrong
+from toolweaver_monitor.cli.doctor.findings import Finding, note, ok, refused, wrong
 from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
 from toolweaver_monitor.sinks import _wandb_run as runs
@@ -88,15 +88,32 @@ def _found(name: str, holds: bool, says: str) -> Finding:
     return ok(name, says) if holds else wrong(name, f"it does not hold that {says}", BUG)
 
 
+class _Lines(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[dict[str, Any]] = []
+        self.logger = logging.Logger("toolweaver_monitor.doctor")  # noqa: LOG001 - nobody else is to see these
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.calls.append(record.__dict__["toolweaver"])
+
+    def seen(self) -> Seen:
+        failed = sum(call["outcome"] == "failure" for call in self.calls)
+        tokens = sum(call.get("tokens", 0) for call in self.calls)
+        return Seen(len(self.calls), failed, tokens, sum(call.get("cost_usd", 0.0) for call in self.calls))
+
+
 # --- the places agree -----------------------------------------------------------------------------------------------
 
 
 def agreement(with_wandb: bool) -> Iterator[Finding]:
     """Make calls under a `setup()` with every sink there is, and compare what each of them holds."""
     exporter = PrometheusExporter(port=0, addr="127.0.0.1")
-    log = logging.getLogger("toolweaver_monitor.doctor")
-    log.propagate, log.disabled = False, True
-    sinks: list[Any] = [exporter, LogSink(log)]
+    lines = _Lines()
+    sinks: list[Any] = [exporter, LogSink(lines.logger)]
     if with_wandb:
         sinks.append(WandBLogger(project="toolweaver-monitor-doctor", init_timeout_s=15, finish_timeout_s=5))
     monitor = setup(*sinks, budget=1.0)
@@ -105,6 +122,7 @@ def agreement(with_wandb: bool) -> Iterator[Finding]:
     delivered = monitor.flush(READ_BACK_S)
     health = monitor.health()
     monitor.shutdown(READ_BACK_S)
+    places["the log"] = lines.seen()
     if not delivered or not health["ok"]:
         yield wrong("delivery", "; ".join(health["problems"]) or "the sinks did not take all calls in time", BUG)
     else:
@@ -176,8 +194,7 @@ def wandb_account(online: bool) -> Iterator[Finding]:
             else:
                 yield ok("wandb", f"{version}, with a key for {host}; --online asks the server whether it is good")
     except SinkUnavailable as error:
-        says, _, cure = str(error).partition("; ")
-        yield wrong("wandb", says, cure)
+        yield refused("wandb", error)
 
 
 def _asked(wandb: Any, where: str) -> Finding:

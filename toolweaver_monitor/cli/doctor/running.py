@@ -47,7 +47,7 @@ def not_ours(answer: web.Answer, url: str) -> Finding | None:
                 "itself, give PrometheusExporter(registry=...) its registry",
             )
         case 401:
-            return wrong("endpoint", f"{says}: it wants a token", "give it: --token-file FILE")
+            return wrong("endpoint", f"{says}: it wants a token", "show it: --token-file FILE")
         case 403 | 421:
             return wrong(
                 "endpoint",

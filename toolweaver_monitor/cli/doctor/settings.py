@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from toolweaver_monitor import config
-from toolweaver_monitor.cli.doctor.findings import Finding, wrong
+from toolweaver_monitor.cli.doctor.findings import Finding, refused, wrong
 from toolweaver_monitor.errors import ConfigurationError
 
 
@@ -42,8 +42,7 @@ def findings() -> list[Finding]:
         try:
             setting.value()
         except ConfigurationError as error:
-            says, _, cure = str(error).partition("; ")
-            found.append(wrong(setting.name, says, cure))
+            found.append(refused(setting.name, error))
     if "ENABLED" not in {finding.name for finding in found} and not config.ENABLED.value():
         found.append(wrong("ENABLED", "nothing is watched", f"unset {config.ENABLED.variable}, or setup(enabled=True)"))
     known = {setting.variable for setting in config.SETTINGS}

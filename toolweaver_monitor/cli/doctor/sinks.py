@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from toolweaver_monitor.cli.doctor import running, web
-from toolweaver_monitor.cli.doctor.findings import Finding, note, ok, wrong
+from toolweaver_monitor.cli.doctor.findings import Finding, note, ok, refused, wrong
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.health import MOST_AGE_DAYS
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
@@ -16,10 +16,9 @@ from toolweaver_monitor.sinks.base import SinkUnavailable
 from toolweaver_monitor.usage import PriceBook
 
 PRICES_S = 10.0
-WILD = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - what is bound so is asked on loopback
 
 
-def prometheus(port: int | None) -> tuple[Finding, str | None]:
+def prometheus(port: int | None, token: str | None) -> tuple[Finding, str | None]:
     """Serve `/metrics` and scrape it; where the port is taken, find out by whom.
 
     Returns:
@@ -28,13 +27,13 @@ def prometheus(port: int | None) -> tuple[Finding, str | None]:
     try:
         exporter = PrometheusExporter(port=port)
     except ConfigurationError as error:
-        return _refused("prometheus", error), None
+        return refused("prometheus", error), None
     try:
         exporter.start()
     except SinkUnavailable as error:
-        return _taken(exporter, error)
+        return _taken(exporter.url, token, error)
     try:
-        answer = web.get(reachable(exporter.url))
+        answer = web.get(exporter.url)
     finally:
         exporter.close()
     fault = running.not_ours(answer, exporter.url)
@@ -43,27 +42,16 @@ def prometheus(port: int | None) -> tuple[Finding, str | None]:
     return ok("prometheus", f"{exporter.url} can be served and scraped"), None
 
 
-def _taken(exporter: PrometheusExporter, error: SinkUnavailable) -> tuple[Finding, str | None]:
-    url = reachable(exporter.url)
-    answer = web.get(url)
-    if running.not_ours(answer, url) is None:
+def _taken(url: str, token: str | None, error: SinkUnavailable) -> tuple[Finding, str | None]:
+    answer = web.get(url, token)
+    fault = running.not_ours(answer, url)
+    if fault is None:
         return ok("prometheus", f"{url} is served by a program of yours"), url
-    found = _refused("prometheus", error)
+    if answer.status in (401, 403):  # as one of ours would
+        return fault._replace(name="prometheus"), None
+    found = refused("prometheus", error)
     what = answer.fault or f"it answers {answer.status}, and not with our metrics"
     return found._replace(says=f"{found.says}: {what}"), None
-
-
-def _refused(name: str, error: Exception) -> Finding:
-    """Our own messages say what is wrong, and then the cure."""
-    says, _, cure = str(error).partition("; ")
-    return wrong(name, says, cure)
-
-
-def reachable(url: str) -> str:
-    """The address at which this machine reaches what it binds."""
-    for bound, asked in WILD.items():
-        url = url.replace(f"//{bound}:", f"//{asked}:").replace(f"//[{bound}]:", f"//{asked}:")
-    return url
 
 
 def log() -> Finding:
@@ -71,7 +59,7 @@ def log() -> Finding:
     try:
         sink = LogSink()
     except ConfigurationError as error:
-        return _refused("log", error)
+        return refused("log", error)
     level = logging.getLevelName(sink.level)
     return ok(
         "log",
