@@ -135,7 +135,9 @@ class Details(msgspec.Struct, gc=False, eq=False):
     @property
     def lacks_price(self) -> bool:
         """Whether tokens or a model were seen and what they cost is not known: such a call is unpriced, not free."""
-        return self.cost_nanousd is None and (self.model is not None or self.tokens > 0)
+        return self.cost_nanousd is None and (
+            self.model is not None or self.unsplit_tokens + self.input_tokens + self.output_tokens > 0
+        )
 
 
 NOTHING = Details()

@@ -59,9 +59,8 @@ class Watched:
     def close(self, call: ToolCall, cents: int, customer: str, parts: int) -> None:
         for part in range(parts):  # said while it runs, as a stream does
             call.record(cost=cents / 100 if not part else 0.0)
-        details = call.say()
-        details.cost_nanousd = cents * CENT
-        admission, details.admission = details.admission, None
+        call.say().cost_nanousd = cents * CENT
+        admission, call.admission = call.admission, None
         if admission is not None:
             admission.settle(call)
         with self.lock:

@@ -261,8 +261,9 @@ def test_threads_and_readers_at_once_lose_nothing(monitor: Monitor) -> None:
     for worker in workers:
         worker.start()
     while any(worker.is_alive() for worker in workers):
-        seen = monitor.costs.by("root")
-        assert all(row["calls"] >= row["runs"] for row in seen.values())
+        assert all(row["calls"] >= row["runs"] for row in monitor.costs.by("root").values())
+        for rows in (monitor.costs.by("model"), monitor.costs.by_tag("customer")):
+            assert all(row["calls"] > 0 and row["tokens"] >= 0 for row in rows.values())  # as of one moment
     for worker in workers:
         worker.join()
     assert {name: row["tokens"] for name, row in monitor.costs.by_tag("customer").items()} == {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 from toolweaver_monitor.call import NANO, ToolCall
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.rollup import Family
+from toolweaver_monitor.rollup import Family, Rollup
 from toolweaver_monitor.sinks.view import View, recorded, table
 from toolweaver_monitor.sums import Sums, Table
 from toolweaver_monitor.tally import Tally
@@ -72,17 +72,15 @@ class CostTracker(View):
             raise ConfigurationError(
                 f"costs are not kept by {what!r}; give 'tool', 'model' or 'root', or a tag's key to by_tag()"
             )
-        tools = self._spent_by_tool()
         if what == "tool":
-            return _shown(tools)
+            return _shown({tool: _money(tally) for tool, tally in self.by_tool().items()})
+        if what == "model":
+            return self._cut(lambda rollup: rollup.by_model)
         found = Table()
         for source in self.sources():
             with source.lock:
-                found.absorb(source.rollup.by_model if what == "model" else source.rollup.by_root())
-                if what == "root":
-                    _add_lone_calls(found, source.by_tool)
-        if what == "model":
-            return _shown(_with_rest(found, tools))
+                found.absorb(source.rollup.by_root())
+                _add_lone_calls(found, source.by_tool)
         return {name: {"runs": found[name].runs, **figures} for name, figures in _shown(found).items()}
 
     def by_tag(self, key: str) -> dict[str, dict[str, Any]]:
@@ -96,11 +94,7 @@ class CostTracker(View):
         Returns:
             For each value as text what `by` gives; `(none)` for calls that have no such tag, nor any call around them.
         """
-        found = Table()
-        for source in self.sources():
-            with source.lock:
-                found.absorb(source.rollup.by_tag(key))
-        return _shown(_with_rest(found, self._spent_by_tool()))
+        return self._cut(lambda rollup: rollup.by_tag(key))
 
     def of(self, call: ToolCall) -> dict[str, Any] | None:
         """What one call has cost so far, with everything that ran inside it.
@@ -204,8 +198,17 @@ class CostTracker(View):
                 lines.append(f"  by {visible(way)}: {_first(spent[:SHOWN], len(spent))}")
         return lines
 
-    def _spent_by_tool(self) -> dict[str, Sums]:
-        return {tool: _money(tally) for tool, tally in self.by_tool().items()}
+    def _cut(self, cut: Callable[[Rollup], Mapping[str, Sums]]) -> dict[str, dict[str, Any]]:
+        """One way of looking, and what is in none of its names, as of one moment."""
+        found, rest = Table(), Sums()
+        for source in self.sources():
+            with source.lock:
+                found.absorb(cut(source.rollup))
+                for tally in source.by_tool.values():
+                    rest.add(_money(tally))
+        for sums in found.values():
+            rest.take_away(sums)
+        return _shown({**found, NONE: rest} if rest.calls else found)
 
     def _with_cost(self) -> Iterator[tuple[str, Tally]]:
         return ((operation, tally) for operation, tally in self.by_tool().items() if tally.costed)
@@ -237,16 +240,6 @@ def _money(tally: Tally) -> Sums:
 def _shown(found: Mapping[str, Sums]) -> dict[str, dict[str, Any]]:
     dearest_first = sorted(found.items(), key=lambda item: (-item[1].cost_nanousd, item[0]))
     return {name: sums.shown() for name, sums in dearest_first}
-
-
-def _with_rest(found: Table, tools: Mapping[str, Sums]) -> Mapping[str, Sums]:
-    """The same, and what is in none of them."""
-    rest = Sums()
-    for sums in tools.values():
-        rest.add(sums)
-    for sums in found.values():
-        rest.take_away(sums)
-    return {**found, NONE: rest} if rest.calls else found
 
 
 def _add_lone_calls(found: Table, tools: Mapping[str, Tally]) -> None:
