@@ -94,7 +94,6 @@ def _replace(
     scrubbing: bool,
     watching: bool,
 ) -> Monitor:
-    global _current  # noqa: PLW0603 - there is one setup a process
     earlier = None if _current is None or _current.closed else _current
     sealer = Sealer(scrubbing, book)
     names_kept = config.MAX_LABEL_VALUES.value()
@@ -128,32 +127,29 @@ def _replace(
     results.reading(usage)
     bus.special = opening.Settings.needed()
     bus.admit = ledger.admit if ledger is not None else None
-    _current = monitor
-    lifecycle.watch(monitor)
-    bus.attach(consumers, runners, sealer.seal, meanwhile=lambda: _share(views, tallies))
-    bus.on = watching
-    book.warm()
-    if earlier is not None:
-        earlier.replaced_by(monitor)  # before the new sinks start: they may want the same port or file
-    for sink in sinks:
-        if hasattr(sink, "live"):
-            sink.live(monitor.figures)
-        if hasattr(sink, "be_first"):
-            sink.be_first = lifecycle.be_first
-        fault = _fault_of(sink)
-        if fault:
-            monitor.faults[names[id(sink)]] = fault
-    for runner in runners:
-        if runner.name in monitor.faults:
-            runner.refuse(SinkUnavailable(monitor.faults[runner.name]))
-        else:
-            runner.go()
+
+    def hand_over() -> None:
+        global _current  # noqa: PLW0603 - with the switch of the bus, at one moment
+        for view in views:
+            view.share(tallies)
+        _current = monitor
+
+    try:
+        lifecycle.watch(monitor)
+        bus.attach(consumers, runners, sealer.seal, meanwhile=hand_over)
+        bus.on = watching
+        book.warm()
+        if earlier is not None:
+            earlier.replaced_by(monitor)  # before the new sinks start: they may want the same port or file
+        for sink in sinks:
+            _start(sink, names[id(sink)], monitor)
+    finally:  # a Ctrl-C, too, leaves a setup that works
+        for runner in runners:
+            if runner.name in monitor.faults:
+                runner.refuse(SinkUnavailable(monitor.faults[runner.name]))
+            else:
+                runner.go()
     return monitor
-
-
-def _share(views: list[View], tallies: Tallies) -> None:
-    for view in views:
-        view.share(tallies)
 
 
 def _release(monitor: Monitor) -> None:
@@ -172,20 +168,23 @@ def _mine(sinks: list[Any], kind: type[Any]) -> Any:
     return next((sink for sink in sinks if isinstance(sink, kind)), None)
 
 
-def _fault_of(sink: Any) -> str:
-    """Start a sink that wants starting; gives the fault of the environment that stopped it, told once, or nothing."""
+def _start(sink: Any, name: str, monitor: Monitor) -> None:
+    """Start a sink that wants starting; a fault of the environment is told once, and kept for `health()`."""
+    if hasattr(sink, "live"):
+        sink.live(monitor.figures)
+    if hasattr(sink, "be_first"):
+        sink.be_first = lifecycle.be_first
     start = getattr(sink, "start", None)
     if not callable(start):
-        return ""
+        return
     try:
         start()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - no fault of the environment stops the program
         fault = scrub(error_text(error), MAX_FAULT_CHARS) or type(error).__name__
-        log.warning("sink %r is off: %s", sink.name, fault)
-        return fault
-    return ""
+        monitor.faults[name] = fault
+        log.warning("sink %r is off: %s", name, fault)
 
 
 def get_monitor() -> Monitor | None:

@@ -1,7 +1,12 @@
-"""What if something comes in between two steps of the interpreter? It is made to, at each of them in turn."""
+"""What if a signal comes in between two steps of the interpreter? It is made to, at each place where one can.
+
+CPython looks for signals and asynchronous exceptions after a call, on entering a function and when a loop goes round,
+and nowhere else: what stands between two such places is one step.
+"""
 
 from __future__ import annotations
 
+import dis
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +16,18 @@ from typing import Any
 import toolweaver_monitor
 
 OURS = str(Path(toolweaver_monitor.__file__).parent)
+LOOKS_AFTER = ("CALL", "PRECALL", "RESUME", "JUMP_BACKWARD", "SEND", "FOR_ITER")
 
 
-def steps_of(function: Callable[[], object], within: str = OURS) -> int:
-    """How many steps (opcodes) `function` takes in files below the folder `within`."""
+def places_in(function: Callable[[], object], within: str = OURS) -> int:
+    """How many places `function` has in files below the folder `within`."""
     return _traced(function, lambda _: None, within)
 
 
-def interrupted(function: Callable[[], object], step: int, interrupt: Callable[[], object], within: str = OURS) -> bool:
-    """Run `function` and call `interrupt` before its `step`-th opcode in files below `within`. False if it is shorter.
+def interrupted(
+    function: Callable[[], object], place: int, interrupt: Callable[[], object], within: str = OURS
+) -> bool:
+    """Run `function` and call `interrupt` at its `place`-th place in files below `within`. False if it has fewer.
 
     What `interrupt` raises is raised there. To have a signal come in, let it `signal.raise_signal(...)`.
     """
@@ -27,7 +35,7 @@ def interrupted(function: Callable[[], object], step: int, interrupt: Callable[[
 
     def at(count: int) -> None:
         nonlocal struck
-        if count == step:
+        if count == place:
             struck = True
             interrupt()
 
@@ -37,6 +45,7 @@ def interrupted(function: Callable[[], object], step: int, interrupt: Callable[[
 
 def _traced(function: Callable[[], object], at: Callable[[int], None], within: str) -> int:
     count = 0
+    before: dict[FrameType, str] = {}
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal count
@@ -45,14 +54,19 @@ def _traced(function: Callable[[], object], at: Callable[[int], None], within: s
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         if event == "opcode":
-            count += 1
-            at(count)
+            name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+            if before.get(frame, "RESUME").startswith(LOOKS_AFTER):
+                count += 1
+                at(count)
+            before[frame] = name
+        elif event == "return":
+            before.pop(frame, None)
         return trace
 
-    before = sys.gettrace()
+    earlier = sys.gettrace()
     sys.settrace(trace)
     try:
         function()
     finally:
-        sys.settrace(before)
+        sys.settrace(earlier)
     return count

@@ -10,6 +10,7 @@ lock is held on a caller's thread only where no call is made: a handler that end
 
 from __future__ import annotations
 
+import _thread
 import logging
 import math
 import time
@@ -84,12 +85,12 @@ class Runner:
         self._max_batch: int = getattr(sink, "max_batch", MAX_BATCH)
         self._merge = getattr(sink, "merge", None)
         self._lock = locks.new_rlock(f"queue of {name}")
-        self._held = held
+        self._held_by = _thread.get_ident() if held else None
         self._elder = next((other for other in _left_writing if other.sink is sink and other.writing), None)
         if self._elder is not None:
             self._elder.superseded = True
         self._reset()
-        locks.in_forked_child_weakly(self, Runner._reset)  # what was queued then belongs to the parent
+        locks.in_forked_child_weakly(self, Runner._in_child)
 
     def _reset(self) -> None:
         self.writing = False
@@ -126,6 +127,10 @@ class Runner:
         self._closing_by = math.inf
         self._last_log = -math.inf
         self._said = 0
+
+    def _in_child(self) -> None:
+        self._reset()  # what was queued belongs to the parent
+        self._held_by = None
 
     # --- the dispatcher's side ---------------------------------------------------------------------------------
 
@@ -194,7 +199,7 @@ class Runner:
         mine = False
         try:
             with self._lock:
-                if not (self.writing or self._held or (self._elder is not None and self._elder.writing)):
+                if not (self.writing or self._held_by is not None or (self._elder is not None and self._elder.writing)):
                     self.writing = mine = True
             if mine:
                 self._pass(by)
@@ -338,7 +343,7 @@ class Runner:
 
     def go(self) -> None:
         """Begin to write what was taken while held."""
-        self._held = False
+        self._held_by = None
         self.worker.poke()
 
     def ask_flush(self, by: float) -> int:
@@ -354,18 +359,19 @@ class Runner:
         return ticket
 
     def flushed(self, ticket: int) -> bool:
-        """Whether the flush of that ticket is done, or will never be."""
-        return self._flushes_done >= ticket or self.closed or self.state == "unavailable" or self.worker.is_current()
+        """Whether the flush of that ticket is done, or will not be as long as the caller waits."""
+        return self._flushes_done >= ticket or self.closed or not self.writes()
 
     def writes(self) -> bool:
-        """Whether the sink can be written to at all, and not only by whoever asks this."""
-        return self.state != "unavailable" and not self.worker.is_current()
+        """Whether the sink is written to while the caller waits: not by a caller inside its `write` or its setup."""
+        waits_for_itself = self.worker.is_current() or self._held_by == _thread.get_ident()
+        return self.state != "unavailable" and not waits_for_itself
 
     def ask_close(self, by: float) -> None:
         """Have the rest written and the sink closed, by a moment of `time.monotonic()`."""
         self._closing_by = by
         self._closing = True
-        self._held = False
+        self._held_by = None
         self.worker.interval_s = CLOSING_INTERVAL_S
         if not self.worker.poke():
             self._inline(by)
