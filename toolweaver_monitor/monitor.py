@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -182,13 +184,26 @@ class Monitor(Holdings):
 
 
 async def _off_the_loop(work: Callable[..., bool], *args: float) -> bool:
+    """Do it on a thread of its own, not one of the loop's executor: that is the program's, and may be busy."""
     import asyncio  # 16 to 43 ms, and most programs that get here have it
 
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[bool] = loop.create_future()
+
+    def tell(result: bool) -> None:
+        if not done.done():  # nobody has stopped waiting
+            done.set_result(result)
+
+    def run() -> None:
+        result = work(*args)
+        with suppress(RuntimeError):  # the loop has been closed meanwhile
+            loop.call_soon_threadsafe(tell, result)
+
     try:
-        running = asyncio.get_running_loop().run_in_executor(None, work, *args)
+        threading.Thread(target=run, name="toolweaver-monitor flush", daemon=True).start()
     except RuntimeError:  # no thread is to be had
         return work(*args)
-    return await running
+    return await done
 
 
 def _quietly(step: Callable[..., object], *args: object) -> None:
