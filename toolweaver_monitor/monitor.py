@@ -133,6 +133,10 @@ class Monitor(Holdings):
         self._tell_losses()
         return self._ended
 
+    def patience_s(self) -> float:
+        """How long the end of a program may wait for the sinks, in seconds."""
+        return lifecycle.EXIT_S + max((getattr(sink, "grace_s", 0.0) for sink in self.sinks), default=0.0)
+
     def replaced_by(self, successor: Monitor) -> None:
         """End all of this that does not go on in the next setup."""
         going_on = {id(sink) for sink in successor.sinks}
@@ -170,7 +174,7 @@ class Monitor(Holdings):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Shut down."""
-        self.shutdown()
+        self.shutdown(self.patience_s())
 
     async def __aenter__(self) -> Self:
         """The monitor itself."""
@@ -180,7 +184,7 @@ class Monitor(Holdings):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Shut down without holding up the event loop."""
-        await _off_the_loop(self.shutdown)
+        await _off_the_loop(self.shutdown, self.patience_s())
 
 
 async def _off_the_loop(work: Callable[..., bool], *args: float) -> bool:

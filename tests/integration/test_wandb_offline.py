@@ -154,6 +154,59 @@ sink.close()
     ]
 
 
+def test_a_watched_program_that_simply_ends_leaves_every_call_and_the_summary(tmp_path: Path) -> None:
+    """Decorated tools and tracked blocks under `setup()`, no flush and no shutdown: the run is whole all the same.
+
+    Mutation: no `grace_s`; where W&B takes longer to start than an exit may, there is no run at all.
+    """
+    run_program(
+        """
+import asyncio
+from toolweaver_monitor import Budget, BudgetExceeded, monitored, setup, track
+
+setup(WandBLogger(project="receipts"), budget=Budget(limit_usd=0.25, tool="ocr"))
+
+@monitored("ocr", cost=0.10)
+def ocr(page):
+    if page == 1:
+        raise ValueError("unreadable")
+
+@monitored("vision")
+async def vision():
+    return {"tokens_used": 812, "cost": 0.0104}
+
+for page in range(4):
+    try:
+        ocr(page)
+    except (ValueError, BudgetExceeded):
+        pass
+asyncio.run(vision())
+with track("parse", customer="acme") as call:
+    call.record(tokens=120, cost=0.002)
+""",
+        tmp_path,
+    )
+    (records,) = read_runs(tmp_path)
+    rows = rows_of(records)
+    durations = [row.pop(key) for row in rows for key in list(row) if key.endswith("/duration")]
+    assert rows[:-1] == [
+        {"toolweaver/call": 1, "ocr/status": 1, "ocr/tokens": 0, "ocr/cost": 0.1},
+        {"toolweaver/call": 2, "ocr/status": 0, "ocr/tokens": 0},
+        {"toolweaver/call": 3, "ocr/status": 1, "ocr/tokens": 0, "ocr/cost": 0.1},
+        {"toolweaver/call": 4, "ocr/status": 0, "ocr/tokens": 0},  # rejected, so it has no duration
+        {"toolweaver/call": 5, "vision/status": 1, "vision/tokens": 812, "vision/cost": 0.0104},
+        {"toolweaver/call": 6, "parse/status": 1, "parse/tokens": 120, "parse/cost": 0.002},
+    ]
+    assert any(key.startswith("toolweaver/errors") for key in rows[-1])
+    assert len(durations) == 5
+    summary = summary_of(records)
+    assert summary["summary/total_operations"] == 6
+    assert summary["summary/success_rate"] == 0.8
+    assert summary["summary/total_cost"] == pytest.approx(0.2124, abs=1e-12)
+    assert summary["summary/avg_duration"] == pytest.approx(sum(durations) / 5)
+    assert records[-1]["type"] == "exit"
+
+
 def test_merged_rows_add_up_to_the_calls_made(tmp_path: Path) -> None:
     """While more than 2,000 calls wait, each tool gets one row, and no call, dollar or second is missing."""
     run_program(

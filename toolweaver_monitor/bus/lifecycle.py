@@ -30,6 +30,9 @@ class Ending(Protocol):
     def shutdown(self, timeout: float) -> bool:
         """Deliver what there is, and end; goes on where a shutdown that was interrupted stopped."""
 
+    def patience_s(self) -> float:
+        """How long the end of a program may wait for it, in seconds."""
+
     def hurry(self) -> None:
         """Hold nothing back from now on."""
 
@@ -98,12 +101,12 @@ def watch_in_child() -> None:
 
 def _ending() -> None:
     for monitor in _watched:
-        _quietly(monitor.shutdown)
+        _quietly(monitor.shutdown, monitor.patience_s())
 
 
-def _quietly(end: Callable[[float], object]) -> None:
+def _quietly(end: Callable[[float], object], timeout_s: float = EXIT_S) -> None:
     with suppress(Exception):  # the process ends as it would without us
-        end(EXIT_S)
+        end(timeout_s)
 
 
 def _take_sigterm() -> None:
@@ -129,7 +132,8 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
     is not said: some restore the default and raise the signal again. So from now on nothing is held back.
     """
     if _sigterm_before is signal.SIG_DFL:
-        _ending()
+        for monitor in _watched:
+            _quietly(monitor.shutdown)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
         return

@@ -21,6 +21,7 @@ class Sink(Protocol):
       successful `write`.
     - `backlog: int`: set before each `write` to how many calls wait behind it.
     - `start() -> None`: called by `setup()`; what it raises is a fault of the environment, told by `health()`.
+    - `grace_s: float`: how many seconds longer than the usual 2 the program's end may wait for it, just now.
     - `status() -> dict`: shown in `health()`.
     """
 

@@ -21,6 +21,7 @@ log = logging.getLogger("toolweaver_monitor")
 ANSWER_S = 15.0
 """How long the service process on this machine may take to accept a batch."""
 SERVICE_START_S = 40.0
+START_GRACE_S = 10.0
 EXIT_S = 0.3
 """How much longer than the shutdown of this library the program's exit waits for W&B."""
 HANGS = "W&B's service process does not answer"
@@ -109,6 +110,16 @@ class WandBLogger:
     def backlog(self, count: int) -> None:
         self._backlog = count
         self._under_setup = True
+
+    @property
+    def grace_s(self) -> float:
+        """How much longer than other sinks it may take at the program's end, in seconds.
+
+        To start a run takes seconds. While one starts that is kept on this machine, and so cannot hang on a network, a
+        program that is through in less waits for it, or it would leave no run at all.
+        """
+        starting = self._feed.session is None and self._off is None and self._under_setup
+        return START_GRACE_S if starting and os.environ.get("WANDB_MODE") in runs.OFFLINE_MODES else 0.0
 
     def status(self) -> dict[str, Any]:
         """Where the rows go, or went, for `health()`."""
