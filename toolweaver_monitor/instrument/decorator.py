@@ -139,18 +139,21 @@ def watch(function: Any, name: Any = None, **declarations: Any) -> Any:
 
 def is_watched(function: Any) -> bool:
     """Whether a callable is watched already, itself or under other decorators that say what they wrap."""
+    watched_object = getattr(sys.modules.get("toolweaver_monitor.instrument.objects"), "WatchedObject", None)
     for _ in range(64):
-        if isinstance(function, classmethod | staticmethod):
+        kind: Any = type(function)
+        if kind is types.FunctionType and function.__code__.co_filename == _DRIVERS:
+            return True
+        if watched_object is not None and issubclass(kind, watched_object):
+            return True
+        if issubclass(kind, classmethod | staticmethod | types.MethodType):
             function = function.__func__
-        if isinstance(function, types.FunctionType) and function.__code__.co_filename == _DRIVERS:
-            return True
-        module = sys.modules.get("toolweaver_monitor.instrument.objects")
-        if module is not None and issubclass(type(function), module.WatchedObject):
-            return True
-        inner = inspect.getattr_static(function, "__wrapped__", None)
-        if inner is None:
-            return False
-        function = inner
+        elif issubclass(kind, functools.partial | functools.partialmethod):
+            function = function.func
+        else:
+            function = inspect.getattr_static(function, "__wrapped__", None)
+        if function is None:
+            break
     return False
 
 

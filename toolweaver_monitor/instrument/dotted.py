@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.instrument.places import is_class, is_module
+from toolweaver_monitor.instrument.identity import is_class, is_module
 from toolweaver_monitor.instrument.targets import methods_of, not_found
 
 _PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"

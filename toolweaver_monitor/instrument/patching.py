@@ -13,18 +13,9 @@ from toolweaver_monitor import locks
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.instrument import dotted, pools, servers, targets
 from toolweaver_monitor.instrument.decorator import is_watched, positional_parameters, watch
+from toolweaver_monitor.instrument.identity import is_a, is_class, is_module
 from toolweaver_monitor.instrument.naming import Self, name_from_arguments, runs_tools, without_self
-from toolweaver_monitor.instrument.places import (
-    Form,
-    Place,
-    claimed_by,
-    is_a,
-    is_class,
-    is_module,
-    place_of,
-    remember,
-    settle_bases,
-)
+from toolweaver_monitor.instrument.places import Form, Place, claimed_by, place_of, remember, settle_bases
 from toolweaver_monitor.instrument.super_calls import once_only
 from toolweaver_monitor.instrument.tool import Tool
 
@@ -130,7 +121,11 @@ def _instrument(target: Any, wish: Wish) -> None:
             key = id(place.original), is_class(owner)
             forms[key] = forms.get(key) or _form(place, target, wish)
             claims.append((place, forms[key]))
-    plants = [(name, found, _tool(found, name, wish)) for name, found in in_object if not is_watched(found)]
+    for name, found in in_object:
+        from toolweaver_monitor.instrument.planted import beneath, plant  # needs wrapt, which is slow to import
+
+        if not is_watched(beneath(found)):
+            plant(target, name, beneath(found), _tool(beneath(found), name, wish))
     try:
         for place, form in claims:
             place.claim(target, form)
@@ -140,10 +135,6 @@ def _instrument(target: Any, wish: Wish) -> None:
     except ConfigurationError:
         _uninstrument(target, None)
         raise
-    if plants:
-        from toolweaver_monitor.instrument.planted import plant
-    for name, found, tool in plants:
-        plant(target, name, found, tool)
 
 
 def _uninstrument(target: Any, names: tuple[str, ...] | None) -> None:
@@ -156,7 +147,7 @@ def _uninstrument(target: Any, names: tuple[str, ...] | None) -> None:
             place.release(target)
             place.settle()
             settle_bases(place)
-    planted = sys.modules.get("toolweaver_monitor.instrument.planted")  # it needs wrapt, which is slow to import
+    planted = sys.modules.get("toolweaver_monitor.instrument.planted")
     if planted is not None:
         planted.uproot(target, names)
 

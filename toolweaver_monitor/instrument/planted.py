@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from toolweaver_monitor.instrument.decorator import driver_for
+from toolweaver_monitor.instrument.identity import own_namespace
 from toolweaver_monitor.instrument.objects import WatchedObject, proxy
-from toolweaver_monitor.instrument.places import ABSENT, own_namespace
+from toolweaver_monitor.instrument.places import ABSENT
 from toolweaver_monitor.instrument.tool import Tool
 
 
@@ -25,10 +26,16 @@ def _same(thing: Any) -> Any:
     return thing
 
 
+def beneath(found: Any) -> Any:
+    """What a planted callable watches; any other thing itself."""
+    return found.__wrapped__ if issubclass(type(found), Planted) else found
+
+
 def plant(thing: Any, name: str, found: Any, tool: Tool) -> None:
     """Watch an object's attribute in the object itself, whose namespace is written to directly: it may be frozen."""
     own = own_namespace(thing)
     if own is not None:
+        uproot(thing, (name,))
         planted = proxy(Planted, found, driver_for(found)(found, tool), _same)
         planted._self_before = own.get(name, ABSENT)  # noqa: SLF001 - wrapt's way, see above
         own[name] = planted

@@ -16,7 +16,7 @@ from toolweaver_monitor.call import current_call
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.instrument.decorator import watch
 from toolweaver_monitor.instrument.ending import Settings
-from toolweaver_monitor.instrument.places import is_class, label, namespace
+from toolweaver_monitor.instrument.identity import is_class, label, namespace
 from toolweaver_monitor.usage import Usage, reader_for
 from toolweaver_monitor.usage.fields import get, mro_of, view
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor.call import innermost
-from toolweaver_monitor.instrument.places import is_a
+from toolweaver_monitor.instrument.identity import is_a
 from toolweaver_monitor.instrument.tool import named
 
 

@@ -9,10 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.instrument.naming import ORCHESTRATOR_METHODS, USUAL_METHODS
-from toolweaver_monitor.instrument.places import (
-    ABSENT,
-    Selector,
+from toolweaver_monitor.instrument.identity import (
     can_be_changed,
     definer,
     is_a,
@@ -22,6 +19,8 @@ from toolweaver_monitor.instrument.places import (
     namespace,
     own_namespace,
 )
+from toolweaver_monitor.instrument.naming import ORCHESTRATOR_METHODS, USUAL_METHODS
+from toolweaver_monitor.instrument.places import ABSENT, Selector
 from toolweaver_monitor.instrument.pools import is_pool
 from toolweaver_monitor.usage.fields import mro_of, name_of
 
@@ -105,22 +104,22 @@ def answer(target: Any, name: str) -> Any:
 
 def _spots_of_module(module: Any) -> list[Spot]:
     """Every public function and method that is defined in a module; in a package, also what it shows of its own."""
-    spots: list[Spot] = []
+    found: list[Spot] = []
     seen: set[int] = set()
     for name, value in list(vars(module).items()):
         if name.startswith("_") or not _belongs(value, module):
             continue
         if is_class(value):
-            spots.extend(_spots_of_inside(value, seen))
+            found.extend(_spots_of_inside(value, seen))
         elif is_a(value, _FUNCTIONS):
-            spots.append((module, name))
-    if not spots:
+            found.append((module, name))
+    if not found:
         homes = sorted({_home(value) for name, value in vars(module).items() if not name.startswith("_")} - {""})
         raise ConfigurationError(
             f"no public function or method is defined in {label(module)}; instrument the module that defines them"
             + (f", such as {', '.join(homes[:3])}" if homes else "")
         )
-    return spots
+    return found
 
 
 def _home(value: Any) -> str:

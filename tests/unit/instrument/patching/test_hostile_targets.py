@@ -170,6 +170,9 @@ def test_methods_that_stand_in_the_object_itself_are_watched_there(names: Any) -
     assert inspect.iscoroutinefunction(thing.call_tool)
     assert asyncio.run(thing.call_tool("search"))[0] is thing
     assert names() == ["ocr", "search"]
+    instrument(thing, tool_name="renamed")
+    thing.execute_tool("ocr")
+    assert names() == ["renamed"]
     copied = copy.deepcopy(thing)
     assert asyncio.run(copied.call_tool("x"))[0] is copied
     names()
@@ -366,11 +369,19 @@ def test_what_is_watched_under_another_decorator_is_left_alone(names: Any) -> No
         def run_tool(cls, tool: str) -> str:
             return tool
 
-    instrument(Kind)
-    Kind().execute_tool("ocr")
-    Kind.run_tool("ocr")
-    assert names() == ["mine", "ours"]
-    uninstrument(Kind)
+        def __init__(self) -> None:
+            self.call_tool = self.execute_tool
+
+        execute_skill = functools.partialmethod(monitored("part")(lambda self, skill: skill))
+
+    for target in (Kind, thing := Kind()):
+        instrument(target)
+        thing.execute_tool("ocr")
+        thing.run_tool("ocr")
+        thing.call_tool("ocr")
+        thing.execute_skill("ocr")
+        assert names() == ["mine", "ours", "mine", "part"]
+        uninstrument(target)
 
 
 def test_many_threads_instrument_call_and_undo_at_once(names: Any) -> None:
