@@ -7,6 +7,7 @@ How a document is written:
   Durations, moments, ids and ports are not compared, runs of spaces count as one, a line `...` is any lines.
 - `<!-- run with pytest -->` above a python block: it is a test file of its own.
 - `<!-- not run: REASON -->` above a block: it cannot run here, and says why.
+- `<!-- needs PACKAGE -->`: without that package the file is not run.
 - `py` blocks are signatures, which nothing runs.
 - `yaml` blocks that begin with `scrape_configs:` are read by promtool, and so are queries in tables.
 - `sh` blocks: programs, make targets, extras, and the options of our own command must exist.
@@ -135,6 +136,8 @@ def outputs(path: Path, folder: Path) -> list[tuple[Block, str]]:
 @pytest.mark.parametrize("path", named([path for path in DOCUMENTS if RUN_ELSEWHERE not in path.parents]))
 def test_every_block_of_python_runs_and_prints_what_is_shown(path: Path, tmp_path: Path) -> None:
     """Code in a document is code."""
+    for package in re.findall(r"<!-- needs (\w+) -->", path.read_text()):
+        pytest.importorskip(package)
     for block, printed in outputs(path, tmp_path):
         says = f"{path}:{block.line}: it prints otherwise (`make docs` writes it):"
         assert matches(masked(printed), masked(block.code)), f"{says}\n{printed}"
