@@ -66,7 +66,7 @@ def drive_generator(function: Function, tool: Tool) -> Function:
         if not bus.on:
             return (yield from function(*args, **kwargs))
         call = begin(tool, args, kwargs)
-        stream = Stream(call)
+        stream = Stream(call, reads=tool.usage is None)
         held: list[Any] = []  # the item on its way; in a variable it would live until the next one came
         hold, hand_over = held.append, held.pop
         received: Any = None
@@ -115,7 +115,7 @@ def drive_async_generator(function: Function, tool: Tool) -> Function:
         else:  # there is no `yield from` for this kind: unwatched, it is driven all the same
             call = ToolCall(tool.name, "muted")
             call.token = _make_innermost(_innermost())
-        stream = Stream(call)
+        stream = Stream(call, reads=tool.usage is None)
         held: list[Any] = []
         hold, hand_over = held.append, held.pop
         thrown: BaseException | None = None

@@ -66,8 +66,7 @@ def use_result(tool: Tool, call: ToolCall, handler: Handler | None, result: Any)
         call.say().result = rendering.captured(result)
     if tool.usage is False or (tool.usage is None and not Settings.read_results):
         return
-    details = call.details
-    if details is not None and details.seen is not None and any(result is other for other in details.seen):
+    if is_seen(call, result):
         tell_around(call, result)
     elif tool.usage is not None:
         usage = foreign(tool.usage, result)
@@ -82,12 +81,23 @@ def use_result(tool: Tool, call: ToolCall, handler: Handler | None, result: Any)
             tell_around(call, result)
 
 
+def is_seen(call: ToolCall, thing: Any) -> bool:
+    """Whether a call inside this one has read that very object."""
+    seen = call.details.seen if call.details is not None else None
+    return seen is not None and any(thing is other for other in seen)
+
+
 def tell_around(call: ToolCall, result: Any) -> None:
     """Tell the call around this one that the result has been read, so that the same money is not counted twice."""
-    parent = getattr(call.token, "old_value", None) if call.parent_serial is not None else None
-    if isinstance(parent, ToolCall) and parent.outcome == "open":
-        around = parent.say()
-        around.seen = (*(around.seen or ())[1 - MAX_SEEN :], result)
+    if call.parent_serial is not None:
+        tell(getattr(call.token, "old_value", None), result)
+
+
+def tell(around: Any, thing: Any) -> None:
+    """Tell a call, if it is one and open, that a result or an item has been read inside it."""
+    if isinstance(around, ToolCall) and around.outcome == "open":
+        details = around.say()
+        details.seen = (*(details.seen or ())[1 - MAX_SEEN :], thing)
 
 
 def settle(tool: Tool, call: ToolCall, result: Any, outcome: Outcome) -> None:

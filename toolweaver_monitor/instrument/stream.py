@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.call import ToolCall, innermost
 from toolweaver_monitor.clock import monotonic_s
 from toolweaver_monitor.instrument import ending
 from toolweaver_monitor.instrument.results import handler_for, handlers, unseen
@@ -16,11 +16,12 @@ _handler = handlers.get
 class Stream:
     """Watches the items of one generator call on their way to the consumer."""
 
-    __slots__ = ("call", "items", "usage")
+    __slots__ = ("call", "items", "reads", "usage")
 
-    def __init__(self, call: ToolCall) -> None:
+    def __init__(self, call: ToolCall, *, reads: bool = True) -> None:
         self.call = call
         self.items = 0
+        self.reads = reads
         self.usage: StreamUsage | None = None
 
     def saw(self, item: Any) -> None:
@@ -36,10 +37,11 @@ class Stream:
         try:
             if _handler(type(item), unseen) is unseen and handler_for(type(item)) is None:
                 return
-            if ending.Settings.read_results:
+            if self.reads and ending.Settings.read_results:
                 if self.usage is None:
                     self.usage = StreamUsage()
-                self.usage.see(item)
+                if ending.is_seen(self.call, item) or self.usage.see(item):
+                    ending.tell(innermost.get(), item)  # the consumer's call may hand it on
         except Exception as error:  # noqa: BLE001 - the item goes on to its consumer whatever we make of it
             ending.mishap(error)
 

@@ -35,20 +35,18 @@ class StreamUsage:
         """What the chunks of the present response say at most."""
         self._id: str | None = None
 
-    def see(self, item: object) -> None:
-        """Look at the next item: one dict lookup if items of its type carry no usage."""
+    def see(self, item: object) -> bool:
+        """Look at the next item, in one dict lookup if items of its type carry no usage. Whether this one does."""
         kind = type(item)
         reader = _readers.get(kind, _unseen)
         if reader is _unseen:
             reader = _met(kind)
-        if reader is None:
-            return
-        usage = reader(item)
+        usage = reader(item) if reader is not None else None
         if usage is None:
-            return
+            return False
         if usage.increment:
             self._ended = added(self._ended, usage)
-            return
+            return True
         response = _response_id(item)
         if response is not None and response != self._id:
             if self._id is not None:
@@ -56,6 +54,7 @@ class StreamUsage:
                 self._running = None
             self._id = response
         self._running = greatest(self._running, usage)
+        return True
 
     def total(self) -> Usage | None:
         """What the stream has used so far; None while no item has said anything."""

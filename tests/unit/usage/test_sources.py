@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -209,6 +209,72 @@ def test_a_stream_counts_its_last_word_once_and_a_record_while_it_runs_goes_befo
     assert cost(only_call(lambda: list(stream(False)))) == (0.0035, "priced")
     call = only_call(lambda: list(stream(True)))
     assert (call.tokens, call.cost_usd) == (11, 0.000035)
+
+
+@pytest.mark.parametrize("way", ["loop", "yield from", "last", "list"])
+def test_a_stream_that_is_handed_on_counts_once(way: str) -> None:
+    """An orchestrator that forwards the chunks of a monitored tool, or returns the last of them, adds no money."""
+
+    @monitored("chat")
+    def chat() -> Iterator[dict[str, Any]]:
+        for made in (1, 50, 100):
+            yield {"id": "1", "model": "gpt-4o", "usage": {"prompt_tokens": 1_000, "completion_tokens": made}}
+
+    @monitored("orchestrator")
+    def forward() -> Iterator[Any]:
+        if way == "loop":
+            for chunk in chat():
+                current_call().record(chunks=chunk["id"])
+                yield chunk
+        elif way == "yield from":
+            yield from chat()
+        else:
+            yield from list(chat())
+
+    @monitored("collector")
+    def last() -> Any:
+        return list(chat())[-1]
+
+    with ToolRecorder(prices=PRICES) as recorder:
+        if way == "last":
+            last()
+        else:
+            assert len(list(forward())) == 3
+        assert recorder.monitor.summary()["total_tokens"] == 1_100
+        assert recorder.monitor.summary()["total_cost_usd"] == 0.0035
+
+
+async def test_an_async_stream_that_is_handed_on_counts_once() -> None:
+    """The same for async generators, two deep."""
+
+    @monitored("chat")
+    async def chat() -> AsyncIterator[dict[str, Any]]:
+        for made in (1, 50, 100):
+            yield {"id": "1", "model": "gpt-4o", "usage": {"prompt_tokens": 1_000, "completion_tokens": made}}
+
+    @monitored("step")
+    async def step() -> AsyncIterator[dict[str, Any]]:
+        async for chunk in chat():
+            yield chunk
+
+    @monitored("orchestrator")
+    async def forward() -> AsyncIterator[dict[str, Any]]:
+        async for chunk in step():
+            yield chunk
+
+    with ToolRecorder(prices=PRICES) as recorder:
+        assert len([chunk async for chunk in forward()]) == 3
+        assert recorder.monitor.summary()["total_cost_usd"] == 0.0035
+
+
+def test_a_stream_whose_items_are_not_to_be_looked_at_is_left_alone() -> None:
+    """`usage=False` holds for generators, too."""
+
+    @monitored("chat", usage=False)
+    def chat() -> Iterator[dict[str, Any]]:
+        yield {"cost": 0.5}
+
+    assert cost(only_call(lambda: list(chat()))) == (None, None)
 
 
 def test_a_stream_that_is_dropped_counts_what_it_had_used() -> None:
