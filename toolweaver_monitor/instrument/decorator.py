@@ -127,14 +127,15 @@ def watch(function: Any, name: Any = None, **declarations: Any) -> Any:
         )
     tool = declared(Tool(name or own_name(function), fallback=own_name(function), **declarations))
     tool.parameters = positional_parameters(function)
-    run = driver_for(function)(function, tool)
+    drive = driving(function, tool)
     if kind is types.FunctionType:
+        run = drive(function)
         if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
             run = types.coroutine(run)
         return functools.update_wrapper(run, function)
     from toolweaver_monitor.instrument.objects import WatchedObject, proxy
 
-    return proxy(WatchedObject, function, run, functools.partial(watch, name=name, **declarations))
+    return proxy(WatchedObject, function, drive, functools.partial(watch, name=name, **declarations))
 
 
 def is_watched(function: Any) -> bool:
@@ -178,6 +179,12 @@ def positional_parameters(function: Any) -> tuple[str, ...]:
         return ()
     code = function.__code__
     return code.co_varnames[given : code.co_argcount]
+
+
+def driving(function: Any, tool: Tool) -> Callable[[Any], Any]:
+    """Gives what runs a callable of this kind under calls of the tool."""
+    driver = driver_for(function)
+    return lambda each: driver(each, tool)
 
 
 def driver_for(function: Any) -> Callable[[Any, Tool], Any]:

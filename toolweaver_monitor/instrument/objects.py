@@ -24,6 +24,9 @@ class WatchedObject(Proxy):
     _self_again: Callable[[Any], Any]
     """Watches another object just like this one."""
 
+    _self_drive: Callable[[Any], Callable[..., Any]]
+    """Gives what runs another object under calls of the same tool."""
+
     def __copy__(self) -> Any:
         """A watched copy."""
         return self._self_again(copy.copy(self.__wrapped__))
@@ -42,20 +45,33 @@ class WatchedObject(Proxy):
         return self.__reduce_ex__(2)
 
 
-def proxy(kind: type[WatchedObject], target: Any, run: Callable[..., Any], again: Callable[[Any], Any]) -> Any:
-    """A proxy of `target` that calls `run`.
+class BoundObject(WatchedObject):
+    """A watched object as it is read from an instance: made anew at each look, so of no class of its own."""
+
+    _self_run: Callable[..., Any]
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Run it under a call."""
+        return self._self_run(*args, **kwargs)
+
+
+def proxy(
+    kind: type[WatchedObject], target: Any, drive: Callable[[Any], Callable[..., Any]], again: Callable[[Any], Any]
+) -> Any:
+    """A proxy of `target` whose calls are watched.
 
     Args:
         kind: the class of the proxy.
         target: the callable object.
-        run: what its driver made of it.
-        again: watches another object in the same way, as where this one is bound or copied.
+        drive: gives what runs an object under calls of the tool.
+        again: watches another object in the same way, as where this one is copied.
     """
-    members: dict[str, Any] = {"__call__": staticmethod(run)}
+    members: dict[str, Any] = {"__call__": staticmethod(drive(target))}
     if hasattr(type(target), "__get__"):
         members["__get__"] = _bind
     watched = type(kind.__name__, (kind,), members)(target)
-    watched._self_again = again  # noqa: SLF001 - wrapt keeps what begins with _self_ on the proxy
+    # What begins with _self_ wrapt keeps on the proxy itself.
+    watched._self_again, watched._self_drive = again, drive  # noqa: SLF001
     return watched
 
 
@@ -67,4 +83,7 @@ def _bind(self: Any, instance: Any, owner: type | None = None) -> Any:
         return self
     if type(bound) is types.MethodType and bound.__func__ is target:
         return types.MethodType(self, bound.__self__)
-    return self._self_again(bound)
+    watched: Any = BoundObject(bound)
+    watched._self_again, watched._self_drive = self._self_again, self._self_drive  # noqa: SLF001 - as above
+    watched._self_run = self._self_drive(bound)  # noqa: SLF001
+    return watched

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolweaver_monitor.instrument.decorator import driver_for
+from toolweaver_monitor.instrument.decorator import driving
 from toolweaver_monitor.instrument.identity import own_namespace
 from toolweaver_monitor.instrument.objects import WatchedObject, proxy
 from toolweaver_monitor.instrument.places import ABSENT
@@ -36,7 +36,7 @@ def plant(thing: Any, name: str, found: Any, tool: Tool) -> None:
     own = own_namespace(thing)
     if own is not None:
         uproot(thing, (name,))
-        planted = proxy(Planted, found, driver_for(found)(found, tool), _same)
+        planted = proxy(Planted, found, driving(found, tool), _same)
         planted._self_before = own.get(name, ABSENT)  # noqa: SLF001 - wrapt's way, see above
         own[name] = planted
 
