@@ -56,6 +56,13 @@ def sdks(session: nox.Session) -> None:
     session.run("python", "-P", "-m", "pytest", "-q", "tests/unit/usage/payloads", *session.posargs, env=env)
 
 
+@nox.session(python="3.13")
+def transparency(session: nox.Session) -> None:
+    """Other libraries' own tests with every function of theirs watched; writes docs/reference/transparency.md."""
+    session.install(".", *TESTING, "typing_extensions>=4")
+    session.run("python", "-P", "tests/transparency", *session.posargs)
+
+
 @nox.session(python="3.11")
 def lint(session: nox.Session) -> None:
     """Ruff."""
