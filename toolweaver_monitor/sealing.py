@@ -66,7 +66,8 @@ class Sealer:
 def on_event_loop() -> bool:
     """Whether this thread is running an asyncio event loop, which must not wait."""
     events = sys.modules.get("asyncio.events")
-    return events is not None and events._get_running_loop() is not None  # noqa: SLF001 - the public one raises
+    running = getattr(events, "_get_running_loop", None)  # the public one raises; none yet while asyncio is imported
+    return running is not None and running() is not None
 
 
 def cut(text: str, limit: int = 256) -> str:

@@ -11,7 +11,8 @@ from toolweaver_monitor import config, locks
 from toolweaver_monitor.budget import Budget, Ledger
 from toolweaver_monitor.bus import lifecycle
 from toolweaver_monitor.bus.bus import Consumer, bus
-from toolweaver_monitor.bus.runner import Runner
+from toolweaver_monitor.bus.runner import Gate, Runner
+from toolweaver_monitor.bus.worker import MAY_HAVE_THREADS
 from toolweaver_monitor.call import NO_TAGS, TagValue
 from toolweaver_monitor.choices import as_ledger, as_sink, uniquely_named
 from toolweaver_monitor.instrument import ending, opening, results
@@ -104,13 +105,14 @@ def _replace(
     views = [view for view in (metrics, costs, errors, *sinks) if isinstance(view, View)]
 
     going_on = {id(runner.sink): runner for runner in (earlier.runners if earlier is not None else ())}
+    gate = Gate()
     runners: list[Runner] = []
     consumers: list[Consumer] = [tallies.fold]
     names: dict[int, str] = {}
     for name, sink in uniquely_named(sinks):
         names[id(sink)] = name
         if not isinstance(sink, View):
-            runner = going_on.get(id(sink)) or Runner(sink, name, SinkUnavailable, held=True)
+            runner = going_on.get(id(sink)) or Runner(sink, name, SinkUnavailable, gate=gate)
             runner.name = name
             runners.append(runner)
         elif getattr(sink, "counts_itself", False):
@@ -138,17 +140,19 @@ def _replace(
         lifecycle.watch(monitor)
         bus.attach(consumers, runners, sealer.seal, meanwhile=hand_over)
         bus.on = watching
-        book.warm()
+        if MAY_HAVE_THREADS:
+            book.warm()
         if earlier is not None:
             earlier.replaced_by(monitor)  # before the new sinks start: they may want the same port or file
         for sink in sinks:
             _start(sink, names[id(sink)], monitor)
-    finally:  # a Ctrl-C, too, leaves a setup that works
         for runner in runners:
             if runner.name in monitor.faults:
                 runner.refuse(SinkUnavailable(monitor.faults[runner.name]))
-            else:
-                runner.go()
+    finally:
+        gate.shut_by = None  # a Ctrl-C, too, leaves a setup that works
+    for runner in runners:
+        runner.worker.poke()
     return monitor
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import toolweaver_monitor
 
 OURS = str(Path(toolweaver_monitor.__file__).parent)
-LOOKS_AFTER = ("CALL", "PRECALL", "RESUME", "JUMP_BACKWARD", "SEND", "FOR_ITER")
+LOOKS_AFTER = ("CALL", "RESUME", "JUMP_BACKWARD", "SEND")
 
 
 def places_in(function: Callable[[], object], within: str = OURS) -> int:

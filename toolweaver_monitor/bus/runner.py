@@ -52,6 +52,17 @@ _left_writing: list[Runner] = []
 """Runners that were given up while their sink was still writing."""
 
 
+class Gate:
+    """Holds back the runners of a setup until that is done. Opened by one store, so that nothing can half open it."""
+
+    def __init__(self) -> None:
+        self.shut_by: int | None = _thread.get_ident()
+
+
+OPEN = Gate()
+OPEN.shut_by = None
+
+
 class Runner:
     """Feeds one sink on a thread of its own.
 
@@ -60,7 +71,7 @@ class Runner:
             `backlog`.
         name: the sink's name, unique in this setup.
         unavailable: the exception type by which the sink says that it cannot work until it is set up again.
-        held: take calls, but write none until `go()`.
+        gate: take calls, but write none while this is shut.
     """
 
     def __init__(
@@ -72,7 +83,7 @@ class Runner:
         max_calls: int | None = None,
         max_bytes: int = MAX_BYTES,
         interval_s: float = INTERVAL_S,
-        held: bool = False,
+        gate: Gate | None = None,
     ) -> None:
         self.sink = sink
         self.name = name
@@ -85,7 +96,7 @@ class Runner:
         self._max_batch: int = getattr(sink, "max_batch", MAX_BATCH)
         self._merge = getattr(sink, "merge", None)
         self._lock = locks.new_rlock(f"queue of {name}")
-        self._held_by = _thread.get_ident() if held else None
+        self._gate = gate or OPEN
         self._elder = next((other for other in _left_writing if other.sink is sink and other.writing), None)
         if self._elder is not None:
             self._elder.superseded = True
@@ -130,7 +141,7 @@ class Runner:
 
     def _in_child(self) -> None:
         self._reset()  # what was queued belongs to the parent
-        self._held_by = None
+        self._gate = OPEN
 
     # --- the dispatcher's side ---------------------------------------------------------------------------------
 
@@ -199,7 +210,9 @@ class Runner:
         mine = False
         try:
             with self._lock:
-                if not (self.writing or self._held_by is not None or (self._elder is not None and self._elder.writing)):
+                if not (
+                    self.writing or self._gate.shut_by is not None or (self._elder is not None and self._elder.writing)
+                ):
                     self.writing = mine = True
             if mine:
                 self._pass(by)
@@ -341,11 +354,6 @@ class Runner:
 
     # --- the beginning and the end ----------------------------------------------------------------------------------
 
-    def go(self) -> None:
-        """Begin to write what was taken while held."""
-        self._held_by = None
-        self.worker.poke()
-
     def ask_flush(self, by: float) -> int:
         """Have everything taken so far written out, by a moment of `time.monotonic()`; gives a ticket for `flushed`."""
         with self._lock:
@@ -364,14 +372,14 @@ class Runner:
 
     def writes(self) -> bool:
         """Whether the sink is written to while the caller waits: not by a caller inside its `write` or its setup."""
-        waits_for_itself = self.worker.is_current() or self._held_by == _thread.get_ident()
+        waits_for_itself = self.worker.is_current() or self._gate.shut_by == _thread.get_ident()
         return self.state != "unavailable" and not waits_for_itself
 
     def ask_close(self, by: float) -> None:
         """Have the rest written and the sink closed, by a moment of `time.monotonic()`."""
         self._closing_by = by
         self._closing = True
-        self._held_by = None
+        self._gate = OPEN
         self.worker.interval_s = CLOSING_INTERVAL_S
         if not self.worker.poke():
             self._inline(by)

@@ -10,9 +10,24 @@ import _thread
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 
 from toolweaver_monitor import locks
 from toolweaver_monitor.call import MUTED, innermost
+
+
+def _is_main_interpreter() -> bool:
+    """A thread of ours would keep any other from being ended: daemons are not waited for, and it must be the last."""
+    for name in ("_interpreters", "_xxsubinterpreters"):  # CPython 3.13; 3.11 and 3.12
+        try:
+            current = import_module(name).get_current()
+        except ImportError:
+            continue
+        return int(current[0] if isinstance(current, tuple) else current) == 0
+    return True
+
+
+MAY_HAVE_THREADS = _is_main_interpreter()
 
 
 class Worker:
@@ -38,7 +53,7 @@ class Worker:
         Callers that come here at once may start two: the one that is not `_thread` ends when it next wakes.
         """
         thread = self._thread
-        if sys.is_finalizing():  # the threads there are never run again
+        if not MAY_HAVE_THREADS or sys.is_finalizing():  # when that is so, the threads there are never run again
             return False
         if thread is not None and thread.is_alive():
             return True

@@ -1,0 +1,154 @@
+"""D8, but for the store: what if the disk that a sink writes to is full, read-only, limited, or gone?
+
+The store's own part of this row comes with the store. Here a file sink of a user's, and a log file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from programs import TOOL, Ended, run_program
+
+PROGRAM = (
+    TOOL
+    + """
+import errno, json
+from toolweaver_monitor.bus import runner as runner_module
+scale = float(sys.argv[2])
+runner_module.FIRST_RETRY_S *= scale
+runner_module.BREAKER_OPEN_S *= scale
+folder = sys.argv[1]
+
+class LineFile:
+    name = "lines"
+    fault = None
+    def write(self, calls):
+        if self.fault is not None: raise OSError(self.fault, os.strerror(self.fault))
+        data = b"".join(b"%s %064d\\n" % (call.tool_name.encode(), n) for n, call in enumerate(calls))
+        file = os.open(f"{folder}/lines", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            size = os.fstat(file).st_size
+            try:
+                while data: data = data[os.write(file, data):]
+            except OSError:
+                os.truncate(file, size)  # whole batches, or nothing
+                raise
+        finally: os.close(file)
+    def flush(self): pass
+    def close(self): pass
+
+sink = LineFile()
+monitor = setup(sink)
+for _ in range(100): tool()
+assert flush()
+
+def state(): return monitor.health()["sinks"]["lines"]["state"]
+def until(true, most_s):
+    began = time.monotonic()
+    while not true() and time.monotonic() < began + most_s: tool(); time.sleep(0.01)
+    return time.monotonic() - began
+
+def go(break_it, mend):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    break_it()
+    worst = 0.0
+    degraded = until(lambda: state() != "ok", 5)
+    for _ in range(2000):
+        began = time.perf_counter(); tool(); worst = max(worst, time.perf_counter() - began)
+    mend()
+    recovered = until(lambda: state() == "ok", 60)
+    ok = flush(5)
+    books = monitor.health()["sinks"]["lines"]
+    lines = open(f"{folder}/lines").read().splitlines()
+    print(json.dumps({"degraded_s": degraded, "recovered_s": recovered, "worst_s": worst, "ok": ok, "books": books,
+                      "lines": len(lines), "whole": all(len(line) == 69 for line in lines)}))
+"""
+)
+
+FAULTS = {
+    "full": """
+def fill():
+    with open(f"{folder}/filler", "wb", buffering=0) as file:
+        try:
+            while True: file.write(b"x" * 4096)
+        except OSError: pass
+go(fill, lambda: os.unlink(f"{folder}/filler"))
+""",
+    "limited": """
+import resource
+here = os.path.getsize(f"{folder}/lines")
+go(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (here, resource.RLIM_INFINITY)),
+   lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)))
+""",
+    "gone": """
+go(lambda: os.rename(folder, folder + "-away"), lambda: os.rename(folder + "-away", folder))
+""",
+    "read-only": """
+import subprocess
+go(lambda: subprocess.run(["mount", "-o", "remount,ro", folder], check=True),
+   lambda: subprocess.run(["mount", "-o", "remount,rw", folder], check=True))
+""",
+    "EIO": """
+go(lambda: setattr(sink, "fault", errno.EIO), lambda: setattr(sink, "fault", None))
+""",
+}
+
+
+def run_on(fault: str, scale: float, folder: Path) -> Ended:
+    place = folder / "disk"
+    place.mkdir()
+    if fault not in {"full", "read-only"}:
+        return run_program(PROGRAM + FAULTS[fault], str(place), str(scale), timeout_s=110, env={"FAULT_HANG_S": "100"})
+    if shutil.which("unshare") is None or os.geteuid() != 0:
+        pytest.skip("a small disk of one's own needs root and `unshare`")
+    program = folder / "program.py"
+    program.write_text(PROGRAM + FAULTS[fault])
+    inside = f"mount -t tmpfs -o size=1m tmpfs {place} && exec {sys.executable} {program} {place} {scale}"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", inside],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True, text=True, timeout=110,
+    )  # fmt: skip
+    if "unshare failed" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"this machine allows no mounts: {done.stderr.strip()[:100]}")
+    return Ended(done.returncode, done.stdout, done.stderr, 0.0, 0.0)
+
+
+def survived(fault: str, scale: float, folder: Path) -> None:
+    import json
+
+    ended = run_on(fault, scale, folder)
+    assert ended.code == 0, ended.err
+    assert "Traceback" not in ended.err
+    found = json.loads(ended.out)
+    books = found["books"]
+    assert found["degraded_s"] <= 1.0
+    assert found["recovered_s"] <= 35.0
+    assert found["worst_s"] <= 0.05
+    assert found["ok"]
+    assert found["whole"]
+    assert books["emitted"] == books["delivered"] + books["failed"] + books["dropped"]
+    assert found["lines"] == books["delivered"] >= 100
+    print(f"D8 {fault}: degraded in {found['degraded_s']:.2f} s, well again in {found['recovered_s']:.1f} s")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_d8_a_disk_that_takes_nothing_harms_nobody_and_is_tried_again(fault: str, tmp_path: Path) -> None:
+    """Full, limited, gone, read-only, broken: the program goes on, `health()` says `degraded` within a second, and the
+    sink is well again by itself once the disk is; what was written stays, in whole batches. Retries ten times as fast.
+
+    Seen red: with the breaker never trying again, it stayed open.
+    """
+    survived(fault, 0.1, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_d8_a_disk_that_takes_nothing_is_tried_again_within_35_s(fault: str, tmp_path: Path) -> None:
+    """As above, at the true times."""
+    survived(fault, 1.0, tmp_path)
