@@ -258,6 +258,16 @@ def cli() -> Iterator[str]:
             for name, command in action.choices.items():
                 yield f"## {name}\n"
                 yield f"```text\n{_help(command)}```\n"
+    yield """`--json` gives an object:
+
+| key | what it is |
+|---|---|
+| `ok` | whether nothing is wrong; as the exit code |
+| `version`, `python` | of this library, and of the interpreter |
+| `settings` | each with `name`, `value`, and `source`: the variable that it comes from, or `default` |
+| `findings` | each with `about` (the section), `state` (`ok`, `note`, `wrong`), `name`, `says` and `cure` |
+| `prices` | as in `health()`; not with `--url` |
+"""
 
 
 def _help(one: argparse.ArgumentParser) -> str:

@@ -126,6 +126,31 @@ def test_scripts_get_the_age_of_the_prices(capsys: pytest.CaptureFixture[str], m
     assert [finding for finding in report["findings"] if finding["about"] == "Sinks"] == []
 
 
+def test_every_sink_that_fails_is_told_in_one_run(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, stranger: Callable[..., int]
+) -> None:
+    """Nothing hides behind the first fault; each has its cure."""
+    monkeypatch.setattr(sinks, "installed", lambda package: False)
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_SINKS", "prometheus, wandb, log")
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_PROMETHEUS_PORT", str(stranger()))
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_LOG_LEVEL", "LOUD")
+    code, found = doctor()
+    assert code == 1
+    assert {name: found[name]["state"] for name in ("prometheus", "wandb", "log")} == dict.fromkeys(
+        ("prometheus", "wandb", "log"), "wrong"
+    )
+    assert all(finding["cure"] for finding in found.values() if finding["state"] == "wrong")
+
+
+def test_it_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Long findings are wrapped below where they begin."""
+    monkeypatch.setenv("COLUMNS", "60")
+    main(["doctor", "--url", "localhost:1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert any(line.startswith(" " * 18) for line in lines)
+
+
 def test_settings_say_where_they_come_from(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The environment or the default; and nothing in them reaches the terminal raw."""
     monkeypatch.setenv("TOOLWEAVER_MONITOR_WANDB_PROJECT", "receipts\x1b[31m")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from toolweaver_monitor.text import visible
 
 State = Literal["ok", "note", "wrong"]
-WIDTH = 100
+MOST_COLUMNS = 100
 
 
 class Finding(NamedTuple):
@@ -57,6 +58,5 @@ def lines(findings: Sequence[Finding]) -> Iterable[str]:
 
 
 def _wrapped(text: str, indent: int) -> list[str]:
-    return textwrap.wrap(
-        text, max(WIDTH, indent + 40), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
-    )
+    columns = max(indent + 30, min(MOST_COLUMNS, shutil.get_terminal_size((MOST_COLUMNS, 24)).columns))
+    return textwrap.wrap(text, columns, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
