@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import monitored
+from toolweaver_monitor import instrument, monitored, uninstrument
 
 pytest.importorskip("pydantic_ai", reason="installed by `nox -s frameworks`")
 
@@ -14,6 +14,7 @@ from pydantic_ai import Agent, RunContext, Tool
 from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.test import TestModel
+from pydantic_ai.toolsets import FunctionToolset
 
 
 def test_the_schema_is_the_one_without_us(pair: Any) -> None:
@@ -32,6 +33,20 @@ async def test_a_tool_that_the_model_calls_is_recorded_once(pair: Any, seen: Any
     result = await agent.run("find all")
     assert '"cost":0.5' in result.output
     assert seen() == [("find_receipts", "success", 0.5)]
+
+
+async def test_an_instrumented_toolset_records_each_call_by_its_tool(pair: Any, seen: Any) -> None:
+    """Tools that nobody decorated; other toolsets are not touched."""
+    toolset, other = FunctionToolset([pair.plain]), FunctionToolset([pair.plain])
+    before = dict(vars(FunctionToolset))
+    instrument(toolset)
+    for each in (toolset, other):
+        await Agent(TestModel(), toolsets=[each]).run("find all")
+    assert seen() == [("find", "success", 0.5)]
+    uninstrument(toolset)
+    await Agent(TestModel(), toolsets=[toolset]).run("find all")
+    assert seen() == []
+    assert dict(vars(FunctionToolset)) == before
 
 
 async def test_a_tool_with_a_context_is_still_seen_to_take_one(seen: Any) -> None:

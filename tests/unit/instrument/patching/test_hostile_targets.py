@@ -149,6 +149,32 @@ def test_an_object_is_not_kept_alive_and_its_id_may_be_used_again(names: Any) ->
     assert names() == []
 
 
+def test_an_object_that_no_weak_reference_can_point_to_lives_until_it_is_uninstrumented(names: Any) -> None:
+    """Else another that got its id could be taken for it."""
+    ended: list[str] = []
+
+    class Slots:
+        __slots__ = ()
+
+        def execute_tool(self, tool_name: str) -> str:
+            return tool_name
+
+        def __del__(self) -> None:
+            ended.append("ended")
+
+    thing = instrument(Slots())
+    del thing
+    gc.collect()
+    assert not ended
+    (claim,) = next(iter(places.values())).single.values()
+    claim.target().execute_tool("alive")
+    uninstrument(claim.target())
+    del claim
+    gc.collect()
+    assert ended == ["ended"]
+    assert names() == ["alive"]
+
+
 class OwnMethods:
     """Keeps its methods in itself."""
 
