@@ -37,6 +37,10 @@ class Monitor(Holdings):
         self._ended: bool | None = None
         self._told = False
 
+    def __repr__(self) -> str:
+        sinks = ", ".join(sink.name for sink in self.sinks) or "memory only"
+        return f"<Monitor: {sinks}{', closed' if self.closed else ''}>"
+
     # --- reading --------------------------------------------------------------------------------------------------
 
     def report(self) -> str:

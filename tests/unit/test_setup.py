@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from collections.abc import Sequence
@@ -10,8 +9,6 @@ from collections.abc import Sequence
 import pytest
 
 from toolweaver_monitor import (
-    CostTracker,
-    ErrorTracker,
     MetricsCollector,
     ToolCall,
     current_call,
@@ -25,7 +22,6 @@ from toolweaver_monitor import (
 from toolweaver_monitor.bus import lifecycle
 from toolweaver_monitor.call import Invalid
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.sinks import LogSink
 
 
 class Kept:
@@ -173,24 +169,6 @@ async def test_a_monitor_is_an_async_context_manager_and_flushes_without_holding
     assert get_monitor() is None
 
 
-def test_the_log_sink_writes_one_line_a_call_with_its_fields(caplog: pytest.LogCaptureFixture) -> None:
-    """Successes at INFO, errors at WARNING, the call's fields on the record."""
-    caplog.set_level(logging.INFO)
-    monitor = setup(LogSink())
-    with track("fine") as call:
-        call.record(tokens=3, cost=0.25)
-    with pytest.raises(KeyError), track("broken"):
-        raise KeyError("missing\nforged line")
-    monitor.flush()
-    lines = [record for record in caplog.records if record.name == "toolweaver_monitor.calls"]
-    assert [(line.levelname, line.toolweaver["tool_name"]) for line in lines] == [
-        ("INFO", "fine"),
-        ("WARNING", "broken"),
-    ]
-    assert lines[0].toolweaver["cost_usd"] == 0.25
-    assert "\n" not in lines[1].getMessage()
-
-
 def test_recording_on_a_closed_call_is_ignored_and_counted() -> None:
     """A late word changes nothing that was published."""
     monitor = setup()
@@ -247,51 +225,3 @@ def test_sigterm_is_left_alone_where_the_environment_says_so(monkeypatch: pytest
             setup()
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def test_the_collectors_work_alone() -> None:
-    """Each of the three is of use with no `setup()`."""
-    metrics, costs, errors = MetricsCollector(max_operations=2), CostTracker(), ErrorTracker()
-    for n in range(3):
-        metrics.record("ocr", 0.5, tokens=10, cost=0.1, success=n != 1, error="blurred")
-        costs.record("ocr", 0.1)
-        errors.record_call("ocr", n != 1, "blurred")
-    assert metrics.summary() | {"p50_s": 0, "p95_s": 0, "p99_s": 0} == {
-        "count": 3, "total_operations": 3, "successes": 2, "failures": 1, "success_rate": 2 / 3,
-        "total_cost_usd": 0.3, "avg_duration_s": 0.5, "total_tokens": 30, "p50_s": 0, "p95_s": 0, "p99_s": 0,
-        "unpriced_calls": 0,
-    }  # fmt: skip
-    assert metrics.summary()["p50_s"] == pytest.approx(0.5, rel=0.05)
-    assert [operation["success"] for operation in metrics.operations] == [False, True]
-    assert metrics.cost_by_operation() == {"ocr": pytest.approx(0.3)}
-    assert (costs.costs, costs.counts) == ({"ocr": pytest.approx(0.3)}, {"ocr": 3})
-    assert costs.most_expensive(1) == [("ocr", pytest.approx(0.3))]
-    assert (errors.error_rate("ocr"), errors.error_rate("never seen")) == (1 / 3, 0.0)
-    assert errors.total_calls == {"ocr": 3}
-    assert errors.errors[0]["error"] == "blurred"
-
-
-def test_reports_print_what_they_return(capsys: pytest.CaptureFixture[str]) -> None:
-    """Sorted, with total, calls and average; error types and the latest errors with when."""
-    costs, errors = CostTracker(), ErrorTracker()
-    costs.record("cheap", 0.01)
-    costs.record("dear", 2.0)
-    costs.record("dear", 1.0)
-    text = costs.report()
-    assert capsys.readouterr().out == text + "\n"
-    rows = [line.split() for line in text.splitlines()]
-    assert ["dear", "$3.0000", "2", "$1.5000"] in rows
-    assert text.index("dear") < text.index("cheap")
-    assert ["total", "$3.0100", "3", "$1.0033"] in rows
-    errors.record_call("ocr", False, "blurred \x1b[31m image")
-    text = errors.report()
-    assert "ToolFailed: blurred" in text
-    assert "\x1b" not in text
-
-
-def test_an_empty_summary_has_all_its_keys() -> None:
-    """Nothing seen yet is no error, and unknown is None."""
-    summary = MetricsCollector().summary()
-    assert summary["count"] == 0
-    assert summary["success_rate"] is None
-    assert summary["p99_s"] == 0.0

@@ -184,9 +184,9 @@ class PrometheusExporter(View):
         collector = Collector(self.figures)
         try:
             self._registry.register(collector)
-        except ValueError as error:
+        except ValueError:  # it would name them all
             raise SinkUnavailable(
-                f"the registry has metrics of our names already ({error}); give each exporter a registry of its own, "
+                "the registry has metrics of our names already; give each exporter a registry of its own, "
                 "or shut the earlier one down first"
             ) from None
         self._collector = collector

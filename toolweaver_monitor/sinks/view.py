@@ -25,6 +25,10 @@ class View:
         self._own = Tallies(checked_max_operations(max_operations))
         self._shared: Tallies | None = None
 
+    def __repr__(self) -> str:
+        tallies = self.by_tool().values()
+        return f"<{type(self).__name__}: {sum(tally.calls for tally in tallies):,} calls of {len(tallies):,} tools>"
+
     def share(self, tallies: Tallies | None) -> None:
         """Show these tallies, too; what was shared before stays counted. `setup()` calls it."""
         earlier, self._shared = self._shared, tallies

@@ -1,0 +1,82 @@
+"""What does the exporter expose, and how is it set up? What a server makes of it is shown in tests/integration."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from toolweaver_monitor import setup, track
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.sinks import PrometheusExporter
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    return {
+        (sample.name, *(sample.labels[label] for label in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_a_free_port_is_taken_and_told() -> None:
+    """`port=0`: `.port` and `.url` say where it came to listen."""
+    exporter = PrometheusExporter(port=0)
+    monitor = setup(exporter)
+    assert exporter.port > 0
+    assert exporter.url == f"http://127.0.0.1:{exporter.port}/metrics"
+    assert monitor.health()["sinks"]["prometheus"]["listening"] is True
+
+
+def test_it_works_with_no_setup() -> None:
+    """Fed by hand, it exposes what it was given."""
+    exporter = PrometheusExporter(port=0)
+    exporter.write([ToolCall("ocr", "success", 0.25), ToolCall("ocr", "success", 0.75)])
+    found = samples(exporter.text())
+    assert found["toolweaver_tool_executions_total", "success", "ocr"] == 2
+    assert found["toolweaver_tool_duration_seconds_sum", "ocr"] == 1.0
+    assert found["toolweaver_tool_duration_seconds_bucket", "0.25", "ocr"] == 1
+
+
+def test_buckets_of_the_users_own_count_every_call() -> None:
+    """Bounds that are no powers of two are counted call by call; each is inclusive."""
+    exporter = PrometheusExporter(port=0, buckets=[0.1, 1, 10])
+    exporter.write([ToolCall("ocr", "success", seconds) for seconds in (0.05, 0.1, 0.5, 1.0, 20.0)])
+    found = samples(exporter.text())
+    counts = {labels[1]: count for labels, count in found.items() if labels[0].endswith("duration_seconds_bucket")}
+    assert counts == {"0.1": 2, "1.0": 4, "10.0": 4, "+Inf": 5}
+
+
+def test_a_registry_of_the_applications_shows_both() -> None:
+    """Our metrics beside the application's own, in its registry and on our endpoint; taken out again at the end."""
+    registry = CollectorRegistry()
+    Counter("shop_orders", "Orders.", registry=registry).inc()
+    exporter = PrometheusExporter(port=0, registry=registry)
+    monitor = setup(exporter)
+    with track("ocr"):
+        pass
+    for text in (exporter.text(), generate_latest(registry).decode()):
+        assert samples(text)["shop_orders_total",] == 1
+        assert samples(text)["toolweaver_tool_executions_total", "success", "ocr"] == 1
+    monitor.shutdown()
+    assert "toolweaver" not in generate_latest(registry).decode()
+
+
+def test_a_registry_that_has_our_names_already_is_told_and_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Two exporters on one registry: the second is off, with the cure."""
+    registry = CollectorRegistry()
+    monitor = setup(PrometheusExporter(port=0, registry=registry), PrometheusExporter(port=0, registry=registry))
+    health = monitor.health()["sinks"]
+    assert health["prometheus"]["state"] == "ok"
+    assert "give each exporter a registry of its own" in health["prometheus-2"]["last_error"]
+
+
+@pytest.mark.parametrize("name", ['quo"ted', "back\\slash", "ünïcode", "line\nend", "sur\ud800rogate", "x" * 1_000])
+def test_any_tool_name_can_be_parsed(name: str) -> None:
+    """Whatever a tool is called, the exposition stays valid."""
+    exporter = PrometheusExporter(port=0)
+    setup(exporter)
+    with track(name):
+        pass
+    (executions,) = [key for key in samples(exporter.text()) if key[0] == "toolweaver_tool_executions_total"]
+    assert executions[1] == "success"

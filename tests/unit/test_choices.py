@@ -1,0 +1,57 @@
+"""What may `setup()` be given?"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from toolweaver_monitor import Budget, CostTracker, ErrorTracker, MetricsCollector, ToolCall
+from toolweaver_monitor.choices import as_ledger, as_sink, uniquely_named
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("prometheus", PrometheusExporter),
+        ("wandb", WandBLogger),
+        ("log", LogSink),
+        ("metrics", MetricsCollector),
+        ("costs", CostTracker),
+        ("errors", ErrorTracker),
+    ],
+)
+def test_a_name_stands_for_a_sink_with_its_defaults(name: str, kind: type) -> None:
+    """`setup("prometheus")` is `setup(PrometheusExporter())`."""
+    sink = as_sink(name)
+    assert isinstance(sink, kind)
+    assert sink.name == name
+
+
+def test_a_callable_goes_by_its_own_name() -> None:
+    """In `health()` and on `/metrics`; what has none goes by its type."""
+
+    def keep(call: ToolCall) -> None: ...
+
+    assert as_sink(keep).name == "keep"
+    assert as_sink(partial(keep)).name == "partial"
+
+
+def test_a_sink_is_taken_as_it_is() -> None:
+    """The user's own object, not a copy."""
+    sink = LogSink()
+    assert as_sink(sink) is sink
+    assert [name for name, _ in uniquely_named([sink, LogSink(), LogSink()])] == ["log", "log-2", "log-3"]
+
+
+def test_a_budget_is_dollars_a_budget_or_several() -> None:
+    """None at all is no limit."""
+    assert as_ledger(None) is None
+    for given in (5.0, Budget(limit_usd=5.0), [Budget(limit_usd=5.0), Budget(limit_calls=9)]):
+        ledger = as_ledger(given)
+        assert ledger is not None
+        assert ledger.status()[0]["limit"] == 5.0
+    with pytest.raises(ConfigurationError, match="a list of Budgets"):
+        as_ledger([5.0])
