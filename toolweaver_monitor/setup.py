@@ -127,8 +127,7 @@ def _replace(
     ending.Settings.price = book.cost_nanousd
     ending.Settings.priced_tools = book.tools
     results.reading(usage)
-    bus.special = opening.Settings.needed()
-    bus.admit = ledger.admit if ledger is not None else None
+    bus.turn(special=opening.Settings.needed(), admit=ledger.admit if ledger is not None else False)
 
     def hand_over() -> None:
         global _current  # noqa: PLW0603 - with the switch of the bus, at one moment
@@ -139,7 +138,7 @@ def _replace(
     try:
         lifecycle.watch(monitor)
         bus.attach(consumers, runners, sealer.seal, meanwhile=hand_over)
-        bus.on = watching
+        bus.turn(on=watching)
         if MAY_HAVE_THREADS:
             book.warm()
         if earlier is not None:
@@ -165,7 +164,7 @@ def _release(monitor: Monitor) -> None:
     ending.Settings.price, ending.Settings.capture, ending.Settings.read_results = None, False, True
     ending.Settings.priced_tools = frozenset()
     results.reading(True)
-    bus.special, bus.admit = False, None
+    bus.turn(special=False, admit=False)
 
 
 def _mine(sinks: list[Any], kind: type[Any]) -> Any:
@@ -211,7 +210,7 @@ def shutdown(timeout: float = 2.0) -> bool:
 def _in_child() -> None:
     """At the first call in a child: the dispatcher, and the end of a multiprocessing child."""
     opening.Settings.in_child = None
-    bus.special = opening.Settings.needed()
+    bus.turn(special=opening.Settings.needed())
     lifecycle.watch_in_child()
     bus.wake()
 
@@ -219,7 +218,7 @@ def _in_child() -> None:
 def _after_fork() -> None:
     if bus.on:
         opening.Settings.in_child = _in_child
-        bus.special = True
+        bus.turn(special=True)
 
 
 locks.in_forked_child(_after_fork)

@@ -43,8 +43,10 @@ class Bus:
     """The one pipe of this process; always there, off until `setup()` opens it."""
 
     def __init__(self) -> None:
+        self.plain = False
+        """Whether calls are watched, and opening one is not special. The first thing the hot path asks."""
         self.on = False
-        """Whether calls are watched at all. The first thing the hot path asks."""
+        """Whether calls are watched at all."""
         self.special = False
         """Whether opening a call takes more than the plain way: capture, common tags, a fresh child."""
         self.admit: Callable[[ToolCall, int | None], None] | None = None
@@ -69,6 +71,22 @@ class Bus:
         """Ended, and not delivered to all yet."""
         self._counted = 0
         locks.in_forked_child(self._in_child)
+
+    def turn(
+        self,
+        *,
+        on: bool | None = None,
+        special: bool | None = None,
+        admit: Callable[[ToolCall, int | None], None] | bool | None = None,
+    ) -> None:
+        """Set the switches given here, for calls that open from now on; `admit=False` asks no budget any more."""
+        if on is not None:
+            self.on = on
+        if special is not None:
+            self.special = special
+        if admit is not None:
+            self.admit = None if isinstance(admit, bool) else admit
+        self.plain = self.on and not self.special
 
     def attach(
         self,
@@ -95,7 +113,7 @@ class Bus:
 
     def detach(self) -> None:
         """Stop watching: monitored functions run bare, and sinks get nothing more."""
-        self.on = False
+        self.turn(on=False)
         if self.consumers or self.runners:
             self.attach((), (), None)
 
@@ -237,7 +255,7 @@ class Bus:
         self._busy = False
         self._drainer = None
         self.published = 0
-        self.special = True
+        self.turn(special=True)
 
 
 def _any_ended(calls: Iterable[ToolCall]) -> bool:

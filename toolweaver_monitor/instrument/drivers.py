@@ -10,9 +10,10 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
-from toolweaver_monitor.bus.bus import bus
+from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor.call import ToolCall, innermost
-from toolweaver_monitor.instrument.hot_path import begin, leave, leave_raising, restore
+from toolweaver_monitor.clock import monotonic_s
+from toolweaver_monitor.instrument.hot_path import ask_budgets, begin, close, leave, leave_raising, patch_up, restore
 from toolweaver_monitor.instrument.results import handlers, unseen
 from toolweaver_monitor.instrument.stream import Stream
 from toolweaver_monitor.instrument.tool import Tool
@@ -23,6 +24,7 @@ _innermost = innermost.get
 _make_innermost = innermost.set
 _restore = innermost.reset
 _handler = handlers.get
+_append = inbox.append
 _unwound = BaseException.with_traceback  # given what is left without this frame, which the body's way out adds again
 
 
@@ -30,7 +32,33 @@ def drive_function(function: Function, tool: Tool) -> Function:
     """A plain function; one that returns a coroutine or a future closes its call when that has ended."""
     tool.defers = True
 
+    name, plain = tool.name, not tool.special
+
     def run(*args: Any, **kwargs: Any) -> Any:
+        if bus.plain and plain and _innermost() is None:  # `begin` and `leave`, written out
+            call, token = ToolCall(name, "open", 0.0, monotonic_s()), None
+            if bus.admit is not None:
+                ask_budgets(bus.admit, call, None)
+            try:
+                _append(call)
+                token = _make_innermost(call)
+                result = function(*args, **kwargs)
+                call.duration_s = monotonic_s() - call.opened_at
+                handler = _handler(type(result), unseen)
+                if handler is not None or call.details is not None:
+                    return close(tool, call, token, handler, result)
+                try:
+                    _restore(token)
+                    call.outcome = "success"
+                    if len(inbox) > HIGH_WATER:
+                        bus.relieve()
+                except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
+                    patch_up(call, "success", error)
+                return result
+            except BaseException as error:
+                call.token = token
+                leave_raising(tool, call, error)
+                raise
         if not bus.on:
             return function(*args, **kwargs)
         call = begin(tool, args, kwargs)
@@ -45,8 +73,33 @@ def drive_function(function: Function, tool: Tool) -> Function:
 
 def drive_coroutine(function: Function, tool: Tool) -> Function:
     """A coroutine function."""
+    name, plain = tool.name, not tool.special
 
     async def run(*args: Any, **kwargs: Any) -> Any:
+        if bus.plain and plain and _innermost() is None:  # `begin` and `leave`, written out
+            call, token = ToolCall(name, "open", 0.0, monotonic_s()), None
+            if bus.admit is not None:
+                ask_budgets(bus.admit, call, None)
+            try:
+                _append(call)
+                token = _make_innermost(call)
+                result = await function(*args, **kwargs)
+                call.duration_s = monotonic_s() - call.opened_at
+                handler = _handler(type(result), unseen)
+                if handler is not None or call.details is not None:
+                    return close(tool, call, token, handler, result)
+                try:
+                    _restore(token)
+                    call.outcome = "success"
+                    if len(inbox) > HIGH_WATER:
+                        bus.relieve()
+                except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
+                    patch_up(call, "success", error)
+                return result
+            except BaseException as error:
+                call.token = token
+                leave_raising(tool, call, error)
+                raise
         if not bus.on:
             return await function(*args, **kwargs)
         call = begin(tool, args, kwargs)
