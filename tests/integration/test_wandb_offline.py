@@ -263,6 +263,33 @@ theirs.finish()
     assert summary_of(records)["summary/total_operations"] == 2
 
 
+def test_budgets_and_unknown_costs_stand_in_the_runs_summary(tmp_path: Path) -> None:
+    """Whoever looks at the run sees what it was allowed, what it spent, and what was refused."""
+    run_program(
+        """
+from toolweaver_monitor import Budget, BudgetExceeded, setup, track
+monitor = setup(WandBLogger(), budget=Budget(limit_usd=0.3, name="daily"))
+for _ in range(3):
+    try:
+        with track("ocr") as call:
+            call.record(cost=0.2)
+    except BudgetExceeded:
+        refused = True
+monitor.shutdown(timeout=60)
+monitor = setup(WandBLogger())
+with track("ocr") as call:
+    call.record(tokens=5, model="nobodys")
+monitor.shutdown(timeout=60)
+""",
+        tmp_path,
+    )
+    summaries = [summary_of(records) for records in read_runs(tmp_path)]
+    said = {key: value for summary in summaries for key, value in summary.items()}
+    budget = {key: value for key, value in said.items() if key.startswith("budget/")}
+    assert budget == {"budget/daily/limit": 0.3, "budget/daily/spent": 0.4, "budget/daily/rejections": 1}
+    assert said["summary/unpriced_calls"] == 1
+
+
 def test_a_run_the_program_starts_later_is_its_own(tmp_path: Path) -> None:
     """A later `wandb.init()` is not handed our run, and finishing it leaves ours going."""
     run_program(

@@ -127,6 +127,8 @@ def test_a_short_program_prints_its_costs_though_the_list_was_still_loading() ->
     """Totals that are read in the first moments wait for the list, since nobody else waits for them."""
     code = (
         "import toolweaver_monitor as t\n"
+        "from toolweaver_monitor.usage import prices\n"
+        "prices.PATIENCE_S = 30\n"  # this machine may be busy
         "monitor = t.setup()\n"
         "with t.track('chat') as call: call.record(model='gpt-4o-mini', input_tokens=1_000_000)\n"
         "print(monitor.summary()['total_cost_usd'], monitor.summary()['unpriced_calls'])\n"
@@ -137,7 +139,11 @@ def test_a_short_program_prints_its_costs_though_the_list_was_still_loading() ->
 
 def test_a_price_that_is_found_late_reaches_totals_and_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls of the first moments, before the list is there, are not free: not in the report, and not for a budget."""
-    monkeypatch.setattr(PriceBook, "warm", lambda _: None)
+
+    def loading(book: PriceBook) -> None:
+        book._state, book._patient_until = "loading", time.monotonic() + 30
+
+    monkeypatch.setattr(PriceBook, "warm", loading)
     monitor = setup(budget=[Budget(limit_usd=1.0), Budget(limit_usd=2.0, per="day", name="daily")])
     with track("chat") as call:
         call.record(model="gpt-4o-mini", input_tokens=1_000_000)
