@@ -92,8 +92,8 @@ async def test_money_is_counted_once_where_server_and_tool_are_watched(pair: Any
     uninstrument(server)
 
 
-async def test_an_answer_that_is_an_error_is_a_failure_at_the_client(pair: Any, seen: Any) -> None:
-    """A client that is instrumented sees calls to servers that are not its own; MCP's errors are answers."""
+async def test_an_answer_that_is_an_error_is_a_failure_at_the_client(pair: Any, calls: Any) -> None:
+    """A client that is instrumented sees calls to servers that are not its own. Errors of MCP are answers with a text."""
     server = MCPServer("receipts")
     server.tool(structured_output=True)(pair.plain)
     async with Client(server) as client:
@@ -102,4 +102,7 @@ async def test_an_answer_that_is_an_error_is_a_failure_at_the_client(pair: Any, 
         await client.call_tool("find", {"shop": "closed"})
         uninstrument(client)
         await client.call_tool("find", ARGUMENTS)
-    assert seen() == [("find", "success", 0.5), ("find", "failure", None)]
+    good, bad = calls()
+    assert (good.tool_name, good.outcome, good.cost_usd, good.error) == ("find", "success", 0.5, "")
+    assert (bad.tool_name, bad.outcome, bad.cost_usd) == ("find", "failure", None)
+    assert "Error executing tool find" in bad.error

@@ -88,7 +88,9 @@ def usage_of_result(result: Any) -> Usage | None:
     call = current_call()
     fields = view(result) or {}
     if get(fields, "is_error") is True or get(fields, "isError") is True:
-        call.fail("the server answered with an error")
+        content = get(fields, "content")
+        first = view(content[0]) if type(content) is list and content else None
+        call.fail((first and get(first, "text")) or "the server answered with an error")
     if not Settings.read_results or (call.details is not None and call.details.seen):
         return None
     if type(result) is tuple:  # mcp 1: the content, and what it was made of
