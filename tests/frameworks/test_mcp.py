@@ -93,7 +93,7 @@ async def test_money_is_counted_once_where_server_and_tool_are_watched(pair: Any
 
 
 async def test_an_answer_that_is_an_error_is_a_failure_at_the_client(pair: Any, calls: Any) -> None:
-    """A client that is instrumented sees calls to servers that are not its own. Errors of MCP are answers with a text."""
+    """A client that is instrumented sees calls to servers of others, too. An error of MCP is an answer with a text."""
     server = MCPServer("receipts")
     server.tool(structured_output=True)(pair.plain)
     async with Client(server) as client:
