@@ -13,7 +13,7 @@ from types import MemberDescriptorType
 from typing import Any
 
 from toolweaver_monitor.redact import AHEAD, MASK, UNSCRUBBABLE, is_secret_name, scrub
-from toolweaver_monitor.text import safe_name
+from toolweaver_monitor.text import safe_name, visible
 
 MAX_DEPTH = 5
 MAX_BREADTH = 10
@@ -138,6 +138,11 @@ def error_text(error: BaseException, limit: int = 256 + AHEAD) -> str:
     except BaseException:  # noqa: BLE001, S110 - whatever went wrong, its name is all there is to say
         pass
     return f"<{type_name(error)}>"
+
+
+def fault_text(error: BaseException, limit: int = 512) -> str:
+    """An error for `health()` and for the log: on one line, without secrets; by its name where it has no text."""
+    return visible(scrub(error_text(error, limit + AHEAD), limit)) or type_name(error)
 
 
 def _speaker(kind: type) -> type[BaseException]:

@@ -18,8 +18,7 @@ from toolweaver_monitor.choices import as_ledger, as_sink, uniquely_named
 from toolweaver_monitor.instrument import ending, opening, results
 from toolweaver_monitor.instrument.tool import checked_tags
 from toolweaver_monitor.monitor import Monitor
-from toolweaver_monitor.redact import scrub
-from toolweaver_monitor.rendering import error_text
+from toolweaver_monitor.rendering import fault_text
 from toolweaver_monitor.sealing import Sealer
 from toolweaver_monitor.sinks.base import SinkUnavailable
 from toolweaver_monitor.sinks.costs import CostTracker
@@ -30,8 +29,6 @@ from toolweaver_monitor.tally import Tallies
 from toolweaver_monitor.usage import PriceBook
 
 log = logging.getLogger("toolweaver_monitor")
-
-MAX_FAULT_CHARS = 512
 
 _current: Monitor | None = None
 _settling = locks.new_rlock("setup")
@@ -185,8 +182,7 @@ def _start(sink: Any, name: str, monitor: Monitor) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - no fault of the environment stops the program
-        fault = scrub(error_text(error), MAX_FAULT_CHARS) or type(error).__name__
-        monitor.faults[name] = fault
+        monitor.faults[name] = fault = fault_text(error)
         log.warning("sink %r is off: %s", name, fault)
 
 

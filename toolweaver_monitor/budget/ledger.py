@@ -14,6 +14,7 @@ from toolweaver_monitor.budget.wording import figure, refusal
 from toolweaver_monitor.call import NOTHING, Invalid, ToolCall, innermost
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
 from toolweaver_monitor.redact import scrub
+from toolweaver_monitor.rendering import fault_text
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -174,7 +175,8 @@ class Ledger:
             meter.said_at = now
             unsaid, meter.unsaid = meter.unsaid, 0
         try:
-            log.warning("%s (let run, as on_exceed='warn' asks; %d such calls since last said)", error, unsaid)
+            said = fault_text(error)  # a tag's value may hold anything
+            log.warning("%s (let run, as on_exceed='warn' asks; %d such calls since last said)", said, unsaid)
         except Exception:  # noqa: BLE001 - a broken log handler is no reason to refuse the call
             Invalid.mishaps += 1
 

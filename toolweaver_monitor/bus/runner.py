@@ -25,8 +25,7 @@ from toolweaver_monitor.bus import voice
 from toolweaver_monitor.bus.books import Books, size_of
 from toolweaver_monitor.bus.worker import Worker
 from toolweaver_monitor.call import MUTED, ToolCall, innermost
-from toolweaver_monitor.redact import scrub
-from toolweaver_monitor.rendering import error_text
+from toolweaver_monitor.rendering import fault_text
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -46,7 +45,6 @@ FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 30.0
 LOG_EVERY_S = 60.0
 
-MAX_ERROR_CHARS = 512
 _random = Random()
 _left_writing: list[Runner] = []
 """Runners that were given up while their sink was still writing."""
@@ -331,7 +329,7 @@ class Runner:
     def refuse(self, error: BaseException) -> None:
         """The sink cannot work until it is set up again: what waits and what comes is dropped, and counted."""
         self.state = "unavailable"
-        self.last_error = scrub(error_text(error), MAX_ERROR_CHARS) or type(error).__name__
+        self.last_error = fault_text(error)
         self._drop_rest("unavailable")
 
     def _drop_rest(self, reason: str) -> int:

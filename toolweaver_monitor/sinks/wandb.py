@@ -12,6 +12,7 @@ from typing import Any
 
 from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.rendering import fault_text
 from toolweaver_monitor.sinks import _wandb_run as runs
 from toolweaver_monitor.sinks._wandb_feed import MERGE_ABOVE, Feed
 from toolweaver_monitor.sinks.base import SinkUnavailable
@@ -159,7 +160,7 @@ class WandBLogger:
         try:
             self._do(lambda: self._feed.write_summary(summary))
         except Exception as error:  # noqa: BLE001 - a fault of the environment never reaches the program
-            log.warning("sink 'wandb' did not log the summary: %s", error)
+            log.warning("sink 'wandb' did not log the summary: %s", fault_text(error))
 
     def start(self) -> None:
         """Called by `setup()`: from now on a thread of its own feeds this sink."""
