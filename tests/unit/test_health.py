@@ -111,6 +111,19 @@ def test_a_sink_that_gave_up_says_why_and_what_it_dropped() -> None:
     assert health["dropped"] == {"unavailable": 1}
 
 
+def test_the_cure_of_a_sink_that_gave_up_outlives_a_flush(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told once, and not covered by what the sink says to a flush."""
+    sink = Sink("service", off)
+    sink.flush = lambda: off(())  # type: ignore[method-assign]
+    monitor = setup(sink)
+    call_once()
+    assert monitor.flush() is False
+    until(monitor, lambda health: health["dropped"])
+    assert monitor.shutdown() is False
+    assert monitor.health()["sinks"]["service"]["cure"] == "run `service login`"
+    assert [record.getMessage() for record in caplog.records if "failed in" in record.getMessage()] == []
+
+
 def test_a_sink_that_fails_is_a_problem_until_it_has_recovered() -> None:
     """The state, the error and what happens next."""
     well = threading.Event()

@@ -249,7 +249,8 @@ class Runner:
         if asked == self._flushes_done or self._settled < self._flush_to or self.closed:
             return
         if not self._merged or self._merged_written >= asked:
-            self._guarded("flush", self.sink.flush)
+            if self.state != "unavailable":  # or its complaint would hide the cure
+                self._guarded("flush", self.sink.flush)
             self._flushes_done = asked
 
     def _waiting(self) -> int:
