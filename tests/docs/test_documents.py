@@ -97,8 +97,8 @@ def masked(text: str) -> list[str]:
     """Lines without what differs from run to run."""
     text = re.sub(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d", "WHEN", text)
     text = re.sub(r"\b\d+(\.\d+)? (us|ms|s)\b", "DURATION", text)
-    text = re.sub(r"\b[0-9a-f]{16,32}\b", "ID", text)
     text = re.sub(r"(duration_s=|\"(?:duration_s|started_at)\": |localhost:|127\.0\.0\.1:)[\d.e-]+", r"\1N", text)
+    text = re.sub(r'"[0-9a-f]{16,32}"', "ID", text)
     return [" ".join(line.split()) for line in text.strip().splitlines()]
 
 
