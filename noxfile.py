@@ -48,7 +48,7 @@ def lowest(session: nox.Session) -> None:
     session.run("python", "-P", "-m", "pytest", "-q", "-m", "not slow", *old_proxies, "tests/unit", "tests/contract")
 
 
-@nox.session(python="3.11")
+@nox.session
 def sdks(session: nox.Session) -> None:
     """The table of provider payloads, built with the classes of every SDK whose results are read."""
     session.install(".[sdks]", *TESTING)
