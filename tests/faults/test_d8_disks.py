@@ -60,6 +60,7 @@ def go(break_it, mend):
     degraded = until(lambda: state() != "ok", 5)
     for _ in range(2000):
         began = time.perf_counter(); tool(); worst = max(worst, time.perf_counter() - began)
+    until(lambda: state() == "breaker_open", 60)
     mend()
     recovered = until(lambda: state() == "ok", 60)
     ok = flush(5)

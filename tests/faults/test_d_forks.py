@@ -116,7 +116,7 @@ for way in ("exit", "flush", "bare"):
 def test_d4_a_call_that_is_open_at_the_fork_is_the_parents(tmp_path: Path) -> None:
     """The child ends it too, and says nothing of it; its own calls inside it are told.
 
-    Seen red: with the open calls left as they were, `outer` came twice.
+    Seen red: with the inbox left as it was and no call muted, `outer` came twice.
     """
     out = tmp_path / "calls"
     ended = run_program(
