@@ -220,7 +220,9 @@ def test_s3_500_half_open_sockets_hold_up_nobody(exporter: PrometheusExporter) -
             pass
     start = time.monotonic()
     assert ask(exporter.port)[0] == 200
-    assert time.monotonic() - start <= 1.0
+    took_s = time.monotonic() - start
+    print(f"S3: a scrape among {OPEN_SOCKETS} half-open sockets: {took_s * 1e3:.1f} ms")
+    assert took_s <= 1.0
     assert threading.active_count() - before <= 0
     assert len(exporter._endpoint._loop._connections) <= 128
     for client in clients:
