@@ -13,10 +13,20 @@ from typing import Any
 from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor.call import ToolCall, innermost
 from toolweaver_monitor.clock import monotonic_s
-from toolweaver_monitor.instrument.hot_path import ask_budgets, begin, close, leave, leave_raising, patch_up, restore
+from toolweaver_monitor.instrument.hot_path import (
+    ask_budgets,
+    begin,
+    leave,
+    leave_raising,
+    leave_settled,
+    leave_slowly,
+    patch_up,
+    restore,
+)
 from toolweaver_monitor.instrument.results import handlers, unseen
 from toolweaver_monitor.instrument.stream import Stream
 from toolweaver_monitor.instrument.tool import Tool
+from toolweaver_monitor.usage import absorb_dict
 
 Function = Callable[..., Any]
 
@@ -31,7 +41,6 @@ _unwound = BaseException.with_traceback  # given what is left without this frame
 def drive_function(function: Function, tool: Tool) -> Function:
     """A plain function; one that returns a coroutine or a future closes its call when that has ended."""
     tool.defers = True
-
     name, plain = tool.name, not tool.special
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -45,8 +54,13 @@ def drive_function(function: Function, tool: Tool) -> Function:
                 result = function(*args, **kwargs)
                 call.duration_s = monotonic_s() - call.opened_at
                 handler = _handler(type(result), unseen)
-                if handler is not None or call.details is not None:
-                    return close(tool, call, token, handler, result)
+                if handler is absorb_dict and call.details is None:
+                    if not absorb_dict(call, result) or call.admission is not None:
+                        call.token = token
+                        return leave_settled(tool, call, result)
+                elif handler is not None or call.details is not None:
+                    call.token = token
+                    return leave_slowly(tool, call, result)
                 try:
                     _restore(token)
                     call.outcome = "success"
@@ -86,8 +100,13 @@ def drive_coroutine(function: Function, tool: Tool) -> Function:
                 result = await function(*args, **kwargs)
                 call.duration_s = monotonic_s() - call.opened_at
                 handler = _handler(type(result), unseen)
-                if handler is not None or call.details is not None:
-                    return close(tool, call, token, handler, result)
+                if handler is absorb_dict and call.details is None:
+                    if not absorb_dict(call, result) or call.admission is not None:
+                        call.token = token
+                        return leave_settled(tool, call, result)
+                elif handler is not None or call.details is not None:
+                    call.token = token
+                    return leave_slowly(tool, call, result)
                 try:
                     _restore(token)
                     call.outcome = "success"

@@ -30,13 +30,12 @@ from contextvars import Token
 from typing import Any
 
 from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox
-from toolweaver_monitor.call import MUTED, Figures, Invalid, Outcome, ToolCall, innermost
+from toolweaver_monitor.call import MUTED, Invalid, Outcome, ToolCall, innermost
 from toolweaver_monitor.clock import monotonic_s
 from toolweaver_monitor.errors import BudgetExceeded
 from toolweaver_monitor.instrument import ending, later, opening
-from toolweaver_monitor.instrument.results import Handler, deferred, handler_for, handlers, unseen
+from toolweaver_monitor.instrument.results import deferred, handler_for, handlers, unseen
 from toolweaver_monitor.instrument.tool import Tool
-from toolweaver_monitor.usage import absorb_dict
 
 _innermost = innermost.get
 _make_innermost = innermost.set
@@ -76,28 +75,11 @@ def begin(tool: Tool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolCall
 def leave(tool: Tool, call: ToolCall, result: Any) -> Any:
     """Close a call that returned `result`; gives what its caller is to get, which is that same object."""
     call.duration_s = monotonic_s() - call.opened_at
-    return close(tool, call, call.token, _handler(type(result), unseen), result)
-
-
-def close(tool: Tool, call: ToolCall, token: Any, handler: Handler | None, result: Any) -> Any:
-    """As `leave`, for a call whose duration is known already, and the handler of its result."""
     try:
-        if handler is not None or call.details is not None or tool.special:
-            if handler is not absorb_dict or call.details is not None or call.parent_serial is not None or tool.special:
-                call.token = token
-                return leave_slowly(tool, call, result)
-            absorb_dict(call, result)  # the commonest result that speaks of money: 0.3 us less than the slow way
-            details = call.details
-            if details is not None:
-                if type(details) is not Figures and (details.cost_nanousd is None or details.cached):
-                    call.token = token
-                    return leave_settled(tool, call, result)
-                if call.admission is not None:
-                    admission, call.admission = call.admission, None
-                    admission.settle(call)
-        if call.token is not None:
-            call.token = None
-        _restore(token)
+        if _handler(type(result), unseen) is not None or call.details is not None or tool.special:
+            return leave_slowly(tool, call, result)
+        _restore(call.token)  # type: ignore[arg-type]
+        call.token = None
         call.outcome = "success"
         if len(inbox) > HIGH_WATER:
             bus.relieve()
@@ -126,7 +108,7 @@ def leave_slowly(tool: Tool, call: ToolCall, result: Any) -> Any:
 
 
 def leave_settled(tool: Tool, call: ToolCall, result: Any) -> Any:
-    """As `leave`, for a call whose result has been read, and whose cost is another than what it says."""
+    """As `leave`, for a call whose result has been read already, but not priced, or not told to its budgets."""
     try:
         ending.settle(tool, call, result, "success")
     except Exception as error:  # noqa: BLE001 - as in leave

@@ -12,7 +12,7 @@ from typing import Any
 from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.usage import absorb, absorb_dict, reader_for
 
-Handler = Callable[[ToolCall, Any], None]
+Handler = Callable[[ToolCall, Any], object]
 """Puts what a result says of its usage into the call."""
 
 MAX_TYPES = 4_096

@@ -7,11 +7,17 @@ from typing import Any
 
 import msgspec
 
-from toolweaver_monitor.bus.bus import bus
-from toolweaver_monitor.call import INERT, ToolCall, merged_tags
-from toolweaver_monitor.instrument.hot_path import begin, leave, leave_raising
+from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox
+from toolweaver_monitor.call import INERT, ToolCall, innermost, merged_tags
+from toolweaver_monitor.clock import monotonic_s
+from toolweaver_monitor.instrument.hot_path import ask_budgets, begin, leave, leave_raising, patch_up
 from toolweaver_monitor.instrument.opening import BLOCK
 from toolweaver_monitor.instrument.tool import Tool, known, named
+
+_innermost = innermost.get
+_make_innermost = innermost.set
+_restore = innermost.reset
+_append = inbox.append
 
 
 class Tracked(msgspec.Struct, eq=False):
@@ -23,6 +29,17 @@ class Tracked(msgspec.Struct, eq=False):
 
     def __enter__(self) -> ToolCall:
         """Open the call and give it, for `record()`."""
+        if bus.plain and not self.tags and _innermost() is None:  # `begin`, written out
+            call = self.call = ToolCall(self.tool.name, "open", 0.0, monotonic_s())
+            if bus.admit is not None:
+                ask_budgets(bus.admit, call, None)
+            try:
+                _append(call)
+                call.token = _make_innermost(call)
+            except BaseException as error:  # an interrupt: the block has not begun
+                leave_raising(self.tool, call, error)
+                raise
+            return call
         if not bus.on:
             return INERT
         call = self.call = begin(self.tool, BLOCK, self.tags)
@@ -36,9 +53,18 @@ class Tracked(msgspec.Struct, eq=False):
     ) -> None:
         """Close the call; what the block raised goes on."""
         call = self.call
-        if call is not None:
-            self.call = None
-            if error is None:
+        if call is not None and call.token is not None:
+            if error is None and call.details is None:  # `leave`, written out
+                call.duration_s = monotonic_s() - call.opened_at
+                try:
+                    _restore(call.token)
+                    call.token = None
+                    call.outcome = "success"
+                    if len(inbox) > HIGH_WATER:
+                        bus.relieve()
+                except Exception as own:  # noqa: BLE001 - the block succeeded, and its user must see just that
+                    patch_up(call, "success", own)
+            elif error is None:
                 leave(self.tool, call, None)
             else:
                 leave_raising(self.tool, call, error)

@@ -25,7 +25,7 @@ MANY = 1_000_000_000
 """Tokens up to here are compared in one step by CPython; more are looked at again where `MAX_COUNT` is known."""
 
 
-def absorb_dict(call: ToolCall, result: View) -> None:
+def absorb_dict(call: ToolCall, result: View) -> bool:
     """Put what an exact dict says of its usage into the call that returned it.
 
     The same as `absorb(call, read_dict(result))`, in a tenth of the time for the keys that tools use most. Tokens and
@@ -35,6 +35,9 @@ def absorb_dict(call: ToolCall, result: View) -> None:
     Args:
         call: a call that is about to close.
         result: an exact dict.
+
+    Returns:
+        True where that is all: nothing was said, or `Figures`, which need no price.
     """
     try:
         if len(result) <= SMALL:
@@ -43,19 +46,20 @@ def absorb_dict(call: ToolCall, result: View) -> None:
                 tokens = result["tokens_used"] if "tokens_used" in names else 0
                 if type(tokens) is int and 0 <= tokens <= MANY:
                     if "cost" not in names:
-                        if "tokens_used" in names:
-                            call.details = Details(tokens)
-                        return
+                        if "tokens_used" not in names:
+                            return True
+                        call.details = Details(tokens)
+                        return False
                     cost = result["cost"]
                     if type(cost) is float and 0.0 <= cost <= 1e6:
                         call.details = Figures(tokens, cost)
-                        return
-            elif _nothing_said(names) or (
-                _nothing_but_plain(names) and call.details is None and _absorb_plain(call, result)
-            ):
-                return
+                        return True
+            elif _nothing_said(names):
+                return True
+            elif _nothing_but_plain(names) and call.details is None and _absorb_plain(call, result):
+                return False
         elif not any(name in result for name in DICT_KEYS):
-            return
+            return True
         if any(name in result for name in _said_here) or behind_door(result) is not None:
             usage = read(result, plain=True)
             if usage is not None:
@@ -64,6 +68,7 @@ def absorb_dict(call: ToolCall, result: View) -> None:
         raise
     except BaseException:  # noqa: BLE001 - a key of the user's that has the hash of ours, and raises when compared
         Invalid.figures += 1
+    return False
 
 
 def _absorb_plain(call: ToolCall, result: View) -> bool:
