@@ -30,11 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:  # the disk that the output goes to is full
-        sys.stderr.write(f"toolweaver-monitor: {error.strerror or error}\n")
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter would try again at its end
+        if not isinstance(error, BrokenPipeError):  # the disk is full; not only that `| head` has read enough
+            sys.stderr.write(f"toolweaver-monitor: {error.strerror or error}\n")
         return 1
     except KeyboardInterrupt:
         return 130
