@@ -7,7 +7,7 @@ ARGS   ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types docs bench faults clean
+.PHONY: help venv demo test lint types audit docs bench faults clean
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ lint: $(VENV)/.dev ## ruff
 
 types: $(VENV)/.dev ## mypy --strict
 	@$(BIN)/mypy $(ARGS)
+
+audit: $(VENV)/.dev ## look for dangerous code (bandit) and for known faults in what is installed (pip-audit; asks the network)
+	@$(PIP) install --quiet bandit pip-audit
+	@$(BIN)/bandit --quiet --recursive --severity-level medium --skip B104 toolweaver_monitor
+	@$(BIN)/pip-audit --skip-editable $(ARGS)
 
 docs: $(VENV)/.dev ## write the made pages of the reference, and the outputs shown in the documents
 	@$(BIN)/python docs/generate.py
