@@ -64,6 +64,7 @@ def _traced(function: Callable[[], object], at: Callable[[int], None], within: s
         return trace
 
     earlier = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # else CPython 3.12 does not begin to look at opcodes
     sys.settrace(trace)
     try:
         function()
