@@ -459,13 +459,13 @@ def tag_value(value: object) -> TagValue:
 
 def scrubbed_tags(tags: Mapping[str, TagValue], scrub: Callable[[str, int], str]) -> dict[str, TagValue]:
     """The same tags without secrets: in names, in values, and in the values of what is called like a secret."""
-    return {
-        text.safe_name(key, MAX_TAG_NAME_CHARS): _scrubbed(key, value, scrub) if type(value) is str else value
-        for key, value in tags.items()
-    }
+    return {text.safe_name(key, MAX_TAG_NAME_CHARS): scrubbed_value(key, value, scrub) for key, value in tags.items()}
 
 
-def _scrubbed(name: str, value: str, scrub: Callable[[str, int], str]) -> str:
+def scrubbed_value(name: str, value: TagValue, scrub: Callable[[str, int], str]) -> TagValue:
+    """A tag's value without secrets; nothing of it where the tag is called like one."""
+    if type(value) is not str:
+        return value
     if scrub is redact.scrub and redact.is_secret_name(name):
         return redact.MASK
     return scrub(value, MAX_TAG_CHARS)

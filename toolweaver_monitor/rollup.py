@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from toolweaver_monitor.call import NO_TAGS, TagValue, ToolCall
+from toolweaver_monitor.call import NO_TAGS, TagValue, ToolCall, scrubbed_value
 from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.sums import MAX_NAMES, OVERFLOW, Sums, Table
 
@@ -235,7 +235,7 @@ class Rollup:
         for around, parts in self._running():
             value = next((call.tags[key] for call in around if key in call.tags), None)
             if value is not None:
-                name = scrub(str(value))
+                name = str(scrubbed_value(key, value, scrub))
                 for claimed, part in parts.items():
                     if key not in claimed:
                         table.at(name).add(part)
