@@ -10,7 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from toolweaver_monitor.bus import lifecycle
+from toolweaver_monitor.bus import lifecycle, voice
 from toolweaver_monitor.bus.bus import bus
 from toolweaver_monitor.call import Invalid
 from toolweaver_monitor.health import health
@@ -225,5 +225,5 @@ def _quietly(step: Callable[..., object], *args: object) -> None:
 
 
 def _to_stderr(text: str) -> None:
-    if sys.stderr is not None:
+    if voice.stderr_is_open():
         sys.stderr.write(text)
