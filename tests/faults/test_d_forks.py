@@ -56,7 +56,7 @@ def test_d4_children_of_multiprocessing_deliver_everything(method: str, tmp_path
 def test_d4_a_process_pool_delivers_everything(method: str, tmp_path: Path) -> None:
     """`ProcessPoolExecutor` with two workers and 8 tasks of 50 calls: all 400.
 
-    Seen red: without `watch_in_child`, what the last 0.3 s held was missing.
+    Seen red: without `watch_in_child`, 150 of 400.
     """
     out = tmp_path / "calls"
     ended = run_program(

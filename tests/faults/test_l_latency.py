@@ -74,7 +74,7 @@ def l1(count: int) -> None:
 def test_l1_a_sink_that_hangs_delays_no_caller() -> None:
     """With a sink that hangs for ever a call costs what it costs with none: p50 <= 4 us, p99 <= 15 us, max <= 50 ms.
 
-    Seen red: with `offer` waiting for room in the queue, max was over 50 ms at the first overflow.
+    Seen red: with `offer` waiting for room in the queue, it did not end.
     """
     l1(100_000)
 
@@ -131,7 +131,7 @@ async def in_tasks(step: Callable[[], Awaitable[None]], count: int) -> tuple[flo
 async def test_l3_ten_thousand_tasks_are_accounted_and_held_up_little() -> None:
     """10,000 tasks at once, nested three deep: each call counted, each under its parent, at most 2.5 times the time.
 
-    Seen red: with the innermost call kept in a `threading.local` instead of a context variable, parents were wrong.
+    Seen red: with a call's own number taken for its parent's, parents were wrong.
     """
 
     async def work() -> None:
@@ -245,7 +245,7 @@ leaving()
 def test_l6_a_flush_keeps_to_its_deadline_and_tells_the_truth(timeout_s: float) -> None:
     """It comes back within the timeout and 50 ms; False while a call waits, True once every one is written.
 
-    Seen red: with `flush` joining the worker it came back when the sink did.
+    Seen red: with no look at the deadline, it did not come back.
     """
     with HangSink() as sink, setup(sink) as monitor:
         watched()
@@ -377,7 +377,7 @@ def test_l7_import_and_setup_are_quick_when_everything_fails() -> None:
     What others do on this machine is left out: the time is what the caller's thread works, and the clock on the
     wall may show a second.
 
-    Seen red: with `wandb` imported by `setup()`, it took over a second; with `start()` not shielded, it raised.
+    Seen red: with `start()` not shielded, it raised.
     """
     least, worked = 9.0, 9.0
     with socket.create_server(("127.0.0.1", 0)) as taken:
