@@ -112,7 +112,7 @@ def main(given: list[str] | None = None) -> int:
     if chosen.json:
         Path(chosen.json).write_text(report.as_json(results, described, command), encoding="utf-8")
     if chosen.plot:
-        Path(chosen.plot).write_text(as_svg(results), encoding="utf-8")
+        Path(chosen.plot).write_text(as_svg(report.merged(runs)[0][0]), encoding="utf-8")
     if chosen.markdown:
         plot = Path(chosen.plot).name if chosen.plot else None
         Path(chosen.markdown).write_text(report.as_markdown(runs, plot), encoding="utf-8")

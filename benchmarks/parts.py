@@ -12,14 +12,15 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks import loops, ours, peers
-from benchmarks.bodies import bare
+from benchmarks.bodies import RESULT, bare
 from benchmarks.harness import Contender, interleaved
 from benchmarks.options import Options
 from benchmarks.ours import BURST, USUAL
 from benchmarks.results import Results
-from toolweaver_monitor.call import ToolCall, innermost
+from toolweaver_monitor.call import Figures, ToolCall, innermost
 from toolweaver_monitor.instrument import hot_path
 from toolweaver_monitor.instrument.tool import Tool
+from toolweaver_monitor.usage.shapes import DICT_KEYS
 
 new: Any = ToolCall  # its other fields have defaults
 CALL = new("tool")
@@ -106,10 +107,29 @@ def _primitives() -> dict[str, Callable[[], object]]:
     }
 
 
+def _reading() -> dict[str, Callable[[], object]]:
+    names, ours_among, keep = {*RESULT}, DICT_KEYS.isdisjoint, Figures
+
+    def names_of_a_dict() -> None:
+        _ = {*RESULT}
+
+    def names_compared() -> None:
+        ours_among(names)
+
+    def figures_kept() -> None:
+        keep(812, 0.0104)
+
+    return {
+        "names of a dict as a set": names_of_a_dict,
+        "names compared with ours": names_compared,
+        "figures kept": figures_kept,
+    }
+
+
 def parts(results: Results, options: Options) -> None:
     """Nanoseconds of the primitives of the hot path, and of its two halves."""
     found = [Contender("bare", loops.calls(bare), over=None), Contender("floor", loops.calls(peers.floor(bare)))]
-    found += [Contender(name, loops.calls(part)) for name, part in _primitives().items()]
+    found += [Contender(name, loops.calls(part)) for name, part in (_primitives() | _reading()).items()]
     for name, part in _stages().items():
         found.append(Contender(name, loops.calls(part), drain=ours.drain, enter=USUAL.enter, at_most=BURST))
     tool = ours.monitored("tool")(bare)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.harness import Figure
 from benchmarks.results import Results
@@ -20,6 +20,36 @@ after the clock has stopped; "sustained" has it inside. **The floor** is `functo
 `labels()` at each call, and **cached** the same with the children looked up once. Ours feeds metrics, costs, errors and
 Prometheus at once. Other libraries write to sinks that do nothing.
 """
+
+
+class Why(NamedTuple):
+    """What a figure is made of that no arrangement can leave out."""
+
+    what: str
+    parts: tuple[str, ...]
+    text: str
+
+
+WHY = {
+    "generators/": Why(
+        "a generator's step",
+        ("contextvar get", "contextvar set + reset", "one Python call of three arguments", "handler looked up by type"),
+        "the call is the innermost only while the body runs, or the consumer's own calls would become its children. So "
+        "each step reads, sets and resets a context variable, and resumes a second frame.",
+    ),
+    "track/": Why(
+        "a block",
+        ("one Python call of three arguments", "ToolCall()"),
+        "`with` makes three Python calls (`track`, `__enter__`, `__exit__`; `async with` two coroutines more) where a "
+        "decorator makes one, and an object that holds the call between them.",
+    ),
+    "result/": Why(
+        "a result dict",
+        ("names of a dict as a set", "names compared with ours", "figures kept"),
+        "the names must be looked at before the caller can change the dict. A set of them takes their hashes from the "
+        "dict: no `__hash__` of the user's runs.",
+    ),
+}
 
 TITLES = {
     "sync": "A sync call, in bursts",
@@ -66,11 +96,43 @@ def as_json(results: Results, machine: Mapping[str, str], command: str) -> str:
     return json.dumps(found, indent=1) + "\n"
 
 
-def from_json(text: str) -> tuple[Results, dict[str, str], str]:
+def from_json(text: str) -> Run:
     """Results, machine and command out of a JSON file that an earlier run wrote."""
     found = json.loads(text)
     figures = {key: Figure(**value) for key, value in found["figures"].items()}
     return Results(figures, found["notes"]), found["machine"], found["command"]
+
+
+Run = tuple[Results, dict[str, str], str]
+"""What was measured, on what, and by which commands."""
+
+
+def merged(runs: Sequence[Run]) -> list[Run]:
+    """The runs of one Python on one machine as one, in the order of its first: a long suite is measured in parts."""
+    found: dict[str, Run] = {}
+    for results, machine, command in runs:
+        if machine["python"] in found:
+            earlier, where, commands = found[machine["python"]]
+            both = Results({**earlier.figures, **results.figures}, [*earlier.notes, *results.notes])
+            found[machine["python"]] = both, where, f"{commands}\n{command}"
+        else:
+            found[machine["python"]] = results, machine, command
+    return list(found.values())
+
+
+def out_of_reach(results: Results) -> list[str]:
+    """For the targets that were not reached: what the parts that cannot be done without take by themselves."""
+    parts = results.benchmarks().get("parts", {})
+    missed = [one for one in judged(results) if not one.met]
+    if not missed or "contextvar set + reset" not in parts:
+        return []
+    lines = ["### Where the rest goes", ""]
+    for key, why in WHY.items():
+        if any(one.target.key.startswith(key) for one in missed):
+            shares = {name: parts[name]["floors"].median for name in why.parts if name in parts}
+            told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+            lines.append(f"- **{why.what}**: {why.text} In floors: {told}; together {sum(shares.values()):.2f}.")
+    return [*lines, ""] if len(lines) > 2 else []
 
 
 def number(value: float) -> str:
@@ -111,20 +173,21 @@ def targets_table(found: list[Judged]) -> list[str]:
     for one in found:
         word = "at least" if one.target.at_least else "at most"
         limit = f"{word} {number(one.target.limit_here)} {one.target.unit}"
-        verdict = f"met, {one.by}" if one.met else f"**missed**, {one.by}"
+        verdict = f"reached, {one.by}" if one.met else f"**not reached**, {one.by}"
         lines.append(f"| {one.target.what} | {limit} | {number(one.value)} | {verdict} |")
     return lines
 
 
-def as_markdown(runs: Sequence[tuple[Results, Mapping[str, str], str]], plot: str | None = None) -> str:
+def as_markdown(runs: Sequence[Run], plot: str | None = None) -> str:
     """The page for the docs; one part for each run, such as one a version of Python."""
     lines = [INTRO]
     if plot:
         lines += [f"![Microseconds that each adds to a sync call]({plot})", ""]
-    for results, machine, command in runs:
-        lines += [f"## {machine['python']}", "", f"`{command}`", ""]
+    for results, machine, command in merged(runs):
+        lines += [f"## {machine['python']}", "", "```sh", command, "```", ""]
         lines += [f"- {key}: {value}" for key, value in machine.items()]
         lines += ["", "### Targets", "", *targets_table(judged(results)), ""]
+        lines += out_of_reach(results)
         for benchmark, rows in results.benchmarks().items():
             lines += [f"### {TITLES.get(benchmark, benchmark)}", "", *table(rows), ""]
         lines += [f"- {note}" for note in results.notes]
