@@ -21,7 +21,6 @@ from toolweaver_monitor.instrument.hot_path import (
     leave_settled,
     leave_slowly,
     patch_up,
-    restore,
 )
 from toolweaver_monitor.instrument.results import handlers, unseen
 from toolweaver_monitor.instrument.stream import Stream
@@ -138,6 +137,7 @@ def drive_generator(function: Function, tool: Tool) -> Function:
         if not bus.on:
             return (yield from function(*args, **kwargs))
         call = begin(tool, args, kwargs)
+        token, plain = call.token, None
         stream = Stream(call, reads=tool.usage is None)
         held: list[Any] = []  # the item on its way; in a variable it would live until the next one came
         hold, hand_over = held.append, held.pop
@@ -151,25 +151,28 @@ def drive_generator(function: Function, tool: Tool) -> Function:
                     hold(step(received) if thrown is None else body.throw(thrown))
                 except StopIteration as stop:
                     stream.end()
+                    call.token = token
                     if type(thrown) is GeneratorExit:  # it was closed, and went along
                         leave_raising(tool, call, thrown)
                     else:
                         leave(tool, call, None)
                     return stop.value
                 inside = _innermost()
-                _restore(call.token)  # type: ignore[arg-type]
-                if stream.items and _handler(type(held[0]), unseen) is None:
+                _restore(token)  # type: ignore[arg-type]
+                if type(held[0]) is plain:
                     stream.items += 1  # 60 ns less than a call
                 else:
                     stream.saw(held[0])
+                    plain = type(held[0]) if _handler(type(held[0]), unseen) is None else None
                 received = thrown = None
                 try:
                     received = yield hand_over()
                 except BaseException as error:  # noqa: BLE001 - handed to the body, whose matter it is
                     thrown = _unwound(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]
-                call.token = _make_innermost(inside)
+                token = _make_innermost(inside)
         except BaseException as error:
             stream.end()
+            call.token = token
             leave_raising(tool, call, error)
             raise
         finally:
@@ -187,6 +190,7 @@ def drive_async_generator(function: Function, tool: Tool) -> Function:
         else:  # there is no `yield from` for this kind: unwatched, it is driven all the same
             call = ToolCall(tool.name, "muted")
             call.token = _make_innermost(_innermost())
+        token, plain = call.token, None
         stream = Stream(call, reads=tool.usage is None)
         held: list[Any] = []
         hold, hand_over = held.append, held.pop
@@ -199,26 +203,32 @@ def drive_async_generator(function: Function, tool: Tool) -> Function:
                     hold(await step)
                 except StopAsyncIteration:
                     stream.end()
+                    call.token = token
                     if type(thrown) is GeneratorExit:
                         leave_raising(tool, call, thrown)
                     else:
                         leave(tool, call, None)
                     return
                 inside = _innermost()
-                restore(call)
-                if stream.items and _handler(type(held[0]), unseen) is None:
+                try:
+                    _restore(token)  # type: ignore[arg-type]
+                except (ValueError, RuntimeError):  # asked for from another context than the last step
+                    pass
+                if type(held[0]) is plain:
                     stream.items += 1
                 else:
                     stream.saw(held[0])
+                    plain = type(held[0]) if _handler(type(held[0]), unseen) is None else None
                 step = thrown = None
                 try:
                     step = body.asend((yield hand_over()))
                 except BaseException as error:  # noqa: BLE001 - handed to the body, whose matter it is
                     thrown = _unwound(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]
                     step = body.athrow(thrown)
-                call.token = _make_innermost(inside)
+                token = _make_innermost(inside)
         except BaseException as error:
             stream.end()
+            call.token = token
             leave_raising(tool, call, error)
             raise
         finally:
