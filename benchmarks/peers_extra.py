@@ -1,6 +1,7 @@
 """Which other libraries stand beside us? Each is measured only where it is installed, with a sink that does nothing.
 
-`pip install prometheus-async autometrics opentelemetry-sdk logfire langfuse structlog loguru` brings all of them.
+`pip install -e '.[bench]'` brings all of them but autometrics, which asks for an older prometheus_client than we do:
+`pip install autometrics`, then `pip install -U prometheus-client`.
 """
 
 from __future__ import annotations

@@ -19,6 +19,18 @@ after the clock has stopped; "sustained" has it inside. **The floor** is `functo
 `perf_counter_ns()`; **the guide** is a prometheus_client gauge, counter, histogram and cost counter by hand with
 `labels()` at each call, and **cached** the same with the children looked up once. Ours feeds metrics, costs, errors and
 Prometheus at once. Other libraries write to sinks that do nothing.
+
+To measure on your own machine, the other libraries beside ours, and to write this page:
+
+```sh
+pip install -e '.[dev,bench]'
+python -m benchmarks --markdown docs/benchmarks.md --plot docs/benchmarks.svg
+```
+
+`make bench` does the same with what is installed, and prints. A peer that is not installed is left out with a word;
+autometrics asks for an older prometheus_client than we do, so it comes by itself: `pip install autometrics`, then
+`pip install -U prometheus-client`. A suite measured in parts (`--only`, `--json`) is put together by
+`--no-run --with-json`.
 """
 
 
