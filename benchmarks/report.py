@@ -55,6 +55,12 @@ WHY = {
         "`with` makes three Python calls (`track`, `__enter__`, `__exit__`; `async with` two coroutines more) where a "
         "decorator makes one, and an object that holds the call between them.",
     ),
+    "tasks/": Why(
+        "10,000 tasks at once",
+        ("ToolCall()", "contextvar set + reset"),
+        "what costs little one by one costs more ten thousand at once: each open call keeps a context, its map and a "
+        "token, which the garbage collector looks at again and again while they are all alive.",
+    ),
     "result/": Why(
         "a result dict",
         ("names of a dict as a set", "names compared with ours", "figures kept"),
