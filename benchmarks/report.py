@@ -103,7 +103,7 @@ def as_json(results: Results, machine: Mapping[str, str], command: str) -> str:
             {
                 "what": one.target.what,
                 "key": one.target.key,
-                "limit": one.target.limit_here,
+                "limit": one.limit,
                 "value": one.value,
                 "met": one.met,
             }
@@ -138,10 +138,10 @@ def merged(runs: Sequence[Run]) -> list[Run]:
     return list(found.values())
 
 
-def out_of_reach(results: Results) -> list[str]:
+def out_of_reach(results: Results, found: Sequence[Judged]) -> list[str]:
     """For the targets that were not reached: what the parts that cannot be done without take by themselves."""
     parts = results.benchmarks().get("parts", {})
-    missed = [one for one in judged(results) if not one.met]
+    missed = [one for one in found if not one.met]
     if not missed or "contextvar set + reset" not in parts:
         return []
     lines = ["### Where the rest goes", ""]
@@ -190,7 +190,7 @@ def targets_table(found: list[Judged]) -> list[str]:
     lines = ["| what | target | measured | |", "|---|---|---|---|"]
     for one in found:
         word = "at least" if one.target.at_least else "at most"
-        limit = f"{word} {number(one.target.limit_here)} {one.target.unit}"
+        limit = f"{word} {number(one.limit)} {one.target.unit}"
         verdict = f"reached, {one.by}" if one.met else f"**not reached**, {one.by}"
         lines.append(f"| {one.target.what} | {limit} | {number(one.value)} | {verdict} |")
     return lines
@@ -204,8 +204,8 @@ def as_markdown(runs: Sequence[Run], plot: str | None = None) -> str:
     for results, machine, command in merged(runs):
         lines += [f"## {machine['python']}", "", "```sh", command, "```", ""]
         lines += [f"- {key}: {value}" for key, value in machine.items()]
-        lines += ["", "### Targets", "", *targets_table(judged(results)), ""]
-        lines += out_of_reach(results)
+        lines += ["", "### Targets", "", *targets_table(judged(results, machine["python"])), ""]
+        lines += out_of_reach(results, judged(results, machine["python"]))
         for benchmark, rows in results.benchmarks().items():
             lines += [f"### {TITLES.get(benchmark, benchmark)}", "", *table(rows), ""]
         lines += [f"- {note}" for note in results.notes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from dataclasses import dataclass, field
 
@@ -26,15 +27,15 @@ class Target:
     at_least: bool = False
     by_python: dict[tuple[int, int], float] = field(default_factory=dict)
 
-    @property
-    def limit_here(self) -> float:
-        """The limit for this Python: that of the nearest version that is not newer, else the general one."""
-        older = [version for version in self.by_python if version <= sys.version_info[:2]]
+    def limit_for(self, python: tuple[int, int]) -> float:
+        """The limit for a Python: that of the nearest version that is not newer, else the general one."""
+        older = [version for version in self.by_python if version <= python]
         return self.by_python[max(older)] if older else self.limit
 
-    def is_met(self, value: float) -> bool:
-        """Whether that figure is good enough."""
-        return value >= self.limit_here if self.at_least else value <= self.limit_here
+    @property
+    def limit_here(self) -> float:
+        """The limit for this Python."""
+        return self.limit_for(sys.version_info[:2])
 
 
 NEWER = {(3, 12): 4.5}
@@ -100,23 +101,24 @@ class Judged:
 
     target: Target
     value: float
+    limit: float
 
     @property
     def met(self) -> bool:
         """Whether the target is reached."""
-        return self.target.is_met(self.value)
+        return self.value >= self.limit if self.target.at_least else self.value <= self.limit
 
     @property
     def by(self) -> str:
         """How far from the limit, as a share of it."""
-        limit = self.target.limit_here
-        if not limit or self.value == limit:
+        if not self.limit or self.value == self.limit:
             return "just so"
-        share = (self.value - limit) / limit
+        share = (self.value - self.limit) / self.limit
         return f"{abs(share):.0%} {'above' if share > 0 else 'below'}"
 
 
-def judged(results: Results) -> list[Judged]:
-    """Every target whose figure has been measured."""
+def judged(results: Results, python: str = platform.python_version()) -> list[Judged]:
+    """Every target whose figure has been measured, on that version of Python."""
+    major, minor = map(int, python.rsplit(maxsplit=1)[-1].split(".")[:2])
     found = [(target, results.value(target.key)) for target in TARGETS]
-    return [Judged(target, value) for target, value in found if value is not None]
+    return [Judged(target, value, target.limit_for((major, minor))) for target, value in found if value is not None]
