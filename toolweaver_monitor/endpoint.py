@@ -104,7 +104,7 @@ class Endpoint:
             self._loop = Loop(listener, self.answer, wrap, self.name)
         except RuntimeError as error:
             raise OSError(f"no thread could be started: {error}") from None
-        except OSError:
+        except BaseException:  # a Ctrl-C, too, leaves the port free
             listener.close()
             raise
 
@@ -117,8 +117,10 @@ class Endpoint:
         Returns:
             Whether the thread has ended.
         """
-        loop, self._loop = self._loop, None
-        return loop is None or loop.close(timeout)
+        loop = self._loop
+        ended = loop is None or loop.close(timeout)
+        self._loop = None  # last: where a Ctrl-C comes between, it can be closed again
+        return ended
 
     def answer(self, head: bytes, local: tuple[Any, ...]) -> tuple[bytes, bool]:
         """The whole answer to a request, and whether its connection may be used again.

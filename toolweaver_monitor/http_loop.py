@@ -82,14 +82,20 @@ class Loop:
         except RuntimeError:
             self.forget()
             raise
+        except BaseException:  # a Ctrl-C: the thread may run already
+            self._stop()
+            raise
 
-    def close(self, timeout_s: float) -> bool:
-        """Stop listening and drop every connection; True if the thread has ended in time."""
+    def _stop(self) -> None:
         self._stopping = True
         try:
             self._waker.send(b"\0")
         except OSError:  # it is closed already
             pass
+
+    def close(self, timeout_s: float) -> bool:
+        """Stop listening and drop every connection; True if the thread has ended in time."""
+        self._stop()
         if self._thread is not threading.current_thread():
             self._thread.join(max(0.0, timeout_s))
         if self._thread.is_alive():

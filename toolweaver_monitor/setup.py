@@ -78,6 +78,7 @@ def setup(
     watching = config.ENABLED.value(enabled)
     lifecycle.handle_sigterm = config.HANDLE_SIGTERM.value()
     with _settling:
+        _end_the_interrupted()
         return _replace(chosen, kept, common_tags, ledger, book, usage, capture, scrubbing, watching)
 
 
@@ -150,6 +151,18 @@ def _replace(
     for runner in runners:
         runner.worker.poke()
     return monitor
+
+
+def _end_the_interrupted() -> None:
+    """End what a Ctrl-C in an earlier setup or shutdown has left half ended: it may still hold a port and threads."""
+    left = [monitor for monitor in lifecycle.watched() if isinstance(monitor, Monitor)]
+    if any(monitor.closed or monitor is not _current for monitor in left):
+        bus.drain()  # a switch to a setup that was interrupted may still wait
+    for monitor in left:
+        if monitor.closed or _current is None:
+            monitor.shutdown()
+        elif monitor is not _current:
+            monitor.replaced_by(_current)
 
 
 def _release(monitor: Monitor) -> None:

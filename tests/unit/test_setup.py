@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -22,6 +22,7 @@ from toolweaver_monitor import (
 from toolweaver_monitor.bus import lifecycle
 from toolweaver_monitor.call import Invalid
 from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.sinks import PrometheusExporter
 
 
 class Kept:
@@ -225,3 +226,45 @@ def test_sigterm_is_left_alone_where_the_environment_says_so(monkeypatch: pytest
             setup()
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class Interrupted(Kept):
+    """A sink at whose end Ctrl-C is pressed once, before anything has been closed."""
+
+    pressed = False
+
+    def log_summary(self, summary: object) -> None:
+        if not self.pressed:
+            self.pressed = True
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("end", [shutdown, setup])
+def test_a_setup_ends_what_a_ctrl_c_has_left_half_ended(end: Callable[[], object]) -> None:
+    """Run the cell again: the port of the setup that was interrupted is free, its sinks closed and its threads gone."""
+    sink, exporter = Interrupted(), PrometheusExporter(port=0)
+    half_ended = setup(sink, exporter)
+    double(1)
+    with pytest.raises(KeyboardInterrupt):
+        end()
+    assert sink.closed == 0
+    monitor = setup(PrometheusExporter(port=exporter.port))
+    double(2)
+    assert monitor.health()["problems"] == []
+    assert monitor.summary()["count"] == 1
+    assert (sink.closed, len(sink.calls)) == (1, 1)
+    assert half_ended.shutdown() is True
+
+
+def test_a_sink_of_a_setup_that_was_interrupted_goes_on_when_it_is_given_again() -> None:
+    """It gets every call, whatever setup a Ctrl-C has left behind."""
+    sink = Interrupted()
+    setup(sink)
+    double(1)
+    with pytest.raises(KeyboardInterrupt):
+        shutdown()
+    monitor = setup(sink)
+    double(2)
+    assert monitor.flush(5.0) is True
+    assert [call.tool_name for call in sink.calls] == ["doubled", "doubled"]
+    assert [thread.name for thread in threading.enumerate()].count("toolweaver-monitor kept") <= 1

@@ -68,6 +68,11 @@ def unwatch(monitor: Ending) -> None:
     _watched = tuple(other for other in _watched if other is not monitor)
 
 
+def watched() -> tuple[Ending, ...]:
+    """What has not come to its end yet."""
+    return _watched
+
+
 def is_child() -> bool:
     """Whether this is a process of `multiprocessing`'s, or becomes one: those end without running `atexit`."""
     return any(_is_child_of(package) for package in _PACKAGES)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from toolweaver_monitor import setup, track
 from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.http_loop import Loop
 from toolweaver_monitor.sinks import PrometheusExporter
 
 
@@ -80,3 +83,43 @@ def test_any_tool_name_can_be_parsed(name: str) -> None:
         pass
     (executions,) = [key for key in samples(exporter.text()) if key[0] == "toolweaver_tool_executions_total"]
     assert executions[1] == "success"
+
+
+def test_a_ctrl_c_while_it_starts_leaves_the_port_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`setup()` may be interrupted, and run again: nobody listens where nobody could stop it any more."""
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        started.append(thread)
+        raise KeyboardInterrupt
+
+    first = PrometheusExporter(port=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            first.start()
+    started[0].join(5.0)
+    assert not started[0].is_alive()
+    second = PrometheusExporter(port=first.port)
+    second.start()
+    second.close()
+
+
+def test_a_close_that_a_ctrl_c_interrupted_can_be_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It listens until it has been closed, and so it can be closed."""
+    exporter = PrometheusExporter(port=0)
+    exporter.start()
+
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Loop, "close", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            exporter.close()
+    exporter.close()
+    again = PrometheusExporter(port=exporter.port)
+    again.start()
+    again.close()
