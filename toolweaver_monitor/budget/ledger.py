@@ -112,25 +112,30 @@ class Ledger:
         self, call: ToolCall, known_nanousd: int | None, let_by: list[Meter]
     ) -> tuple[Meter, BudgetExceeded] | None:
         """Take from every meter, or from none; then the one that refused."""
-        with self._lock:
-            meters = self._common if self._common is not None else self._applying(call)
-            taken: list[Admission] = []
-            for meter in meters:
-                admission = meter.take(known_nanousd, meter in let_by)
-                if admission is None:
-                    for other in taken:
-                        other.release()
-                    return meter, refusal(meter, call.tool_name, known_nanousd)
-                taken.append(admission)
-            for meter in let_by:
-                meter.overruns += 1
-            if taken:
-                call.admission = taken[0] if len(taken) == 1 else Admissions(tuple(taken))
-                call.say()  # as above
-                for admission in taken:
-                    if admission.meter.counts_calls:  # a call counts from the moment it is let in
-                        admission.settle(call)
-            return None
+        with self._lock:  # and no loop in here: where one jumps back, a Ctrl-C in CPython 3.13 would leave it held
+            return self._taken(call, known_nanousd, let_by)
+
+    def _taken(
+        self, call: ToolCall, known_nanousd: int | None, let_by: list[Meter]
+    ) -> tuple[Meter, BudgetExceeded] | None:
+        meters = self._common if self._common is not None else self._applying(call)
+        taken: list[Admission] = []
+        for meter in meters:
+            admission = meter.take(known_nanousd, meter in let_by)
+            if admission is None:
+                for other in taken:
+                    other.release()
+                return meter, refusal(meter, call.tool_name, known_nanousd)
+            taken.append(admission)
+        for meter in let_by:
+            meter.overruns += 1
+        if taken:
+            call.admission = taken[0] if len(taken) == 1 else Admissions(tuple(taken))
+            call.say()  # as above
+            for admission in taken:
+                if admission.meter.counts_calls:  # a call counts from the moment it is let in
+                    admission.settle(call)
+        return None
 
     def _applying(self, call: ToolCall) -> tuple[Meter, ...]:
         found: tuple[Meter, ...] = ()

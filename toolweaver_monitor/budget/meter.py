@@ -121,21 +121,23 @@ class Meter:
 
     def advance(self) -> None:
         """Let the slots leave whose youngest amount is as old as the window."""
-        now = self.now()
         with self.lock:
-            steps = 0
-            while True:  # `while now >= ...` would let an interrupt in between the question and the step
-                if now < self.edge_s:
-                    return
-                if steps > SLOTS:  # all are empty: go on from here, however long it was quiet
-                    self.edge_s = now + self.width_s
-                    return
-                following = self.current + 1 if self.current + 1 < SLOTS else 0
-                self.spent -= self.slots[following]
-                self.slots[following] = 0
-                self.current = following
-                self.edge_s += self.width_s
-                steps += 1
+            self._advance(self.now())
+
+    def _advance(self, now: float) -> None:
+        steps = 0
+        while True:  # `while now >= ...` would let an interrupt in between the question and the step
+            if now < self.edge_s:
+                return
+            if steps > SLOTS:  # all are empty: go on from here, however long it was quiet
+                self.edge_s = now + self.width_s
+                return
+            following = self.current + 1 if self.current + 1 < SLOTS else 0
+            self.spent -= self.slots[following]
+            self.slots[following] = 0
+            self.current = following
+            self.edge_s += self.width_s
+            steps += 1
 
     def collect(self) -> None:
         """Give back what vanished calls held; what they had recorded is spent."""
