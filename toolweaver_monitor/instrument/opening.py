@@ -42,12 +42,15 @@ def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str,
     """Complete a new call before it starts; gives its cost in nano-dollars where that is known already."""
     try:
         tool.prepare(call, args, kwargs)
-        if bus.special:
-            common(tool, call, args, kwargs)
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - the naming function is the user's, and no tool may fail for its name
         Invalid.extractors += 1
+    if bus.special:
+        try:
+            common(tool, call, args, kwargs)
+        except Exception as error:  # noqa: BLE001 - nor for what we make of its arguments
+            ending.mishap(error)
     return known_cost(tool, call)
 
 
