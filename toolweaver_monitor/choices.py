@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from inspect import iscoroutinefunction
 from typing import Any
 
 from toolweaver_monitor.budget import Budget, Ledger
@@ -31,7 +33,13 @@ def as_sink(thing: Any) -> Any:
         raise ConfigurationError(f"setup() got a {type(thing).__name__}; give the sinks one by one: setup(*sinks)")
     kind = type(thing).__name__
     missing = [method for method in METHODS if not callable(getattr(thing, method, None))]
+    if isinstance(thing, io.IOBase):  # it would be closed with the sinks
+        raise ConfigurationError(
+            f"{kind} is a file, no sink; give 'log' and have logging write to it, or a callable such as "
+            "lambda call: print(call, file=...)"
+        )
     if "write" in missing and callable(thing):
+        _refuse_async(getattr(thing, "__name__", kind), thing)
         return FunctionSink(thing)
     if len(missing) == len(METHODS):
         raise ConfigurationError(
@@ -43,7 +51,29 @@ def as_sink(thing: Any) -> Any:
         )
     if not isinstance(getattr(thing, "name", None), str) or not thing.name:
         raise ConfigurationError(f"{kind} has no name; give the sink a text attribute `name`")
+    for method in METHODS:
+        _refuse_async(f"{kind}.{method}", getattr(thing, method))
     return thing
+
+
+def _refuse_async(name: str, function: Any) -> None:
+    """What it gave back would never be awaited, and the calls would be taken for delivered."""
+    if any(map(iscoroutinefunction, (function, type(function).__call__))):
+        raise ConfigurationError(
+            f"{name} is async, and a sink has a thread of its own, with no event loop; make it a plain function "
+            "that may wait, or that calls asyncio.run(...)"
+        )
+
+
+def checked_flags(**flags: Any) -> None:
+    """Make sure that each is True or False, or not given.
+
+    Raises:
+        ConfigurationError: one is something else: `capture="no"` would be taken for a yes.
+    """
+    for name, value in flags.items():
+        if value is not None and value not in (True, False):
+            raise ConfigurationError(f"{name}={value!r} is neither True nor False; give one of them")
 
 
 def _by_name(name: str) -> Any:

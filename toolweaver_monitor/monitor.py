@@ -198,12 +198,20 @@ async def _off_the_loop(work: Callable[..., bool], *args: float) -> bool:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bool] = loop.create_future()
 
-    def tell(result: bool) -> None:
-        if not done.done():  # nobody has stopped waiting
+    def tell(result: bool | BaseException) -> None:
+        if done.done():  # nobody waits any more
+            return
+        if isinstance(result, BaseException):
+            done.set_exception(result)
+        else:
             done.set_result(result)
 
     def run() -> None:
-        result = work(*args)
+        result: bool | BaseException
+        try:
+            result = work(*args)
+        except BaseException as error:  # noqa: BLE001 - a wrong `timeout`, most likely; whoever waits is told
+            result = error
         with suppress(RuntimeError):  # the loop has been closed meanwhile
             loop.call_soon_threadsafe(tell, result)
 

@@ -14,7 +14,7 @@ from toolweaver_monitor.bus.bus import Consumer, bus
 from toolweaver_monitor.bus.runner import Gate, Runner
 from toolweaver_monitor.bus.worker import MAY_HAVE_THREADS
 from toolweaver_monitor.call import NO_TAGS, TagValue
-from toolweaver_monitor.choices import as_ledger, as_sink, uniquely_named
+from toolweaver_monitor.choices import as_ledger, as_sink, checked_flags, uniquely_named
 from toolweaver_monitor.instrument import ending, opening, results
 from toolweaver_monitor.instrument.tool import checked_tags
 from toolweaver_monitor.monitor import Monitor
@@ -69,6 +69,7 @@ def setup(
         ConfigurationError: something that cannot be used; the message says the cure. A fault of the environment (a
             package missing, logged out, a port taken) never raises: one log line and `health()` say it.
     """
+    checked_flags(usage=usage, capture=capture, redact=redact, enabled=enabled)
     chosen = list({id(sink): sink for sink in map(as_sink, sinks or config.SINKS.value())}.values())
     kept = checked_max_operations(config.MAX_OPERATIONS.value(max_operations))
     common_tags = checked_tags(tags)

@@ -155,7 +155,7 @@ def test_wandb_not_installed_names_the_install(absent: str, tmp_path: Path) -> N
     """The sink says what to install, once and for all its calls, and its end is quiet."""
     steps = "tried(sink.write, calls(3))\ntried(sink.write, calls(3))\ntried(sink.close)"
     ended = run_program(f"{absent}\n{steps}", tmp_path)
-    cure = "SinkUnavailable: wandb is not installed; run `pip install 'toolweaver-monitor[wandb]'`"
+    cure = "SinkUnavailable: wandb is not installed; run `pip install 'toolweaver_monitor[wandb]'`"
     assert ended.steps == [("write", cure), ("write", cure), ("close", "fine")]
 
 

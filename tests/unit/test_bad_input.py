@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ from toolweaver_monitor import (
     ErrorTracker,
     MetricsCollector,
     Monitor,
+    ToolCall,
     current_call,
     monitored,
     setup,
@@ -30,6 +32,22 @@ NO_NAMES: list[Any] = ["", "  ", 3, None, b"ocr", ["ocr"], object()]
 def a_sink_without(*missing: str) -> Any:
     methods = {name: lambda *_: None for name in ("write", "flush", "close") if name not in missing}
     return type("Half", (), methods | ({} if "name" in missing else {"name": "half"}))()
+
+
+async def an_async_function(call: ToolCall) -> None:
+    """Takes a call, if anybody were to await it."""
+
+
+class AsyncSink:
+    """A sink that nobody would await."""
+
+    name = "async"
+
+    async def write(self, calls: Sequence[ToolCall]) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 # --- at decoration and setup ----------------------------------------------------------------------------------------
@@ -83,6 +101,9 @@ def test_to_keep_no_calls_is_no_way_to_save_memory(number: Any) -> None:
         (lambda: [LogSink()], r"give the sinks one by one: setup\(\*sinks\)"),
         (lambda: 42, "int is no sink; a sink has"),
         (lambda: None, "NoneType is no sink; a sink has"),
+        (io.StringIO, "StringIO is a file, no sink; give 'log'"),
+        (lambda: an_async_function, r"an_async_function is async, and a sink has a thread of its own.*asyncio\.run"),
+        (AsyncSink, r"AsyncSink\.write is async"),
     ],
 )
 def test_setup_says_what_a_sink_is(given: Callable[[], Any], says: str) -> None:
@@ -116,7 +137,11 @@ def test_beyond_loopback_only_when_told_to(addr: str, monkeypatch: pytest.Monkey
         (lambda: PrometheusExporter(port=70_000), "0 to 65535"),
         (lambda: PrometheusExporter(port="8000"), "0 to 65535"),
         (lambda: PrometheusExporter(buckets=[2, 1]), "low to high"),
+        (lambda: PrometheusExporter(buckets="wide"), "buckets='wide' are no bucket bounds; give seconds"),
         (lambda: LogSink(level="LOUD"), "no log level; give one such as"),
+        (lambda: LogSink(5), "logger=5 is no logger; give a logging.Logger, or the name of one"),
+        (lambda: setup(capture="no"), "capture='no' is neither True nor False"),
+        (lambda: setup(usage=None, enabled="0"), "enabled='0' is neither True nor False"),
     ],
 )
 def test_other_misuse_is_told_as_loudly(make: Any, says: str) -> None:

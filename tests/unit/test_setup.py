@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -168,6 +169,13 @@ async def test_a_monitor_is_an_async_context_manager_and_flushes_without_holding
         assert len(sink.calls) == 1
     assert sink.closed == 1
     assert get_monitor() is None
+
+
+async def test_whoever_waits_for_a_flush_is_told_what_was_wrong_with_it() -> None:
+    """A timeout that is no number raises, as it does in `flush`; nobody waits for ever."""
+    monitor = setup()
+    with pytest.raises(TypeError):
+        await asyncio.wait_for(monitor.aflush("soon"), 5.0)  # type: ignore[arg-type]
 
 
 def test_recording_on_a_closed_call_is_ignored_and_counted() -> None:

@@ -23,7 +23,7 @@ from toolweaver_monitor.sinks.base import SinkUnavailable
 
 log = logging.getLogger("toolweaver_monitor")
 
-INSTALL = "wandb is not installed; run `pip install 'toolweaver-monitor[wandb]'`"
+INSTALL = "wandb is not installed; run `pip install 'toolweaver_monitor[wandb]'`"
 LOG_IN = "W&B is not logged in; run `wandb login`, or set WANDB_MODE=offline to keep runs on this machine"
 OFFLINE_MODES = ("offline", "dryrun", "disabled")
 

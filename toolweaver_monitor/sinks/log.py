@@ -22,7 +22,7 @@ class LogSink:
         level: the level of lines for calls that are no errors, such as `"INFO"` or `logging.DEBUG`.
 
     Raises:
-        ConfigurationError: a level that logging does not know.
+        ConfigurationError: no logger, or a level that logging does not know.
     """
 
     name = "log"
@@ -31,6 +31,8 @@ class LogSink:
         self, logger: str | logging.Logger = "toolweaver_monitor.calls", level: str | int | None = None
     ) -> None:
         self.logger = logging.getLogger(logger) if isinstance(logger, str) else logger
+        if not isinstance(self.logger, logging.Logger | logging.LoggerAdapter):
+            raise ConfigurationError(f"logger={logger!r} is no logger; give a logging.Logger, or the name of one")
         wanted = (
             config.LOG_LEVEL.value(level if isinstance(level, str) else None) if not isinstance(level, int) else level
         )

@@ -209,9 +209,12 @@ def checked_buckets(buckets: Iterable[float] | None) -> tuple[float, ...]:
     """
     if buckets is None:
         return catalogue.BUCKETS_S
-    bounds = tuple(float(bound) for bound in buckets if bound != float("inf"))
+    try:
+        bounds = tuple(float(bound) for bound in buckets if bound != float("inf"))
+    except (TypeError, ValueError):
+        bounds = ()
     if not bounds or any(not 0 < bound < float("inf") for bound in bounds) or list(bounds) != sorted(set(bounds)):
         raise ConfigurationError(
-            f"buckets={list(bounds)} are no bucket bounds; give seconds from low to high, such as [0.1, 0.5, 1, 5]"
+            f"buckets={buckets!r} are no bucket bounds; give seconds from low to high, such as [0.1, 0.5, 1, 5]"
         )
     return bounds

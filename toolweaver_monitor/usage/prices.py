@@ -24,7 +24,7 @@ MAX_MODELS = 4_096
 """Models whose prices are kept; a name may come from anywhere."""
 
 _DATED = re.compile(r"[-@:](\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
-_CURE = 'pip install "toolweaver_monitor[prices]"'
+_CURE = "pip install 'toolweaver_monitor[prices]'"
 
 State = Literal["off", "cold", "loading", "ready", "missing", "failed"]
 

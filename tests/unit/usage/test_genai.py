@@ -193,7 +193,7 @@ def test_without_the_package_the_table_still_prices_and_health_says_the_cure(mon
     until_ready(monitor.prices)
     status = monitor.health()["prices"]
     assert (status["genai_prices"], status["ready"]) == ("missing", True)
-    assert status["cure"] == 'pip install "toolweaver_monitor[prices]"'
+    assert status["cure"] == "pip install 'toolweaver_monitor[prices]'"
     assert monitor.prices.cost_nanousd(of("mine", input_tokens=1_000_000)) == 10**9
 
 
