@@ -14,9 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment with the project on the path."""
+    """This process's environment with the project on the path, bytecode kept as where nobody has forbidden it."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    return {**os.environ, "PYTHONPATH": path, **more}
+    return {**kept, "PYTHONPATH": path, **more}
 
 
 def answer(program: str, *arguments: object, timeout_s: float = 300, cwd: str | None = None, **more: str) -> Any:
