@@ -7,8 +7,25 @@ Found by what they look like: `sk-...`, a JWT, `user:pass@` in an address. Found
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
+
+
+class Pattern:
+    """A regular expression, compiled when it is first looked for: all of them at once are 10 ms of an import."""
+
+    __slots__ = ("_compiled", "_flags", "pattern")
+
+    def __init__(self, pattern: str, flags: re.RegexFlag = re.NOFLAG) -> None:
+        self.pattern = pattern
+        self._flags = flags
+        self._compiled: re.Pattern[str] | None = None
+
+    def finditer(self, text: str) -> Iterator[re.Match[str]]:
+        """As `re.Pattern.finditer`."""
+        if self._compiled is None:
+            self._compiled = re.compile(self.pattern, self._flags)
+        return self._compiled.finditer(text)
 
 
 class Rule(NamedTuple):
@@ -16,7 +33,7 @@ class Rule(NamedTuple):
 
     cues: tuple[str, ...]
     """One of these is in the text, or there is nothing to find."""
-    pattern: re.Pattern[str]
+    pattern: Pattern
     likely: Callable[[str], bool] | None = None
     """Asked of what was found where the pattern alone would find too much."""
 
@@ -66,9 +83,9 @@ _WORDLIKE = {  # a name may begin so, too: hf_summarize_long_documents
 _WORDLIKE_DASHED = {"xai-": 16, "pplx-": 16, "pypi-": 16, "tvly-": 12}
 
 
-def _begun(prefixes: dict[str, int]) -> re.Pattern[str]:
+def _begun(prefixes: dict[str, int]) -> Pattern:
     issued = "|".join(rf"{re.escape(prefix)}[\w.-]{{{fewest},}}" for prefix, fewest in prefixes.items())
-    return re.compile(issued)
+    return Pattern(issued)
 
 
 AS_WRITTEN = (
@@ -77,25 +94,25 @@ AS_WRITTEN = (
     Rule(("-",), _begun(_DASHED)),
     Rule(("-",), _begun(_WORDLIKE_DASHED), _looks_made),
     Rule(tuple(_BARE_BEGINNINGS), _begun(_BARE_BEGINNINGS)),
-    Rule(("sk-",), re.compile(r"(?<![aeiou])sk-[\w-]{6,}"), _looks_random),  # no task-..., disk-..., desk-...
-    Rule(("sk_",), re.compile(r"(?<![aeiou])sk_[\w-]{20,}"), _looks_made),
-    Rule(("eyJ",), re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}")),  # base64 of {" : a JWT, or its like
-    Rule(("PRIVATE KEY",), re.compile(
+    Rule(("sk-",), Pattern(r"(?<![aeiou])sk-[\w-]{6,}"), _looks_random),  # no task-..., disk-..., desk-...
+    Rule(("sk_",), Pattern(r"(?<![aeiou])sk_[\w-]{20,}"), _looks_made),
+    Rule(("eyJ",), Pattern(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}")),  # base64 of {" : a JWT, or its like
+    Rule(("PRIVATE KEY",), Pattern(
         r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY.*?(?:-----END[A-Z0-9 ]{0,40}(?:-----)?|\Z)", re.DOTALL)),
-    Rule(("earer", "EARER", "asic", "ASIC", "oken"), re.compile(
+    Rule(("earer", "EARER", "asic", "ASIC", "oken"), Pattern(
         r"(?:[Bb]earer|BEARER|[Bb]asic|BASIC)\s{1,4}([\w.~+/=-]{8,})|[Tt]oken\s([\w-]{16,})"), _looks_random),
-    Rule(("://",), re.compile(r"://([^\s/?#\"'<>@]+(?:@[^\s/?#\"'<>@]+)*)@")),
+    Rule(("://",), Pattern(r"://([^\s/?#\"'<>@]+(?:@[^\s/?#\"'<>@]+)*)@")),
     # A password may hold a bare "/" or "?"; a port may not. Where no "@" is in sight the rest may be all password.
-    Rule(("://",), re.compile(r"://([^\s:/@]*:(?!\d{0,5}(?:[/?#\s]|\Z))(?:[^\s\"'<>]*(?=@)|[^\s\"'<>]{256,}\Z))")),
-    Rule(("@",), re.compile(r"(?<![\w/.+-])([\w.+-]{1,64}+:[^\s:@/]{1,256}+)@(?!sha\d)[\w\[]")),
-    Rule(("@", "%40"), re.compile(r"(?<![\w.+-])[\w.+-]++(?:@|%40)[\w-]++(?:\.[\w-]++)+")),
-    Rule(("hooks.slack.com/", "/api/webhooks/", ".webhook.office.com/"), re.compile(
+    Rule(("://",), Pattern(r"://([^\s:/@]*:(?!\d{0,5}(?:[/?#\s]|\Z))(?:[^\s\"'<>]*(?=@)|[^\s\"'<>]{256,}\Z))")),
+    Rule(("@",), Pattern(r"(?<![\w/.+-])([\w.+-]{1,64}+:[^\s:@/]{1,256}+)@(?!sha\d)[\w\[]")),
+    Rule(("@", "%40"), Pattern(r"(?<![\w.+-])[\w.+-]++(?:@|%40)[\w-]++(?:\.[\w-]++)+")),
+    Rule(("hooks.slack.com/", "/api/webhooks/", ".webhook.office.com/"), Pattern(
         r"(?:hooks\.slack\.com/\w+|/api/webhooks|\.webhook\.office\.com/\w+)/([^\s\"'<>]+)")),
-    Rule((":AA",), re.compile(r"(?<!\d)\d{6,12}:AA[\w-]{30,}")),  # Telegram
-    Rule(("SK", "AC", "dapi", "key-"), re.compile(  # Twilio, Databricks, Mailgun
+    Rule((":AA",), Pattern(r"(?<!\d)\d{6,12}:AA[\w-]{30,}")),  # Telegram
+    Rule(("SK", "AC", "dapi", "key-"), Pattern(  # Twilio, Databricks, Mailgun
         r"(?:SK|AC|dapi|(?<![a-z])key-)[0-9a-f]{32}(?![0-9a-f])")),
-    Rule(("==",), re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86}==")),  # Azure
-    Rule(ALWAYS, re.compile(r"(?<![A-Za-z0-9+/=_-])[nrt]?([A-Za-z0-9+/]{40})(?![A-Za-z0-9+/=_-])"), _looks_like_aws),
+    Rule(("==",), Pattern(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86}==")),  # Azure
+    Rule(ALWAYS, Pattern(r"(?<![A-Za-z0-9+/=_-])[nrt]?([A-Za-z0-9+/]{40})(?![A-Za-z0-9+/=_-])"), _looks_like_aws),
 )  # fmt: skip
 
 # --- what secrets are called ----------------------------------------------------------------------------------------
@@ -135,19 +152,19 @@ _NO_VALUE = r"(?!(?:none|null|true|false|undefined)\b|\*|\[redacted)"
 _IS = r"""(?:\\*["'\]])?\s{0,3}(?:[:=]>?|%3[ad])\s{0,3}"""
 
 IN_LOWER_CASE = (
-    Rule(("authorization", "cookie"), re.compile(  # a header: all of the line
+    Rule(("authorization", "cookie"), Pattern(  # a header: all of the line
         rf"(?:authorization|cookie){_IS}([^\s\"'\\][^\n\r\"'\\]*+)")),
-    *(Rule(cues, re.compile(rf"{name}(?:[_-][a-z0-9_-]{{1,24}})?{_IS}{_NO_VALUE}{_VALUE}"))
+    *(Rule(cues, Pattern(rf"{name}(?:[_-][a-z0-9_-]{{1,24}})?{_IS}{_NO_VALUE}{_VALUE}"))
       for cues, name in _NAMES.items()),
-    Rule(("api key", "password", "passphrase", "secret"), re.compile(
+    Rule(("api key", "password", "passphrase", "secret"), Pattern(
         r"(?:api key|password|passphrase|secret)\s(?:(?:provided|given|used|value|was|is)[:=]?\s){1,2}"
         r"[\"']?([^\s\"']*\d[^\s\"']*)")),
-    Rule(("password '", 'password "', "passphrase '"), re.compile(r"(?:password|passphrase)\s['\"]([^'\"]+)")),
-    Rule(_OFTEN_CUES, re.compile(
+    Rule(("password '", 'password "', "passphrase '"), Pattern(r"(?:password|passphrase)\s['\"]([^'\"]+)")),
+    Rule(_OFTEN_CUES, Pattern(
         rf"(?<![a-z])(?:{_OFTEN})(?:={_NO_VALUE}{_VALUE}"
         rf"|{_IS}[\"']?{_NO_VALUE}((?=[^\s\"'&;]{{0,64}}?\d)[^\s\"'&;]{{8,}}))"), _not_a_small_number),
-    Rule(("?", "&", ";", "#"), re.compile(r"[?&;#](?:key|code|credential|sig|sas)=([^\s&#\"'<>]+)")),
-    Rule(("-p", "-t", "-s", "-a", "-u", "-k", "key", "-c"), re.compile(  # a command line, or the list of its words
+    Rule(("?", "&", ";", "#"), Pattern(r"[?&;#](?:key|code|credential|sig|sas)=([^\s&#\"'<>]+)")),
+    Rule(("-p", "-t", "-s", "-a", "-u", "-k", "key", "-c"), Pattern(  # a command line, or the list of its words
         r"--?(?:[a-z]{1,16}[-_]){0,3}(?:password|passwd|pass|token|secret|key|credentials?)['\",\s]{1,4}([^\s'\"-][^\s'\"]*)")),
-    Rule(("-u", "--user"), re.compile(r"(?:-u|--user)['\",\s]{1,4}([^\s'\":]+:[^\s'\"]+)")),
+    Rule(("-u", "--user"), Pattern(r"(?:-u|--user)['\",\s]{1,4}([^\s'\":]+:[^\s'\"]+)")),
 )  # fmt: skip
