@@ -12,7 +12,8 @@ from benchmarks.harness import Contender, interleaved
 from benchmarks.loops import calls
 from benchmarks.options import Options
 from benchmarks.results import Results
-from toolweaver_monitor.call import Details, ToolCall
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.details import Details
 from toolweaver_monitor.tally import Tallies
 from toolweaver_monitor.usage import PriceBook
 

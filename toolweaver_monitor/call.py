@@ -7,12 +7,24 @@ from contextvars import ContextVar, Token
 from decimal import Decimal
 from itertools import count
 from random import Random
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 
-from toolweaver_monitor import clock, collecting, locks, redact, rendering, text
+from toolweaver_monitor import clock, collecting, locks, redact
+from toolweaver_monitor.details import NOTHING, CostSource, Details, Figures
+from toolweaver_monitor.values import (
+    MAX_ERROR_CHARS,
+    MAX_LABEL_CHARS,
+    NANO,
+    Invalid,
+    TagValue,
+    merged_tags,
+    nanodollars,
+    plain_text,
+    scrubbed_tags,
+    token_count,
+)
 
 Outcome = Literal["open", "success", "failure", "timeout", "cancelled", "rejected", "abandoned", "muted"]
 """How a call ended; `open` while it has not, `muted` for one that is never published."""
@@ -20,167 +32,6 @@ Outcome = Literal["open", "success", "failure", "timeout", "cancelled", "rejecte
 ENDED: tuple[Outcome, ...] = ("success", "failure", "timeout", "cancelled", "rejected", "abandoned")
 ERRORS: frozenset[str] = frozenset({"failure", "timeout"})
 """The outcomes that count as errors. A cancelled, rejected or abandoned call is neither error nor success."""
-
-CostSource = Literal["reported", "declared", "priced"]
-TagValue = str | int | float | bool
-
-NANO = 1_000_000_000
-MAX_TAGS = 64
-MAX_TAG_CHARS = 1_024
-MAX_TAG_NAME_CHARS = 128
-MAX_LABEL_CHARS = 256
-"""Of a model's or a provider's name."""
-MAX_ERROR_CHARS = 256
-MAX_COUNT = 10**15
-"""Tokens or nano-dollars above this in one figure are a mistake, not a measurement."""
-
-NO_TAGS: Mapping[str, TagValue] = MappingProxyType({})
-
-
-class Invalid:
-    """How often a running call was given something that could not be counted. Never raised, always countable."""
-
-    figures = 0
-    """Negative, NaN, infinite, huge or non-numeric tokens and costs."""
-    late = 0
-    """`record()` or `fail()` on a call that had closed."""
-    reentrant = 0
-    """Monitored calls made by a sink on a thread of ours; they are not watched, or a sink would feed itself."""
-    extractors = 0
-    """Functions of the user's (cost, usage, tool_name) that raised."""
-    mishaps = 0
-    """Errors of our own, caught before they could reach the user's code."""
-
-    @classmethod
-    def counts(cls) -> dict[str, int]:
-        """All of these, by name."""
-        return {name: getattr(cls, name) for name in ("figures", "late", "reentrant", "extractors", "mishaps")}
-
-
-def nanodollars(dollars: object) -> int | None:
-    """Dollars as an exact integer of nano-dollars, or None for what is no amount of money (then counted as invalid)."""
-    kind = type(dollars)
-    if kind is float or kind is int:
-        if 0 <= dollars <= 1e6:  # type: ignore[operator]  # False for NaN, too
-            return round(dollars * NANO)  # type: ignore[operator]
-    elif kind is Decimal and isinstance(dollars, Decimal) and dollars.is_finite() and 0 <= dollars <= 1_000_000:
-        return int((dollars * NANO).to_integral_value())
-    elif dollars is None:
-        return None
-    elif issubclass(kind, float):  # numpy.float64 and its like
-        return nanodollars(float.__float__(dollars))  # type: ignore[arg-type]
-    Invalid.figures += 1
-    return None
-
-
-def token_count(tokens: object) -> int:
-    """A number of tokens, or 0 for what is none (then counted as invalid)."""
-    if type(tokens) is int and 0 <= tokens <= MAX_COUNT:
-        return tokens
-    if type(tokens) is float and tokens.is_integer() and 0 <= tokens <= MAX_COUNT:
-        return int(tokens)
-    if tokens is not None:
-        Invalid.figures += 1
-    return 0
-
-
-class Details(msgspec.Struct, gc=False, eq=False):
-    """What was said of a call beyond how long it took and how it ended. Most calls have none, and cost the less.
-
-    Read these fields on the call itself: `call.model`, `call.tags`.
-    """
-
-    unsplit_tokens: int = 0
-    input_tokens: int = 0
-    """Cached ones included."""
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    """The part of the input tokens that came out of the provider's cache."""
-    cost_nanousd: int | None = None
-    cost_source: CostSource | None = None
-    """Where the cost comes from: `reported` by the code or the result, `declared` on the decorator, `priced`."""
-    cache_write_tokens: int = 0
-    """The part of the input tokens that went into the provider's cache, which providers price above other input."""
-    cache_write_1h_tokens: int = 0
-    """The part of those that is kept there for an hour."""
-    saved_nanousd: int = 0
-    """What a call served from a cache would have cost."""
-    model: str | None = None
-    provider: str | None = None
-    cached: bool = False
-    """Served from a cache of the user's."""
-    attempt: int = 1
-    """Which try of a retried operation, from 1."""
-    tags: Mapping[str, TagValue] = NO_TAGS
-    error_type: str | None = None
-    """The exception's class name."""
-    raw_error: str = ""
-    """The error's text as it came, until `ToolCall.seal`. Read `call.error`."""
-    sealed: bool = False
-    first_item_s: float | None = None
-    """Generators: seconds to the first item."""
-    items: int | None = None
-    """Generators: items yielded."""
-    arguments: str | None = None
-    """Only with `setup(capture=True)`: scrubbed text, at most 1,024 characters."""
-    result: str | None = None
-    seen: tuple[object, ...] | None = None
-    """Results whose usage a call inside this one has read already, until this one closes."""
-
-    @property
-    def tokens(self) -> int:
-        """Tokens in all. Cached tokens are a part of input."""
-        return self.unsplit_tokens + self.input_tokens + self.output_tokens
-
-    @property
-    def lacks_price(self) -> bool:
-        """Whether tokens or a model were seen and what they cost is not known: such a call is unpriced, not free."""
-        return self.cost_nanousd is None and (
-            self.model is not None or self.unsplit_tokens + self.input_tokens + self.output_tokens > 0
-        )
-
-
-NOTHING = Details()
-"""Stands for the details of a call that has none."""
-
-
-if TYPE_CHECKING:
-
-    class Figures(Details):
-        """See below; to a type checker it is what it reads as."""
-
-        cost: float = 0.0
-
-        def __init__(self, unsplit_tokens: int, cost: float) -> None: ...
-
-else:
-
-    class Figures(msgspec.Struct, gc=False, eq=False):
-        """The details of a call whose result said tokens and a cost, and of which nothing else was said.
-
-        Reads as `Details`, whose other fields all have their defaults, for a third of the time and a sixth of the
-        memory: what they come to is worked out off the caller's path. `ToolCall.say` makes `Details` of it.
-        """
-
-        unsplit_tokens: int
-        cost: float
-        """Dollars as the result said them, good figures both."""
-
-        @property
-        def cost_nanousd(self) -> int:
-            """See `Details`."""
-            return round(self.cost * NANO)
-
-        @property
-        def tokens(self) -> int:
-            """See `Details`."""
-            return self.unsplit_tokens
-
-    for _name, _default in zip(Details.__struct_fields__, Details.__struct_defaults__, strict=True):
-        if not hasattr(Figures, _name):
-            setattr(Figures, _name, _default)
-    for _name, _value in (("cost_source", "reported"), ("lacks_price", False), ("sealed", True)):
-        setattr(Figures, _name, _value)
 
 
 if TYPE_CHECKING:
@@ -426,49 +277,6 @@ collecting.watch()
 def current_call() -> ToolCall:
     """The innermost open call, from any depth; outside any call, an inert one that records nothing."""
     return innermost.get() or INERT
-
-
-def plain_text(value: object, limit: int) -> str:
-    """`value` as an exact `str` of which `limit` characters may be shown; never raises and runs no code of the user's.
-
-    It is cut where the scrubber no longer looks: what was cut to the limit could end in half a secret.
-    """
-    kind = type(value)
-    if issubclass(kind, str):
-        return str.__str__(value)[: limit + redact.AHEAD]
-    return rendering.rendered(value, limit, depth=0)[:limit]
-
-
-def merged_tags(old: Mapping[str, TagValue], new: Mapping[str, object]) -> Mapping[str, TagValue]:
-    """Both, the new ones winning, cut to `MAX_TAGS`, each value made text or number."""
-    tags: dict[str, TagValue] = dict(old)
-    for key, value in new.items():
-        if key not in tags and len(tags) >= MAX_TAGS:
-            Invalid.figures += 1
-            break
-        tags[plain_text(key, MAX_TAG_NAME_CHARS)] = tag_value(value)
-    return tags
-
-
-def tag_value(value: object) -> TagValue:
-    """A number as it is, anything else as text of which `MAX_TAG_CHARS` may be shown."""
-    if type(value) is bool or (type(value) is int and abs(value) < 2**63) or type(value) is float:
-        return value
-    return plain_text(value, MAX_TAG_CHARS)
-
-
-def scrubbed_tags(tags: Mapping[str, TagValue], scrub: Callable[[str, int], str]) -> dict[str, TagValue]:
-    """The same tags without secrets: in names, in values, and in the values of what is called like a secret."""
-    return {text.safe_name(key, MAX_TAG_NAME_CHARS): scrubbed_value(key, value, scrub) for key, value in tags.items()}
-
-
-def scrubbed_value(name: str, value: TagValue, scrub: Callable[[str, int], str]) -> TagValue:
-    """A tag's value without secrets; nothing of it where the tag is called like one."""
-    if type(value) is not str:
-        return value
-    if scrub is redact.scrub and redact.is_secret_name(name):
-        return redact.MASK
-    return scrub(value, MAX_TAG_CHARS)
 
 
 _MASK = 2**64 - 1

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from toolweaver_monitor.bus.bus import bus, inbox
-from toolweaver_monitor.call import Invalid
 from toolweaver_monitor.choices import uniquely_named
 from toolweaver_monitor.holdings import Holdings
+from toolweaver_monitor.values import Invalid
 
 STATE_CURES = {
     "degraded": "it failed and is tried again within 30 s; mend what the error names",

@@ -9,12 +9,12 @@ from toolweaver_monitor import clock
 from toolweaver_monitor.budget import Ledger
 from toolweaver_monitor.bus.bus import bus
 from toolweaver_monitor.bus.runner import Runner
-from toolweaver_monitor.call import scrubbed_tags
 from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.sinks.costs import CostTracker
 from toolweaver_monitor.sinks.errors import ErrorTracker
 from toolweaver_monitor.sinks.metrics import MetricsCollector
 from toolweaver_monitor.usage import PriceBook
+from toolweaver_monitor.values import scrubbed_tags
 
 
 class Holdings:

@@ -12,11 +12,11 @@ from typing import Any, Self
 
 from toolweaver_monitor.bus import lifecycle, voice
 from toolweaver_monitor.bus.bus import bus
-from toolweaver_monitor.call import Invalid
 from toolweaver_monitor.health import health
 from toolweaver_monitor.holdings import Holdings
 from toolweaver_monitor.monitor_text import report_text
 from toolweaver_monitor.sinks.view import View
+from toolweaver_monitor.values import Invalid
 
 POLL_S = 0.002
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from toolweaver_monitor.call import NO_TAGS, TagValue, ToolCall, scrubbed_value
+from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.sums import MAX_NAMES, OVERFLOW, Sums, Table
+from toolweaver_monitor.values import NO_TAGS, TagValue, scrubbed_value
 
 MAX_OPEN = 50_000
 """Open calls with something counted inside them."""

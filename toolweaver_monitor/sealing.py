@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox
-from toolweaver_monitor.call import Details, ToolCall
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.details import Details
 from toolweaver_monitor.redact import encodable, scrub
 from toolweaver_monitor.usage import PriceBook
 

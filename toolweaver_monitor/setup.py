@@ -13,7 +13,6 @@ from toolweaver_monitor.bus import lifecycle
 from toolweaver_monitor.bus.bus import Consumer, bus
 from toolweaver_monitor.bus.runner import Gate, Runner
 from toolweaver_monitor.bus.worker import MAY_HAVE_THREADS
-from toolweaver_monitor.call import NO_TAGS, TagValue
 from toolweaver_monitor.choices import as_ledger, as_sink, checked_flags, uniquely_named
 from toolweaver_monitor.instrument import ending, opening, results
 from toolweaver_monitor.instrument.tool import checked_tags
@@ -27,6 +26,7 @@ from toolweaver_monitor.sinks.metrics import MetricsCollector
 from toolweaver_monitor.sinks.view import View, checked_max_operations
 from toolweaver_monitor.tally import Tallies
 from toolweaver_monitor.usage import PriceBook
+from toolweaver_monitor.values import NO_TAGS, TagValue
 
 log = logging.getLogger("toolweaver_monitor")
 

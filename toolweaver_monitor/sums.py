@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toolweaver_monitor.call import ERRORS, NANO, ToolCall
+from toolweaver_monitor.call import ERRORS, ToolCall
+from toolweaver_monitor.values import NANO
 
 OVERFLOW = "__overflow__"
 """Stands for every name past a cap, so that totals stay exact while memory stays bounded (OpenTelemetry's rule)."""

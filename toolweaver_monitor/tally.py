@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from toolweaver_monitor import histogram, locks, sums
-from toolweaver_monitor.call import ERRORS, NANO, NOTHING, Figures, ToolCall
+from toolweaver_monitor.call import ERRORS, ToolCall
+from toolweaver_monitor.details import NOTHING, Figures
 from toolweaver_monitor.rollup import Rollup
+from toolweaver_monitor.values import NANO
 
 OVERFLOW = sums.OVERFLOW
 MAX_NAMES = sums.MAX_NAMES

@@ -19,8 +19,8 @@ from toolweaver_monitor.bus import runner as runner_module
 from toolweaver_monitor.bus.bus import bus
 from toolweaver_monitor.bus.runner import Runner
 from toolweaver_monitor.bus.worker import Worker
-from toolweaver_monitor.call import Invalid
 from toolweaver_monitor.testing.faults import KeepSink, PoisonSink, RaiseSink, ReentrantSink, SlowSink
+from toolweaver_monitor.values import Invalid
 
 ANYTHING = [
     Exception, SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, MemoryError, RecursionError,

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import Monitor, setup, track
-from toolweaver_monitor.call import Invalid
 from toolweaver_monitor.endpoint import Endpoint
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.http_access import Token
 from toolweaver_monitor.http_messages import Response, hostname, parsed
 from toolweaver_monitor.sinks import PrometheusExporter
+from toolweaver_monitor.values import Invalid
 
 TOKEN = "a-long-random-token-" + "x" * 20
 OPEN_SOCKETS = 500

@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from toolweaver_monitor import Monitor, current_call, monitored, setup, track
-from toolweaver_monitor.call import INERT, Invalid
+from toolweaver_monitor.call import INERT
+from toolweaver_monitor.values import Invalid
 
 
 @pytest.fixture

@@ -38,7 +38,8 @@ CALLS: list[dict[str, Any]] = [
 ]
 PROGRAM = """
 import json, os, sys
-from toolweaver_monitor.call import Details, ToolCall
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.details import Details
 from toolweaver_monitor.sinks.wandb import WandBLogger
 
 def a_call(tool="ocr", outcome="success", seconds=0.5, cost=None, tokens=0):

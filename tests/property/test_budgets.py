@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolweaver_monitor.budget import Budget, Ledger
-from toolweaver_monitor.call import NANO, ToolCall
+from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.errors import BudgetExceeded
+from toolweaver_monitor.values import NANO
 
 CENT = NANO // 100
 RESERVE = 5

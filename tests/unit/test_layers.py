@@ -12,7 +12,7 @@ import toolweaver_monitor
 PACKAGE = Path(toolweaver_monitor.__file__).parent
 
 FLOORS = (
-    ("words", "call catalogue clock collecting config errors histogram locks redact rendering rollup"),
+    ("words", "call details values catalogue clock collecting config errors histogram locks redact rendering rollup"),
     ("words", "secret_rules sums tally text"),
     ("tools", "usage budget endpoint http_access http_loop http_messages store"),
     ("pipe", "bus"),

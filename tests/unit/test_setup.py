@@ -21,9 +21,9 @@ from toolweaver_monitor import (
     track,
 )
 from toolweaver_monitor.bus import lifecycle
-from toolweaver_monitor.call import Invalid
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import PrometheusExporter
+from toolweaver_monitor.values import Invalid
 
 
 class Kept:

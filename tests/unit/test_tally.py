@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolweaver_monitor import tally
-from toolweaver_monitor.call import ENDED, Details, ToolCall
+from toolweaver_monitor.call import ENDED, ToolCall
+from toolweaver_monitor.details import Details
 from toolweaver_monitor.tally import OVERFLOW, Tallies, Tally
 
 details = st.one_of(

@@ -11,10 +11,12 @@ from toolweaver_monitor import clock, locks
 from toolweaver_monitor.budget.limits import Budget, check_clashes
 from toolweaver_monitor.budget.meter import HAS_GIL, Admission, Admissions, Meter
 from toolweaver_monitor.budget.wording import figure, refusal
-from toolweaver_monitor.call import NOTHING, Invalid, ToolCall, innermost
+from toolweaver_monitor.call import ToolCall, innermost
+from toolweaver_monitor.details import NOTHING
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
 from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.rendering import fault_text
+from toolweaver_monitor.values import Invalid
 
 log = logging.getLogger("toolweaver_monitor")
 

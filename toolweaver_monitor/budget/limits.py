@@ -10,8 +10,8 @@ from typing import Literal, get_args
 
 import msgspec
 
-from toolweaver_monitor.call import MAX_COUNT, NANO, TagValue
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
+from toolweaver_monitor.values import MAX_COUNT, NANO, TagValue
 
 Unit = Literal["usd", "tokens", "calls"]
 Per = Literal["run", "minute", "hour", "day"]

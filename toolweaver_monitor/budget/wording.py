@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from toolweaver_monitor.budget.limits import Unit
 from toolweaver_monitor.budget.meter import Meter
-from toolweaver_monitor.call import NANO
 from toolweaver_monitor.errors import BudgetExceeded
+from toolweaver_monitor.values import NANO
 
 
 def refusal(meter: Meter, tool_name: str, known_nanousd: int | None) -> BudgetExceeded:

@@ -20,7 +20,9 @@ from toolweaver_monitor import clock, locks
 from toolweaver_monitor.bus import voice
 from toolweaver_monitor.bus.runner import Runner
 from toolweaver_monitor.bus.worker import Worker
-from toolweaver_monitor.call import Figures, Invalid, ToolCall
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.details import Figures
+from toolweaver_monitor.values import Invalid
 
 inbox: deque[ToolCall] = deque()
 """Calls since the last drain, open or ended. Append is atomic: no lock that a signal or a fork could meet."""

@@ -9,11 +9,11 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
-from toolweaver_monitor.call import TagValue
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.instrument import drivers
 from toolweaver_monitor.instrument.tool import Tool, declared
 from toolweaver_monitor.usage import Usage
+from toolweaver_monitor.values import TagValue
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, ..., Any] | staticmethod[..., Any]")
 _DRIVERS = drivers.drive_function.__code__.co_filename

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor import rendering
-from toolweaver_monitor.call import Invalid, Outcome, ToolCall, nanodollars
+from toolweaver_monitor.call import Outcome, ToolCall
 from toolweaver_monitor.instrument.results import Handler, deferred
 from toolweaver_monitor.instrument.tool import Tool
 from toolweaver_monitor.usage import Usage, absorb
+from toolweaver_monitor.values import Invalid, nanodollars
 
 log = logging.getLogger("toolweaver_monitor")
 

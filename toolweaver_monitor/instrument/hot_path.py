@@ -30,12 +30,13 @@ from contextvars import Token
 from typing import Any
 
 from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox
-from toolweaver_monitor.call import MUTED, Invalid, Outcome, ToolCall, innermost
+from toolweaver_monitor.call import MUTED, Outcome, ToolCall, innermost
 from toolweaver_monitor.clock import monotonic_s
 from toolweaver_monitor.errors import BudgetExceeded
 from toolweaver_monitor.instrument import ending, later, opening
 from toolweaver_monitor.instrument.results import deferred, handler_for, handlers, unseen
 from toolweaver_monitor.instrument.tool import Tool
+from toolweaver_monitor.values import Invalid
 
 _innermost = innermost.get
 _make_innermost = innermost.set

@@ -7,9 +7,10 @@ from typing import Any
 
 from toolweaver_monitor import rendering
 from toolweaver_monitor.bus.bus import bus
-from toolweaver_monitor.call import NO_TAGS, Invalid, TagValue, ToolCall, merged_tags
+from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.instrument import ending
 from toolweaver_monitor.instrument.tool import Tool
+from toolweaver_monitor.values import NO_TAGS, Invalid, TagValue, merged_tags
 
 
 class _Block(tuple[()]):

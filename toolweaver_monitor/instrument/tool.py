@@ -8,9 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 from toolweaver_monitor import tally, text
-from toolweaver_monitor.call import NANO, NO_TAGS, Invalid, TagValue, ToolCall, merged_tags
+from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.usage import Usage
+from toolweaver_monitor.values import NANO, NO_TAGS, Invalid, TagValue, merged_tags
 
 MAX_KEPT = 4_096
 MAX_KEPT_CHARS = 256

@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 
 from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox
-from toolweaver_monitor.call import INERT, ToolCall, innermost, merged_tags
+from toolweaver_monitor.call import INERT, ToolCall, innermost
 from toolweaver_monitor.clock import monotonic_s
 from toolweaver_monitor.instrument.hot_path import ask_budgets, begin, leave, leave_raising, patch_up
 from toolweaver_monitor.instrument.opening import BLOCK
 from toolweaver_monitor.instrument.tool import Tool, known, named
+from toolweaver_monitor.values import merged_tags
 
 _innermost = innermost.get
 _make_innermost = innermost.set

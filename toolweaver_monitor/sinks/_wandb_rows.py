@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from toolweaver_monitor.call import NANO, NOTHING, ToolCall
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.details import NOTHING
+from toolweaver_monitor.values import NANO
 
 STEP = "toolweaver/call"
 """The step metric of our own: how many calls had been logged when the row was written."""

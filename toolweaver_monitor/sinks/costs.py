@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
-from toolweaver_monitor.call import NANO, ToolCall
+from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.rollup import Family, Rollup
 from toolweaver_monitor.sinks.view import View, recorded, table
 from toolweaver_monitor.sums import Sums, Table
 from toolweaver_monitor.tally import Tally
 from toolweaver_monitor.text import visible
+from toolweaver_monitor.values import NANO
 
 What = Literal["tool", "model", "root"]
 

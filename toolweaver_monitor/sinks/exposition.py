@@ -11,9 +11,9 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from toolweaver_monitor import catalogue, histogram
-from toolweaver_monitor.call import NANO
 from toolweaver_monitor.catalogue import Metric
 from toolweaver_monitor.tally import OVERFLOW, Tally, reserved
+from toolweaver_monitor.values import NANO
 
 MAX_LABEL_VALUES = 2_000
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from toolweaver_monitor import histogram
-from toolweaver_monitor.call import NANO, ToolCall
+from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.sinks.view import View, recorded
 from toolweaver_monitor.tally import Tally
+from toolweaver_monitor.values import NANO
 
 SHARES = {"p50_s": 0.50, "p95_s": 0.95, "p99_s": 0.99}
 

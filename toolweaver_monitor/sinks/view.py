@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
-from toolweaver_monitor.call import MAX_ERROR_CHARS, Details, Invalid, ToolCall, nanodollars, plain_text, token_count
+from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.clock import monotonic_s
+from toolweaver_monitor.details import Details
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.rendering import error_text, type_name
 from toolweaver_monitor.tally import Tallies, Tally
 from toolweaver_monitor.text import UNNAMED, safe_name
+from toolweaver_monitor.values import MAX_ERROR_CHARS, Invalid, nanodollars, plain_text, token_count
 
 MAX_DURATION_S = 1e9
 

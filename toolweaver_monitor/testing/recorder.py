@@ -7,11 +7,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from toolweaver_monitor.bus.bus import bus
-from toolweaver_monitor.call import ENDED, NANO, Outcome, TagValue, ToolCall
+from toolweaver_monitor.call import ENDED, Outcome, ToolCall
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.setup import get_monitor, setup
 from toolweaver_monitor.sinks.view import View
 from toolweaver_monitor.text import visible
+from toolweaver_monitor.values import NANO, TagValue
 
 SHOWN = 20
 

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolweaver_monitor.call import Invalid, token_count
 from toolweaver_monitor.usage.fields import View, get, view
+from toolweaver_monitor.values import Invalid, token_count
 
 TOTAL_NAMES: tuple[str, ...] = (
     "tokens_used", "total_tokens", "tokens", "totalTokens", "total_token_count", "totalTokenCount",

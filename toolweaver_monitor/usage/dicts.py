@@ -6,11 +6,13 @@ values nothing is ever called.
 
 from __future__ import annotations
 
-from toolweaver_monitor.call import MAX_COUNT, MAX_LABEL_CHARS, NANO, Details, Figures, Invalid, ToolCall
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.details import Details, Figures
 from toolweaver_monitor.redact import AHEAD
 from toolweaver_monitor.usage.fields import View
 from toolweaver_monitor.usage.figures import Usage, absorb
 from toolweaver_monitor.usage.shapes import DICT_KEYS, DOORS, PROVIDERS, behind_door, read
+from toolweaver_monitor.values import MAX_COUNT, MAX_LABEL_CHARS, NANO, Invalid
 
 _nothing_but_figures = (DICT_KEYS - {"tokens_used", "cost"}).isdisjoint
 _nothing_but_plain = (DICT_KEYS - {"tokens_used", "cost", "model", "provider", "cached"}).isdisjoint

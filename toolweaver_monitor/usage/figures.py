@@ -6,7 +6,8 @@ from decimal import Decimal
 
 import msgspec
 
-from toolweaver_monitor.call import Invalid, ToolCall, nanodollars, plain_text, token_count
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.values import Invalid, nanodollars, plain_text, token_count
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

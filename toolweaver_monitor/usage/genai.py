@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from toolweaver_monitor.call import Details
+from toolweaver_monitor.details import Details
 from toolweaver_monitor.usage.rates import NANO, Rates
 
 HOUR_S = 3_600.0

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from toolweaver_monitor import locks
-from toolweaver_monitor.call import MAX_COUNT, Invalid, ToolCall
+from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.usage import half_imported
 from toolweaver_monitor.usage.genai import GenaiPrices, Tariff
 from toolweaver_monitor.usage.shapes import PROVIDERS
 from toolweaver_monitor.usage.table import Entry, load
+from toolweaver_monitor.values import MAX_COUNT, Invalid
 
 DAY_S = 86_400.0
 PATIENCE_S = 1.0

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from toolweaver_monitor.call import Invalid, nanodollars
 from toolweaver_monitor.usage.counting import SPLIT_NAMES, TOTAL_NAMES, Counts
 from toolweaver_monitor.usage.fields import View, get, view
 from toolweaver_monitor.usage.figures import Usage
+from toolweaver_monitor.values import Invalid, nanodollars
 
 _COSTS = ("cost", "cost_usd", "total_cost_usd", "response_cost")
 _HERE = ("usage", "usage_metadata", "usageMetadata", "token_usage", "meta")

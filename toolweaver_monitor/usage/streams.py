@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from toolweaver_monitor.call import nanodollars
 from toolweaver_monitor.usage.fields import MAX_TYPES, get, view
 from toolweaver_monitor.usage.figures import Usage
 from toolweaver_monitor.usage.readers import Reader, reader_for
+from toolweaver_monitor.values import nanodollars
 
 _TOKENS = (
     "tokens", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens",

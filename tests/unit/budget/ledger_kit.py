@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor.budget import Ledger
-from toolweaver_monitor.call import NANO, ToolCall
+from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.errors import BudgetExceeded
+from toolweaver_monitor.values import NANO
 
 CENT = NANO // 100
 

@@ -9,7 +9,7 @@ import pytest
 from ledger_kit import CENT, Clock, books, ended, opened, refused
 
 from toolweaver_monitor.budget import Budget, Ledger
-from toolweaver_monitor.call import NANO
+from toolweaver_monitor.values import NANO
 
 
 def test_a_call_that_would_pass_the_limit_does_not_run() -> None:

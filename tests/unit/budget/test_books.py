@@ -12,7 +12,7 @@ from toolweaver_monitor.budget import Budget, Ledger
 from toolweaver_monitor.budget import ledger as ledger_module
 from toolweaver_monitor.budget import meter as meter_module
 from toolweaver_monitor.budget.meter import LockedAdmission
-from toolweaver_monitor.call import NANO
+from toolweaver_monitor.values import NANO
 
 
 def test_status_is_ready_for_json_and_complete() -> None:

@@ -16,7 +16,7 @@ from ledger_kit import CENT, books, ended, opened, refused
 
 from toolweaver_monitor import locks
 from toolweaver_monitor.budget import Budget, Ledger
-from toolweaver_monitor.call import NANO
+from toolweaver_monitor.values import NANO
 
 ALL_WAYS = [
     [Budget(limit_usd=1_000_000)],

@@ -10,8 +10,8 @@ import pytest
 from ledger_kit import ended, opened, refused
 
 from toolweaver_monitor.budget import Budget, Ledger
-from toolweaver_monitor.call import NANO
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
+from toolweaver_monitor.values import NANO
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from ledger_kit import CENT, books, ended, opened, refused
 
 from toolweaver_monitor.budget import Budget, Ledger
 from toolweaver_monitor.budget import ledger as ledger_module
-from toolweaver_monitor.call import NANO, innermost
+from toolweaver_monitor.call import innermost
+from toolweaver_monitor.values import NANO
 
 
 def test_a_budget_of_one_tool_does_not_mind_others() -> None:

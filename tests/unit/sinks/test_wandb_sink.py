@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolweaver_monitor.call import NANO, Details, ToolCall
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.details import Details
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import _wandb_rows as rows
 from toolweaver_monitor.sinks import _wandb_run as runs
 from toolweaver_monitor.sinks._wandb_feed import MERGE_ABOVE, Feed
 from toolweaver_monitor.sinks._wandb_run import Patience, Session
 from toolweaver_monitor.sinks.wandb import WandBLogger
+from toolweaver_monitor.values import NANO
 
 
 def a_call(tool: str = "ocr", outcome: Any = "success", seconds: float = 0.5, **more: Any) -> ToolCall:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import Budget, monitored, setup, track
-from toolweaver_monitor.call import Details, ToolCall
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.details import Details
 from toolweaver_monitor.usage import PriceBook, prices
 
 genai_prices: Any = pytest.importorskip("genai_prices", reason="pip install 'toolweaver_monitor[prices]'")

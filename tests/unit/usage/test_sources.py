@@ -22,8 +22,8 @@ from toolweaver_monitor import (
     track,
     uninstrument,
 )
-from toolweaver_monitor.call import Invalid
 from toolweaver_monitor.testing import ToolRecorder
+from toolweaver_monitor.values import Invalid
 
 PRICES = {"gpt-4o": {"input": 2.50, "output": 10.00}, "page-reader": {"per_call": 0.002}}
 MODEL_CALL = {"model": "gpt-4o", "usage": {"prompt_tokens": 1_000, "completion_tokens": 100}}  # $0.0035

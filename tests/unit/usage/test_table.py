@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import clock, setup, track
-from toolweaver_monitor.call import Details, ToolCall
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.details import Details
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.usage import PriceBook
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import instrument, uninstrument
-from toolweaver_monitor.call import Invalid
+from toolweaver_monitor.values import Invalid
 
 
 class Names(enum.StrEnum):
