@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from decimal import Decimal
@@ -272,6 +273,23 @@ MUTED = InertCall("", "success")
 innermost: ContextVar[ToolCall | None] = ContextVar("toolweaver_monitor_call", default=None)
 """The innermost open call of this context."""
 collecting.watch()
+
+
+def _the_innermost() -> ContextVar[ToolCall | None]:
+    return innermost
+
+
+def _reduced(variable: ContextVar[Any]) -> Any:
+    """As pickle asks: a watched function that is sent by value meets the variable of the process it arrives in."""
+    if variable is innermost:
+        return _the_innermost, ()
+    if _reduced_before is not None:
+        return _reduced_before(variable)
+    raise TypeError("cannot pickle '_contextvars.ContextVar' object")  # as without us
+
+
+_reduced_before = copyreg.dispatch_table.get(ContextVar)
+copyreg.pickle(ContextVar, _reduced)
 
 
 def current_call() -> ToolCall:

@@ -24,7 +24,17 @@ from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.details import Figures
 from toolweaver_monitor.values import Invalid
 
-inbox: deque[ToolCall] = deque()
+
+class Inbox(deque[ToolCall]):
+    """The one inbox of a process. Pickled by name, as is the bus: a watched function that is sent by value (as Ray and
+    joblib send those of `__main__`) refers to both, and is to meet those of the process it arrives in.
+    """
+
+    def __reduce__(self) -> str:  # type: ignore[override]
+        return "inbox"
+
+
+inbox = Inbox()
 """Calls since the last drain, open or ended. Append is atomic: no lock that a signal or a fork could meet."""
 
 HIGH_WATER = 24_576
@@ -73,6 +83,10 @@ class Bus:
         """Ended, and not delivered to all yet."""
         self._counted = 0
         locks.in_forked_child(self._in_child)
+
+    def __reduce__(self) -> str:
+        """By name: see `Inbox`."""
+        return "bus"
 
     def turn(
         self,

@@ -26,7 +26,14 @@ def unseen(call: ToolCall, result: Any) -> None:
     """Stands for a type that was not met yet."""
 
 
-handlers: dict[type, Handler | None] = dict.fromkeys(
+class Handlers(dict[type, Handler | None]):
+    """By exact type. Pickled by name: a watched function that is sent by value refers to it."""
+
+    def __reduce__(self) -> str:
+        return "handlers"
+
+
+handlers = Handlers.fromkeys(
     (int, str, float, bool, bytes, type(None), list, tuple, set, frozenset, bytearray, memoryview)
 )
 handlers[dict] = absorb_dict

@@ -66,6 +66,16 @@ class Tool:
         self.tags = checked_tags(tags)
         self.special = any(x is not None for x in (self.name_from, cost, self.usage)) or bool(self.tags)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """To be sent along with its function, where that is sent by value."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"tags": dict(self.tags)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Declared here as it was there."""
+        for name, value in state.items():
+            setattr(self, name, value)
+        declared(self)
+
     def prepare(self, call: ToolCall, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Give the call its name and tags where they are not simply the tool's name and none."""
         if self.tags:
