@@ -22,14 +22,18 @@ _append = inbox.append
 
 
 class Tracked(msgspec.Struct, eq=False):
-    """A block that is one call, for `with` and `async with`. Made anew for each block."""
+    """A block that is one call, for `with` and `async with`. Made anew for each block; kept, it may be used again."""
 
     tool: Tool
     tags: dict[str, Any]
     call: ToolCall | None = None
+    others: tuple[ToolCall, ...] = ()
+    """Opened before `call` and still open: one object, kept, in blocks inside each other or in several tasks."""
 
     def __enter__(self) -> ToolCall:
         """Open the call and give it, for `record()`."""
+        if self.call is not None and self.call.token is not None:
+            self.others = (*self.others, self.call)
         if bus.plain and not self.tags and _innermost() is None:  # `begin`, written out
             call = self.call = ToolCall(self.tool.name, "open", 0.0, monotonic_s())
             if bus.admit is not None:
@@ -54,6 +58,8 @@ class Tracked(msgspec.Struct, eq=False):
     ) -> None:
         """Close the call; what the block raised goes on."""
         call = self.call
+        if self.others:
+            call = self.ending()
         if call is not None and call.token is not None:
             if error is None and call.details is None:  # `leave`, written out
                 call.duration_s = monotonic_s() - call.opened_at
@@ -69,6 +75,14 @@ class Tracked(msgspec.Struct, eq=False):
                 leave(self.tool, call, None)
             else:
                 leave_raising(self.tool, call, error)
+
+    def ending(self) -> ToolCall | None:
+        """The call whose block ends now, of those that this object has open: the innermost of this context."""
+        opened = [call for call in (*self.others, self.call) if call is not None and call.token is not None]
+        inner = _innermost()
+        ends = inner if inner in opened else opened[-1] if opened else None
+        self.others = tuple(call for call in opened if call is not ends)
+        return ends
 
     async def __aenter__(self) -> ToolCall:
         """As `__enter__`."""
