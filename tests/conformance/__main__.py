@@ -42,6 +42,8 @@ KNOWN_DIFFERENCES = """\
 - Wrong arguments to a coroutine function or a generator function raise their `TypeError` at the first await or step,
   not when it is called: until then it has not run.
 - A coroutine that a plain function returns comes back as another coroutine of the same name, which awaits it.
+- While nothing is watched, a generator is handed on by `yield from`, and Python makes a `close()` of a `GeneratorExit`
+  thrown into that: a body that swallows it is not heard, and its return value is lost.
 - The function's own code object (`__code__`, `__defaults__`) is found at `__wrapped__`.
 - A call adds one frame to the stack, so a recursion reaches half as deep before the interpreter stops it.
 """

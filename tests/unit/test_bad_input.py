@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -131,6 +132,8 @@ def test_beyond_loopback_only_when_told_to(addr: str, monkeypatch: pytest.Monkey
         (lambda: monitored("ocr", tags=["a"]), "mapping"),
         (lambda: monitored("ocr")(int), "on the class int"),
         (lambda: monitored("ocr")(property(lambda self: 1)), "below"),
+        (lambda: monitored(property(lambda self: 1)), "below"),
+        (lambda: monitored(functools.singledispatchmethod(len)), "put it on the function"),
         (lambda: monitored("ocr")(7), "cannot be called"),
         (lambda: setup(budget="five"), "."),
         (lambda: setup(tags={3: "x"}), "text keys"),

@@ -93,7 +93,8 @@ def monitored(
 
 
 def _is_decorated(thing: object) -> bool:
-    return callable(thing) or isinstance(thing, classmethod | staticmethod | functools.partialmethod)
+    """Whether it was given to be watched and not as a name: it can be called, or stands for something in a class."""
+    return callable(thing) or hasattr(type(thing), "__get__")
 
 
 def watch(function: Any, name: Any = None, **declarations: Any) -> Any:
