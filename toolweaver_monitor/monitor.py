@@ -16,6 +16,7 @@ from toolweaver_monitor.health import health
 from toolweaver_monitor.holdings import Holdings
 from toolweaver_monitor.monitor_text import report_text
 from toolweaver_monitor.sinks.view import View
+from toolweaver_monitor.text import counted
 from toolweaver_monitor.values import Invalid
 
 POLL_S = 0.002
@@ -168,7 +169,8 @@ class Monitor(Holdings):
             reasons = ", ".join(f"{count:,} {why}" for why, count in {**books.dropped_by, **books.failed_by}.items())
             parts.append(f"{name} {books.lost:,} ({reasons})")
         total = sum(books.lost for books in lost.values())
-        _quietly(_to_stderr, f"toolweaver_monitor: {total:,} calls were not delivered: {'; '.join(parts)}\n")
+        said = f"{counted(total, 'call')} {'was' if total == 1 else 'were'} not delivered: {'; '.join(parts)}"
+        _quietly(_to_stderr, f"toolweaver_monitor: {said}\n")
 
     def __enter__(self) -> Self:
         """The monitor itself."""

@@ -9,7 +9,7 @@ from toolweaver_monitor.holdings import Holdings
 from toolweaver_monitor.sinks.metrics import summarised
 from toolweaver_monitor.sinks.view import table
 from toolweaver_monitor.tally import Tally
-from toolweaver_monitor.text import visible
+from toolweaver_monitor.text import counted, visible
 
 TIMES = ("avg_duration_s", "p50_s", "p95_s", "p99_s")
 
@@ -52,7 +52,7 @@ def tools_text(tools: Mapping[str, Tally]) -> list[str]:
     for tally in tools.values():
         total.add(tally)
     unusual = [outcome for outcome in ("cancelled", "rejected", "abandoned") if total.outcomes[outcome]]
-    told = [f"{total.calls:,} calls", f"{total.failures:,} failed"]
+    told = [counted(total.calls, "call"), f"{total.failures:,} failed"]
     told += [f"{total.outcomes[outcome]:,} {outcome}" for outcome in unusual]
     if total.judged:
         told.append(f"{total.outcomes['success'] / total.judged:.1%} succeeded")

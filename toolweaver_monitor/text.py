@@ -32,6 +32,11 @@ def _safe(kept: str, limit: int) -> str:
     return redact.scrub(kept, limit).strip() or UNNAMED
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things: `1 call`, `2,000 calls`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def visible(text: str) -> str:
     """Text in which every character can be seen: controls, line ends, bidi and zero-width characters as escapes.
 

@@ -57,7 +57,7 @@ def test_a_sink_that_hangs_costs_the_shutdown_its_time_and_no_more(capsys: pytes
     with track("tool"):
         pass
     assert monitor.shutdown(0.1) is False
-    assert "1 calls were not delivered: stuck 1" in capsys.readouterr().err
+    assert "1 call was not delivered: stuck 1" in capsys.readouterr().err
     sink.go_on.set()
 
 

@@ -137,7 +137,7 @@ def test_unknown_costs_are_listed_by_tool_and_model_with_the_cure(monitor: Monit
     assert monitor.costs.by("tool")["chat"]["cost_usd"] is None
     assert monitor.costs.by("model")["home-made-1"]["unpriced"] == 2
     text = monitor.costs.text()
-    assert "chat 2 calls (home-made-1), chat 1 calls (home-made-2)" in text
+    assert "chat 2 calls (home-made-1), chat 1 call (home-made-2)" in text
     assert 'setup(prices={"home-made-1": {"input": ..., "output": ...}})' in text
 
 

@@ -11,7 +11,7 @@ from toolweaver_monitor.rollup import Family, Rollup
 from toolweaver_monitor.sinks.view import View, recorded, table
 from toolweaver_monitor.sums import Sums, Table
 from toolweaver_monitor.tally import Tally
-from toolweaver_monitor.text import visible
+from toolweaver_monitor.text import counted, visible
 from toolweaver_monitor.values import NANO
 
 What = Literal["tool", "model", "root"]
@@ -176,7 +176,7 @@ class CostTracker(View):
         if not unpriced:
             return []
         said = [
-            f"{visible(one['tool_name'])} {one['calls']} calls ({visible(one['model']) or 'no model named'})"
+            f"{visible(one['tool_name'])} {counted(one['calls'], 'call')} ({visible(one['model']) or 'no model named'})"
             for one in unpriced[:SHOWN]
         ]
         example = visible(next((one["model"] for one in unpriced if one["model"]), "the-model"))

@@ -12,7 +12,7 @@ from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.rendering import error_text, type_name
 from toolweaver_monitor.tally import Tallies, Tally
-from toolweaver_monitor.text import UNNAMED, safe_name
+from toolweaver_monitor.text import UNNAMED, counted, safe_name
 from toolweaver_monitor.values import MAX_ERROR_CHARS, Invalid, nanodollars, plain_text, token_count
 
 MAX_DURATION_S = 1e9
@@ -29,7 +29,8 @@ class View:
 
     def __repr__(self) -> str:
         tallies = self.by_tool().values()
-        return f"<{type(self).__name__}: {sum(tally.calls for tally in tallies):,} calls of {len(tallies):,} tools>"
+        calls = sum(tally.calls for tally in tallies)
+        return f"<{type(self).__name__}: {counted(calls, 'call')} of {counted(len(tallies), 'tool')}>"
 
     def share(self, tallies: Tallies | None) -> None:
         """Show these tallies, too; what was shared before stays counted. `setup()` calls it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -408,3 +409,11 @@ def test_output_that_cannot_be_written_is_one_line() -> None:
         assert gone.stderr is not None
         gone.stdout.close()
         assert (gone.wait(60), gone.stderr.read()) == (1, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell closes descriptors")
+def test_a_command_started_with_its_output_closed_gives_its_exit_code() -> None:
+    """As `cron` jobs do: `toolweaver-monitor doctor >&-` says nothing, and no traceback."""
+    command = f"{shlex.quote(sys.executable)} -m toolweaver_monitor doctor --url localhost:1 >&-"
+    done = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "")
