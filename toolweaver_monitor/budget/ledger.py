@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextvars import Token
 from typing import Any
 
 from toolweaver_monitor import clock, locks
@@ -16,7 +17,7 @@ from toolweaver_monitor.details import NOTHING
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
 from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.rendering import fault_text
-from toolweaver_monitor.values import Invalid
+from toolweaver_monitor.values import Invalid, TagValue
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -243,20 +244,30 @@ class _Scope:
         if self.tag is None:
             return self.accounts[None]
         value = (call.details or NOTHING).tags.get(self.tag)
-        if value is None:
-            return self._of_the_call_around()
+        return self._of_the_calls_around() if value is None else self._of_value(value)
+
+    def _of_value(self, value: TagValue) -> tuple[Meter, ...]:
         key = value if type(value) is str else str(value)
         if self.wanted is not None:
             return self.accounts[key] if key == self.wanted else ()
         return self._account(key)
 
-    def _of_the_call_around(self) -> tuple[Meter, ...]:
+    def _of_the_calls_around(self) -> tuple[Meter, ...]:
         around = innermost.get()
-        admission = around.admission if around is not None else None
-        parts = admission.parts if type(admission) is Admissions else (admission,)
-        for part in parts:
-            if isinstance(part, Admission) and part.meter.budget is self.budget:
-                return self.accounts[part.meter.key if self.wanted is None else self.wanted]
+        while around is not None:
+            admission = around.admission
+            parts = admission.parts if type(admission) is Admissions else (admission,)
+            for part in parts:
+                if isinstance(part, Admission) and part.meter.budget is self.budget:
+                    return self.accounts[part.meter.key if self.wanted is None else self.wanted]
+            if self.tool is None:
+                return ()
+            # This budget counts one tool only, and never asked the calls of others: they just say whose it is.
+            value = (around.details or NOTHING).tags.get(self.tag or "")
+            if value is not None:
+                return self._of_value(value)
+            outer = around.token.old_value if around.token is not None else None
+            around = None if outer is Token.MISSING else outer
         return ()
 
     def _account(self, key: str) -> tuple[Meter, ...]:

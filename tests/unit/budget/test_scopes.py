@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from ledger_kit import CENT, books, ended, opened, refused
 
+from toolweaver_monitor import BudgetExceeded, setup, track
 from toolweaver_monitor.budget import Budget, Ledger
 from toolweaver_monitor.budget import ledger as ledger_module
 from toolweaver_monitor.call import innermost
@@ -83,3 +84,20 @@ def test_a_call_without_the_tag_counts_where_the_call_around_it_counts(tag: str)
     ended(workflow)
     ended(opened(ledger), cost=50)
     assert ledger.status()[0]["spent"] == 0.75
+
+
+@pytest.mark.parametrize("tag", ["customer", "customer=acme"])
+def test_a_budget_of_one_tool_and_a_tag_finds_the_tag_on_calls_of_other_tools_around(tag: str) -> None:
+    """The receipt says whose it is, and the budget counts only what OCR costs: its calls have that customer's limit."""
+    monitor = setup(budget=Budget(limit_calls=1, tool="ocr", tag=tag))
+    for customer in ("acme", "zeta"):
+        with track("receipt", customer=customer), track("step"):
+            with track("ocr"):
+                pass
+            if customer == "acme":
+                with pytest.raises(BudgetExceeded), track("ocr"):
+                    pass
+    with track("step"), track("ocr"):
+        pass
+    spent = {entry["account"]: entry["spent"] for entry in monitor.health()["budgets"]}
+    assert spent == ({"acme": 1, "zeta": 1} if tag == "customer" else {None: 1})
