@@ -14,13 +14,14 @@ import json
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.usage.place import Key, Place
 from toolweaver_monitor.usage.rates import Rates
 
 _PRICES = ("input", "output", "cached_input", "cache_write", "cache_write_1h", "per_call")
@@ -37,27 +38,6 @@ class Entry(msgspec.Struct, frozen=True):
     since: float
     """Unix seconds; minus infinity where it holds from the beginning."""
     provider: str | None
-
-
-class Place:
-    """Where in the user's table we are, for the error that says so."""
-
-    def __init__(self, name: str, text: str | None = None) -> None:
-        self.name = name
-        self.text = text
-
-    def wrong(self, what: str, cure: str, *path: str) -> ConfigurationError:
-        """The error to raise.
-
-        Args:
-            what: what is wrong.
-            cure: what to write instead.
-            *path: the keys that lead to it; the line is looked for in the file's text.
-        """
-        line = _line_of(self.text, path) if self.text is not None and path else None
-        where = self.name if line is None else f"{self.name}, line {line}"
-        inside = f" {' > '.join(path)}:" if path else ""
-        return ConfigurationError(f"{where}:{inside} {what}; {cure}")
 
 
 def load(prices: Mapping[str, Any] | str | Path) -> dict[str, tuple[Entry, ...]]:
@@ -93,6 +73,8 @@ def _from_file(path: Path) -> tuple[Place, Any]:
         ) from error
     except UnicodeDecodeError as error:
         raise place.wrong("is not UTF-8 text", "save it as UTF-8") from error
+    except ValueError as error:  # a NUL in it
+        raise place.wrong(f"is no path ({error})", "give the path of a .json or .toml file") from error
     place.text = text
     try:
         return place, _parsed(place, text, kind)
@@ -107,18 +89,25 @@ def _from_file(path: Path) -> tuple[Place, Any]:
         raise place.wrong(f"cannot be read ({error})", "give each model its prices, and no more") from error
 
 
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent of twenty digits
+        raise ValueError(f"{text:.40} is no number") from None
+
+
 def _parsed(place: Place, text: str, kind: str) -> Any:
     if kind == ".toml":
-        return tomllib.loads(text, parse_float=Decimal)
+        return tomllib.loads(text, parse_float=_decimal)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
             twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
-            raise place.wrong(f'"{twice}" stands there twice', "keep one of them", twice)
+            raise place.twice(twice)
         return found
 
-    return json.loads(text, parse_float=Decimal, object_pairs_hook=unique)
+    return json.loads(text, parse_float=_decimal, object_pairs_hook=unique)
 
 
 def _entries(place: Place, model: Any, said: Any) -> tuple[Entry, ...]:
@@ -127,46 +116,49 @@ def _entries(place: Place, model: Any, said: Any) -> tuple[Entry, ...]:
     spans = said if isinstance(said, (list, tuple)) else [said]
     if not spans:
         raise place.wrong("has no prices", "give it prices, or take it out", model)
-    entries = [_entry(place, model, span) for span in spans]
+    entries = [_entry(place, span, (model, at) if spans[1:] else (model,)) for at, span in enumerate(spans, 1)]
     starts = [(entry.since, entry.provider) for entry in entries]
     if len(set(starts)) < len(starts):
         raise place.wrong("two prices hold from the same day", 'give each its own "from"', model)
     return tuple(sorted(entries, key=lambda entry: entry.since, reverse=True))
 
 
-def _entry(place: Place, model: str, span: Any) -> Entry:
+def _entry(place: Place, span: Any, path: tuple[Key, ...]) -> Entry:
     if not isinstance(span, Mapping):
         raise place.wrong(
-            f"{span!r:.60} is no set of prices", 'write {"input": 2.5, "output": 10}, dollars per million tokens', model
+            f"{span!r:.60} is no set of prices", 'write {"input": 2.5, "output": 10}, dollars per million tokens', *path
         )
     unknown = [key for key in span if key not in _KEYS]
     if unknown:
-        raise place.wrong(f"unknown key {unknown[0]!r:.60}", f"the keys are {', '.join(_KEYS)}", model, str(unknown[0]))
-    prices = {key: _price(place, model, key, span[key]) for key in _PRICES if key in span}
+        cure = f"the keys are {', '.join(_KEYS)}"
+        if isinstance(span[unknown[0]], Mapping):  # TOML's [gpt-4.1] is a table 1 in a table gpt-4
+            cure += '; in TOML a model with a dot in its name stands in quotes, ["gpt-4.1"]'
+        raise place.wrong(f"unknown key {unknown[0]!r:.60}", cure, *path, str(unknown[0]))
+    prices = {key: _price(place, path, key, span[key]) for key in _PRICES if key in span}
     if not prices:
-        raise place.wrong("has no price", "give input and output, or per_call", model)
+        raise place.wrong("has no price", "give input and output, or per_call", *path)
     if "input" not in prices and prices.keys() & {"cached_input", "cache_write", "cache_write_1h"}:
-        raise place.wrong("has a price for cached input and none for input", "give input as well", model)
+        raise place.wrong("has a price for cached input and none for input", "give input as well", *path)
     provider = span.get("provider")
     if provider is not None and (type(provider) is not str or not provider):
-        raise place.wrong(f"{provider!r:.60} is no provider's name", 'write for example "openai"', model, "provider")
-    return Entry(Rates.of(**prices), _since(place, model, span.get("from")), provider)
+        raise place.wrong(f"{provider!r:.60} is no provider's name", 'write for example "openai"', *path, "provider")
+    return Entry(Rates.of(**prices), _since(place, path, span.get("from")), provider)
 
 
-def _price(place: Place, model: str, key: str, value: Any) -> Decimal:
+def _price(place: Place, path: tuple[Key, ...], key: str, value: Any) -> Decimal:
     unit = "dollars a call" if key == "per_call" else "dollars per million tokens"
     cure = f"write {unit}, 0 or more, as a number"
     if type(value) not in (int, float, Decimal):
-        raise place.wrong(f"{value!r:.60} is no price", cure, model, key)
+        raise place.wrong(f"{value!r:.60} is no price", cure, *path, key)
     price = Decimal(repr(value)) if type(value) is float else Decimal(value)
     if not price.is_finite() or price < 0:
-        raise place.wrong(f"{price:.6g} is no price", cure, model, key)
+        raise place.wrong(f"{price:.6g} is no price", cure, *path, key)
     if price > MOST or 0 < price < LEAST:
-        raise place.wrong(f"{price:.6g} can be no price in {unit}", "check the unit", model, key)
+        raise place.wrong(f"{price:.6g} can be no price in {unit}", "check the unit", *path, key)
     return price
 
 
-def _since(place: Place, model: str, value: Any) -> float:
+def _since(place: Place, path: tuple[Key, ...], value: Any) -> float:
     if value is None:
         return float("-inf")
     try:
@@ -178,17 +170,4 @@ def _since(place: Place, model: str, value: Any) -> float:
             return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
     except (ValueError, OverflowError):
         pass
-    raise place.wrong(f"{value!r:.60} is no date", 'write for example "2026-07-01"', model, "from")
-
-
-def _line_of(text: str, path: tuple[str, ...]) -> int | None:
-    """The line on which the last of these keys stands, each looked for after the one before it."""
-    line = None
-    lines = text.splitlines()
-    for key in path:
-        start = 0 if line is None else line
-        found = next((number for number in range(start, len(lines)) if key in lines[number]), None)
-        if found is None:
-            break
-        line = found
-    return None if line is None else line + 1
+    raise place.wrong(f"{value!r:.60} is no date", 'write for example "2026-07-01"', *path, "from")

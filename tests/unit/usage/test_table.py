@@ -135,6 +135,15 @@ def test_a_table_that_cannot_be_used_is_told_with_the_cure(table: Any, said: str
         ("a.toml", "[m]\ninput = 1\noutput = two\n", "line 3"),
         ("a.toml", "[m]\ninput = 1\noutput = two\n", "correct the TOML there"),
         ("a.toml", '[m]\ninput = 1\nfrom = "soon"\n', "line 3: m > from: 'soon' is no date"),
+        ("a.json", '{\n"gpt-4o-mini": {"input": 1},\n"gpt-4o": {"input": -1}}', "line 3: gpt-4o > input: -1 is no"),
+        ("a.json", '{\n"m": [{"input": 1},\n{"input": 2,\n"from": "soon"}]}', "line 4: m > #2 > from: 'soon' is no"),
+        ("a.json", '{\n"m": {"input": 1},\n"n": {"input": 2,\n"input": 3}}', 'line 4: "input" stands there twice'),
+        ("a.json", '{\n"m": {"input": 1},\n"m": {"input": 2}}', 'line 3: "m" stands there twice'),
+        ("a.json", '{"m": {"input": 1e99999999999999999999}}', "1e99999999999999999999 is no number"),
+        ("a.toml", "# of m\n[m]\n# input = 1\ninput = -1\n", "line 4: m > input: -1 is no price"),
+        ("a.toml", "[[m]]\ninput = 1\n\n[[m]]\ninput = -1\n", "line 5: m > #2 > input: -1 is no price"),
+        ("a.toml", "m = [\n{input = 1},\n{input = -1},\n]", "line 3: m > #2 > input: -1 is no price"),
+        ("a.toml", "[gpt-4.1]\ninput = 1\n", 'in TOML a model with a dot in its name stands in quotes, ["gpt-4.1"]'),
         ("a.yaml", "m: 1", "not a price file; give the path of a .json or .toml file"),
     ],
 )
@@ -157,6 +166,8 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / "latin.json").write_bytes(b'{"caf\xe9": {"input": 1}}')
     with pytest.raises(ConfigurationError, match="is not UTF-8 text; save it as UTF-8"):
         setup(prices=tmp_path / "latin.json")
+    with pytest.raises(ConfigurationError, match=r"is no path .embedded null byte.; give the path of a .json or"):
+        setup(prices="prices\0.json")
 
 
 def test_a_mistake_in_the_table_leaves_what_was_set_up_before() -> None:
