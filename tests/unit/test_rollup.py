@@ -287,3 +287,13 @@ def test_the_report_says_what_was_spent_on_models_and_tags_where_anything_was(mo
     assert "  by customer: globex $0.5000, acme $0.2500" in lines
     assert "  by page: 1 $0.7500" in lines
     assert not any(line.startswith("  by rows") for line in lines)
+
+
+def test_a_tag_called_like_what_stands_for_no_tag_loses_nothing() -> None:
+    """A customer named `(none)` shares that line with the calls that have no customer; the total stays the total."""
+    monitor = setup()
+    for tags in ({"customer": "(none)"}, {"customer": "acme"}, {}):
+        with track("ocr", **tags) as call:
+            call.record(cost=1)
+    rows = monitor.costs.by_tag("customer")
+    assert {name: (row["cost_usd"], row["calls"]) for name, row in rows.items()} == {"(none)": (2, 2), "acme": (1, 1)}

@@ -209,7 +209,9 @@ class CostTracker(View):
                     rest.add(_money(tally))
         for sums in found.values():
             rest.take_away(sums)
-        return _shown({**found, NONE: rest} if rest.calls else found)
+        if rest.calls:
+            found.at(NONE).add(rest)  # a user's tag may be called just that
+        return _shown(found)
 
     def _with_cost(self) -> Iterator[tuple[str, Tally]]:
         return ((operation, tally) for operation, tally in self.by_tool().items() if tally.costed)
