@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from types import MappingProxyType
 
 from toolweaver_monitor import redact, rendering, text
 
 TagValue = str | int | float | bool
 NANO = 1_000_000_000
+EXACT = Context(prec=64, traps=[])
+"""For sums of money as decimals: a context of our own, whatever the user's thread computes with."""
 MAX_TAGS = 64
 MAX_TAG_CHARS = 1_024
 MAX_TAG_NAME_CHARS = 128
@@ -48,13 +50,18 @@ def nanodollars(dollars: object) -> int | None:
         if 0 <= dollars <= 1e6:  # type: ignore[operator]  # False for NaN, too
             return round(dollars * NANO)  # type: ignore[operator]
     elif kind is Decimal and isinstance(dollars, Decimal) and dollars.is_finite() and 0 <= dollars <= 1_000_000:
-        return int((dollars * NANO).to_integral_value())
+        return whole(dollars)
     elif dollars is None:
         return None
     elif issubclass(kind, float):  # numpy.float64 and its like
         return nanodollars(float.__float__(dollars))  # type: ignore[arg-type]
     Invalid.figures += 1
     return None
+
+
+def whole(dollars: Decimal) -> int:
+    """A finite sum in nano-dollars, half to even; the precision and the traps of the user's context are no matter."""
+    return int(EXACT.to_integral_value(EXACT.multiply(dollars, NANO)))
 
 
 def token_count(tokens: object) -> int:

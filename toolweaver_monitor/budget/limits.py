@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import msgspec
 
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
-from toolweaver_monitor.values import MAX_COUNT, NANO, TagValue
+from toolweaver_monitor.values import MAX_COUNT, TagValue, whole
 
 Unit = Literal["usd", "tokens", "calls"]
 Per = Literal["run", "minute", "hour", "day"]
@@ -173,7 +173,7 @@ def _nanousd(field: str, given: object) -> int | None:
     elif isinstance(dollars, bool) or (isinstance(dollars, Decimal) and not dollars.is_finite()):
         dollars = None
     if isinstance(dollars, int | Decimal) and 0 <= dollars <= MAX_LIMIT_USD:
-        return round(dollars * NANO)
+        return whole(Decimal(dollars))
     raise ConfigurationError(
         f"{field}={given!r} is no sum of money: give dollars from 0 to {MAX_LIMIT_USD:,}, for example {field}=5.00, "
         "or leave it out"

@@ -111,6 +111,9 @@ def settle(tool: Tool, call: ToolCall, result: Any, outcome: Outcome) -> None:
             details.cost_nanousd, details.cost_source = cost, "declared"
     if details is None:
         return
+    if details.cached_tokens and details.cached_tokens > details.tokens - details.output_tokens:
+        Invalid.figures += 1  # recorded piece by piece; priced as it stands it could cost less than nothing
+        details.cached_tokens = details.tokens - details.output_tokens
     by_the_call = outcome == "success" and details.cost_nanousd is None and call.tool_name in Settings.priced_tools
     if (details.lacks_price or by_the_call) and Settings.price is not None:
         cost = Settings.price(call)

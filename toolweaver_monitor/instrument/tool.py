@@ -11,7 +11,7 @@ from toolweaver_monitor import tally, text
 from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.usage import Usage
-from toolweaver_monitor.values import NANO, NO_TAGS, Invalid, TagValue, merged_tags
+from toolweaver_monitor.values import NANO, NO_TAGS, Invalid, TagValue, merged_tags, whole
 
 MAX_KEPT = 4_096
 MAX_KEPT_CHARS = 256
@@ -112,7 +112,7 @@ def checked_cost(cost: object) -> int:
         ConfigurationError: it is no amount of money.
     """
     if isinstance(cost, Decimal) and cost.is_finite() and 0 <= cost <= 1_000_000:
-        return int((cost * NANO).to_integral_value())
+        return whole(cost)
     if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= 1e6:
         raise ConfigurationError(
             f"cost={reprlib.repr(cost)} is no amount of dollars; give one from 0 to 1,000,000, such as cost=0.10, "

@@ -16,7 +16,7 @@ import msgspec
 from toolweaver_monitor.usage.fields import MAX_TYPES, get, view
 from toolweaver_monitor.usage.figures import Usage
 from toolweaver_monitor.usage.readers import Reader, reader_for
-from toolweaver_monitor.values import nanodollars
+from toolweaver_monitor.values import EXACT, nanodollars
 
 _TOKENS = (
     "tokens", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens",
@@ -84,7 +84,7 @@ def _joined(one: Usage, other: Usage, join: Callable[[int, int], int]) -> Usage:
         model=other.model or one.model,
         provider=other.provider or one.provider,
         cached=other.cached and one.cached,
-        cost=None if cost is None else Decimal(cost).scaleb(-9),
+        cost=None if cost is None else EXACT.scaleb(Decimal(cost), -9),
         **figures,
     )
 

@@ -6,6 +6,7 @@ import functools
 import operator
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from decimal import Decimal, Inexact, localcontext
 from typing import Any
 
 import pytest
@@ -25,7 +26,11 @@ from toolweaver_monitor import (
 from toolweaver_monitor.testing import ToolRecorder
 from toolweaver_monitor.values import Invalid
 
-PRICES = {"gpt-4o": {"input": 2.50, "output": 10.00}, "page-reader": {"per_call": 0.002}}
+PRICES = {
+    "gpt-4o": {"input": 2.50, "output": 10.00},
+    "cached": {"input": 2.00, "cached_input": 1.00, "output": 10.00},
+    "page-reader": {"per_call": 0.002},
+}
 MODEL_CALL = {"model": "gpt-4o", "usage": {"prompt_tokens": 1_000, "completion_tokens": 100}}  # $0.0035
 
 
@@ -345,3 +350,39 @@ def test_costs_are_exact_whatever_floats_do() -> None:
     assert functools.reduce(operator.add, [0.001] * 10_000) != 10.0  # sum() itself makes up for it from 3.12 on
     assert monitor.summary()["total_cost_usd"] == 10.0
     assert monitor.costs.costs == {"tool": 10.0}
+
+
+def test_cached_tokens_are_never_more_than_the_input_they_are_a_part_of() -> None:
+    """`record()` takes them piece by piece: a part greater than its whole is cut to it, or a call could earn money."""
+    invalid = Invalid.figures
+    call = only_call(lambda: record(input_tokens=1_000, cached_tokens=90_000, model="cached"))
+    assert (call.cached_tokens, cost(call)) == (1_000, (0.001, "priced"))
+    assert Invalid.figures == invalid + 1
+    call = only_call(lambda: record(cached_tokens=400, input_tokens=1_000, model="cached"))
+    assert (call.cached_tokens, cost(call)) == (400, (0.0016, "priced"))
+
+
+@monitored("says")
+def record(**said: Any) -> None:
+    current_call().record(**said)
+
+
+def test_the_decimals_of_the_user_are_counted_exactly_whatever_their_context() -> None:
+    """A thread that computes with four digits and traps what is inexact loses no nano-dollar, and meets no error."""
+    amount, exact = Decimal("1.234567891"), 1.234567891
+    with localcontext() as context:
+        context.prec, context.traps[Inexact] = 4, True
+        assert only_call(lambda: record(cost=amount)).cost_usd == exact
+        assert only_call(monitored("declares", cost=amount)(nothing)).cost_usd == exact
+        assert only_call(lambda: list(streams())).cost_usd == 2 * exact
+        assert Budget(limit_usd=amount).limits == Budget(limit_usd=exact).limits == {"usd": 1_234_567_891}
+
+
+def nothing() -> None:
+    pass
+
+
+@monitored("streams")
+def streams() -> Iterator[dict[str, float]]:
+    yield {"cost": 1.234567891}
+    yield {"cost": 1.234567891}
