@@ -7,6 +7,7 @@ and nowhere else: what stands between two such places is one step.
 from __future__ import annotations
 
 import dis
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,10 +65,14 @@ def _traced(function: Callable[[], object], at: Callable[[int], None], within: s
         return trace
 
     earlier = sys.gettrace()
+    collecting = gc.isenabled()
+    gc.disable()  # our hook in the collector is no place of the function's, and Python ignores what is raised there
     sys._getframe().f_trace_opcodes = True  # else CPython 3.12 does not begin to look at opcodes
     sys.settrace(trace)
     try:
         function()
     finally:
         sys.settrace(earlier)
+        if collecting:
+            gc.enable()
     return count
