@@ -59,6 +59,11 @@ class Counts:
         return None if counts.input is None and counts.output is None and counts.total is None else counts
 
     @property
+    def only_total(self) -> bool:
+        """Whether nothing was said but how many there were in all."""
+        return self.input is None and self.output is None
+
+    @property
     def unsplit(self) -> int:
         """What the total has beyond input and output, where one of the two was not said."""
         if self.total is None or (self.input is not None and self.output is not None):

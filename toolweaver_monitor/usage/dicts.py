@@ -86,7 +86,7 @@ def _absorb_plain(call: ToolCall, result: View) -> bool:
         call.details = details = Details(tokens, 0, 0, 0, round(cost * NANO), "reported")
     else:
         call.details = details = Details(tokens)
-    if model is not None:
+    if model:
         details.model = model[: MAX_LABEL_CHARS + AHEAD]
     provider = result.get("provider")
     if type(provider) is str:

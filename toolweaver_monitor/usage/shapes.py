@@ -157,6 +157,10 @@ def take(fields: View, found: Found) -> None:
     """As `look`, in these very fields and no deeper."""
     if found.counts is None:
         found.counts = Counts.of(fields)
+    elif found.counts.only_total:
+        parts = Counts.of(fields)
+        if parts is not None and (parts.input or 0) + (parts.output or 0) == found.counts.total:
+            found.counts = parts  # the same tokens, told apart: now they have a price
     if found.cost is None:
         found.cost = cost_in(fields)
     found.model = found.model or text(fields, _MODELS)

@@ -386,3 +386,21 @@ def nothing() -> None:
 def streams() -> Iterator[dict[str, float]]:
     yield {"cost": 1.234567891}
     yield {"cost": 1.234567891}
+
+
+@pytest.mark.parametrize(("total", "expected"), [(1_100, (0.0035, "priced")), (1_200, (None, None))])
+def test_a_total_beside_the_provider_s_usage_does_not_hide_what_was_input_and_what_output(
+    total: int, expected: tuple[float | None, str | None]
+) -> None:
+    """`tokens_used` and `usage` that say the same are one thing; where they differ, the tool's own word stands."""
+    call = only_call(monitored("llm")(lambda: {"tokens_used": total, **MODEL_CALL}))
+    assert (call.tokens, cost(call)) == (total, expected)
+
+
+def test_an_empty_model_s_name_is_none() -> None:
+    """It names no model: the call counts under `(none)`, and not on a line without a name."""
+    assert only_call(monitored("llm")(nameless)).model is None
+
+
+def nameless() -> dict[str, Any]:
+    return {"model": "", "tokens_used": 5}
