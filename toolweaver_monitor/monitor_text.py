@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolweaver_monitor.holdings import Holdings
@@ -11,6 +11,8 @@ from toolweaver_monitor.sinks.view import table
 from toolweaver_monitor.tally import Tally
 from toolweaver_monitor.text import counted, visible
 
+MAX_BUDGETS = 20
+"""Budgets and accounts shown in a report."""
 TIMES = ("avg_duration_s", "p50_s", "p95_s", "p99_s")
 
 
@@ -21,14 +23,24 @@ def report_text(held: Holdings) -> str:
     lines += sinks_text(held)
     budgets = held.ledger.status() if held.ledger is not None else []
     if budgets:
-        lines += ["", "Budgets"]
-        rows = [["budget", "limit", "spent", "left", "rejected"]]
-        for budget in budgets:
-            amounts = [amount(budget[key], budget["unit"]) for key in ("limit", "spent", "remaining")]
-            rows.append([visible(budget["name"]), *amounts, f"{budget['rejections']:,}"])
-        lines += table(rows)
-        lines += [why for budget in budgets if (why := _why_refusing(budget))]
+        lines += ["", "Budgets", *_budgets_text(budgets)]
     return "\n".join(lines)
+
+
+def _budgets_text(budgets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Limit, spent, left and rejected of each; where each customer has an account, of those that are worst off."""
+    more = len(budgets) - MAX_BUDGETS
+    if more > 0:
+        budgets = sorted(budgets, key=lambda one: (-one["rejections"], one["remaining"] / (one["limit"] or 1)))
+        budgets = budgets[:MAX_BUDGETS]
+    rows = [["budget", "limit", "spent", "left", "rejected"]]
+    for budget in budgets:
+        amounts = [amount(budget[key], budget["unit"]) for key in ("limit", "spent", "remaining")]
+        rows.append([visible(budget["name"]), *amounts, f"{budget['rejections']:,}"])
+    lines = table(rows)
+    if more > 0:
+        lines.append(f'  and {more:,} more, none of them worse off: monitor.health()["budgets"]')
+    return lines + [why for budget in budgets if (why := _why_refusing(budget))]
 
 
 def _why_refusing(budget: Mapping[str, Any]) -> str:
@@ -91,4 +103,6 @@ def seconds(value: float) -> str:
 
 def amount(value: float, unit: str) -> str:
     """A figure of a budget with its unit."""
+    if unit == "usd" and 0 < value < 1e-4:
+        return f"${value:.9f}".rstrip("0")
     return f"${value:,.4f}" if unit == "usd" else f"{value:,.0f} {unit}"

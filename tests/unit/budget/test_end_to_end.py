@@ -244,3 +244,28 @@ def test_a_budget_of_0_lets_only_free_calls_run() -> None:
         assert free() == "ran"
         with pytest.raises(BudgetExceeded, match=r"limit \$0\.00 per run"):
             unknown()
+
+
+def test_a_report_names_the_customers_that_are_worst_off_and_not_thousands() -> None:
+    """Each customer has an account of its own; the refused and the nearly spent are shown, the rest is a number."""
+    monitor = setup(budget=Budget(limit_usd=1, tag="customer"))
+    for number in range(100):
+        with track("ocr", customer=f"c{number}") as call:
+            call.record(cost=number / 100)
+    with track("receipt", customer="c50") as call:
+        call.record(cost=1)
+        with pytest.raises(BudgetExceeded), track("ocr"):
+            pass
+    shown = monitor.text().split("Budgets\n")[1].splitlines()
+    assert [line.split("[")[1].split("]")[0] for line in shown[1:21]] == ["c50", *(f"c{n}" for n in range(99, 80, -1))]
+    assert shown[21] == '  and 80 more, none of them worse off: monitor.health()["budgets"]'
+    assert "[c50]: 1 call was not run; raise limit_usd=" in shown[22]
+
+
+def test_a_report_does_not_round_a_small_budget_to_nothing() -> None:
+    """Tenths of a cent's cent are money, too."""
+    monitor = setup(budget=Budget(limit_usd=0.00005))
+    with track("ocr") as call:
+        call.record(cost=0.00002)
+    line = monitor.text().split("Budgets\n")[1].splitlines()[1]
+    assert line.split() == ["usd/run", "$0.00005", "$0.00002", "$0.00003", "0"]
