@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copyreg
+import os
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from decimal import Decimal
 from itertools import count
-from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
@@ -310,7 +310,7 @@ def _mixed(serial: int) -> int:
 
 def _fresh_serials() -> count[int]:
     """Numbers from a random start of our own, so that the user's seeded random sequences stay as they were."""
-    return count(Random().getrandbits(62))
+    return count(int.from_bytes(os.urandom(8), "big") >> 2)
 
 
 serials = _fresh_serials()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from toolweaver_monitor import config, locks
@@ -37,7 +37,7 @@ _settling = locks.new_rlock("setup")
 def setup(
     *sinks: Any,
     budget: float | Budget | Sequence[Budget] | None = None,
-    prices: Mapping[str, Any] | str | Path | None = None,
+    prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     tags: Mapping[str, TagValue] | None = None,
     usage: bool = True,
     capture: bool = False,

@@ -288,7 +288,7 @@ def test_l6_a_flush_that_failed_does_not_defeat_the_breaker(monkeypatch: pytest.
     Seen red: with the flush's wish never expiring, the sink was tried five times a second.
     """
     monkeypatch.setattr(runner_module, "FIRST_RETRY_S", 60.0)
-    monkeypatch.setattr(runner_module._random, "uniform", max)
+    monkeypatch.setattr(runner_module, "_up_to", float)
     sink = RaiseSink()
     with setup(sink) as monitor:
         watched()

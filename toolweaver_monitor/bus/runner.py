@@ -13,11 +13,11 @@ from __future__ import annotations
 import _thread
 import logging
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import repeat
-from random import Random
 from typing import Any
 
 from toolweaver_monitor import locks
@@ -45,9 +45,13 @@ FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 30.0
 LOG_EVERY_S = 60.0
 
-_random = Random()
 _left_writing: list[Runner] = []
 """Runners that were given up while their sink was still writing."""
+
+
+def _up_to(ceiling: float) -> float:
+    """A random share of it, without the user's `random`, whose sequences stay as they were."""
+    return int.from_bytes(os.urandom(4), "big") / 2**32 * ceiling
 
 
 class Gate:
@@ -307,7 +311,7 @@ class Runner:
         state, wait = "breaker_open", BREAKER_OPEN_S
         if in_a_row < BREAKER_AFTER:
             ceiling = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** (in_a_row - 1))
-            state, wait = "degraded", _random.uniform(0, ceiling)  # full jitter: not all processes come back at once
+            state, wait = "degraded", _up_to(ceiling)  # full jitter: not all processes come back at once
         not_before = time.monotonic() + wait
         with self._lock:
             if self._in_flight is not batch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import types
 from collections.abc import Iterator, Mapping
@@ -197,6 +196,8 @@ def none_found(target: Any) -> ConfigurationError:
 def not_found(target: Any, name: str) -> ConfigurationError:
     """The error for a method that a target does not have, with what could be meant."""
     public = _public(target)
+    import difflib  # slow, and for this message only
+
     close = difflib.get_close_matches(name, public, n=3, cutoff=0.5)
     said = f"did you mean {' or '.join(close)}?" if close else "name one of its own:"
     rest = [other for other in public if other not in close]

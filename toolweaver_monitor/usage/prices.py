@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
+import os
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from toolweaver_monitor import locks
@@ -44,9 +43,9 @@ class PriceBook:
         ConfigurationError: the table cannot be read or used; it says where, and what to write instead.
     """
 
-    def __init__(self, prices: Mapping[str, Any] | str | Path | None = None, *, genai: bool = True) -> None:
+    def __init__(self, prices: Mapping[str, Any] | str | os.PathLike[str] | None = None, *, genai: bool = True) -> None:
         self._table = {} if prices is None else load(prices)
-        self._file = Path(prices) if isinstance(prices, (str, Path)) else None
+        self._file = os.fspath(prices) if isinstance(prices, (str, os.PathLike)) else None
         self._by_lower = {name.lower(): entries for name, entries in self._table.items()}
         self._tariffs: dict[tuple[str | None, ...], Tariff] = {}
         self._genai: GenaiPrices | None = None
@@ -93,7 +92,9 @@ class PriceBook:
     def _load(self) -> None:
         self._loader = threading.get_ident()
         try:
-            if importlib.util.find_spec("genai_prices") is None:
+            from importlib.util import find_spec  # slow, and on this thread only
+
+            if find_spec("genai_prices") is None:
                 self._state = "missing"
                 return
             self._genai = GenaiPrices()

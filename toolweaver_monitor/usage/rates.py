@@ -7,7 +7,6 @@ denominator when they are read, so that a call costs a few integer operations an
 from __future__ import annotations
 
 from decimal import Decimal
-from fractions import Fraction
 from math import lcm
 
 import msgspec
@@ -39,6 +38,8 @@ class Rates(msgspec.Struct, frozen=True):
         per_call: Decimal | None = None,
     ) -> Rates:
         """From dollars per million tokens; `per_call` in dollars. Cached input without a price costs as input does."""
+        from fractions import Fraction  # slow, and only where there are prices
+
         if cached_input is None:
             cached_input = input
         if cache_write is None:

@@ -10,12 +10,10 @@ A table is a mapping from a model's name to its prices, in a dict, a JSON file o
 
 from __future__ import annotations
 
-import json
-import tomllib
+import os
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -40,14 +38,14 @@ class Entry(msgspec.Struct, frozen=True):
     provider: str | None
 
 
-def load(prices: Mapping[str, Any] | str | Path) -> dict[str, tuple[Entry, ...]]:
+def load(prices: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, tuple[Entry, ...]]:
     """The entries of each model, the latest first.
 
     Raises:
         ConfigurationError: the table cannot be read or used; it says where, and what to write instead.
     """
-    if isinstance(prices, (str, Path)):
-        place, table = _from_file(Path(prices))
+    if isinstance(prices, (str, os.PathLike)):
+        place, table = _from_file(prices)
     else:
         place, table = Place("prices"), prices
     if not isinstance(table, Mapping):
@@ -58,7 +56,12 @@ def load(prices: Mapping[str, Any] | str | Path) -> dict[str, tuple[Entry, ...]]
     return {name: _entries(place, name, said) for name, said in table.items()}
 
 
-def _from_file(path: Path) -> tuple[Place, Any]:
+def _from_file(prices: str | os.PathLike[str]) -> tuple[Place, Any]:
+    import json  # these three are slow, and only where the table is a file
+    import tomllib
+    from pathlib import Path
+
+    path = Path(prices)
     place = Place(str(path))
     kind = path.suffix.lower()
     if kind not in (".json", ".toml"):
@@ -98,6 +101,8 @@ def _decimal(text: str) -> Decimal:
 
 def _parsed(place: Place, text: str, kind: str) -> Any:
     if kind == ".toml":
+        import tomllib  # slow, as above
+
         return tomllib.loads(text, parse_float=_decimal)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -106,6 +111,8 @@ def _parsed(place: Place, text: str, kind: str) -> Any:
             twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
             raise place.twice(twice)
         return found
+
+    import json  # slow, as above
 
     return json.loads(text, parse_float=_decimal, object_pairs_hook=unique)
 

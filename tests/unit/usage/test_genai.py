@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import socket
 import subprocess
 import sys
@@ -188,7 +189,7 @@ def test_pricing_never_goes_to_the_network(no_network: list[Any]) -> None:
 
 def test_without_the_package_the_table_still_prices_and_health_says_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     """An extra that is missing is told with the line that installs it, and stops nothing."""
-    monkeypatch.setattr(prices.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monitor = setup(prices={"mine": {"input": 1}})
     assert monitor.prices is not None
     until_ready(monitor.prices)
