@@ -260,9 +260,8 @@ class _Scope:
             for part in parts:
                 if isinstance(part, Admission) and part.meter.budget is self.budget:
                     return self.accounts[part.meter.key if self.wanted is None else self.wanted]
-            if self.tool is None:
-                return ()
-            # This budget counts one tool only, and never asked the calls of others: they just say whose it is.
+            # A call of another tool than this budget's was never asked, and one that has ended holds nothing any more:
+            # they just say whose it is.
             value = (around.details or NOTHING).tags.get(self.tag or "")
             if value is not None:
                 return self._of_value(value)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from toolweaver_monitor.budget.limits import Unit
 from toolweaver_monitor.budget.meter import Meter
 from toolweaver_monitor.errors import BudgetExceeded
+from toolweaver_monitor.text import counted
 from toolweaver_monitor.values import NANO
 
 
@@ -51,7 +52,7 @@ def figure(amount: int, unit: Unit) -> float:
 
 def said_in(unit: Unit) -> Callable[[int], str]:
     """How amounts of this unit are written."""
-    return dollars if unit == "usd" else lambda amount: f"{amount:,} {unit}"
+    return dollars if unit == "usd" else lambda amount: counted(amount, unit[:-1])
 
 
 def dollars(nanousd: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -101,3 +102,30 @@ def test_a_budget_of_one_tool_and_a_tag_finds_the_tag_on_calls_of_other_tools_ar
         pass
     spent = {entry["account"]: entry["spent"] for entry in monitor.health()["budgets"]}
     assert spent == ({"acme": 1, "zeta": 1} if tag == "customer" else {None: 1})
+
+
+@pytest.mark.parametrize("said_late", [False, True])
+def test_what_a_call_has_started_counts_for_its_tag_when_it_has_ended_too(said_late: bool) -> None:
+    """A task left running by a customer's request spends that customer's money, and is refused when it is gone."""
+    monitor = setup(budget=Budget(limit_calls=2, tag="customer"))
+
+    async def later(requested: asyncio.Event) -> None:
+        await requested.wait()
+        with track("ocr"):
+            pass
+        with pytest.raises(BudgetExceeded), track("ocr"):
+            pass
+
+    async def request() -> None:
+        requested = asyncio.Event()
+        with track("request", **({} if said_late else {"customer": "acme"})) as call:
+            if said_late:
+                call.record(customer="acme")
+                with track("ocr"):
+                    pass
+            task = asyncio.create_task(later(requested))
+        requested.set()
+        await task
+
+    asyncio.run(request())
+    assert [(entry["account"], entry["spent"]) for entry in monitor.health()["budgets"]] == [("acme", 2)]
