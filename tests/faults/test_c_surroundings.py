@@ -107,7 +107,7 @@ logging.getLogger().addHandler(Broken())
     "logging that is disabled": ("import logging; logging.disable()", {}, ()),
     "no more open files": ("import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))", {}, ()),
     "an empty environment": ("os.environ.clear()", {}, ()),
-    "a folder that is gone": ("import tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)", {}, ()),
+    "a folder that is gone": ("import socket, tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)", {}, ()),
 }
 
 
@@ -154,9 +154,9 @@ import asyncio, resource  # all before what is denied: a user that is nobody may
 from toolweaver_monitor.sinks import PrometheusExporter
 for name in ("ascii", "latin-1", "idna"): "x".encode(name)
 def refuse(*args, **kwargs): raise RuntimeError("can't start new thread")
-import _thread
+import _thread, ipaddress  # which another user may not be able to read from here
 if sys.argv[2] == "refused":
-    threading._start_new_thread = refuse
+    threading._start_new_thread = threading._start_joinable_thread = refuse  # the second from 3.13 on
 else:
     os.setgid(65534); os.setuid(65534)
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
