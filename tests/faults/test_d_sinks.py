@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from opcodes import interrupted
+from programs import run_program
 
 from toolweaver_monitor import ToolCall, monitored, setup, shutdown, track
 from toolweaver_monitor.bus import runner as runner_module
@@ -332,6 +333,38 @@ def test_d7_garbage_collected_in_the_middle_of_anything_deadlocks_nothing() -> N
     counts = {name: of["count"] for name, of in monitor.metrics.by_operation().items()}
     assert counts["round"] == made
     assert counts["tool"] + Invalid.reentrant - before_reentrant == Garbage.collected
+
+
+TWICE = """
+import gc
+from contextvars import ContextVar
+many = [ContextVar(str(number)) for number in range(400)]  # a map of some depth: several nodes are made in one set
+for one in many: one.set(0)
+
+class Litter:
+    def __init__(self): self.itself = self
+    def __del__(self):
+        for one in many[:40]: one.set(object())
+        with track("litter"): pass
+
+setup()
+gc.set_threshold(2)
+for made in range(5_000):
+    Litter()
+    for one in many[::50]: one.set(made)
+    with track("round"): pass
+gc.set_threshold(700)
+print(get_monitor().metrics.by_operation()["round"]["count"])
+"""
+
+
+def test_d7_garbage_collected_again_and_again_within_one_step_crashes_nothing() -> None:
+    """The collector starts several times inside one `ContextVar.set`, and each time a `__del__` replaces its map.
+
+    Seen red: with only the last map kept, CPython 3.11 died of a segmentation fault.
+    """
+    ended = run_program("from toolweaver_monitor import get_monitor, setup, track\n" + TWICE)
+    assert (ended.code, ended.out.strip()) == (0, "5000"), ended.err
 
 
 def test_d7_a_read_in_the_middle_of_a_read_waits_for_nobody() -> None:
