@@ -207,11 +207,11 @@ class Bus:
         self._busy = True
         self._passes += 1
         self._deliver()  # a dispatcher that was killed had these in its hands, and those
+        left = len(inbox)
+        if left or self._open or self._hand:
+            clock.notice_steps()
         if self._open or self._hand:
             self._look_at([*self._open, *self._hand], [])
-        left = len(inbox)
-        if left:
-            clock.notice_steps()
         while left > 0:
             count = min(left, BATCH)
             left -= count
