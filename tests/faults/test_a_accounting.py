@@ -20,7 +20,7 @@ from programs import OURS, run_program
 from prometheus_client.parser import text_string_to_metric_families
 
 from toolweaver_monitor import monitored, setup, track
-from toolweaver_monitor.bus import runner as runner_module
+from toolweaver_monitor.bus import retries
 from toolweaver_monitor.bus.runner import Runner
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.testing.faults import FlappySink, HangSink, KeepSink, PoisonSink, RaiseSink, SlowSink
@@ -43,8 +43,8 @@ def switching_often() -> Iterator[None]:
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries and the breaker at a hundredth of their times."""
-    monkeypatch.setattr(runner_module, "FIRST_RETRY_S", 0.01)
-    monkeypatch.setattr(runner_module, "BREAKER_OPEN_S", 0.3)
+    monkeypatch.setattr(retries, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(retries, "BREAKER_OPEN_S", 0.3)
 
 
 class Merging(KeepSink):
@@ -67,9 +67,10 @@ class Merging(KeepSink):
 
 def off_balance(runner: Runner) -> int:
     """How far the books are off, counted by what really is in the queue, in flight and merged."""
-    with runner._lock:
-        known = runner.delivered + sum(runner.failed.values()) + sum(runner.dropped.values()) + runner._waiting()
-        return runner.emitted - known
+    queue = runner.queue
+    with queue.lock:
+        known = queue.delivered + sum(queue.failed.values()) + sum(queue.dropped.values()) + queue.queued()
+        return queue.emitted - known
 
 
 def burst(count: int, rounds: int) -> None:
@@ -103,7 +104,7 @@ def burst(count: int, rounds: int) -> None:
             assert books.emitted == count // 4 * 4
             assert books.queued == 0
             assert off_balance(runner) == 0
-            assert runner._bytes == 0
+            assert runner.queue.queued_bytes == 0
             assert runner.sink.overlaps == 0
             if not isinstance(runner.sink, Merging):
                 assert len(runner.sink.calls) == books.delivered

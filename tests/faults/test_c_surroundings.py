@@ -12,7 +12,7 @@ import pytest
 from programs import TOOL, delivered, run_program
 
 from toolweaver_monitor import clock, setup, track
-from toolweaver_monitor.bus import runner as runner_module
+from toolweaver_monitor.bus import retries
 from toolweaver_monitor.testing.faults import KeepSink, RaiseSink
 
 
@@ -60,7 +60,7 @@ def test_c4_a_wall_clock_that_is_set_during_retries_and_flushes_changes_no_deadl
 
     Seen red: with the deadline of `flush` from `time.time()`, it took an hour or no time.
     """
-    monkeypatch.setattr(runner_module, "FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr(retries, "FIRST_RETRY_S", 0.05)
     sink = RaiseSink(times=2)
     monitor = setup(sink)
     with track("call"):

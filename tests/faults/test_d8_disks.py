@@ -18,10 +18,10 @@ PROGRAM = (
     TOOL
     + """
 import errno, json
-from toolweaver_monitor.bus import runner as runner_module
+from toolweaver_monitor.bus import retries
 scale = float(sys.argv[2])
-runner_module.FIRST_RETRY_S *= scale
-runner_module.BREAKER_OPEN_S *= scale
+retries.FIRST_RETRY_S *= scale
+retries.BREAKER_OPEN_S *= scale
 folder = sys.argv[1]
 
 class LineFile:

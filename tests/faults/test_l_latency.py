@@ -13,7 +13,7 @@ import pytest
 from programs import run_program
 
 from toolweaver_monitor import monitored, setup
-from toolweaver_monitor.bus import runner as runner_module
+from toolweaver_monitor.bus import retries
 from toolweaver_monitor.testing.faults import HangSink, KeepSink, RaiseSink, SlowSink
 
 
@@ -193,7 +193,6 @@ import sys
 from toolweaver_monitor import monitored, setup
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.testing.faults import *
-from toolweaver_monitor.bus import runner
 
 @monitored("tool")
 def tool(): pass
@@ -287,8 +286,8 @@ def test_l6_a_flush_that_failed_does_not_defeat_the_breaker(monkeypatch: pytest.
 
     Seen red: with the flush's wish never expiring, the sink was tried five times a second.
     """
-    monkeypatch.setattr(runner_module, "FIRST_RETRY_S", 60.0)
-    monkeypatch.setattr(runner_module, "_up_to", float)
+    monkeypatch.setattr(retries, "FIRST_RETRY_S", 60.0)
+    monkeypatch.setattr(retries, "up_to", float)
     sink = RaiseSink()
     with setup(sink) as monitor:
         watched()
