@@ -144,7 +144,7 @@ def work():
 def test_d4_celerys_prefork_workers_deliver_every_call(require_package: Callable[..., None], tmp_path: Path) -> None:
     """Two pool processes of Celery's own kind, 20 tasks of 10 calls, a warm shutdown: all 200.
 
-    Seen red: with only `multiprocessing` asked whether this is a child, nothing arrived.
+    Seen red: without Celery's own signal of a worker's end, which comes before its `os._exit`, 20 arrived.
     """
     require_package("celery", "pip install celery")
     app_module(tmp_path, CELERY)

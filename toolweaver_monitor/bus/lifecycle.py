@@ -102,9 +102,12 @@ def watch_in_child() -> None:
         if util is not None and _is_child_of(package):
             _registered_in_child = os.getpid()
             util.Finalize(None, _ending, exitpriority=0)
+    celery = sys.modules.get("celery.signals")
+    if celery is not None and _registered_in_child == os.getpid():
+        celery.worker_process_shutdown.connect(_ending, weak=False)  # its workers leave by os._exit
 
 
-def _ending() -> None:
+def _ending(**_: object) -> None:
     for monitor in _watched:
         _quietly(monitor.shutdown, monitor.patience_s())
 
