@@ -70,6 +70,9 @@ def named(paths: list[Path]) -> list[object]:
     return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in paths]
 
 
+LEFT_BY_WANDB = "ignore:Implicitly cleaning up:ResourceWarning"
+"""A temporary folder that W&B keeps for tables until the interpreter ends."""
+
 RUNNER = """
 import contextlib, io, json, sys
 from pathlib import Path
@@ -126,7 +129,7 @@ def outputs(path: Path, folder: Path) -> list[tuple[Block, str]]:
     if not programs:
         return []
     (folder / "blocks.json").write_text(json.dumps(programs))
-    done = run([sys.executable, "-P", "-W", "error", "-c", RUNNER], folder)
+    done = run([sys.executable, "-P", "-W", "error", "-W", LEFT_BY_WANDB, "-c", RUNNER], folder)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     printed = json.loads((folder / "printed.json").read_text())

@@ -190,6 +190,39 @@ def test_a_real_server_sees_exactly_what_the_program_did(
         server.stop()
 
 
+def test_every_panel_of_the_dashboard_has_something_to_show(
+    monitor: Monitor, tmp_path: Path, require_program: object
+) -> None:
+    """The queries of the Grafana dashboard, asked of Prometheus as Grafana asks them; one of them by its value."""
+    require_program("prometheus")  # type: ignore[operator]
+    dashboard = json.loads((Path(__file__).parents[2] / "docs" / "dashboards" / "grafana.json").read_text())
+    queries = {
+        (
+            panel["title"],
+            target["expr"].replace("$tool", ".*").replace("$__range", "1h").replace("$__rate_interval", "1m"),
+        )
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+    }
+    server = Server(tmp_path, monitor.sinks[0].port)
+    try:
+        work()
+        server.wait_for("toolweaver_tool_executions_total{status='cancelled'}", {("cancelled", "slow"): 1})
+        for number in range(4):  # growth between two scrapes, which is what a rate is
+            with track("ocr") as call:
+                if number == 0:
+                    call.fail("unreadable")
+        for title, query in queries:
+            deadline = time.monotonic() + 30
+            while not (found := server.query(query)) and time.monotonic() < deadline:
+                time.sleep(0.2)
+            assert found, f"{title}: {query}"
+        [rate] = [query for title, query in queries if title == "Error rate by tool"]
+        server.wait_for(rate.replace(".*", "ocr"), {("ocr",): 0.25})
+    finally:
+        server.stop()
+
+
 def test_promtool_has_nothing_to_say(monitor: Monitor, require_program: object) -> None:
     """The exposition is valid and follows Prometheus' own rules for names and help."""
     require_program("promtool")  # type: ignore[operator]
