@@ -6,7 +6,10 @@ model's thinking. Where each provider's own words are documented:
 - OpenAI chat: https://platform.openai.com/docs/api-reference/chat/object (`prompt_tokens` include the cached ones)
 - OpenAI responses: https://platform.openai.com/docs/api-reference/responses/object (`input_tokens` include them)
 - Anthropic: https://docs.claude.com/en/docs/build-with-claude/prompt-caching (`input_tokens` are those neither read
-  from the cache nor written to it; the three are to be added)
+  from the cache nor written to it; the three are to be added); where an answer took several rounds,
+  https://platform.claude.com/docs/en/build-with-claude/compaction (the rounds in `iterations` are to be added)
+- xAI: https://docs.x.ai/docs/guides/reasoning, and Gemini in OpenAI's words (`completion_tokens` leave the thinking
+  out; only `total_tokens` has it)
 - Amazon Bedrock: https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html (the same)
 - Gemini: https://ai.google.dev/api/generate-content#UsageMetadata (`promptTokenCount` includes the cached ones;
   thoughts and tool-use prompts are counted apart)
@@ -31,11 +34,14 @@ SPLIT_NAMES: tuple[str, ...] = (
     "total_output_tokens", "billed_units",
 )  # fmt: skip
 
+MAX_ROUNDS = 1_000
+"""Of an answer; a server's tools may take many."""
+
 
 class Counts:
     """The tokens of one result. None is what was not said."""
 
-    __slots__ = ("cached", "input", "output", "provider", "total", "written", "written_1h")
+    __slots__ = ("cached", "foreign", "input", "output", "provider", "total", "written", "written_1h")
 
     def __init__(self) -> None:
         self.input: int | None = None
@@ -44,6 +50,8 @@ class Counts:
         self.cached = 0
         self.written = 0
         self.written_1h = 0
+        self.foreign = 0
+        """Tokens of another model that was asked within: at this one's prices they cannot be counted."""
         self.provider: str | None = None
         """Who counts in these words, where nobody else does."""
 
@@ -65,10 +73,10 @@ class Counts:
 
     @property
     def unsplit(self) -> int:
-        """What the total has beyond input and output, where one of the two was not said."""
+        """What the total has beyond input and output, where one of the two was not said; and another model's tokens."""
         if self.total is None or (self.input is not None and self.output is not None):
-            return 0
-        return max(0, self.total - (self.input or 0) - (self.output or 0))
+            return self.foreign
+        return max(0, self.total - (self.input or 0) - (self.output or 0)) + self.foreign
 
 
 def number(fields: View, name: str) -> int | None:
@@ -120,20 +128,61 @@ def _as_openai(fields: View, counts: Counts) -> None:
     counts.written_1h = number(fields, "cache_write_1h_tokens") or 0
     apart = number(fields, "cache_read_input_tokens"), number(fields, "cache_creation_input_tokens")
     if prompt is None and apart != (None, None):
+        counts.provider = "anthropic"
+        rounds: Any = get(fields, "iterations")
+        if type(rounds) is list and rounds:
+            _in_rounds(rounds, counts)
+            return
         cached, written = apart
         counts.input += (cached or 0) + (written or 0)
         counts.written_1h = number(inside(fields, "cache_creation"), "ephemeral_1h_input_tokens") or 0
-        counts.provider = "anthropic"
     by_life = first(details, "ephemeral_5m_input_tokens"), first(details, "ephemeral_1h_input_tokens")
     if by_life != (None, None):  # LangChain, of Anthropic
         counts.written_1h = by_life[1] or 0
         written = max(written or 0, (by_life[0] or 0) + counts.written_1h)
     counts.cached, counts.written = cached or 0, written or 0
+    _as_beyond(fields, counts)
     google = number(fields, "total_thought_tokens"), number(fields, "total_tool_use_tokens")
     if google != (None, None):  # the Interactions API
         counts.output = (counts.output or 0) + (google[0] or 0)
         counts.input += google[1] or 0
         counts.provider = "google"
+
+
+def _in_rounds(rounds: list[Any], counts: Counts) -> None:
+    """Anthropic's, of an answer that took several: each is paid for, and the whole leaves those of a compaction out."""
+    counts.input = counts.output = 0
+    for one in rounds[:MAX_ROUNDS]:
+        fields = view(one)
+        if fields is None:
+            continue
+        read = number(fields, "cache_read_input_tokens") or 0
+        written = number(fields, "cache_creation_input_tokens") or 0
+        given = (number(fields, "input_tokens") or 0) + read + written
+        made = number(fields, "output_tokens") or 0
+        if get(fields, "type") == "advisor_message":
+            counts.foreign += given + made
+            continue
+        counts.input += given
+        counts.output += made
+        counts.cached += read
+        counts.written += written
+        counts.written_1h += number(inside(fields, "cache_creation"), "ephemeral_1h_input_tokens") or 0
+
+
+def _as_beyond(fields: View, counts: Counts) -> None:
+    """Where the total is more than input and output: thinking that is counted apart, or else the cache."""
+    total = number(fields, "total_tokens")
+    if total is None or counts.input is None or counts.output is None:
+        return
+    beyond = total - counts.input - counts.output
+    if beyond <= 0:
+        return
+    details = inside(fields, "completion_tokens_details", "output_tokens_details", "output_token_details")
+    if beyond == counts.cached + counts.written and beyond != first(details, "reasoning_tokens", "reasoning"):
+        counts.input += beyond
+    else:
+        counts.output += beyond
 
 
 def _as_llama(fields: View, counts: Counts) -> None:

@@ -12,20 +12,20 @@ from typing import Any
 from toolweaver_monitor.usage.counting import SPLIT_NAMES, TOTAL_NAMES, Counts
 from toolweaver_monitor.usage.fields import View, get, view
 from toolweaver_monitor.usage.figures import Usage
-from toolweaver_monitor.values import Invalid, nanodollars
+from toolweaver_monitor.values import EXACT, Invalid, nanodollars
 
 _COSTS = ("cost", "cost_usd", "total_cost_usd", "response_cost")
 _HERE = ("usage", "usage_metadata", "usageMetadata", "token_usage", "meta")
 """What holds the figures of the very result it stands in."""
 _DEEPER = (
     "message", "response", "data", "delta", "metadata", "response_metadata", "llm_output", "_state", "raw_response",
-    "structured_content", "structuredContent", "_meta", "meta", "_hidden_params",
+    "structured_content", "structuredContent", "_meta", "meta", "_hidden_params", "x_groq",
 )  # fmt: skip
 """What, in a result of an SDK, holds another result, or what is said about this one."""
 _MODELS = ("model", "model_name", "model_version", "modelVersion", "modelId", "model_id")
 _PROVIDERS = ("provider", "provider_name", "model_provider", "custom_llm_provider")
 
-DOORS = ("message", "response", "delta", "metadata", "structuredContent", "_meta")
+DOORS = ("message", "response", "delta", "metadata", "structuredContent", "_meta", "x_groq")
 """Where a plain dict holds the figures of a provider's event or of an MCP result (see `behind_door`)."""
 DICT_KEYS = frozenset((*TOTAL_NAMES, *SPLIT_NAMES, *_COSTS, *_HERE, *_MODELS, *_PROVIDERS, *DOORS, "cached"))
 """A dict with none of these keys says nothing of usage."""
@@ -108,6 +108,8 @@ def behind_door(result: View) -> View | None:
             return view(get(result, "response"))
         if kind == "message-end":  # Cohere
             return view(get(result, "delta"))
+    if get(result, "object") == "chat.completion.chunk" and (told := view(get(result, "x_groq"))) is not None:
+        return told  # Groq
     told = view(get(result, "metadata"))
     if told is not None and (usage := view(get(told, "usage"))) is not None and get(usage, "inputTokens") is not None:
         return told  # Bedrock
@@ -182,9 +184,20 @@ def cost_in(fields: View) -> float | Decimal | None:
             continue
         elif kind is not int and kind is not Decimal:
             continue
-        if nanodollars(value) is not None:
-            return value  # type: ignore[no-any-return]
+        nano = nanodollars(value)
+        if nano is None:
+            continue
+        if get(fields, "is_byok") is True:
+            return _with_the_provider(fields, nano)
+        return value  # type: ignore[no-any-return]
     return None
+
+
+def _with_the_provider(fields: View, nano: int) -> Decimal | None:
+    """OpenRouter, with a key of the user's own: its cost is its fee, and what the provider charges stands apart."""
+    details = view(get(fields, "cost_details"))
+    charged = nanodollars(get(details, "upstream_inference_cost")) if details is not None else None
+    return None if charged is None else EXACT.scaleb(Decimal(nano + charged), -9)
 
 
 def text(fields: View, names: tuple[str, ...]) -> str | None:

@@ -100,7 +100,7 @@ def _response_id(item: object) -> str | None:
         if held is not None:
             fields = held
             break
-    for name in ("id", "response_id", "responseId"):
+    for name in ("run_id", "id", "response_id", "responseId"):  # the first: a step of a run of OpenAI's assistants
         found = get(fields, name)
         if type(found) is str and found:
             return found

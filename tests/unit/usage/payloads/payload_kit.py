@@ -1,8 +1,11 @@
 """What is one row of the table of provider payloads?
 
-The shape of each payload is the one that the page named with it documents, cut to what matters; so are its figures
-where the page gives any. What is expected of it was worked out by hand from the payload and the price page, and is
-written as the sum itself: `86 x 2.50 + 1920 x 1.25` is tokens times dollars per million tokens, that is micro-dollars.
+The figures of a documented row are those of an example in the provider's documentation or API description, or of a
+provider's answer as a public repository recorded it; `source` says which, and where in it. A row that is not documented
+has figures of ours in the shape that its source describes. Payloads are cut to what matters.
+
+What is expected was worked out by hand from the payload and the price page, and is written as the sum itself:
+`86 x 2.50 + 1920 x 1.25` is tokens times dollars per million tokens, that is micro-dollars.
 """
 
 from __future__ import annotations
@@ -10,13 +13,27 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+OPENAPI = "https://github.com/openai/openai-openapi/blob/f85dbe2/openapi.yaml"
+"""OpenAI's own description of its API, of 2026-08-21."""
+RECORDED = "https://github.com/pydantic/pydantic-ai/blob/4fda38988/tests/"
+"""Real answers of many providers, recorded by the tests of PydanticAI, of 2026-08-22."""
+OPENAI_SDK = "https://github.com/openai/openai-python/blob/e43b4224/tests/"
+ANTHROPIC_SDK = "https://github.com/anthropics/anthropic-sdk-python/blob/009b0353/tests/"
+GOOGLE_SDK = "https://github.com/googleapis/python-genai/blob/66807187/google/genai/tests/"
+GEMINI_COOKBOOK = "https://github.com/google-gemini/cookbook/blob/f1e7e3de/quickstarts/"
+
+
+def recorded(cassette: str, answer: int = 1) -> str:
+    """The place of an answer in PydanticAI's recordings, counted from 1."""
+    return f"{RECORDED}{cassette}.yaml, answer {answer}"
+
 
 class Case(NamedTuple):
     """One payload and what it says."""
 
     name: str
-    says: str
-    """The page that documents it."""
+    source: str
+    """Where its figures stand; for a row that is not documented, where its shape does."""
     payload: Any
     """As plain dicts; a list is a stream of events."""
     given: int = 0
@@ -31,7 +48,7 @@ class Case(NamedTuple):
     provider: str | None = None
     costs: str | None = None
     """Micro-dollars as a sum; None: nobody knows what it costs."""
-    source: str | None = "priced"
+    cost_source: str | None = "priced"
     sdk: str | tuple[str, ...] | None = None
     """`package.module:Class` that the SDK makes of it; for a stream one for each event, or one for all."""
     made_by: str = "model_validate"
@@ -42,6 +59,8 @@ class Case(NamedTuple):
     """Whether the plain dict is read as well: what a framework wraps into its own objects is not searched for."""
     tool: str = "tool"
     cache_hit: bool = False
+    documented: bool = True
+    """Whether the figures are those of `source`, too, and not only the shape."""
 
 
 def micro_dollars(costs: str) -> Fraction:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from payload_kit import Case
+from payload_kit import GEMINI_COOKBOOK, GOOGLE_SDK, Case, recorded
 
 GENERATE = "https://ai.google.dev/api/generate-content#UsageMetadata"
-CACHING = "https://ai.google.dev/gemini-api/docs/caching"
 THINKING = "https://ai.google.dev/gemini-api/docs/thinking"
 CONTENT = "google.genai.types:GenerateContentResponse"
 
 
-def answer(model: str, usage: dict[str, Any], *, id: str = "mAitaLmkHPPlz7IPvtfUqQ4") -> dict[str, Any]:  # noqa: A002
+def answer(model: str | None, usage: dict[str, Any], *, id: str = "mAitaLmkHPPlz7IPvtfUqQ4") -> dict[str, Any]:  # noqa: A002
     """An answer, or a chunk of one."""
     return {
         "candidates": [{"content": {"parts": [{"text": "Learns patterns."}], "role": "model"}, "finishReason": "STOP"}],
@@ -20,45 +19,71 @@ def answer(model: str, usage: dict[str, Any], *, id: str = "mAitaLmkHPPlz7IPvtfU
     }  # fmt: skip
 
 
+def counted(given: int, made: int, *, of: str = "TEXT", thought: int = 0, **more: Any) -> dict[str, Any]:
+    """The usage of an answer."""
+    thoughts = {"thoughtsTokenCount": thought} if thought else {}
+    return {
+        "promptTokenCount": given, "candidatesTokenCount": made, "totalTokenCount": given + made + thought,
+        "promptTokensDetails": [{"modality": of, "tokenCount": given}], **thoughts, **more,
+    }  # fmt: skip
+
+
 CASES = [
-    Case("answer", GENERATE,
-         answer("gemini-2.5-flash", {"promptTokenCount": 8, "candidatesTokenCount": 17, "totalTokenCount": 25}),
-         8, 17, model="gemini-2.5-flash", provider="google", costs="8 x 0.30 + 17 x 2.50", sdk=CONTENT),
-    Case("answer after thinking: thoughts are paid as output", THINKING,
-         answer("gemini-2.5-pro", {"promptTokenCount": 30, "candidatesTokenCount": 120, "thoughtsTokenCount": 900,
-                                   "totalTokenCount": 1050}),
-         30, 1020, model="gemini-2.5-pro", provider="google", costs="30 x 1.25 + 1020 x 10.00", sdk=CONTENT),
-    Case("answer about a cached film", CACHING,
-         answer("gemini-2.0-flash", {"promptTokenCount": 696219, "cachedContentTokenCount": 696190,
-                                     "candidatesTokenCount": 214, "totalTokenCount": 696433}),
-         696219, 214, cached=696190, model="gemini-2.0-flash", provider="google",
-         costs="29 x 0.10 + 696190 x 0.025 + 214 x 0.40", sdk=CONTENT),
-    Case("answer after a tool: what the tool said is input", GENERATE,
-         answer("gemini-2.5-flash", {"promptTokenCount": 15, "toolUsePromptTokenCount": 309, "candidatesTokenCount": 92,
-                                     "thoughtsTokenCount": 50, "totalTokenCount": 466}),
-         324, 142, model="gemini-2.5-flash", provider="google", costs="324 x 0.30 + 142 x 2.50", sdk=CONTENT),
+    Case("answer", recorded("models/cassettes/test_google/test_google_httpx_client_is_not_closed"),
+         answer("gemini-2.5-flash-lite", counted(8, 8)), 8, 8, model="gemini-2.5-flash-lite", provider="google",
+         costs="8 x 0.10 + 8 x 0.40", sdk=CONTENT),
+    Case("answer after thinking: thoughts are paid as output",
+         recorded("cassettes/test_ref_sibling_wire_contract/"
+                  "test_ref_sibling_wire_contract[google-structured-dict]"),
+         answer("gemini-2.5-flash", counted(154, 34, thought=117, serviceTier="standard")), 154, 151,
+         model="gemini-2.5-flash", provider="google", costs="154 x 0.30 + 151 x 2.50", sdk=CONTENT),
+    Case("answer after much thinking, the SDK's own", GOOGLE_SDK + "common/test_common.py#L629",
+         answer("models/gemini-2.5-flash-preview-05-20", counted(7, 1086, thought=860)), 7, 1946,
+         model="models/gemini-2.5-flash-preview-05-20", provider="google", costs=None, sdk=CONTENT),
+    Case("answer of a batch, at the price outside of one", GEMINI_COOKBOOK + "Batch_mode.ipynb, request_2",
+         answer("gemini-2.5-flash", counted(9, 63, thought=1180)), 9, 1243, model="gemini-2.5-flash",
+         provider="google", costs="9 x 0.30 + 1243 x 2.50", sdk=CONTENT),
+    Case("answer about a cached transcript", GEMINI_COOKBOOK + "Caching.ipynb, the first answer",
+         answer("gemini-2.5-flash", counted(322707, 282, cachedContentTokenCount=322698)), 322707, 282, cached=322698,
+         model="gemini-2.5-flash", provider="google", costs="9 x 0.30 + 322698 x 0.03 + 282 x 2.50", sdk=CONTENT),
+    Case("second answer about it", GEMINI_COOKBOOK + "Caching.ipynb, the answer in a chat",
+         answer("gemini-2.5-flash", counted(322795, 239, cachedContentTokenCount=322698)), 322795, 239, cached=322698,
+         model="gemini-2.5-flash", provider="google", costs="97 x 0.30 + 322698 x 0.03 + 239 x 2.50", sdk=CONTENT),
+    Case("answer about a cached transcript, without the SDK", GEMINI_COOKBOOK + "rest/Caching_REST.ipynb, the answer",
+         answer("gemini-2.5-flash", {"promptTokenCount": 323388, "candidatesTokenCount": 397, "totalTokenCount": 323785,
+                                     "cachedContentTokenCount": 323383}), 323388, 397, cached=323383,
+         model="gemini-2.5-flash", provider="google", costs="5 x 0.30 + 323383 x 0.03 + 397 x 2.50", sdk=CONTENT),
+    Case("answer that names no model", GEMINI_COOKBOOK + "rest/Prompting_REST.ipynb, the first answer",
+         answer(None, {"promptTokenCount": 9, "candidatesTokenCount": 87, "totalTokenCount": 96}), 9, 87,
+         tool="ask-gemini-flash", provider="google", costs="9 x 0.30 + 87 x 2.50", sdk=CONTENT),
+    Case("answer after a tool: what the tool said is input",
+         recorded("models/cassettes/test_anthropic/"
+                  "test_anthropic_server_tool_receive_history_from_another_provider"),
+         answer("gemini-2.0-flash", {"promptTokenCount": 13, "toolUsePromptTokenCount": 289,
+                                     "candidatesTokenCount": 194, "totalTokenCount": 496,
+                                     "toolUsePromptTokensDetails": [{"modality": "TEXT", "tokenCount": 289}]}),
+         302, 194, model="gemini-2.0-flash", provider="google", costs="302 x 0.10 + 194 x 0.40", sdk=CONTENT),
+    Case("Gemini, embedding", recorded("cassettes/test_embeddings/test_google_task_prefix_vertex"),
+         {"embedding": {"values": [-0.006532297, 0.020047152]}, "usageMetadata": {
+             "promptTokenCount": 11, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 11}],
+             "totalTokenCount": 11}}, 11, tool="embed-with-gemini", provider="google", costs="11 x 0.15"),
     Case("prompt that was blocked: it is paid all the same", GENERATE,
          {"promptFeedback": {"blockReason": "SAFETY"}, "modelVersion": "gemini-2.5-flash-lite",
           "usageMetadata": {"promptTokenCount": 40, "totalTokenCount": 40}},
-         40, model="gemini-2.5-flash-lite", provider="google", costs="40 x 0.10", sdk=CONTENT),
-    Case("answer by modality: the parts are in the whole", GENERATE,
-         answer("gemini-2.5-flash-lite",
-                {"promptTokenCount": 264, "candidatesTokenCount": 51, "totalTokenCount": 315,
-                 "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 6},
-                                         {"modality": "IMAGE", "tokenCount": 258}],
-                 "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": 51}]}),
-         264, 51, model="gemini-2.5-flash-lite", provider="google", costs="264 x 0.10 + 51 x 0.40", sdk=CONTENT),
+         40, model="gemini-2.5-flash-lite", provider="google", costs="40 x 0.10", sdk=CONTENT, documented=False),
     Case("stream: each chunk says the usage so far", GENERATE,
          [answer("gemini-2.5-flash", {"promptTokenCount": 8, "candidatesTokenCount": 3, "totalTokenCount": 11}),
           answer("gemini-2.5-flash", {"promptTokenCount": 8, "candidatesTokenCount": 40, "totalTokenCount": 48}),
           answer("gemini-2.5-flash", {"promptTokenCount": 8, "candidatesTokenCount": 77, "totalTokenCount": 85})],
-         8, 77, model="gemini-2.5-flash", provider="google", costs="8 x 0.30 + 77 x 2.50", sdk=CONTENT),
+         8, 77, model="gemini-2.5-flash", provider="google", costs="8 x 0.30 + 77 x 2.50", sdk=CONTENT,
+         documented=False),
     Case("stream with thoughts first", THINKING,
          [answer("gemini-2.5-pro", {"promptTokenCount": 30, "thoughtsTokenCount": 60, "totalTokenCount": 90}),
           answer("gemini-2.5-pro", {"promptTokenCount": 30, "thoughtsTokenCount": 90, "candidatesTokenCount": 25,
                                     "totalTokenCount": 145})],
-         30, 115, model="gemini-2.5-pro", provider="google", costs="30 x 1.25 + 115 x 10.00", sdk=CONTENT),
+         30, 115, model="gemini-2.5-pro", provider="google", costs="30 x 1.25 + 115 x 10.00", sdk=CONTENT,
+         documented=False),
     Case("answer of the Live API", "https://ai.google.dev/api/live#UsageMetadata",
          {"usageMetadata": {"promptTokenCount": 100, "responseTokenCount": 50, "totalTokenCount": 150}},
-         100, 50, provider="google", costs=None),
+         100, 50, provider="google", costs=None, documented=False),
 ]  # fmt: skip
