@@ -23,7 +23,9 @@ _OPENAI_MODELS = (
 
 def _of_openai(model: str | None) -> str | None:
     """OpenAI's SDK is used for many other providers, whose models have other names."""
-    return "openai" if model is not None and model.startswith(_OPENAI_MODELS) else None
+    if model is None or not model.startswith(_OPENAI_MODELS) or model.startswith("gpt-oss"):  # free for all to serve
+        return None
+    return "openai"
 
 
 def _is(provider: str) -> Callable[[str | None], str | None]:

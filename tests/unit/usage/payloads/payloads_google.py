@@ -35,7 +35,7 @@ CASES = [
     Case("answer after thinking: thoughts are paid as output",
          recorded("cassettes/test_ref_sibling_wire_contract/"
                   "test_ref_sibling_wire_contract[google-structured-dict]"),
-         answer("gemini-2.5-flash", counted(154, 34, thought=117, serviceTier="standard")), 154, 151,
+         answer("gemini-2.5-flash", counted(154, 34, thought=117)), 154, 151,
          model="gemini-2.5-flash", provider="google", costs="154 x 0.30 + 151 x 2.50", sdk=CONTENT),
     Case("answer after much thinking, the SDK's own", GOOGLE_SDK + "common/test_common.py#L629",
          answer("models/gemini-2.5-flash-preview-05-20", counted(7, 1086, thought=860)), 7, 1946,
