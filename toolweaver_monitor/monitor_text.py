@@ -7,39 +7,34 @@ from typing import Any
 
 from toolweaver_monitor.holdings import Holdings
 from toolweaver_monitor.sinks.metrics import summarised
-from toolweaver_monitor.sinks.view import table
+from toolweaver_monitor.tabular import more, ranked, table
 from toolweaver_monitor.tally import Tally
 from toolweaver_monitor.text import counted, visible
 
-MAX_BUDGETS = 20
-"""Budgets and accounts shown in a report."""
 TIMES = ("avg_duration_s", "p50_s", "p95_s", "p99_s")
 
 
-def report_text(held: Holdings) -> str:
-    """Summary by tool, costs, errors and budgets as plain text, safe for a terminal."""
-    lines = ["Tools", *tools_text(held.metrics.by_tool())]
-    lines += ["", held.costs.text(), "", held.errors.text()]
+def report_text(held: Holdings, limit: int | None) -> str:
+    """Summary by tool, costs, errors and budgets as plain text, safe for a terminal; so many rows of each."""
+    lines = ["Tools", *tools_text(held.metrics.by_tool(), limit)]
+    lines += ["", held.costs.text(limit), "", held.errors.text(limit)]
     lines += sinks_text(held)
     budgets = held.ledger.status() if held.ledger is not None else []
     if budgets:
-        lines += ["", "Budgets", *_budgets_text(budgets)]
+        lines += ["", "Budgets", *_budgets_text(budgets, limit)]
     return "\n".join(lines)
 
 
-def _budgets_text(budgets: Sequence[Mapping[str, Any]]) -> list[str]:
+def _budgets_text(budgets: Sequence[Mapping[str, Any]], limit: int | None) -> list[str]:
     """Limit, spent, left and rejected of each; where each customer has an account, of those that are worst off."""
-    more = len(budgets) - MAX_BUDGETS
-    if more > 0:
-        budgets = sorted(budgets, key=lambda one: (-one["rejections"], one["remaining"] / (one["limit"] or 1)))
-        budgets = budgets[:MAX_BUDGETS]
+    count = len(budgets)
+    if limit is not None and count > limit:
+        budgets = sorted(budgets, key=lambda one: (-one["rejections"], one["remaining"] / (one["limit"] or 1)))[:limit]
     rows = [["budget", "limit", "spent", "left", "rejected"]]
     for budget in budgets:
         amounts = [amount(budget[key], budget["unit"]) for key in ("limit", "spent", "remaining")]
         rows.append([visible(budget["name"]), *amounts, f"{budget['rejections']:,}"])
-    lines = table(rows)
-    if more > 0:
-        lines.append(f'  and {more:,} more, none of them worse off: monitor.health()["budgets"]')
+    lines = [*table(rows), *more(len(budgets), count)]
     return lines + [why for budget in budgets if (why := _why_refusing(budget))]
 
 
@@ -58,11 +53,11 @@ def _why_refusing(budget: Mapping[str, Any]) -> str:
     return f"  {visible(budget['name'])}: {budget['rejections']:,} {calls} not run; {cure}"
 
 
-def tools_text(tools: Mapping[str, Tally]) -> list[str]:
-    """How often each tool ran, how it ended and how long it took; a column only for what there is."""
+def tools_text(tools: Mapping[str, Tally], limit: int | None) -> list[str]:
+    """How often each tool ran, how it ended and how long it took, most calls first; a column only for what there is."""
+    shown, left_out = ranked(tools, lambda tally: tally.calls, limit)
     total = Tally()
-    for tally in tools.values():
-        total.add(tally)
+    total.add(*tools.values())
     unusual = [outcome for outcome in ("cancelled", "rejected", "abandoned") if total.outcomes[outcome]]
     told = [counted(total.calls, "call"), f"{total.failures:,} failed"]
     told += [f"{total.outcomes[outcome]:,} {outcome}" for outcome in unusual]
@@ -72,13 +67,13 @@ def tools_text(tools: Mapping[str, Tally]) -> list[str]:
     if tools:
         tokens = ["tokens"] if total.tokens else []
         rows = [["tool", "calls", "failed", *unusual, *tokens, "average", "p50", "p95", "p99"]]
-        for tool, tally in sorted(tools.items()):
+        for tool, tally in shown:
             counts = [tally.calls, tally.failures, *(tally.outcomes[outcome] for outcome in unusual)]
             counts += [tally.tokens] if tokens else []
             figures = summarised(tally)
             times = [seconds(figures[key]) if tally.ran else "-" for key in TIMES]
             rows.append([visible(tool), *(f"{count:,}" for count in counts), *times])
-        lines += table(rows)
+        lines += [*table(rows), *left_out]
     return lines
 
 

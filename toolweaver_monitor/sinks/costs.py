@@ -8,8 +8,9 @@ from typing import Any, Literal, get_args
 from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.rollup import Family, Rollup
-from toolweaver_monitor.sinks.view import View, recorded, table
+from toolweaver_monitor.sinks.view import View, recorded
 from toolweaver_monitor.sums import Sums, Table
+from toolweaver_monitor.tabular import SHOWN, ranked, table
 from toolweaver_monitor.tally import Tally
 from toolweaver_monitor.text import counted, visible
 from toolweaver_monitor.values import NANO
@@ -18,7 +19,8 @@ What = Literal["tool", "model", "root"]
 
 NONE = "(none)"
 """Stands for the calls that named no model, or have no such tag: so every way of looking comes to the same total."""
-SHOWN = 5
+IN_A_LINE = 5
+"""Names shown in one line of a report."""
 
 
 class CostTracker(View):
@@ -144,24 +146,34 @@ class CostTracker(View):
             for (tool, model), sums in sorted(found.items(), key=lambda item: (-item[1].calls, item[0]))
         ]
 
-    def report(self) -> str:
-        """Print what each operation cost, the dearest first, with total, calls and average; gives the text."""
-        text = self.text()
+    def report(self, limit: int | None = SHOWN) -> str:
+        """Print what each operation cost, the dearest first, with total, calls and average.
+
+        Args:
+            limit: how many operations to show; None for all. The total is over all in any case.
+
+        Returns:
+            What is printed.
+
+        Raises:
+            ConfigurationError: `limit` is neither None nor a whole number from 1 up.
+        """
+        text = self.text(limit)
         print(text)
         return text
 
-    def text(self) -> str:
+    def text(self, limit: int | None = SHOWN) -> str:
         """What `report` prints."""
         tools = self.by_tool()
-        costed = sorted(((n, t) for n, t in tools.items() if t.costed), key=lambda item: -item[1].cost_nanousd)
+        costed = {operation: tally for operation, tally in tools.items() if tally.costed}
+        shown, more = ranked(costed, lambda tally: tally.cost_nanousd, limit)
         lines = ["Costs"]
         if costed:
             rows = [["operation", "total", "calls", "average"]]
-            rows += [_row(visible(operation), tally) for operation, tally in costed]
+            rows += [_row(visible(operation), tally) for operation, tally in shown]
             total = Tally()
-            for _, tally in costed:
-                total.add(tally)
-            lines += table([*rows, _row("total", total)])
+            total.add(*costed.values())
+            lines += [*table([*rows, _row("total", total)]), *more]
         else:
             lines.append("  nothing has cost anything yet")
         lines += self._unpriced_lines()
@@ -177,7 +189,7 @@ class CostTracker(View):
             return []
         said = [
             f"{visible(one['tool_name'])} {counted(one['calls'], 'call')} ({visible(one['model']) or 'no model named'})"
-            for one in unpriced[:SHOWN]
+            for one in unpriced[:IN_A_LINE]
         ]
         example = visible(next((one["model"] for one in unpriced if one["model"]), "the-model"))
         table = f'setup(prices={{"{example}": {{"input": ..., "output": ...}}}}) (dollars per million tokens)'
@@ -190,13 +202,13 @@ class CostTracker(View):
         """Where money was spent on models or tags: one line each."""
         ways = {"model": self.by("model")}
         keys = {key for source in self.sources() for key in list(source.rollup.tag_keys())}
-        ways.update({key: self.by_tag(key) for key in sorted(keys)[:SHOWN]})
+        ways.update({key: self.by_tag(key) for key in sorted(keys)[:IN_A_LINE]})
         lines = []
         for way, found in ways.items():
             dear = {name: sums["cost_usd"] for name, sums in found.items() if sums["cost_usd"]}
             if dear.keys() - {NONE}:
                 spent = [f"{visible(name)} {_dollars(cost * NANO)}" for name, cost in dear.items()]
-                lines.append(f"  by {visible(way)}: {_first(spent[:SHOWN], len(spent))}")
+                lines.append(f"  by {visible(way)}: {_first(spent[:IN_A_LINE], len(spent))}")
         return lines
 
     def _cut(self, cut: Callable[[Rollup], Mapping[str, Sums]]) -> dict[str, dict[str, Any]]:

@@ -7,10 +7,12 @@ from collections import Counter
 from typing import Any
 
 from toolweaver_monitor.call import ToolCall
-from toolweaver_monitor.sinks.view import View, checked_max_operations, recorded, table
+from toolweaver_monitor.sinks.view import View, checked_max_operations, recorded
+from toolweaver_monitor.tabular import SHOWN, padded, ranked, table, width
 from toolweaver_monitor.text import visible
 
-SHOWN = 10
+LATEST = 10
+"""Errors shown one by one in a report."""
 
 
 class ErrorTracker(View):
@@ -56,32 +58,45 @@ class ErrorTracker(View):
         tally = self.tally(tool_name)
         return tally.failures / tally.judged if tally.judged else 0.0
 
-    def report(self) -> str:
-        """Print error rates, error types and the latest errors with when they were; gives the text."""
-        text = self.text()
+    def report(self, limit: int | None = SHOWN) -> str:
+        """Print error rates, error types and the latest errors with when they were.
+
+        Args:
+            limit: how many tools and types to show, those that failed most; None for all.
+
+        Returns:
+            What is printed.
+
+        Raises:
+            ConfigurationError: `limit` is neither None nor a whole number from 1 up.
+        """
+        text = self.text(limit)
         print(text)
         return text
 
-    def text(self) -> str:
+    def text(self, limit: int | None = SHOWN) -> str:
         """What `report` prints."""
         lines = ["Errors"]
-        failed = sorted(((n, t) for n, t in self.by_tool().items() if t.failures), key=lambda item: -item[1].failures)
+        failed = {tool: tally for tool, tally in self.by_tool().items() if tally.failures}
+        shown, more = ranked(failed, lambda tally: tally.failures, limit)
         if not failed:
             return "\n".join([*lines, "  no tool has failed"])
         rows = [["tool", "failed", "of", "rate"]]
-        rows += [[visible(n), f"{t.failures:,}", f"{t.judged:,}", f"{t.failures / t.judged:.1%}"] for n, t in failed]
-        lines += table(rows)
+        rows += [[visible(n), f"{t.failures:,}", f"{t.judged:,}", f"{t.failures / t.judged:.1%}"] for n, t in shown]
+        lines += [*table(rows), *more]
         kinds: Counter[str] = Counter()
-        for _, tally in failed:
+        for tally in failed.values():
             kinds.update(tally.errors)
-        lines.append("  by type: " + ", ".join(f"{visible(kind)} {count}" for kind, count in kinds.most_common()))
+        said = [f"{visible(kind)} {count:,}" for kind, count in kinds.most_common(limit)]
+        said += [f"{len(kinds) - len(said):,} more"] if len(kinds) > len(said) else []
+        lines.append("  by type: " + ", ".join(said))
         lines.append("  latest:")
-        latest = self._latest()[-SHOWN:]
-        width = max((len(visible(call.tool_name)) for call in latest), default=0)
+        latest = self._latest()[-LATEST:]
+        columns = max((width(visible(call.tool_name)) for call in latest), default=0)
         for call in reversed(latest):
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(call.started_at))
             what = ": ".join(visible(part) for part in (call.error_type, call.error) if part)
-            lines.append(f"    {when}  {visible(call.tool_name):<{width}}  {what}")
+            lines.append(f"    {when}  {padded(visible(call.tool_name), columns)}  {what}")
         return "\n".join(lines)
 
     def _latest(self) -> list[ToolCall]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TypeGuard
 
 from toolweaver_monitor.call import ToolCall
@@ -145,21 +145,3 @@ def said(error: object) -> str:
 def is_exception(error: object) -> TypeGuard[BaseException]:
     """Whether it really is an exception, whatever it says of its class."""
     return issubclass(type(error), BaseException)
-
-
-def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> list[str]:
-    """Rows of text in aligned columns, the first to the left and the others to the right."""
-    kept = [list(row) for row in rows]
-    if not kept:
-        return []
-    widths = [max(len(row[at]) for row in kept) for at in range(len(kept[0]))]
-    return [
-        (
-            indent
-            + "  ".join(
-                cell.ljust(w) if at == 0 else cell.rjust(w)
-                for at, (cell, w) in enumerate(zip(row, widths, strict=True))
-            )
-        ).rstrip()
-        for row in kept
-    ]

@@ -23,8 +23,8 @@ def test_the_report_says_what_failed_how_often_and_when(capsys: pytest.CaptureFi
     assert re.fullmatch(
         "Errors\n"
         "  tool        failed  of    rate\n"
-        "  ocr              1   2   50.0%\n"
         "  categorize       1   1  100.0%\n"
+        "  ocr              1   2   50.0%\n"
         "  by type: ToolFailed 1, KeyError 1\n"
         "  latest:\n"
         f"    {when}  categorize  KeyError: 'no such kind'\n"

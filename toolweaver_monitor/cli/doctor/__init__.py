@@ -14,17 +14,16 @@ from typing import Any
 
 import toolweaver_monitor
 from toolweaver_monitor import config
-from toolweaver_monitor.choices import NAMES
+from toolweaver_monitor.choices import IN_MEMORY, NAMES
 from toolweaver_monitor.cli.doctor import running, settings, sinks
 from toolweaver_monitor.cli.doctor.children import Child, clean_environment
 from toolweaver_monitor.cli.doctor.findings import Finding, lines, note, refused, wrong
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._wandb_run import INSTALL
+from toolweaver_monitor.tabular import padded, width
 from toolweaver_monitor.text import visible
 
 PROBE_S = 60.0
-IN_MEMORY = ("metrics", "costs", "errors")
-"""Sinks that may be named, and are there in any case."""
 
 DESCRIPTION = """\
 Finds out what is configured, whether each sink can be reached, and whether they agree on a handful of calls
@@ -140,10 +139,12 @@ def _text(sections: dict[str, list[Finding]], findings: Sequence[Finding], *, wi
     text = [f"toolweaver_monitor {version}, Python {python}, {platform.system()} {platform.machine()}", ""]
     if with_settings:
         rows = settings.rows()
-        width = max(len(row.name) for row in rows)
-        values = max(len(visible(settings.shown(row.value))) for row in rows)
+        names = max(len(row.name) for row in rows)
+        values = max(width(visible(settings.shown(row.value))) for row in rows)
         text.append("Settings (what setup() is given beats the environment, which beats the default)")
-        text += [f"  {row.name:<{width}}  {visible(settings.shown(row.value)):<{values}}  {row.source}" for row in rows]
+        text += [
+            f"  {row.name:<{names}}  {padded(visible(settings.shown(row.value)), values)}  {row.source}" for row in rows
+        ]
         text += [*lines(sections.pop("Settings", [])), ""]
     for title, found in sections.items():
         text += [title, *lines(found), ""]

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
+from toolweaver_monitor.tabular import padded, width
 from toolweaver_monitor.text import visible
 
 State = Literal["ok", "note", "wrong"]
@@ -49,10 +50,10 @@ def refused(name: str, error: object) -> Finding:
 
 def lines(findings: Sequence[Finding]) -> Iterable[str]:
     """Findings as text: state, name, what was found, and below it the cure; safe for a terminal."""
-    indent = max((len(visible(finding.name)) for finding in findings), default=0) + 11
+    indent = max((width(visible(finding.name)) for finding in findings), default=0) + 11
     for finding in findings:
         head = f"  {finding.state:<5}  {visible(finding.name)}"
-        yield from _wrapped(head.ljust(indent) + visible(finding.says), indent)
+        yield from _wrapped(padded(head, indent) + visible(finding.says), indent)
         if finding.cure:
             yield from _wrapped(" " * indent + "-> " + visible(finding.cure), indent + 3)
 
