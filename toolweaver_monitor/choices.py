@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from toolweaver_monitor.budget import Budget, Ledger
 from toolweaver_monitor.errors import ConfigurationError
@@ -16,7 +17,12 @@ from toolweaver_monitor.sinks.errors import ErrorTracker
 from toolweaver_monitor.sinks.metrics import MetricsCollector
 
 NAMES = ("prometheus", "wandb", "log")
+IN_MEMORY: Mapping[str, type[Any]] = {"metrics": MetricsCollector, "costs": CostTracker, "errors": ErrorTracker}
+"""Sinks that may be named, and are there in any case."""
 METHODS = ("write", "flush", "close")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def as_sink(thing: Any) -> Any:
@@ -76,26 +82,63 @@ def checked_flags(**flags: Any) -> None:
             raise ConfigurationError(f"{name}={value!r} is neither True nor False; give one of them")
 
 
-def _by_name(name: str) -> Any:
-    if name == "prometheus":
-        from toolweaver_monitor.sinks.prometheus import PrometheusExporter
+def told_what_was_meant(function: Callable[P, T]) -> Callable[P, T]:
+    """Have a keyword that the function does not know told with the one that was meant, or where else it belongs.
 
-        return PrometheusExporter()
-    if name == "wandb":
-        from toolweaver_monitor.sinks.wandb import WandBLogger
+    Raises:
+        TypeError: when it is called with such a keyword, as from any other function.
+    """
+    known = tuple(getattr(function, "__kwdefaults__", None) or ())
 
-        return WandBLogger()
-    if name == "log":
-        from toolweaver_monitor.sinks.log import LogSink
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        for name in kwargs:
+            if name not in known:
+                cure = _meant(name, known)
+                raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}; {cure}")
+        return function(*args, **kwargs)
 
-        return LogSink()
-    if name in ("metrics", "costs", "errors"):
-        return {"metrics": MetricsCollector, "costs": CostTracker, "errors": ErrorTracker}[name]()
+    return checked
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
     from difflib import get_close_matches  # 1 ms that only a mistake has to pay
+    from inspect import signature
+
+    if name in ("sink", "sinks"):
+        return "give sinks without a keyword: setup(sink, ...)"
+    for kind in map(_kind, NAMES):
+        if name in signature(kind).parameters:
+            return f"give it to the sink: {kind.__name__}({name}=...)"
+    meant = get_close_matches(name.lower(), known, n=1)
+    return f"did you mean {meant[0]}=?" if meant else f"there are {', '.join(known)}"
+
+
+def _by_name(name: str) -> Any:
+    if name in (*NAMES, *IN_MEMORY):
+        return _kind(name)()
+    from difflib import get_close_matches  # as above
 
     meant = get_close_matches(name.lower(), NAMES, n=1)
     hint = f"; did you mean {meant[0]!r}?" if meant else f"; there are {', '.join(NAMES)}"
     raise ConfigurationError(f"there is no sink named {name!r}{hint}")
+
+
+def _kind(name: str) -> type[Any]:
+    """The class that a sink's name stands for; each is imported where it is wanted."""
+    if name == "prometheus":
+        from toolweaver_monitor.sinks.prometheus import PrometheusExporter
+
+        return PrometheusExporter
+    if name == "wandb":
+        from toolweaver_monitor.sinks.wandb import WandBLogger
+
+        return WandBLogger
+    if name == "log":
+        from toolweaver_monitor.sinks.log import LogSink
+
+        return LogSink
+    return IN_MEMORY[name]
 
 
 def uniquely_named(sinks: Sequence[Any]) -> Iterator[tuple[str, Any]]:

@@ -62,6 +62,8 @@ class Endpoint:
         self._token = http_access.Token(token) if token is not None else None
         self._tls = http_access.tls_context(certfile, keyfile)
         self._hosts = http_access.checked_hosts(allowed_hosts)
+        if insecure not in (True, False):
+            raise ConfigurationError(f"insecure={insecure!r} is neither True nor False; give one of them")
         if not (http_access.is_loopback(self.addr) or self._token or self._tls or insecure is True):
             raise ConfigurationError(
                 f"addr={addr!r} can be reached from other machines; give token='...', or certfile='...', "

@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from toolweaver_monitor.bus.bus import bus, inbox
 from toolweaver_monitor.choices import uniquely_named
 from toolweaver_monitor.holdings import Holdings
-from toolweaver_monitor.values import Invalid
+from toolweaver_monitor.rendering import captured
+from toolweaver_monitor.values import Invalid, plain_text
 
 STATE_CURES = {
     "degraded": "it failed and is tried again within 30 s; mend what the error names",
@@ -22,6 +25,7 @@ REASON_CURES = {
     "closed": "they came after the end of the setup: call shutdown() last",
 }
 MOST_AGE_DAYS = 90.0
+MAX_KEY_CHARS = 128
 
 
 def health(held: Holdings) -> dict[str, Any]:
@@ -54,18 +58,36 @@ def _sinks(held: Holdings) -> dict[str, dict[str, Any]]:
     """The books of every sink, with what it says of itself and what setup met."""
     sinks: dict[str, dict[str, Any]] = {runner.name: runner.books().told() for runner in held.runners}
     for name, sink in uniquely_named(held.sinks):
-        told = sinks.setdefault(name, {"state": "ok"})
-        status = getattr(sink, "status", None)
-        if callable(status):
-            try:
-                told.update(status())
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 - a status that cannot be told is told
-                told["last_error"] = f"{type(error).__name__} in status()"
+        books = sinks.setdefault(name, {"state": "ok"})
+        well = books["state"] == "ok"
+        for key, said in _status(sink).items():
+            # On how it is doing, its own word counts where the books know of no trouble.
+            if key not in books or (well and key in ("state", "last_error") and type(said) is str):
+                books[key] = said
     for name, fault in held.faults.items():
         sinks.setdefault(name, {}).update({"state": "unavailable", "last_error": fault})
     return sinks
+
+
+def _status(sink: Any) -> dict[str, Any]:
+    """What a sink says of itself, as JSON can hold it."""
+    status = getattr(sink, "status", None)
+    if not callable(status):
+        return {}
+    try:
+        return {plain_text(key, MAX_KEY_CHARS): _plain(value) for key, value in dict(status()).items()}
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a status that cannot be told is told
+        return {"last_error": f"{type(error).__name__} in status()"}
+
+
+def _plain(value: object) -> Any:
+    """The same as JSON gives it back, NaN as None; what it cannot hold by the name of its class."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(value, enc_hook=captured))
+    except Exception:  # noqa: BLE001 - a loop, a number of 5,000 digits, half a surrogate pair
+        return captured(value)
 
 
 def _with_cure(sink: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,9 @@ class Token:
     """
 
     def __init__(self, token: object) -> None:
-        if not isinstance(token, str) or not token:
+        if not isinstance(token, str):
+            raise ConfigurationError(f"token= is of type {type(token).__name__}; give a long random text")
+        if not token:
             raise ConfigurationError("token= is empty; give a long random text, or leave it out")
         if not (token.isascii() and token.isprintable() and " " not in token):
             raise ConfigurationError("token= cannot stand in a header; give printable ASCII without spaces")
@@ -106,10 +108,8 @@ def tls_context(certfile: str | os.PathLike[str] | None, keyfile: str | os.PathL
             raise ConfigurationError("keyfile= is given without its certificate; give certfile=, too")
         return None
     for argument, file in (("certfile", certfile), ("keyfile", keyfile)):
-        if file is not None and not Path(file).is_file():
-            raise ConfigurationError(
-                f"{argument}={os.fspath(file)!r} is no file that can be read; give the path of a PEM file"
-            )
+        if file is not None and not (isinstance(file, str | os.PathLike) and Path(file).is_file()):
+            raise ConfigurationError(f"{argument}={file!r} is no file that can be read; give the path of a PEM file")
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

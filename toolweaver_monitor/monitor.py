@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -12,14 +13,18 @@ from typing import Any, Self
 
 from toolweaver_monitor.bus import lifecycle, voice
 from toolweaver_monitor.bus.bus import bus
+from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.health import health
 from toolweaver_monitor.holdings import Holdings
 from toolweaver_monitor.monitor_text import report_text
 from toolweaver_monitor.sinks.view import View
+from toolweaver_monitor.tabular import SHOWN
 from toolweaver_monitor.text import counted
 from toolweaver_monitor.values import Invalid
 
 POLL_S = 0.002
+LONGEST_S = 30 * 86_400.0
+"""The most that is waited for anything: on some systems a lock cannot wait for 50 days."""
 
 
 class Monitor(Holdings):
@@ -44,15 +49,26 @@ class Monitor(Holdings):
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    def report(self) -> str:
-        """Print the summary, costs, errors and budgets; gives the text."""
-        text = self.text()
+    def report(self, limit: int | None = SHOWN) -> str:
+        """Print the summary, costs, errors and budgets.
+
+        Args:
+            limit: how many tools, operations and budgets to show in each part, the busiest, dearest and worst off;
+                None for all. Totals are over all in any case.
+
+        Returns:
+            What is printed.
+
+        Raises:
+            ConfigurationError: `limit` is neither None nor a whole number from 1 up.
+        """
+        text = self.text(limit)
         print(text)
         return text
 
-    def text(self) -> str:
+    def text(self, limit: int | None = SHOWN) -> str:
         """What `report` prints."""
-        return report_text(self)
+        return report_text(self, limit)
 
     def health(self) -> dict[str, Any]:
         """Whether all is well, and if not, what to do. JSON-able.
@@ -82,11 +98,15 @@ class Monitor(Holdings):
         """Have every sink write out what ended before now.
 
         Args:
-            timeout: seconds to wait at most.
+            timeout: seconds to wait at most; 0 or less: not at all, `float("inf")`: as long as it takes.
 
         Returns:
             True only if everything was written.
+
+        Raises:
+            ConfigurationError: `timeout` is no number.
         """
+        timeout = checked_timeout(timeout)
         deadline = time.monotonic() + timeout
         before = [runner.troubles + runner.books().lost for runner in self.runners]
         done = bus.drain(timeout)
@@ -100,6 +120,7 @@ class Monitor(Holdings):
 
     async def aflush(self, timeout: float = 2.0) -> bool:
         """As `flush`, without holding up the event loop."""
+        checked_timeout(timeout)
         return await _off_the_loop(self.flush, timeout)
 
     def hurry(self) -> None:
@@ -107,11 +128,18 @@ class Monitor(Holdings):
         bus.hurry()
 
     def shutdown(self, timeout: float = 2.0) -> bool:
-        """Write out what can be within `timeout` seconds, close every sink, and stop watching. Twice is fine.
+        """Write out what can be in time, close every sink, and stop watching. Twice is fine.
+
+        Args:
+            timeout: seconds to wait at most; 0 or less: not at all, `float("inf")`: as long as it takes.
 
         Returns:
             True only if every sink took everything and closed in time.
+
+        Raises:
+            ConfigurationError: `timeout` is no number; nothing has been ended then.
         """
+        timeout = checked_timeout(timeout)
         if self._ended is not None:
             return self._ended
         # A signal handler that ends the process may come in at any line, and has to finish what this has begun: so
@@ -140,7 +168,7 @@ class Monitor(Holdings):
 
     def patience_s(self) -> float:
         """How long the end of a program may wait for the sinks, in seconds."""
-        return lifecycle.EXIT_S + max((getattr(sink, "grace_s", 0.0) for sink in self.sinks), default=0.0)
+        return lifecycle.EXIT_S + max((_grace_s(sink) for sink in self.sinks), default=0.0)
 
     def replaced_by(self, successor: Monitor) -> None:
         """End all of this that does not go on in the next setup."""
@@ -193,6 +221,28 @@ class Monitor(Holdings):
         await _off_the_loop(self.shutdown, self.patience_s())
 
 
+def checked_timeout(timeout: object) -> float:
+    """Seconds to wait, from 0 to `LONGEST_S`.
+
+    Raises:
+        ConfigurationError: it is no number.
+    """
+    is_nan = isinstance(timeout, float) and math.isnan(timeout)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or is_nan:
+        raise ConfigurationError(
+            f"timeout={timeout!r} is no number of seconds; give one, such as 2.0, or float('inf') to wait without end"
+        )
+    return float(min(max(0, timeout), LONGEST_S))
+
+
+def _grace_s(sink: Any) -> float:
+    """How much longer than others a sink may take at the end, in seconds; nothing where it says no such thing."""
+    try:
+        return checked_timeout(getattr(sink, "grace_s", 0.0))
+    except Exception:  # noqa: BLE001 - a sink's trouble is the sink's, and the others are to be ended in time
+        return 0.0
+
+
 async def _off_the_loop(work: Callable[..., bool], *args: float) -> bool:
     """Do it on a thread of its own, not one of the loop's executor: that is the program's, and may be busy."""
     import asyncio  # 16 to 43 ms, and most programs that get here have it
@@ -212,7 +262,7 @@ async def _off_the_loop(work: Callable[..., bool], *args: float) -> bool:
         result: bool | BaseException
         try:
             result = work(*args)
-        except BaseException as error:  # noqa: BLE001 - a wrong `timeout`, most likely; whoever waits is told
+        except BaseException as error:  # noqa: BLE001 - whatever it is, who waits is told
             result = error
         with suppress(RuntimeError):  # the loop has been closed meanwhile
             loop.call_soon_threadsafe(tell, result)

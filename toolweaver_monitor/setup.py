@@ -13,10 +13,11 @@ from toolweaver_monitor.bus import lifecycle
 from toolweaver_monitor.bus.bus import Consumer, bus
 from toolweaver_monitor.bus.runner import Gate, Runner
 from toolweaver_monitor.bus.worker import MAY_HAVE_THREADS
-from toolweaver_monitor.choices import as_ledger, as_sink, checked_flags, uniquely_named
+from toolweaver_monitor.choices import as_ledger, as_sink, checked_flags, told_what_was_meant, uniquely_named
+from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.instrument import ending, opening, results
 from toolweaver_monitor.instrument.tool import checked_tags
-from toolweaver_monitor.monitor import Monitor
+from toolweaver_monitor.monitor import Monitor, checked_timeout
 from toolweaver_monitor.rendering import fault_text
 from toolweaver_monitor.sealing import Sealer
 from toolweaver_monitor.sinks.base import SinkUnavailable
@@ -34,6 +35,7 @@ _current: Monitor | None = None
 _settling = locks.new_rlock("setup")
 
 
+@told_what_was_meant
 def setup(
     *sinks: Any,
     budget: float | Budget | Sequence[Budget] | None = None,
@@ -66,8 +68,9 @@ def setup(
         The `Monitor`: figures, health, flush and shutdown.
 
     Raises:
-        ConfigurationError: something that cannot be used; the message says the cure. A fault of the environment (a
-            package missing, logged out, a port taken) never raises: one log line and `health()` say it.
+        ConfigurationError: something that cannot be used, or a call from within `setup()` itself; the message says the
+            cure. A fault of the environment (a package missing, logged out, a port taken) never raises: one log line
+            and `health()` say it.
     """
     checked_flags(usage=usage, capture=capture, redact=redact, enabled=enabled)
     chosen = list({id(sink): sink for sink in map(as_sink, sinks or config.SINKS.value())}.values())
@@ -78,6 +81,11 @@ def setup(
     scrubbing = config.REDACT.value(redact)
     watching = config.ENABLED.value(enabled)
     lifecycle.handle_sigterm = config.HANDLE_SIGTERM.value()
+    if _settling._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as threading.Condition asks
+        raise ConfigurationError(
+            "setup() was called while a setup() is still under way on this thread, by a signal handler or a sink's "
+            "start(); let the handler only note that it is wanted, and call setup() after this one"
+        )
     with _settling:
         _end_the_interrupted()
         return _replace(chosen, kept, common_tags, ledger, book, usage, capture, scrubbing, watching)
@@ -207,12 +215,14 @@ def get_monitor() -> Monitor | None:
 
 def flush(timeout: float = 2.0) -> bool:
     """Have every sink write out what ended before now; see `Monitor.flush`. True where nothing is set up."""
+    checked_timeout(timeout)
     monitor = get_monitor()
     return monitor.flush(timeout) if monitor is not None else True
 
 
 def shutdown(timeout: float = 2.0) -> bool:
     """End the current setup; see `Monitor.shutdown`. True where nothing is set up."""
+    checked_timeout(timeout)
     monitor = get_monitor()
     return monitor.shutdown(timeout) if monitor is not None else True
 

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import prometheus_client
 import pytest
+from opcodes import interrupted, places_in
 from programs import OURS, TOOL, delivered, run_program
 
 import toolweaver_monitor
-from toolweaver_monitor import monitored, setup, shutdown
+from toolweaver_monitor import get_monitor, monitored, setup, shutdown
+from toolweaver_monitor.bus import lifecycle
+from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.testing.faults import HangSink, KeepSink
 
@@ -155,6 +158,38 @@ def test_c1_a_sink_that_hung_and_is_passed_again_is_never_entered_twice() -> Non
         sink.release()
         assert monitor.flush(5.0) is True
         assert (sink.writes, sink.overlaps, sink.closes) == (2, 0, 0)
+
+
+def test_c1_a_signal_handler_that_calls_setup_inside_setup_is_told_that_it_is_busy() -> None:
+    """Wherever it comes in: one setup is there afterwards, it counts, and whatever else was set up has been ended.
+
+    Seen red: without the refusal, the handler's setup was left running beside the one it had come into.
+    """
+    places, rejected, done = places_in(lambda: setup(KeepSink())), 0, 0
+    for place in range(1, places + 1, max(1, places // 100)):
+        sinks = [KeepSink("outer"), KeepSink("handler's")]
+
+        def handler(sink: KeepSink = sinks[1]) -> None:
+            nonlocal rejected, done
+            try:
+                setup(sink)
+                done += 1
+            except ConfigurationError as error:
+                assert "still under way" in str(error)  # noqa: PT017 - it must not raise where it comes in
+                rejected += 1
+
+        interrupted(lambda sink=sinks[0]: setup(sink), place, handler)  # type: ignore[misc]
+        monitor = get_monitor()
+        assert monitor is not None
+        assert lifecycle.watched() == (monitor,), place
+        tool()
+        assert monitor.summary()["count"] == 1, place
+        assert monitor.flush(5.0), place
+        [live] = monitor.sinks
+        assert [(len(sink.calls), sink.closes) for sink in sinks if sink is live] == [(1, 0)], place
+        assert all(sink.closes <= 1 and not sink.calls for sink in sinks if sink is not live), place
+    assert rejected > 20
+    assert done > 0
 
 
 def test_c1_setup_in_a_forked_child_is_its_own(tmp_path: Path) -> None:

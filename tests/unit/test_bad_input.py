@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import io
 import math
@@ -18,12 +19,16 @@ from toolweaver_monitor import (
     Monitor,
     ToolCall,
     current_call,
+    flush,
+    get_monitor,
     monitored,
     setup,
+    shutdown,
     track,
 )
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.sinks import LogSink, PrometheusExporter
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
+from toolweaver_monitor.testing.faults import HangSink
 from toolweaver_monitor.values import Invalid
 
 NO_MONEY = [-1, -0.01, math.nan, math.inf, -math.inf, "0.10", True, 10**400, [0.1], Decimal("NaN"), object()]
@@ -139,9 +144,19 @@ def test_beyond_loopback_only_when_told_to(addr: str, monkeypatch: pytest.Monkey
         (lambda: setup(tags={3: "x"}), "text keys"),
         (lambda: PrometheusExporter(port=70_000), "0 to 65535"),
         (lambda: PrometheusExporter(port="8000"), "0 to 65535"),
+        (lambda: PrometheusExporter(port=True), "port=True is no port"),
+        (lambda: PrometheusExporter(registry=5), r"registry=5 is no registry; give a prometheus_client\.Collector"),
+        (lambda: PrometheusExporter(token=5), "token= is of type int; give a long random text"),
+        (lambda: PrometheusExporter(token=""), "token= is empty; give a long random text"),
+        (lambda: PrometheusExporter(certfile=5), "certfile=5 is no file"),
+        (lambda: PrometheusExporter(insecure="no"), "insecure='no' is neither True nor False"),
+        (lambda: WandBLogger(project=5), "project is 5; name a W&B project"),
+        (lambda: WandBLogger(entity=b"team"), "entity is b'team'; name a W&B user"),
         (lambda: PrometheusExporter(buckets=[2, 1]), "low to high"),
         (lambda: PrometheusExporter(buckets="wide"), "buckets='wide' are no bucket bounds; give seconds"),
         (lambda: LogSink(level="LOUD"), "no log level; give one such as"),
+        (lambda: LogSink(level=2.5), "level=2.5 is no log level"),
+        (lambda: LogSink(level=True), "level=True is no log level"),
         (lambda: LogSink(5), "logger=5 is no logger; give a logging.Logger, or the name of one"),
         (lambda: setup(capture="no"), "capture='no' is neither True nor False"),
         (lambda: setup(usage=None, enabled="0"), "enabled='0' is neither True nor False"),
@@ -151,6 +166,61 @@ def test_other_misuse_is_told_as_loudly(make: Any, says: str) -> None:
     """Loud where it is written, not where it would run."""
     with pytest.raises(ConfigurationError, match=says):
         make()
+
+
+@pytest.mark.parametrize(
+    ("keyword", "says"),
+    [
+        ("budgets", r"did you mean budget=\?"),
+        ("max_operation", r"did you mean max_operations=\?"),
+        ("port", r"give it to the sink: PrometheusExporter\(port=\.\.\.\)"),
+        ("project", r"give it to the sink: WandBLogger\(project=\.\.\.\)"),
+        ("sinks", r"give sinks without a keyword: setup\(sink, \.\.\.\)"),
+        ("colour", "there are budget, prices, tags"),
+    ],
+)
+def test_a_keyword_that_setup_does_not_know_is_told_with_the_one_that_was_meant(keyword: str, says: str) -> None:
+    """Misspelt, or meant for a sink: a `TypeError` as Python raises it, with the cure."""
+    unknown: Any = {keyword: 1}
+    with pytest.raises(TypeError, match=rf"^setup\(\) got an unexpected keyword argument '{keyword}'; {says}"):
+        setup(**unknown)
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), "2", None, True])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(timeout: Any) -> None:
+    """Whether or not there is anything to wait for; and a shutdown that was refused has ended nothing."""
+    waits: list[Callable[..., object]] = [flush, shutdown]
+    for wait in waits:
+        with pytest.raises(ConfigurationError, match=r"^timeout=.* is no number of seconds; give one"):
+            wait(timeout)
+    monitor = setup()
+    for wait in (flush, shutdown, monitor.flush, monitor.shutdown):
+        with pytest.raises(ConfigurationError, match=r"^timeout=.* is no number of seconds; give one"):
+            wait(timeout=timeout)
+    with pytest.raises(ConfigurationError, match=r"^timeout="):
+        asyncio.run(monitor.aflush(timeout))
+    assert get_monitor() is monitor
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 10**400, 1e300])
+def test_a_timeout_may_be_as_long_as_it_takes(timeout: float) -> None:
+    """Nothing overflows; and with nothing left to wait for it takes no time."""
+    monitor = setup(lambda _: None)
+    with track("tool"):
+        pass
+    assert monitor.flush(timeout) is True
+    assert monitor.shutdown(timeout) is True
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("-inf")])
+def test_a_timeout_of_nothing_waits_for_nothing(timeout: float) -> None:
+    """A sink that hangs holds nobody up, and the answer is the truth."""
+    with HangSink() as sink:
+        monitor = setup(sink)
+        with track("tool"):
+            pass
+        assert monitor.flush(timeout) is False
+        assert monitor.shutdown(timeout) is False
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,41 @@ def test_a_status_that_raises_is_told_and_breaks_nothing() -> None:
             raise RuntimeError("no")
 
     assert setup(Odd()).health()["sinks"]["mine"]["last_error"] == "RuntimeError in status()"
+
+
+def test_health_is_json_whatever_a_sink_says_of_itself() -> None:
+    """What JSON cannot hold is told by the name of its class; and no word of a sink changes its books."""
+    loop: list[Any] = []
+    loop.append(loop)
+    odd = {
+        "object": object(), "path": Path("/runs"), "nan": float("nan"), "huge": 10**5_000, "loop": loop,
+        "since": datetime(2026, 1, 2, tzinfo=UTC), "names": {"ocr"}, "by": {1: {"a": threading.Lock()}}, 7: "seven",
+        "half": "\ud800",
+        "emitted": -1, "dropped_by": "x", "state": [], "last_error": 5,
+    }  # fmt: skip
+
+    class Odd(Sink):
+        def status(self) -> dict[Any, Any]:
+            return odd
+
+    health = setup(Odd(), tags={"half": "\ud800"}).health()
+    assert json.loads(json.dumps(health, allow_nan=False)) == health
+    told = health["sinks"]["mine"]
+    assert (told["object"], told["nan"], told["since"]) == ("<object>", None, "2026-01-02T00:00:00Z")
+    assert (told["names"], told["by"], told["7"]) == (["ocr"], {"1": {"a": "<lock>"}}, "seven")
+    assert (told["emitted"], told["dropped_by"], told["state"], told["last_error"]) == (0, {}, "ok", "")
+    assert health["ok"] is True
+
+
+def test_a_sink_may_say_itself_that_it_is_not_well() -> None:
+    """As long as its books know of no trouble."""
+
+    class Ill(Sink):
+        def status(self) -> dict[str, Any]:
+            return {"state": "degraded", "last_error": "the disk is nearly full"}
+
+    assert setup(Ill()).health()["problems"][0].startswith("mine: degraded, the disk is nearly full; it failed")
+    assert setup(Ill("mine", off)).health()["ok"] is False
 
 
 def test_unknown_costs_are_noted_and_are_no_fault() -> None:

@@ -33,13 +33,7 @@ class LogSink:
         self.logger = logging.getLogger(logger) if isinstance(logger, str) else logger
         if not isinstance(self.logger, logging.Logger | logging.LoggerAdapter):
             raise ConfigurationError(f"logger={logger!r} is no logger; give a logging.Logger, or the name of one")
-        wanted = (
-            config.LOG_LEVEL.value(level if isinstance(level, str) else None) if not isinstance(level, int) else level
-        )
-        number = logging.getLevelNamesMapping().get(wanted.upper()) if isinstance(wanted, str) else wanted
-        if number is None:
-            raise ConfigurationError(f"level={wanted!r} is no log level; give one such as 'INFO' or 'DEBUG'")
-        self.level = number
+        self.level = _level(config.LOG_LEVEL.value() if level is None else level)
 
     def write(self, calls: Sequence[ToolCall]) -> None:
         """Log each call."""
@@ -53,6 +47,18 @@ class LogSink:
 
     def close(self) -> None:
         """The logger is its owner's."""
+
+
+def _level(level: object) -> int:
+    """The number of a level.
+
+    Raises:
+        ConfigurationError: logging knows no such level.
+    """
+    number = logging.getLevelNamesMapping().get(level.upper()) if isinstance(level, str) else level
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise ConfigurationError(f"level={level!r} is no log level; give one such as 'INFO' or 'DEBUG'")
+    return number
 
 
 def fields(call: ToolCall) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class PrometheusExporter(View):
             insecure=insecure,
             name="prometheus",
         )
-        self._registry = registry
+        self._registry = checked_registry(registry)
         self._collector: Any = None
         self.bounds = checked_buckets(buckets)
         self._counts: dict[str, list[int]] | None = None if buckets is None else {}
@@ -199,6 +199,21 @@ def takes_gzip(accepted: str) -> bool:
         if coding.strip() == "gzip":
             return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
     return False
+
+
+def checked_registry(registry: Any) -> Any:
+    """A registry of the application's, or None.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    methods = ("register", "unregister", "collect")
+    if registry is None or all(callable(getattr(registry, method, None)) for method in methods):
+        return registry
+    raise ConfigurationError(
+        f"registry={registry!r} is no registry; give a prometheus_client.CollectorRegistry, "
+        "such as prometheus_client.REGISTRY"
+    )
 
 
 def checked_buckets(buckets: Iterable[float] | None) -> tuple[float, ...]:

@@ -55,7 +55,7 @@ class WandBLogger:
             `wandb sync`. Give a slow link more, and `shutdown(timeout=...)` as much.
 
     Raises:
-        ConfigurationError: an empty project or entity, or a time that is no positive number.
+        ConfigurationError: a project or entity that is no text or empty, or a time that is no positive number.
     """
 
     name = "wandb"
@@ -319,7 +319,8 @@ def _version() -> str:
 def _project(project: str) -> str | None:
     """The project to ask for; None leaves it to WANDB_PROJECT."""
     if not isinstance(project, str) or not project.strip():
-        raise ConfigurationError("project is empty; name a W&B project, for example WandBLogger(project='toolweaver')")
+        is_what = "is empty" if isinstance(project, str) else f"is {project!r}"
+        raise ConfigurationError(f"project {is_what}; name a W&B project, such as WandBLogger(project='toolweaver')")
     if project is not DEFAULT_PROJECT:
         return project
     ours = os.environ.get("TOOLWEAVER_MONITOR_WANDB_PROJECT", "").strip()
@@ -330,7 +331,8 @@ def _entity(entity: str | None) -> str | None:
     if entity is None:
         return os.environ.get("TOOLWEAVER_MONITOR_WANDB_ENTITY", "").strip() or None
     if not isinstance(entity, str) or not entity.strip():
-        raise ConfigurationError("entity is empty; name a W&B user or team, or leave it out")
+        is_what = "is empty" if isinstance(entity, str) else f"is {entity!r}"
+        raise ConfigurationError(f"entity {is_what}; name a W&B user or team, or leave it out")
     return entity
 
 
