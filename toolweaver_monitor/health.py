@@ -11,6 +11,7 @@ import msgspec
 from toolweaver_monitor.bus.bus import bus, inbox
 from toolweaver_monitor.choices import uniquely_named
 from toolweaver_monitor.holdings import Holdings
+from toolweaver_monitor.instrument.patching import waiting_for_import
 from toolweaver_monitor.rendering import captured
 from toolweaver_monitor.values import Invalid, plain_text
 
@@ -44,6 +45,7 @@ def health(held: Holdings) -> dict[str, Any]:
         "closed": held.closed,
         "watching": bus.on,
         "waiting": len(inbox),
+        "waiting_for_import": waiting_for_import(),
         "active": len(held.active()),
         "dropped": dict(dropped),
         "sinks": sinks,
@@ -132,6 +134,9 @@ def _notes(held: Holdings, sinks: Mapping[str, Mapping[str, Any]], prices: Mappi
     age_days = (prices or {}).get("age_days")
     if age_days is not None and age_days > MOST_AGE_DAYS:
         yield f"the newest price is {age_days:.0f} days old; pip install -U genai-prices"
+    for name in waiting_for_import():
+        module = name.partition(":")[0]
+        yield f"waiting for import: {name}; import {module}, or mend the name if no module is called that"
     wrong = {name: count for name, count in Invalid.counts().items() if count}
     if wrong:
         told = ", ".join(f"{count:,} {name}" for name, count in wrong.items())

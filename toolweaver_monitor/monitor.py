@@ -76,9 +76,11 @@ class Monitor(Holdings):
         Returns:
             - `ok`: whether there is no problem.
             - `problems`: what is wrong, one sentence each that ends with the cure.
-            - `notes`: what is no fault and yet worth knowing: unknown costs, old prices, figures that made no sense.
+            - `notes`: what is no fault and yet worth knowing: unknown costs, old prices, figures that made no sense,
+              names that `instrument()` was given of modules that were never imported.
             - `closed`, `watching`: whether this setup has ended, and whether calls are watched.
             - `waiting`: calls that have ended and are not counted yet; `active`: calls open right now.
+            - `waiting_for_import`: dotted names that `instrument()` was given and whose modules were not imported yet.
             - `dropped`: calls that did not reach a sink, over all sinks, by reason.
             - `sinks`: per sink its `state` (`ok`, `degraded`, `breaker_open`, `unavailable`), its books (`emitted ==
               delivered + failed + dropped + queued`, with `failed_by` and `dropped_by`), `last_error`, `cure`, and

@@ -44,8 +44,13 @@ KNOWN_DIFFERENCES = """\
 - A coroutine that a plain function returns comes back as another coroutine of the same name, which awaits it.
 - While nothing is watched, a generator is handed on by `yield from`, and Python makes a `close()` of a `GeneratorExit`
   thrown into that: a body that swallows it is not heard, and its return value is lost.
-- The function's own code object (`__code__`, `__defaults__`) is found at `__wrapped__`.
+- The function's own code object (`__code__`, `__defaults__`, and `inspect.getfile`, which goes by it) is found at
+  `__wrapped__`. A class that is copied to give it slots, as `attrs.define` does, cannot find in it what `super()` without
+  arguments needs: name both, `super(Receipt, self)`, or have the class watched by `instrument()` once it is made.
 - A call adds one frame to the stack, so a recursion reaches half as deep before the interpreter stops it.
+- Who counts frames from inside the function counts that one, too: to name its caller, a watched function says
+  `warnings.warn(..., stacklevel=3)`, and a wrapper that warns (`@deprecated`) stands above `@monitored`, not below.
+- A profiler shows the time of the function under its own name, and that frame as `run`, one for all watched functions.
 """
 
 

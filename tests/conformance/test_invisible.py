@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 import functools
 import inspect
 import pydoc
@@ -124,6 +125,21 @@ def test_kind_of_object(watched):
         assert isinstance(tool, type(each))
         for ask in (inspect.isbuiltin, inspect.ismethod, inspect.isroutine, inspect.isfunction):
             assert ask(tool) == ask(each), (each, ask)
+
+
+def test_printed(watched):
+    """Printed, on its own or in what holds it, each is what it would be without the decorator."""
+
+    @dataclasses.dataclass
+    class Step:
+        run: object
+
+        def __call__(self): ...
+
+    for each in (len, functools.partial(max, 5), Step(len).__call__, Step(len)):
+        assert repr(watched("tool")(each)) == repr(each)
+        assert str(watched("tool")(each)) == str(each)
+        assert repr(Step(watched("tool")(each))) == repr(Step(each))
 
 
 def test_equality(watched):

@@ -422,6 +422,33 @@ def test_object_as_class_attribute(watched, the_call):
     assert the_call().name != the_call("builtin").name
 
 
+def test_descriptor_that_is_told_its_name(watched, the_call):
+    """An object that its class tells its name (`__set_name__`) is told it, and bound by it."""
+
+    class Kept:
+        def __init__(self, function):
+            self.function = function
+
+        def __set_name__(self, owner, name):
+            self.told = owner, name
+
+        def __get__(self, instance, owner=None):
+            return functools.partial(self, instance)
+
+        def __call__(self, instance, page):
+            return self.told, self.function(instance, page)
+
+    class Shelf:
+        @watched("tool")
+        @Kept
+        def read(self, page):
+            return self, page
+
+    shelf = Shelf()
+    assert shelf.read(1) == ((Shelf, "read"), (shelf, 1))
+    assert the_call().name == "tool"
+
+
 def test_other_decorators(watched, peer):
     """Above and below a decorator of the user's that knows nothing of it, twice, and on one function in two names."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 
@@ -21,7 +22,19 @@ ENDINGS: dict[str, tuple[BaseException, str]] = {
     "asyncio's timeout": (TimeoutError(), "timeout"),
     "a future's timeout": (concurrent.futures.TimeoutError(), "timeout"),
     "a socket's timeout": (OSError(110, "timed out"), "timeout"),
+    "a client's own timeout": (type("ReadTimeout", (Exception,), {})(), "timeout"),
+    "a kind of a client's timeout": (type("Late", (type("APITimeoutError", (Exception,), {}),), {})(), "timeout"),
+    "a timer of gevent's": (type("Timeout", (BaseException,), {})(), "timeout"),
+    "a child process's timeout": (subprocess.TimeoutExpired("ocr", 5), "timeout"),
     "cancellation": (asyncio.CancelledError(), "cancelled"),
+    "a group of cancellations": (
+        BaseExceptionGroup("g", [asyncio.CancelledError(), BaseExceptionGroup("h", [asyncio.CancelledError()])]),
+        "cancelled",
+    ),
+    "a group of a cancellation and an error": (
+        BaseExceptionGroup("g", [asyncio.CancelledError(), ValueError()]),
+        "failure",
+    ),
     "Ctrl-C": (KeyboardInterrupt(), "cancelled"),
     "a dropped generator": (GeneratorExit(), "abandoned"),
 }
@@ -43,7 +56,8 @@ def test_t2_each_ending_is_recorded_as_what_it_was(ending: str, way: str, monito
     """Success, failure, timeout, cancelled, rejected and abandoned: each told apart, none a lie told as success.
 
     Mutations that turned it red: KeyboardInterrupt taken for a failure in `ending.outcome_of`; TimeoutError looked for
-    after Exception; `issubclass` replaced by "every BaseException is cancelled".
+    after Exception; `issubclass` replaced by "every BaseException is cancelled"; a group taken for cancelled where any
+    of it is.
     """
     error, wanted = ENDINGS[ending]
 

@@ -52,6 +52,7 @@ async def use_track() -> None:
 
 track()  # wrong: call-arg reportCallIssue
 track(3)  # wrong: arg-type reportArgumentType
+track("parse")(len)  # wrong: arg-type reportArgumentType
 assert_type(current_call(), ToolCall)
 assert_type(call.cost_usd, float | None)
 assert_type(call.tokens, int)
@@ -70,6 +71,7 @@ monitored("tool", cost="0.10")  # wrong: call-overload reportArgumentType,report
 monitored("tool", price=0.1)  # wrong: call-overload reportCallIssue
 monitored("tool", usage=3)  # wrong: call-overload reportArgumentType,reportCallIssue
 monitored(3)  # wrong: call-overload,type-var reportArgumentType,reportCallIssue
+monitored(None)  # wrong: call-overload,type-var reportArgumentType,reportCallIssue
 monitored("tool")(3)  # wrong: arg-type,type-var reportArgumentType
 
 

@@ -68,6 +68,31 @@ def test_a_tool_needs_a_name(name: Any) -> None:
         monitored(tool_name=name)
 
 
+def test_a_decorator_below_that_gives_no_function_is_told_of() -> None:
+    """One that lacks its `return`, or makes something else of the function, is an error where it stands."""
+
+    def forgets(function: Any) -> None:
+        """Lacks its `return`."""
+
+    for decorate in (monitored, monitored(), monitored("ocr"), monitored(cost=0.1)):
+        with pytest.raises(ConfigurationError, match=r"None.* lacks its `return`"):
+            decorate(forgets(len))
+    for other in (3, {}, b"x"):
+        with pytest.raises(ConfigurationError, match="put @monitored below that one"):
+            monitored(other)  # type: ignore[call-overload]
+        with pytest.raises(ConfigurationError, match="below whatever decorator makes something else of it"):
+            monitored("ocr")(other)  # type: ignore[type-var]
+    monitored(None, cost=0.1)(len)  # type: ignore[call-overload]  # with parentheses, so no decorator below gave it
+
+
+def test_a_block_is_no_decorator() -> None:
+    """`@track("parse")` names the decorator to write in its place, also where it stands without parentheses."""
+    with pytest.raises(ConfigurationError, match=r"@monitored\('parse'\)"):
+
+        @track("parse")  # type: ignore[arg-type]
+        def parse() -> None: ...
+
+
 @pytest.mark.parametrize("cost", NO_MONEY, ids=lambda cost: repr(cost)[:12])
 def test_a_declared_cost_is_an_amount_of_dollars(cost: Any) -> None:
     """Negative, NaN, infinite, text, a truth value: an error that shows how to write it, in one readable line."""

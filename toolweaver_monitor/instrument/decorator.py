@@ -23,7 +23,7 @@ UsageReader = Callable[[Any], Usage | None] | bool | None
 
 @overload
 def monitored(
-    tool_name: str | None = None,
+    tool_name: str = ...,
     /,
     *,
     cost: Cost = None,
@@ -47,7 +47,7 @@ def monitored(
 
 
 def monitored(
-    positional: Any = None,
+    positional: Any = ...,
     /,
     *,
     tool_name: Any = None,
@@ -77,6 +77,13 @@ def monitored(
         ConfigurationError: a name, cost, usage or tag that cannot be used, or something that cannot be called; the
             message says the cure.
     """
+    if positional is None and all(each is None for each in (tool_name, cost, usage, tags)):
+        raise ConfigurationError(
+            "@monitored was given None, as by a decorator below it that lacks its `return`; mend that one, or write "
+            "@monitored() for a tool that is called what its function is called"
+        )
+    if positional is ...:
+        positional = None
     name = tool_name if positional is None else positional
     if positional is not None and tool_name is not None and not _is_decorated(positional):
         raise ConfigurationError("monitored() got two names; give the tool's name once")
@@ -124,7 +131,7 @@ def watch(function: Any, name: Any = None, **declarations: Any) -> Any:
     if not callable(function):
         raise ConfigurationError(
             f"@monitored stands on {kind.__name__}, which cannot be called; put it on the function, below whatever "
-            "decorator makes something else of it"
+            "decorator makes something else of it" + (" or lacks its `return`" if function is None else "")
         )
     tool = declared(Tool(name or own_name(function), fallback=own_name(function), **declarations))
     tool.parameters = positional_parameters(function)

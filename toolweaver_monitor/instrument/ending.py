@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from toolweaver_monitor.call import Outcome, ToolCall
 from toolweaver_monitor.instrument.results import Handler, deferred
 from toolweaver_monitor.instrument.tool import Tool
 from toolweaver_monitor.usage import Usage, absorb
+from toolweaver_monitor.usage.fields import mro_of, name_of
 from toolweaver_monitor.values import Invalid, nanodollars
 
 log = logging.getLogger("toolweaver_monitor")
@@ -23,6 +25,18 @@ RAW_ERROR_CHARS = 768
 
 MAX_SEEN = 32
 """Results that a call remembers as read by calls inside it: an agent may hand on the best of several."""
+
+
+_CALLED_TIMEOUT = re.compile("Timeout|TimedOut|TooSlow|DeadlineExceeded")
+"""Many clients do not raise Python's own `TimeoutError` but one of theirs: httpx, openai, requests, playwright."""
+
+_CANCELLATIONS = (
+    ("builtins", "KeyboardInterrupt"),
+    ("asyncio", "CancelledError"),
+    ("trio", "Cancelled"),
+    ("greenlet", "GreenletExit"),
+)
+_members_of: Callable[[BaseException], tuple[BaseException, ...]] = vars(BaseExceptionGroup)["exceptions"].__get__
 
 
 class Settings:
@@ -39,17 +53,25 @@ class Settings:
 def outcome_of(error: BaseException) -> Outcome:
     """What an exception says of the call it ended. Only its type is looked at: an exception can lie about its class."""
     kind = type(error)
-    if issubclass(kind, Exception):
-        return "timeout" if issubclass(kind, TimeoutError) else "failure"
-    if issubclass(kind, KeyboardInterrupt):
-        return "cancelled"
+    if issubclass(kind, TimeoutError) or _CALLED_TIMEOUT.search(" ".join(map(name_of, mro_of(kind)))) is not None:
+        return "timeout"
     if issubclass(kind, GeneratorExit):
         return "abandoned"
-    for module, name in (("asyncio", "CancelledError"), ("trio", "Cancelled")):
+    return "cancelled" if _is_cancellation(error) else "failure"
+
+
+def _is_cancellation(error: BaseException, depth: int = 8) -> bool:
+    """Whether somebody wanted an end: Ctrl-C, a cancelled task, a killed greenlet, a group of nothing but these."""
+    kind = type(error)
+    if issubclass(kind, Exception):
+        return False
+    if issubclass(kind, BaseExceptionGroup):  # so a nursery of trio's tells of its tasks
+        return depth > 0 and all(_is_cancellation(each, depth - 1) for each in _members_of(error))
+    for module, name in _CANCELLATIONS:
         cancelled = getattr(sys.modules.get(module), name, None)
         if cancelled is not None and issubclass(kind, cancelled):
-            return "cancelled"
-    return "failure"
+            return True
+    return False
 
 
 def note_error(call: ToolCall, error: BaseException) -> Outcome:

@@ -27,6 +27,10 @@ class WatchedObject(Proxy):
     _self_drive: Callable[[Any], Callable[..., Any]]
     """Gives what runs another object under calls of the same tool."""
 
+    def __repr__(self) -> str:
+        """As the object itself, where a program shows it: in a log, or in what holds it."""
+        return repr(self.__wrapped__)
+
     def __copy__(self) -> Any:
         """A watched copy."""
         return self._self_again(copy.copy(self.__wrapped__))
@@ -69,10 +73,17 @@ def proxy(
     members: dict[str, Any] = {"__call__": staticmethod(drive(target))}
     if hasattr(type(target), "__get__"):
         members["__get__"] = _bind
+    if hasattr(type(target), "__set_name__"):
+        members["__set_name__"] = _tell_name
     watched = type(kind.__name__, (kind,), members)(target)
     # What begins with _self_ wrapt keeps on the proxy itself.
     watched._self_again, watched._self_drive = again, drive  # noqa: SLF001
     return watched
+
+
+def _tell_name(self: Any, owner: type, name: str) -> None:
+    """A class has been made with this in it, and says so to the object, as a class asks the type only."""
+    type(self.__wrapped__).__set_name__(self.__wrapped__, owner, name)
 
 
 def _bind(self: Any, instance: Any, owner: type | None = None) -> Any:

@@ -95,6 +95,11 @@ def uninstrument(target: T) -> T:
     return target
 
 
+def waiting_for_import() -> list[str]:
+    """The dotted names given to `instrument()` of which nothing is watched yet: their modules were not imported."""
+    return sorted(_pending)
+
+
 def _checked(tool_name: object, methods: object) -> tuple[str, ...] | None:
     if tool_name is not None and not callable(tool_name):
         Tool(tool_name)  # type: ignore[arg-type]  # complains of what is no name

@@ -98,7 +98,8 @@ def checked_name(name: object) -> str:
     if not isinstance(name, str):
         raise ConfigurationError(
             f"a tool's name must be text, not {type(name).__name__}; write @monitored('ocr'), "
-            "or tool_name=lambda ...: ... for a name taken from the arguments"
+            "or tool_name=lambda ...: ... for a name taken from the arguments; if a decorator below made this of the "
+            "function, put @monitored below that one"
         )
     if not name.strip():
         raise ConfigurationError("a tool's name is empty; give it one, such as @monitored('ocr')")

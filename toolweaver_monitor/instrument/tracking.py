@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Never, NoReturn
 
 import msgspec
 
 from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor.call import INERT, ToolCall, innermost
 from toolweaver_monitor.clock import monotonic_s
+from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.instrument.hot_path import ask_budgets, begin, leave, leave_raising, patch_up
 from toolweaver_monitor.instrument.opening import BLOCK
 from toolweaver_monitor.instrument.tool import Tool, known, named
@@ -75,6 +76,13 @@ class Tracked(msgspec.Struct, eq=False):
                 leave(self.tool, call, None)
             else:
                 leave_raising(self.tool, call, error)
+
+    def __call__(self, *_function: Never) -> NoReturn:
+        """Refuse to be a decorator: which call would its `record()` be for?"""
+        raise ConfigurationError(
+            f"track() watches a block: `with track({self.tool.name!r}):`; a function is decorated with "
+            f"@monitored({self.tool.name!r})"
+        )
 
     def ending(self) -> ToolCall | None:
         """The call whose block ends now, of those that this object has open: the innermost of this context."""

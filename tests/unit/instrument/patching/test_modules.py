@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import instrument, uninstrument
+from toolweaver_monitor import instrument, setup, uninstrument
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.instrument import dotted
 
@@ -203,6 +203,26 @@ def test_an_import_that_fails_is_waited_for_on(names: Any, write: Any) -> None:
     mended.f()
     assert names() == ["f"]
     uninstrument("mended")
+
+
+def test_a_dotted_name_that_waits_for_its_import_is_told_of(write: Any) -> None:
+    """`health()` lists it until it is imported or taken back: a name that is misspelt would wait for ever in silence.
+
+    Seen red: with `_pending` not emptied by `uninstrument`.
+    """
+    write("late.py", "def work(): return 1")
+    with setup() as monitor:
+        instrument("late:work")
+        instrument("latte:work")
+        health = monitor.health()
+        assert health["waiting_for_import"] == ["late:work", "latte:work"]
+        assert [note for note in health["notes"] if note.startswith("waiting for import: latte:work; import latte")]
+        importlib.import_module("late")
+        assert monitor.health()["waiting_for_import"] == ["latte:work"]
+        uninstrument("late:work")
+        uninstrument("latte:work")
+        assert monitor.health()["waiting_for_import"] == []
+        assert monitor.health()["notes"] == []
 
 
 def test_a_dotted_name_and_the_thing_it_names_are_the_same_target(names: Any, write: Any) -> None:
