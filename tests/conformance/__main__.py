@@ -45,8 +45,8 @@ KNOWN_DIFFERENCES = """\
 - While nothing is watched, a generator is handed on by `yield from`, and Python makes a `close()` of a `GeneratorExit`
   thrown into that: a body that swallows it is not heard, and its return value is lost.
 - The function's own code object (`__code__`, `__defaults__`, and `inspect.getfile`, which goes by it) is found at
-  `__wrapped__`. A class that is copied to give it slots, as `attrs.define` does, cannot find in it what `super()` without
-  arguments needs: name both, `super(Receipt, self)`, or have the class watched by `instrument()` once it is made.
+  `__wrapped__`. A class that is made again to give it slots, as by `attrs.define`, does not find in it what `super()`
+  without arguments needs: write `super(Receipt, self)`, or have the class watched by `instrument()` once it is made.
 - A call adds one frame to the stack, so a recursion reaches half as deep before the interpreter stops it.
 - Who counts frames from inside the function counts that one, too: to name its caller, a watched function says
   `warnings.warn(..., stacklevel=3)`, and a wrapper that warns (`@deprecated`) stands above `@monitored`, not below.

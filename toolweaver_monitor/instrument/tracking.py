@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Never, NoReturn
+from typing import Any, Never
 
 import msgspec
 
@@ -77,7 +77,7 @@ class Tracked(msgspec.Struct, eq=False):
             else:
                 leave_raising(self.tool, call, error)
 
-    def __call__(self, *_function: Never) -> NoReturn:
+    def __call__(self, *_function: Never) -> None:
         """Refuse to be a decorator: which call would its `record()` be for?"""
         raise ConfigurationError(
             f"track() watches a block: `with track({self.tool.name!r}):`; a function is decorated with "

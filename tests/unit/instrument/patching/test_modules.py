@@ -222,7 +222,7 @@ def test_a_dotted_name_that_waits_for_its_import_is_told_of(write: Any) -> None:
         uninstrument("late:work")
         uninstrument("latte:work")
         assert monitor.health()["waiting_for_import"] == []
-        assert monitor.health()["notes"] == []
+        assert not [note for note in monitor.health()["notes"] if "import" in note]
 
 
 def test_a_dotted_name_and_the_thing_it_names_are_the_same_target(names: Any, write: Any) -> None:
