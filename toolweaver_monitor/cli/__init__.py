@@ -24,7 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 all is well, 1 something is wrong. A command line that cannot be understood exits with 2.
     """
-    options = parser().parse_args(argv)
+    whole = parser()
+    options = whole.parse_args(argv)
+    if "run" not in options:
+        whole.print_help(sys.stderr)
+        raise SystemExit(2)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter gets its code
     try:
@@ -49,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="`toolweaver-monitor COMMAND --help` says more about a command.",
     )
     whole.add_argument("--version", action="version", version=f"toolweaver-monitor {toolweaver_monitor.__version__}")
-    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
     return whole

@@ -22,6 +22,7 @@ import toolweaver_monitor
 from toolweaver_monitor import setup, track
 from toolweaver_monitor.cli import main
 from toolweaver_monitor.cli.doctor import children, probe, running, sinks
+from toolweaver_monitor.cli.doctor.findings import Finding
 from toolweaver_monitor.sinks import PrometheusExporter
 
 Doctor = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
@@ -373,6 +374,32 @@ def test_a_command_line_that_cannot_be_understood_ends_with_2(
     out, err = capsys.readouterr()
     assert out == ""
     assert "toolweaver-monitor" in err
+
+
+def test_without_a_command_the_help_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who types only the name is shown what to type next."""
+    with pytest.raises(SystemExit):
+        main([])
+    assert "doctor    find out whether all is well" in capsys.readouterr().err
+
+
+def test_each_section_is_shown_as_soon_as_it_is_known(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The self-check takes seconds; nobody looks at an empty screen until then."""
+    shown: list[str] = []
+
+    def findings(child: children.Child, timeout_s: float) -> list[Finding]:
+        shown.append(capsys.readouterr().out)
+        return real(child, timeout_s)
+
+    real = children.Child.findings
+    monkeypatch.setattr(children.Child, "findings", findings)
+    assert main(["doctor", "--sinks", "log"]) == 0
+    assert [title in shown[0] for title in ("\nSettings (", "\nSinks\n", "\nPrices\n", "\nSelf-check\n")] == [
+        True, True, True, False,
+    ]  # fmt: skip
+    assert capsys.readouterr().out.endswith("\nAll is well.\n")
 
 
 def test_help_shows_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

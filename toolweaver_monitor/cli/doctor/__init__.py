@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from toolweaver_monitor.cli.doctor.children import Child, clean_environment
 from toolweaver_monitor.cli.doctor.findings import Finding, lines, note, refused, wrong
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._wandb_run import INSTALL
-from toolweaver_monitor.tabular import padded, width
-from toolweaver_monitor.text import visible
 
 PROBE_S = 60.0
+SETTINGS = "Settings"
+
+Section = tuple[str, list[Finding]]
+"""What was looked at, and what was found."""
 
 DESCRIPTION = """\
 Finds out what is configured, whether each sink can be reached, and whether they agree on a handful of calls
@@ -61,61 +63,79 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Look at everything, and say what was found."""
+    """Look at everything, and say what was found, each section as soon as it is known."""
     token = _token(options.token_file)
-    report: dict[str, Any] = {}
-    if options.url:
-        sections = {f"Program at {options.url}": running.examine(options.url, token)}
-    else:
-        sections = _whole(options, token, report)
-    findings = [finding for found in sections.values() for finding in found]
-    well = all(finding.state != "wrong" for finding in findings)
+    prices: dict[str, Any] = {}
+    sections = _program(options.url, token) if options.url else _everything(options, token, prices)
+    found: list[Section] = []
+    if not options.json:
+        print(f"toolweaver_monitor {toolweaver_monitor.__version__}, Python {platform.python_version()},", end=" ")
+        print(f"{platform.system()} {platform.machine()}\n", flush=True)
+    for about, findings in sections:
+        found.append((about, findings))
+        if not options.json:
+            head = settings.lines() if about == SETTINGS else [about]
+            print(*head, *lines(findings), "", sep="\n", flush=True)
+    count = sum(finding.state == "wrong" for _, findings in found for finding in findings)
     if options.json:
-        report |= {
-            "ok": well,
-            "version": toolweaver_monitor.__version__,
-            "python": platform.python_version(),
-            "settings": [row._asdict() for row in settings.rows()],
-            "findings": [{"about": about} | one.told() for about, found in sections.items() for one in found],
-        }
-        print(json.dumps(report, indent=2))
+        print(json.dumps(_report(found, prices, well=not count), indent=2))
     else:
-        print(_text(sections, findings, with_settings=not options.url))
-    return 0 if well else 1
+        print(f"{count} thing{' is' if count == 1 else 's are'} wrong." if count else "All is well.")
+    return 1 if count else 0
 
 
-def _whole(options: argparse.Namespace, token: str | None, report: dict[str, Any]) -> dict[str, list[Finding]]:
-    """Look at all there is here; what scripts may want besides the findings goes into the report."""
+def _report(found: list[Section], prices: dict[str, Any], *, well: bool) -> dict[str, Any]:
+    """For scripts."""
+    report = {
+        "ok": well,
+        "version": toolweaver_monitor.__version__,
+        "python": platform.python_version(),
+        "settings": [row._asdict() for row in settings.rows()],
+        "findings": [{"about": about} | one.told() for about, findings in found for one in findings],
+    }
+    return report | ({"prices": prices} if prices else {})
+
+
+def _program(url: str, token: str | None) -> Iterator[Section]:
+    yield f"Program at {url}", running.examine(url, token)
+
+
+def _everything(options: argparse.Namespace, token: str | None, prices: dict[str, Any]) -> Iterator[Section]:
+    """Look at all there is here; what scripts may want to know of prices beside the finding goes into `prices`."""
     asked = options.sinks if options.sinks is not None else _configured()
     tried = tuple(dict.fromkeys(asked)) or NAMES
-    sections = {"Settings": settings.findings(), "Sinks": []}
     with tempfile.TemporaryDirectory(prefix="toolweaver-doctor-", ignore_cleanup_errors=True) as folder:
         wandb = "wandb" in tried and sinks.installed("wandb")
         probe = ["collectors", "agreement", *(["--wandb"] if wandb else [])]
         check = Child("self-check", probe, clean_environment(folder), folder)
-        account = _account(options.online) if wandb else None
+        account = _account(options.online, folder) if wandb else None
+        yield SETTINGS, settings.findings()
+        found: list[Finding] = []
+        program: str | None = None
         for name in tried:
             if name == "prometheus":
-                found, running_at = sinks.prometheus(options.port, token)
-                sections["Sinks"].append(found)
-                if running_at is not None:
-                    sections[f"Program at {running_at}"] = running.examine(running_at, token)
+                finding, program = sinks.prometheus(options.port, token)
+                found.append(finding)
             elif name == "log":
-                sections["Sinks"].append(sinks.log())
+                found.append(sinks.log())
             elif name == "wandb":
                 accounts = account.findings(PROBE_S) if account else [refused("wandb", INSTALL)]
-                sections["Sinks"] += [_unless_asked(one, bool(asked)) for one in accounts]
+                found += [_unless_asked(one, bool(asked)) for one in accounts]
             elif name not in IN_MEMORY:
-                sections["Sinks"].append(_no_such_sink(name))
-        prices, report["prices"] = sinks.prices()
-        sections["Prices"] = [prices]
-        sections["Self-check"] = check.findings(PROBE_S)
-    return sections
+                found.append(_no_such_sink(name))
+        yield "Sinks", found
+        if program is not None:
+            yield from _program(program, token)
+        finding, status = sinks.prices()
+        prices |= status
+        yield "Prices", [finding]
+        yield "Self-check", check.findings(PROBE_S)
 
 
-def _account(online: bool) -> Child:
-    """Looks at the user's own W&B, as their programs would find it."""
-    return Child("wandb", ["wandb", *(["--online"] if online else [])], os.environ | {"WANDB_SILENT": "true"})
+def _account(online: bool, folder: str) -> Child:
+    """Looks at the user's own W&B, as their programs would find it; what it logs is kept in a folder."""
+    environment = os.environ | {"WANDB_SILENT": "true", "WANDB_CACHE_DIR": folder}
+    return Child("wandb", ["wandb", *(["--online"] if online else [])], environment)
 
 
 def _configured() -> tuple[str, ...]:
@@ -134,25 +154,6 @@ def _no_such_sink(name: str) -> Finding:
     return wrong(name, "TOOLWEAVER_MONITOR_SINKS names it, and there is no such sink", f"there are {', '.join(NAMES)}")
 
 
-def _text(sections: dict[str, list[Finding]], findings: Sequence[Finding], *, with_settings: bool) -> str:
-    version, python = toolweaver_monitor.__version__, platform.python_version()
-    text = [f"toolweaver_monitor {version}, Python {python}, {platform.system()} {platform.machine()}", ""]
-    if with_settings:
-        rows = settings.rows()
-        names = max(len(row.name) for row in rows)
-        values = max(width(visible(settings.shown(row.value))) for row in rows)
-        text.append("Settings (what setup() is given beats the environment, which beats the default)")
-        text += [
-            f"  {row.name:<{names}}  {padded(visible(settings.shown(row.value)), values)}  {row.source}" for row in rows
-        ]
-        text += [*lines(sections.pop("Settings", [])), ""]
-    for title, found in sections.items():
-        text += [title, *lines(found), ""]
-    count = sum(finding.state == "wrong" for finding in findings)
-    text.append("All is well." if not count else f"{count} thing{' is' if count == 1 else 's are'} wrong.")
-    return "\n".join(text)
-
-
 # --- options --------------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +169,7 @@ def _port(text: str) -> int:
     try:
         return config.as_port(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is none; give {error}") from None
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used; give {error}") from None
 
 
 def _url(text: str) -> str:
@@ -181,7 +182,7 @@ def _url(text: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise argparse.ArgumentTypeError(f"{text!r} is none; give an address such as http://localhost:8000/metrics")
+        raise argparse.ArgumentTypeError(f"{text!r} is no such address; give one such as http://localhost:8000/metrics")
     return url if parts.path not in ("", "/") else f"{parts.scheme}://{parts.netloc}/metrics"
 
 

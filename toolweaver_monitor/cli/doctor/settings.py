@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from toolweaver_monitor import config
 from toolweaver_monitor.cli.doctor.findings import Finding, refused, wrong
 from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.tabular import padded, width
+from toolweaver_monitor.text import visible
 
 
 class Row(NamedTuple):
@@ -52,6 +54,14 @@ def findings() -> list[Finding]:
             cure = f"write {near[0]}, or unset it" if near else "unset it"
             found.append(wrong(variable.removeprefix(config.PREFIX), f"no setting reads {variable}", cure))
     return found
+
+
+def lines() -> list[str]:
+    """Every setting as text: name, value and source in columns."""
+    found = [(row.name, visible(shown(row.value)), row.source) for row in rows()]
+    names, values = (max(width(row[at]) for row in found) for at in (0, 1))
+    title = "Settings (what setup() is given beats the environment, which beats the default)"
+    return [title, *(f"  {padded(name, names)}  {padded(value, values)}  {source}" for name, value, source in found)]
 
 
 def shown(value: Any) -> str:

@@ -79,12 +79,13 @@ def _fault(error: Exception) -> Answer:
                 cure="have the program running, with setup('prometheus') or PrometheusExporter(port=...), and take the "
                 "port from its log line or exporter.url; in a container addr='0.0.0.0' with a token is needed",
             )
-        case ssl.SSLError():
+        case ssl.SSLCertVerificationError():
             return Answer(
-                fault=f"TLS failed ({error.reason or error})",
-                cure="have the certificate trusted: SSL_CERT_FILE=/path/to/ca.pem; "
-                "ask https:// only of what serves TLS",
+                fault=f"the certificate is not trusted ({error.verify_message or error})",
+                cure="have it trusted: SSL_CERT_FILE=/path/to/ca.pem",
             )
+        case ssl.SSLError():
+            return Answer(fault=f"TLS failed ({error.reason or error})", cure="ask http:// of what serves no TLS")
         case OSError():
             said = error.strerror or error
             return Answer(fault=f"cannot connect ({said})", cure="check the host name and the network")
