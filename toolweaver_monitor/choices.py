@@ -49,7 +49,7 @@ def as_sink(thing: Any) -> Any:
         return FunctionSink(thing)
     if len(missing) == len(METHODS):
         raise ConfigurationError(
-            f"{kind} is no sink; a sink has write(calls), flush() and close(), or is a callable that takes a ToolCall"
+            f"{kind} is not a sink; a sink has write(calls), flush() and close(), or is a callable that takes a call"
         )
     if missing:
         raise ConfigurationError(

@@ -98,7 +98,6 @@ PROMETHEUS_PORT = Setting[int]("PROMETHEUS_PORT", as_port, 8000, "Port of /metri
 PROMETHEUS_ADDR = Setting[str]("PROMETHEUS_ADDR", str, "127.0.0.1", "Address that /metrics is bound to.")
 WANDB_PROJECT = Setting[str]("WANDB_PROJECT", str, "", "W&B project.")
 WANDB_ENTITY = Setting[str]("WANDB_ENTITY", str, "", "W&B entity (user or team).")
-STORE = Setting[str]("STORE", str, "", "File of the local store (comes with the store).")
 BUDGET_USD = Setting[float | None]("BUDGET_USD", as_dollars, None, "Dollars that one run may spend.")
 MAX_OPERATIONS = Setting[int]("MAX_OPERATIONS", as_count, 10_000, "How many of the last calls are kept in memory.")
 MAX_LABEL_VALUES = Setting[int](
@@ -111,6 +110,6 @@ HANDLE_SIGTERM = Setting[bool](
 )
 
 SETTINGS: tuple[Setting[Any], ...] = (
-    ENABLED, SINKS, PROMETHEUS_PORT, PROMETHEUS_ADDR, WANDB_PROJECT, WANDB_ENTITY, STORE, BUDGET_USD, MAX_OPERATIONS,
+    ENABLED, SINKS, PROMETHEUS_PORT, PROMETHEUS_ADDR, WANDB_PROJECT, WANDB_ENTITY, BUDGET_USD, MAX_OPERATIONS,
     MAX_LABEL_VALUES, REDACT, LOG_LEVEL, HANDLE_SIGTERM,
 )  # fmt: skip

@@ -147,7 +147,7 @@ class Endpoint:
                 return told(401, "give the token: Authorization: Bearer ...")
         elif not self._is_ours(hostname(request.headers.get("host", "")), local):
             return told(
-                403, "this Host is none of ours; allow it with allowed_hosts=['name'], or have requests carry a token="
+                403, "this Host is not allowed; allow it with allowed_hosts=['name'], or have requests carry a token="
             )
         if request.method not in ("GET", "HEAD"):
             return told(405, "only GET and HEAD are answered")

@@ -50,7 +50,7 @@ def checked_port(port: object) -> int:
         ConfigurationError: it is none.
     """
     if type(port) is not int or not 0 <= port <= 65535:
-        raise ConfigurationError(f"port={port!r} is no port; give a number from 0 to 65535 (0 takes a free one)")
+        raise ConfigurationError(f"port={port!r} is not a port; give a number from 0 to 65535 (0 takes a free one)")
     return port
 
 
@@ -61,7 +61,7 @@ def checked_addr(addr: object) -> str:
         ConfigurationError: it is no text, or empty, which to a socket would mean every address there is.
     """
     if not isinstance(addr, str) or not addr.strip():
-        raise ConfigurationError(f"addr={addr!r} is no address; give one, such as '127.0.0.1', '::1' or '0.0.0.0'")
+        raise ConfigurationError(f"addr={addr!r} is not an address; give one, such as '127.0.0.1', '::1' or '0.0.0.0'")
     return addr.strip().lower().removeprefix("[").removesuffix("]")
 
 
@@ -75,7 +75,7 @@ def checked_hosts(hosts: object) -> tuple[str, ...]:
         return ()
     if isinstance(hosts, str) or not isinstance(hosts, Sequence) or not all(isinstance(h, str) and h for h in hosts):
         raise ConfigurationError(
-            f"allowed_hosts={hosts!r} is no list of names; write allowed_hosts=['monitor.internal']"
+            f"allowed_hosts={hosts!r} is not a list of names; write allowed_hosts=['monitor.internal']"
         )
     return tuple(host.lower().rstrip(".") for host in hosts)
 
@@ -109,7 +109,7 @@ def tls_context(certfile: str | os.PathLike[str] | None, keyfile: str | os.PathL
         return None
     for argument, file in (("certfile", certfile), ("keyfile", keyfile)):
         if file is not None and not (isinstance(file, str | os.PathLike) and Path(file).is_file()):
-            raise ConfigurationError(f"{argument}={file!r} is no file that can be read; give the path of a PEM file")
+            raise ConfigurationError(f"{argument}={file!r} is not a readable file; give the path of a PEM file")
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -51,7 +51,7 @@ def parsed(head: bytes) -> Request:
     first, *lines = head[:-4].decode("latin-1").split("\r\n")
     request = _REQUEST_LINE.fullmatch(first)
     if request is None:
-        raise ValueError("this is no HTTP/1.1 request")
+        raise ValueError("this is not an HTTP/1.1 request")
     headers: dict[str, str] = {}
     for line in lines:
         header = _HEADER.fullmatch(line)

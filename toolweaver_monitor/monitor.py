@@ -106,7 +106,7 @@ class Monitor(Holdings):
             True only if everything was written.
 
         Raises:
-            ConfigurationError: `timeout` is no number.
+            ConfigurationError: `timeout` is not a number.
         """
         timeout = checked_timeout(timeout)
         deadline = time.monotonic() + timeout
@@ -139,7 +139,7 @@ class Monitor(Holdings):
             True only if every sink took everything and closed in time.
 
         Raises:
-            ConfigurationError: `timeout` is no number; nothing has been ended then.
+            ConfigurationError: `timeout` is not a number; nothing has been ended then.
         """
         timeout = checked_timeout(timeout)
         if self._ended is not None:
@@ -227,12 +227,12 @@ def checked_timeout(timeout: object) -> float:
     """Seconds to wait, from 0 to `LONGEST_S`.
 
     Raises:
-        ConfigurationError: it is no number.
+        ConfigurationError: it is not a number.
     """
     is_nan = isinstance(timeout, float) and math.isnan(timeout)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or is_nan:
         raise ConfigurationError(
-            f"timeout={timeout!r} is no number of seconds; give one, such as 2.0, or float('inf') to wait without end"
+            f"timeout={timeout!r} is not a number of seconds; give one, such as 2.0, or float('inf') to wait for ever"
         )
     return float(min(max(0, timeout), LONGEST_S))
 

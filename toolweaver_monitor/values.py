@@ -44,7 +44,7 @@ class Invalid:
 
 
 def nanodollars(dollars: object) -> int | None:
-    """Dollars as an exact integer of nano-dollars, or None for what is no amount of money (then counted as invalid)."""
+    """Dollars as an exact integer of nano-dollars, or None if they are not an amount of money (counted as invalid)."""
     kind = type(dollars)
     if kind is float or kind is int:
         if 0 <= dollars <= 1e6:  # type: ignore[operator]  # False for NaN, too

@@ -41,7 +41,7 @@ def options_from(argv: Sequence[str] | None) -> Namespace:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1_000:
-        raise ArgumentTypeError(f"{text!r} is no number of receipts; give 1 to 1000")
+        raise ArgumentTypeError(f"{text!r} is not a number of receipts; give 1 to 1000")
     return int(text)
 
 
@@ -57,5 +57,5 @@ def _dollars(text: str) -> float:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65_535:
-        raise ArgumentTypeError(f"{text!r} is no port; give 0 to 65535")
+        raise ArgumentTypeError(f"{text!r} is not a port; give 0 to 65535")
     return int(text)

@@ -96,7 +96,7 @@ def test_a_block_is_no_decorator() -> None:
 @pytest.mark.parametrize("cost", NO_MONEY, ids=lambda cost: repr(cost)[:12])
 def test_a_declared_cost_is_an_amount_of_dollars(cost: Any) -> None:
     """Negative, NaN, infinite, text, a truth value: an error that shows how to write it, in one readable line."""
-    with pytest.raises(ConfigurationError, match=r"is no amount of dollars; give .* cost=0\.10") as told:
+    with pytest.raises(ConfigurationError, match=r"is not an amount of dollars; give .* cost=0\.10") as told:
         monitored("ocr", cost=cost)
     assert len(str(told.value)) < 250
 
@@ -130,8 +130,8 @@ def test_to_keep_no_calls_is_no_way_to_save_memory(number: Any) -> None:
         (lambda: a_sink_without("flush", "close"), "Half has no flush and no close; a sink has"),
         (lambda: a_sink_without("name"), "Half has no name; give the sink a text attribute `name`"),
         (lambda: [LogSink()], r"give the sinks one by one: setup\(\*sinks\)"),
-        (lambda: 42, "int is no sink; a sink has"),
-        (lambda: None, "NoneType is no sink; a sink has"),
+        (lambda: 42, "int is not a sink; a sink has"),
+        (lambda: None, "NoneType is not a sink; a sink has"),
         (io.StringIO, "StringIO is a file, no sink; give 'log'"),
         (lambda: an_async_function, r"an_async_function is async, and a sink has a thread of its own.*asyncio\.run"),
         (AsyncSink, r"AsyncSink\.write is async"),
@@ -169,20 +169,20 @@ def test_beyond_loopback_only_when_told_to(addr: str, monkeypatch: pytest.Monkey
         (lambda: setup(tags={3: "x"}), "text keys"),
         (lambda: PrometheusExporter(port=70_000), "0 to 65535"),
         (lambda: PrometheusExporter(port="8000"), "0 to 65535"),
-        (lambda: PrometheusExporter(port=True), "port=True is no port"),
-        (lambda: PrometheusExporter(registry=5), r"registry=5 is no registry; give a prometheus_client\.Collector"),
+        (lambda: PrometheusExporter(port=True), "port=True is not a port"),
+        (lambda: PrometheusExporter(registry=5), r"registry=5 is not a registry; give a prometheus_client\.Collector"),
         (lambda: PrometheusExporter(token=5), "token= is of type int; give a long random text"),
         (lambda: PrometheusExporter(token=""), "token= is empty; give a long random text"),
-        (lambda: PrometheusExporter(certfile=5), "certfile=5 is no file"),
+        (lambda: PrometheusExporter(certfile=5), "certfile=5 is not a readable file"),
         (lambda: PrometheusExporter(insecure="no"), "insecure='no' is neither True nor False"),
         (lambda: WandBLogger(project=5), "project is 5; name a W&B project"),
         (lambda: WandBLogger(entity=b"team"), "entity is b'team'; name a W&B user"),
         (lambda: PrometheusExporter(buckets=[2, 1]), "low to high"),
-        (lambda: PrometheusExporter(buckets="wide"), "buckets='wide' are no bucket bounds; give seconds"),
-        (lambda: LogSink(level="LOUD"), "no log level; give one such as"),
-        (lambda: LogSink(level=2.5), "level=2.5 is no log level"),
-        (lambda: LogSink(level=True), "level=True is no log level"),
-        (lambda: LogSink(5), "logger=5 is no logger; give a logging.Logger, or the name of one"),
+        (lambda: PrometheusExporter(buckets="wide"), "buckets='wide' are not bucket bounds; give seconds"),
+        (lambda: LogSink(level="LOUD"), "is not a log level; give one such as"),
+        (lambda: LogSink(level=2.5), "level=2.5 is not a log level"),
+        (lambda: LogSink(level=True), "level=True is not a log level"),
+        (lambda: LogSink(5), "logger=5 is not a logger; give a logging.Logger, or the name of one"),
         (lambda: setup(capture="no"), "capture='no' is neither True nor False"),
         (lambda: setup(usage=None, enabled="0"), "enabled='0' is neither True nor False"),
     ],
@@ -216,11 +216,11 @@ def test_a_timeout_that_is_no_number_of_seconds_is_refused(timeout: Any) -> None
     """Whether or not there is anything to wait for; and a shutdown that was refused has ended nothing."""
     waits: list[Callable[..., object]] = [flush, shutdown]
     for wait in waits:
-        with pytest.raises(ConfigurationError, match=r"^timeout=.* is no number of seconds; give one"):
+        with pytest.raises(ConfigurationError, match=r"^timeout=.* is not a number of seconds; give one"):
             wait(timeout)
     monitor = setup()
     for wait in (flush, shutdown, monitor.flush, monitor.shutdown):
-        with pytest.raises(ConfigurationError, match=r"^timeout=.* is no number of seconds; give one"):
+        with pytest.raises(ConfigurationError, match=r"^timeout=.* is not a number of seconds; give one"):
             wait(timeout=timeout)
     with pytest.raises(ConfigurationError, match=r"^timeout="):
         asyncio.run(monitor.aflush(timeout))

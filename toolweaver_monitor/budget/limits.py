@@ -76,7 +76,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
                 "ever run: give a smaller reserve="
             )
         if type(self.per) is not str or self.per not in get_args(Per):
-            raise ConfigurationError(f"per={self.per!r} is no window: give per='run', 'minute', 'hour' or 'day'")
+            raise ConfigurationError(f"per={self.per!r} is not a window: give per='run', 'minute', 'hour' or 'day'")
         _text("tool", self.tool, "the name of a tool, for example tool='ocr'")
         _text("name", self.name, "some text, for example name='daily money'")
         self.tag_key_and_value  # noqa: B018 - raises for a tag that is none
@@ -112,7 +112,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
             if type(key) is str and key and type(value) in (str, int, float, bool):
                 return key, str(value)
         raise ConfigurationError(
-            f"tag={tag!r} is no tag: give tag='customer', tag='customer=acme' or tag=('customer', 'acme')"
+            f"tag={tag!r} is not a tag: give tag='customer', tag='customer=acme' or tag=('customer', 'acme')"
         )
 
     @property
@@ -175,7 +175,7 @@ def _nanousd(field: str, given: object) -> int | None:
     if isinstance(dollars, int | Decimal) and 0 <= dollars <= MAX_LIMIT_USD:
         return whole(Decimal(dollars))
     raise ConfigurationError(
-        f"{field}={given!r} is no sum of money: give dollars from 0 to {MAX_LIMIT_USD:,}, for example {field}=5.00, "
+        f"{field}={given!r} is not an amount of money: give dollars from 0 to {MAX_LIMIT_USD:,}, such as {field}=5.00, "
         "or leave it out"
     )
 
@@ -186,7 +186,7 @@ def _whole(field: str, number: object) -> int | None:
     if (type(number) is int or (type(number) is float and number.is_integer())) and 0 <= number <= MAX_COUNT:
         return int(number)
     raise ConfigurationError(
-        f"{field}={number!r} is no count: give a whole number from 0 to {MAX_COUNT:,}, for example {field}=1000, "
+        f"{field}={number!r} is not a count: give a whole number from 0 to {MAX_COUNT:,}, for example {field}=1000, "
         "or leave it out"
     )
 

@@ -26,7 +26,7 @@ def split(name: str) -> tuple[str, str]:
     match = _DOTTED.fullmatch(name)
     if match is None:
         raise ConfigurationError(
-            f"{name!r} is no dotted name; write 'package.module', 'package.module:function' or "
+            f"{name!r} is not a dotted name; write 'package.module', 'package.module:function' or "
             "'package.module:Class.method'"
         )
     module, path = match[1], match[2] or ""

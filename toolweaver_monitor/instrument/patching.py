@@ -107,7 +107,7 @@ def _checked(tool_name: object, methods: object) -> tuple[str, ...] | None:
         return None
     names = () if isinstance(methods, str) or not isinstance(methods, Iterable) else tuple(methods)
     if not names or not all(isinstance(name, str) for name in names):
-        raise ConfigurationError(f"methods={methods!r} is no list of names; write methods=['execute_tool']")
+        raise ConfigurationError(f"methods={methods!r} is not a list of names; write methods=['execute_tool']")
     return names
 
 

@@ -110,13 +110,13 @@ def checked_cost(cost: object) -> int:
     """A declared cost in nano-dollars.
 
     Raises:
-        ConfigurationError: it is no amount of money.
+        ConfigurationError: it is not an amount of money.
     """
     if isinstance(cost, Decimal) and cost.is_finite() and 0 <= cost <= 1_000_000:
         return whole(cost)
     if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= 1e6:
         raise ConfigurationError(
-            f"cost={reprlib.repr(cost)} is no amount of dollars; give one from 0 to 1,000,000, such as cost=0.10, "
+            f"cost={reprlib.repr(cost)} is not an amount of dollars; give one from 0 to 1,000,000, such as cost=0.10, "
             "or a callable that works it out from the result"
         )
     return round(cost * NANO)
@@ -133,7 +133,7 @@ def checked_usage(usage: object) -> Any:
     if usage is False or callable(usage):
         return usage
     raise ConfigurationError(
-        f"usage={usage!r} is no way to read a result; give a callable that returns Usage, or False"
+        f"usage={usage!r} is not a way to read a result; give a callable that returns Usage, or False"
     )
 
 

@@ -110,7 +110,7 @@ def track(tool_name: str, /, **tags: Any) -> Tracked:
     it used, `call.fail("no total")` that it failed without an exception.
 
     Args:
-        tool_name: the tool's name; what is no name becomes `unnamed` and is counted as invalid.
+        tool_name: the tool's name; anything that is not a name becomes `unnamed` and is counted as invalid.
         **tags: labels of your own for this call.
 
     Returns:

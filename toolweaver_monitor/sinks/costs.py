@@ -36,7 +36,7 @@ class CostTracker(View):
 
         Args:
             operation: its name.
-            cost: dollars; what is no amount (negative, NaN) is counted as invalid and as a call of unknown cost.
+            cost: dollars; what is not an amount (negative, NaN) is counted as invalid and as a call of unknown cost.
         """
         self._own.record(recorded(operation, cost=cost))
 

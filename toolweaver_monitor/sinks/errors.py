@@ -34,7 +34,7 @@ class ErrorTracker(View):
         """Count one call by hand.
 
         Args:
-            tool_name: the tool; what is no name becomes `unnamed` and is counted as invalid.
+            tool_name: the tool; anything that is not a name becomes `unnamed` and is counted as invalid.
             success: whether it succeeded.
             error: what went wrong, if not: its text, or the exception itself; secrets are taken out.
         """

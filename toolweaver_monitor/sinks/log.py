@@ -32,7 +32,7 @@ class LogSink:
     ) -> None:
         self.logger = logging.getLogger(logger) if isinstance(logger, str) else logger
         if not isinstance(self.logger, logging.Logger | logging.LoggerAdapter):
-            raise ConfigurationError(f"logger={logger!r} is no logger; give a logging.Logger, or the name of one")
+            raise ConfigurationError(f"logger={logger!r} is not a logger; give a logging.Logger, or the name of one")
         self.level = _level(config.LOG_LEVEL.value() if level is None else level)
 
     def write(self, calls: Sequence[ToolCall]) -> None:
@@ -57,7 +57,7 @@ def _level(level: object) -> int:
     """
     number = logging.getLevelNamesMapping().get(level.upper()) if isinstance(level, str) else level
     if not isinstance(number, int) or isinstance(number, bool):
-        raise ConfigurationError(f"level={level!r} is no log level; give one such as 'INFO' or 'DEBUG'")
+        raise ConfigurationError(f"level={level!r} is not a log level; give one such as 'INFO' or 'DEBUG'")
     return number
 
 

@@ -211,7 +211,7 @@ def checked_registry(registry: Any) -> Any:
     if registry is None or all(callable(getattr(registry, method, None)) for method in methods):
         return registry
     raise ConfigurationError(
-        f"registry={registry!r} is no registry; give a prometheus_client.CollectorRegistry, "
+        f"registry={registry!r} is not a registry; give a prometheus_client.CollectorRegistry, "
         "such as prometheus_client.REGISTRY"
     )
 
@@ -230,6 +230,6 @@ def checked_buckets(buckets: Iterable[float] | None) -> tuple[float, ...]:
         bounds = ()
     if not bounds or any(not 0 < bound < float("inf") for bound in bounds) or list(bounds) != sorted(set(bounds)):
         raise ConfigurationError(
-            f"buckets={buckets!r} are no bucket bounds; give seconds from low to high, such as [0.1, 0.5, 1, 5]"
+            f"buckets={buckets!r} are not bucket bounds; give seconds from low to high, such as [0.1, 0.5, 1, 5]"
         )
     return bounds

@@ -50,7 +50,7 @@ def load(prices: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, tuple[
         place, table = Place("prices"), prices
     if not isinstance(table, Mapping):
         raise place.wrong(
-            f"a {type(table).__name__} is no price table",
+            f"{type(table).__name__} is not a price table",
             'give a dict such as {"gpt-4o": {"input": 2.5, "output": 10}}',
         )
     return {name: _entries(place, name, said) for name, said in table.items()}
@@ -77,7 +77,7 @@ def _from_file(prices: str | os.PathLike[str]) -> tuple[Place, Any]:
     except UnicodeDecodeError as error:
         raise place.wrong("is not UTF-8 text", "save it as UTF-8") from error
     except ValueError as error:  # a NUL in it
-        raise place.wrong(f"is no path ({error})", "give the path of a .json or .toml file") from error
+        raise place.wrong(f"is not a path ({error})", "give the path of a .json or .toml file") from error
     place.text = text
     try:
         return place, _parsed(place, text, kind)
@@ -96,7 +96,7 @@ def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:  # an exponent of twenty digits
-        raise ValueError(f"{text:.40} is no number") from None
+        raise ValueError(f"{text:.40} is not a number") from None
 
 
 def _parsed(place: Place, text: str, kind: str) -> Any:
@@ -119,7 +119,7 @@ def _parsed(place: Place, text: str, kind: str) -> Any:
 
 def _entries(place: Place, model: Any, said: Any) -> tuple[Entry, ...]:
     if type(model) is not str or not model.strip():
-        raise place.wrong(f"{model!r} is no model's name", "name each model by its text")
+        raise place.wrong(f"{model!r} is not a model's name", "name each model by its text")
     spans = said if isinstance(said, (list, tuple)) else [said]
     if not spans:
         raise place.wrong("has no prices", "give it prices, or take it out", model)
@@ -133,7 +133,9 @@ def _entries(place: Place, model: Any, said: Any) -> tuple[Entry, ...]:
 def _entry(place: Place, span: Any, path: tuple[Key, ...]) -> Entry:
     if not isinstance(span, Mapping):
         raise place.wrong(
-            f"{span!r:.60} is no set of prices", 'write {"input": 2.5, "output": 10}, dollars per million tokens', *path
+            f"{span!r:.60} is not a set of prices",
+            'write {"input": 2.5, "output": 10}, dollars per million tokens',
+            *path,
         )
     unknown = [key for key in span if key not in _KEYS]
     if unknown:
@@ -148,7 +150,7 @@ def _entry(place: Place, span: Any, path: tuple[Key, ...]) -> Entry:
         raise place.wrong("has a price for cached input and none for input", "give input as well", *path)
     provider = span.get("provider")
     if provider is not None and (type(provider) is not str or not provider):
-        raise place.wrong(f"{provider!r:.60} is no provider's name", 'write for example "openai"', *path, "provider")
+        raise place.wrong(f"{provider!r:.60} is not a provider's name", 'write for example "openai"', *path, "provider")
     return Entry(Rates.of(**prices), _since(place, path, span.get("from")), provider)
 
 
@@ -156,10 +158,10 @@ def _price(place: Place, path: tuple[Key, ...], key: str, value: Any) -> Decimal
     unit = "dollars a call" if key == "per_call" else "dollars per million tokens"
     cure = f"write {unit}, 0 or more, as a number"
     if type(value) not in (int, float, Decimal):
-        raise place.wrong(f"{value!r:.60} is no price", cure, *path, key)
+        raise place.wrong(f"{value!r:.60} is not a price", cure, *path, key)
     price = Decimal(repr(value)) if type(value) is float else Decimal(value)
     if not price.is_finite() or price < 0:
-        raise place.wrong(f"{price:.6g} is no price", cure, *path, key)
+        raise place.wrong(f"{price:.6g} is not a price", cure, *path, key)
     if price > MOST or 0 < price < LEAST:
         raise place.wrong(f"{price:.6g} can be no price in {unit}", "check the unit", *path, key)
     return price
@@ -177,4 +179,4 @@ def _since(place: Place, path: tuple[Key, ...], value: Any) -> float:
             return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
     except (ValueError, OverflowError):
         pass
-    raise place.wrong(f"{value!r:.60} is no date", 'write for example "2026-07-01"', *path, "from")
+    raise place.wrong(f"{value!r:.60} is not a date", 'write for example "2026-07-01"', *path, "from")

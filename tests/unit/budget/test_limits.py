@@ -149,6 +149,6 @@ def test_a_soft_limit_below_a_hard_one_is_no_clash(caplog: pytest.LogCaptureFixt
 
 @pytest.mark.parametrize("budgets", [[], (), [5.0], Budget(limit_usd=5), None])
 def test_a_ledger_wants_budgets(budgets: Any) -> None:
-    """Nothing, or something that is no list of budgets, is an error with a cure."""
+    """Nothing, or something that is not a list of budgets, is an error with a cure."""
     with pytest.raises(ConfigurationError, match="give Budget objects"):
         Ledger(budgets)

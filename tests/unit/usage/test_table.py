@@ -94,13 +94,13 @@ def test_prices_by_token_and_by_call_add_up() -> None:
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        (5, "a int is no price table; give a dict such as"),
-        ([], "a list is no price table; give a dict such as"),
-        ({"": {"input": 1}}, "'' is no model's name; name each model by its text"),
-        ({5: {"input": 1}}, "5 is no model's name"),
+        (5, "int is not a price table; give a dict such as"),
+        ([], "list is not a price table; give a dict such as"),
+        ({"": {"input": 1}}, "'' is not a model's name; name each model by its text"),
+        ({5: {"input": 1}}, "5 is not a model's name"),
         ({"m": {}}, "m: has no price; give input and output, or per_call"),
         ({"m": []}, "m: has no prices; give it prices, or take it out"),
-        ({"m": 5}, "m: 5 is no set of prices; write"),
+        ({"m": 5}, "m: 5 is not a set of prices; write"),
         ({"m": {"inputs": 1}}, "m > inputs: unknown key 'inputs'; the keys are input, output, cached_input"),
         ({"m": {"cached_input": 1}}, "has a price for cached input and none for input; give input as well"),
         *[({"m": {"input": bad}}, "m > input:") for bad in (-1, "1", True, None, float("nan"), float("inf"), [1])],
@@ -108,7 +108,7 @@ def test_prices_by_token_and_by_call_add_up() -> None:
         ({"m": {"input": 1e-12}}, "can be no price in dollars per million tokens; check the unit"),
         ({"m": {"per_call": -1}}, "write dollars a call, 0 or more, as a number"),
         ({"m": {"input": 1, "provider": 5}}, 'write for example "openai"'),
-        ({"m": {"input": 1, "from": "soon"}}, "m > from: 'soon' is no date; write for example"),
+        ({"m": {"input": 1, "from": "soon"}}, "m > from: 'soon' is not a date; write for example"),
         ({"m": [{"input": 1}, {"input": 2}]}, 'two prices hold from the same day; give each its own "from"'),
     ],
     ids=lambda value: repr(value)[:40],
@@ -124,25 +124,25 @@ def test_a_table_that_cannot_be_used_is_told_with_the_cure(table: Any, said: str
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("a.json", '{\n  "gpt-4o": {\n    "input": -2.5\n  }\n}', "line 3: gpt-4o > input: -2.5 is no price; write"),
+        ("a.json", '{\n  "gpt-4o": {\n    "input": -2.5\n  }\n}', "line 3: gpt-4o > input: -2.5 is not a price; write"),
         ("a.json", '{\n  "gpt-4o": {"input": 2.5,}\n}', "line 2, column 2"),  # 26 or 27, as the Python has it
         ("a.json", '{\n  "gpt-4o": {"input": 2.5,}\n}', "correct the JSON there"),
         ("a.json", '{\n"m": {"input": 1},\n"m": {"input": 2}}', '"m" stands there twice; keep one of them'),
         ("a.json", "", "correct the JSON there"),
-        ("a.json", '{"m": {"input": NaN}}', "is no price"),
+        ("a.json", '{"m": {"input": NaN}}', "is not a price"),
         ("a.json", "[" * 100_000, "give each model its prices, and no more"),
-        ("a.json", "5", "is no price table"),
+        ("a.json", "5", "is not a price table"),
         ("a.toml", "[m]\ninput = 1\noutput = two\n", "line 3"),
         ("a.toml", "[m]\ninput = 1\noutput = two\n", "correct the TOML there"),
-        ("a.toml", '[m]\ninput = 1\nfrom = "soon"\n', "line 3: m > from: 'soon' is no date"),
+        ("a.toml", '[m]\ninput = 1\nfrom = "soon"\n', "line 3: m > from: 'soon' is not a date"),
         ("a.json", '{\n"gpt-4o-mini": {"input": 1},\n"gpt-4o": {"input": -1}}', "line 3: gpt-4o > input: -1 is no"),
         ("a.json", '{\n"m": [{"input": 1},\n{"input": 2,\n"from": "soon"}]}', "line 4: m > #2 > from: 'soon' is no"),
         ("a.json", '{\n"m": {"input": 1},\n"n": {"input": 2,\n"input": 3}}', 'line 4: "input" stands there twice'),
         ("a.json", '{\n"m": {"input": 1},\n"m": {"input": 2}}', 'line 3: "m" stands there twice'),
-        ("a.json", '{"m": {"input": 1e99999999999999999999}}', "1e99999999999999999999 is no number"),
-        ("a.toml", "# of m\n[m]\n# input = 1\ninput = -1\n", "line 4: m > input: -1 is no price"),
-        ("a.toml", "[[m]]\ninput = 1\n\n[[m]]\ninput = -1\n", "line 5: m > #2 > input: -1 is no price"),
-        ("a.toml", "m = [\n{input = 1},\n{input = -1},\n]", "line 3: m > #2 > input: -1 is no price"),
+        ("a.json", '{"m": {"input": 1e99999999999999999999}}', "1e99999999999999999999 is not a number"),
+        ("a.toml", "# of m\n[m]\n# input = 1\ninput = -1\n", "line 4: m > input: -1 is not a price"),
+        ("a.toml", "[[m]]\ninput = 1\n\n[[m]]\ninput = -1\n", "line 5: m > #2 > input: -1 is not a price"),
+        ("a.toml", "m = [\n{input = 1},\n{input = -1},\n]", "line 3: m > #2 > input: -1 is not a price"),
         ("a.toml", "[gpt-4.1]\ninput = 1\n", 'in TOML a model with a dot in its name stands in quotes, ["gpt-4.1"]'),
         ("a.yaml", "m: 1", "not a price file; give the path of a .json or .toml file"),
     ],
@@ -166,7 +166,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     (tmp_path / "latin.json").write_bytes(b'{"caf\xe9": {"input": 1}}')
     with pytest.raises(ConfigurationError, match="is not UTF-8 text; save it as UTF-8"):
         setup(prices=tmp_path / "latin.json")
-    with pytest.raises(ConfigurationError, match=r"is no path ..*embedded null.*; give the path of a .json or"):
+    with pytest.raises(ConfigurationError, match=r"is not a path .*embedded null.*; give the path of a .json or"):
         setup(prices="prices\0.json")
 
 

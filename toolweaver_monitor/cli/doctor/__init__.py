@@ -161,7 +161,7 @@ def _names(text: str) -> tuple[str, ...]:
     names = config.as_names(text)
     unknown = [name for name in names if name not in NAMES]
     if unknown or not names:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of sinks; there are {', '.join(NAMES)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of sinks; there are {', '.join(NAMES)}")
     return names
 
 

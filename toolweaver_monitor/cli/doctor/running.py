@@ -27,7 +27,9 @@ def examine(url: str, token: str | None = None) -> list[Finding]:
         return [fault]
     samples = parsed(answer.body)
     if samples is None:
-        return [wrong("endpoint", f"{url} answers with text that is no exposition", "see what serves this address")]
+        return [
+            wrong("endpoint", f"{url} answers with text that is not a metrics page", "see what serves this address")
+        ]
     return [ok("endpoint", f"{url} answers"), *_figures(samples), *_sinks(samples, url, token)]
 
 

@@ -40,7 +40,7 @@ def get(url: str, token: str | None = None) -> Answer:
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-        raise ValueError(f"{url!r} is no address such as http://localhost:8000/metrics")
+        raise ValueError(f"{url!r} is not an address such as http://localhost:8000/metrics")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_S)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
