@@ -218,12 +218,13 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
 
     def fail(self, reason: str) -> None:
         """Close this call as a failure though nothing was raised, for tools that return their errors."""
-        if self.outcome != "open":
-            Invalid.late += 1
-            return
-        details = self.say()
-        details.error_type = details.error_type or "ToolFailed"
-        details.raw_error = plain_text(reason, MAX_ERROR_CHARS) or "failed"
+        with _recording:  # or what another thread records first is lost
+            if self.outcome != "open":
+                Invalid.late += 1
+                return
+            details = self.say()
+            details.error_type = details.error_type or "ToolFailed"
+            details.raw_error = plain_text(reason, MAX_ERROR_CHARS) or "failed"
 
     def seal(self, scrub: Callable[[str, int], str]) -> None:
         """Take the secrets out, before any sink sees the call. The bus does so once, as the last change to it.

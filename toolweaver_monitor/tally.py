@@ -226,6 +226,7 @@ class Tallies:
 
     def fold(self, calls: Sequence[ToolCall]) -> None:
         """Count a batch of closed calls."""
+        noted = [call for call in calls if call.root_serial or call.details is not None]  # see tests/unit/test_locks.py
         with self.lock:
             groups: defaultdict[str, list[ToolCall]] = defaultdict(list)
             for call in calls:
@@ -233,7 +234,6 @@ class Tallies:
             for name, group in groups.items():
                 (self.by_tool.get(name) or self._new(name)).count_all(group)
             self.operations.extend(calls)
-            noted = [call for call in calls if call.root_serial or call.details is not None]
             if noted:
                 self._fold_noted(noted)
 
@@ -296,8 +296,8 @@ class Tallies:
 
     def total(self, tools: Iterable[str] | None = None) -> Tally:
         """One tally of all tools, or of some."""
-        found = self.read()
+        asked = [tally for name, tally in self.read().items() if tools is None or name in tools]
         total = Tally()
         with self.lock:
-            total.add(*[tally for name, tally in found.items() if tools is None or name in tools])
+            total.add(*asked)
         return total

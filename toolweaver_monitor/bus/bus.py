@@ -162,7 +162,11 @@ class Bus:
 
     def open_calls(self) -> set[ToolCall]:
         """The calls that are open right now."""
-        return {call for call in (*list(inbox), *self._hand, *self._open) if call.outcome == "open"}
+        try:
+            waiting = list(inbox)
+        except RuntimeError:  # without a GIL others append meanwhile
+            waiting = _from_the_end(inbox)
+        return {call for call in (*waiting, *self._hand, *self._open) if call.outcome == "open"}
 
     def relieve(self) -> None:
         """Called by a caller past the high-water mark: wait, but not long, until the inbox is empty again."""
@@ -272,6 +276,17 @@ class Bus:
         self._drainer = None
         self.published = 0
         self.turn(special=True)
+
+
+def _from_the_end(calls: Sequence[ToolCall]) -> list[ToolCall]:
+    """All of a deque that grows at its end and shrinks at its beginning meanwhile: some may be there twice."""
+    found: list[ToolCall] = []
+    try:
+        while len(found) < 8 * HIGH_WATER:
+            found.append(calls[-1 - len(found)])
+    except IndexError:
+        pass
+    return found
 
 
 def _any_ended(calls: Iterable[ToolCall]) -> bool:

@@ -55,11 +55,12 @@ def test_1000_concurrent_calls_of_a_cent_against_5_dollars_make_500(budgets: lis
 
     def in_thread(_: int) -> None:
         try:
-            calls.append(opened(ledger, known, customer="acme"))
+            call = opened(ledger, known, customer="acme")
         except BudgetExceeded:
             return
+        calls.append(call)
         if len(calls) % 3 == 0:
-            ended(calls[-1], cost=0.01)
+            ended(call, cost=0.01)
 
     with pinched_switches(), ThreadPoolExecutor(8) as pool:
         list(pool.map(in_thread, range(1_000)))

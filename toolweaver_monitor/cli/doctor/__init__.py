@@ -111,25 +111,33 @@ def _everything(options: argparse.Namespace, token: str | None, prices: dict[str
         account = _account(options.online, folder) if wandb else None
         yield SETTINGS, settings.findings()
         found: list[Finding] = []
-        program: str | None = None
+        programs: list[str] = []
         for name in tried:
-            if name == "prometheus":
-                finding, program = sinks.prometheus(options.port, token)
-                found.append(finding)
-            elif name == "log":
-                found.append(sinks.log())
-            elif name == "wandb":
-                accounts = account.findings(PROBE_S) if account else [refused("wandb", INSTALL)]
-                found += [_unless_asked(one, bool(asked)) for one in accounts]
-            elif name not in IN_MEMORY:
-                found.append(_no_such_sink(name))
+            found += _sink(name, options.port, token, account, programs, asked=bool(asked))
         yield "Sinks", found
-        if program is not None:
+        for program in programs:
             yield from _program(program, token)
         finding, status = sinks.prices()
         prices |= status
         yield "Prices", [finding]
         yield "Self-check", check.findings(PROBE_S)
+
+
+def _sink(
+    name: str, port: int, token: str | None, account: Child | None, programs: list[str], *, asked: bool
+) -> list[Finding]:
+    """What is found of one sink; where a program shows its figures on our port already, its address is added."""
+    if name == "prometheus":
+        finding, program = sinks.prometheus(port, token)
+        if program is not None:
+            programs.append(program)
+        return [finding]
+    if name == "log":
+        return [sinks.log()]
+    if name == "wandb":
+        accounts = account.findings(PROBE_S) if account else [refused("wandb", INSTALL)]
+        return [_unless_asked(one, asked) for one in accounts]
+    return [] if name in IN_MEMORY else [_no_such_sink(name)]
 
 
 def _account(online: bool, folder: str) -> Child:
