@@ -50,7 +50,7 @@ def left_open(code: CodeType) -> list[int | None]:
     return [
         jump.positions.lineno if jump.positions else None
         for jump in instructions
-        if jump.opname.startswith("JUMP_BACKWARD") and (guards(jump.argval) - guards(jump.offset)) & ends_a_with
+        if jump.opname == "JUMP_BACKWARD" and (guards(jump.argval) - guards(jump.offset)) & ends_a_with
     ]
 
 

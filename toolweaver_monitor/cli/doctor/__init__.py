@@ -9,6 +9,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,7 @@ def _everything(options: argparse.Namespace, token: str | None, prices: dict[str
         for name in tried:
             found += _sink(name, options.port, token, account, programs, asked=bool(asked))
         yield "Sinks", found
-        for program in programs:
-            yield from _program(program, token)
+        yield from chain.from_iterable(_program(program, token) for program in programs)
         finding, status = sinks.prices()
         prices |= status
         yield "Prices", [finding]
