@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import CodeType
 
@@ -49,8 +50,9 @@ def left_open(code: CodeType) -> list[int | None]:
 
     return [
         jump.positions.lineno if jump.positions else None
-        for jump in instructions
-        if jump.opname == "JUMP_BACKWARD" and (guards(jump.argval) - guards(jump.offset)) & ends_a_with
+        for before, jump in pairwise(instructions)
+        if jump.opname == "JUMP_BACKWARD" and before.opname != "CLEANUP_THROW"  # no loop's, but of a `yield from`
+        if (guards(jump.argval) - guards(jump.offset)) & ends_a_with
     ]
 
 
