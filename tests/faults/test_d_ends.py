@@ -242,3 +242,15 @@ def test_d11_the_end_of_the_interpreter_is_quiet(tmp_path: Path) -> None:
     assert (ended.code, ended.err) == (0, "")
     assert len(delivered(out)) >= 102
     assert ended.took_s < 6.0
+
+
+def test_d11_moving_our_exit_hook_while_the_exit_is_under_way_loses_nothing(tmp_path: Path) -> None:
+    """A sink's library that comes up just when the program ends has our hook run first: 1,000 of 1,000 all the same.
+
+    Seen red: with the earlier hook taken out, there was none left to be run, and none arrived.
+    """
+    out = tmp_path / "calls"
+    late = "import atexit\nfrom toolweaver_monitor.bus import lifecycle\natexit.register(lifecycle.be_first)\n"
+    ended = run_program(TOOL + SILENT + THOUSAND + late, str(out))
+    assert (ended.code, ended.err) == (0, "")
+    assert len(delivered(out)) == 1_000

@@ -56,9 +56,11 @@ def watch(monitor: Ending) -> None:
 
 
 def be_first() -> None:
-    """Run before the exit hooks registered so far: those of a sink's library would close what the sink still needs."""
+    """Run before the exit hooks registered so far: those of a sink's library would close what the sink still needs.
+
+    The earlier hook stays: the exit may have begun already, and what is registered then is never run.
+    """
     if _registered:
-        atexit.unregister(_ending)
         atexit.register(_ending)
 
 
