@@ -10,6 +10,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +208,81 @@ with track("parse", customer="acme") as call:
     assert summary["summary/total_cost"] == pytest.approx(0.2124, abs=1e-12)
     assert summary["summary/avg_duration"] == pytest.approx(sum(durations) / 5)
     assert records[-1]["type"] == "exit"
+
+
+def test_a_program_that_ends_just_while_the_service_process_starts_leaves_its_run(tmp_path: Path) -> None:
+    """Whenever a program ends, its run is there: also in the moment in which W&B's process has no address yet.
+
+    Mutation: no finalizer before the hook moves; the folder for that address is cleaned up, and the exit waits in vain.
+    """
+    run_program(
+        """
+import threading
+starting = threading.Event()
+def watched(*args):
+    if args[0] == "subprocess.Popen" and "wandb-core" in str(args[1][0]):
+        starting.set()
+sys.addaudithook(watched)
+
+from toolweaver_monitor import setup, track
+setup(WandBLogger())
+with track("ocr") as call:
+    call.record(cost=0.25)
+assert starting.wait(60)
+""",
+        tmp_path,
+    )
+    (records,) = read_runs(tmp_path)
+    assert summary_of(records)["summary/total_cost"] == 0.25
+    assert records[-1]["type"] == "exit"
+
+
+REFUSED = """
+from toolweaver_monitor.sinks import wandb as module
+def refuse(*_, **__):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+module.runs.begin, module.late.REFUSE_THREADS = refuse, True
+"""
+"""What CPython 3.12.0 and 3.12.1 say once the main thread is through."""
+
+
+def test_where_no_thread_is_to_be_had_at_the_end_another_process_has_the_run(tmp_path: Path) -> None:
+    """CPython 3.12.0 and 3.12.1 start no thread at a program's end; rows, errors and summary are there all the same.
+
+    `test_a_watched_program_that_simply_ends_leaves_every_call_and_the_summary` is the real thing on those.
+    """
+    run_program(
+        REFUSED
+        + """
+sink = WandBLogger(project="receipts")
+sink.start()
+sink.write(CALLS)
+assert sink.status()["rows"] == 60 and "offline-run-" in sink.status()["run"]
+sink.log_summary({"total_operations": 60, "success_rate": 0.6})
+sink.close()
+""",
+        tmp_path,
+    )
+    (records,) = read_runs(tmp_path)
+    *rows, errors = rows_of(records)
+    assert rows == [expected_row(number, call) for number, call in enumerate(CALLS, start=1)]
+    assert errors["toolweaver/errors.nrows"] == 20
+    assert summary_of(records)["summary/total_operations"] == 60
+    assert records[-1]["type"] == "exit"
+
+
+def test_that_process_finishes_the_run_of_a_program_that_is_killed(tmp_path: Path) -> None:
+    """It takes the end of what it reads for the end of the program."""
+    run_program(REFUSED + "sink = WandBLogger()\nsink.start()\nsink.write(CALLS)\nos._exit(0)", tmp_path)
+    by = time.monotonic() + 30
+    while True:
+        with suppress(subprocess.CalledProcessError):  # read just while it is written
+            (records,) = read_runs(tmp_path)
+            if records and records[-1]["type"] == "exit":
+                break
+        assert time.monotonic() < by
+        time.sleep(0.2)
+    assert len(rows_of(records)) == len(CALLS)
 
 
 def test_merged_rows_add_up_to_the_calls_made(tmp_path: Path) -> None:

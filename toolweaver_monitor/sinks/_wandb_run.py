@@ -40,14 +40,27 @@ class Patience:
         self._thread: threading.Thread | None = None
         self._last: Future[object] | None = None
 
+    def be_ready(self) -> None:
+        """Have the thread running.
+
+        Raises:
+            RuntimeError: no thread is to be had.
+        """
+        if self._thread is None or not self._thread.is_alive():
+            thread = threading.Thread(target=self._run, name="toolweaver-monitor wandb calls", daemon=True)
+            thread.start()
+            self._thread = thread
+
     def start(self, work: Callable[[], object]) -> Future[object]:
-        """Have `work` done; only call this when `busy()` is False."""
+        """Have `work` done; only call this when `busy()` is False.
+
+        Raises:
+            RuntimeError: no thread is to be had, and it will not be done.
+        """
+        self.be_ready()
         job: Future[object] = Future()
         self._last = job
         self._jobs.put((work, job))
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="toolweaver-monitor wandb calls", daemon=True)
-            self._thread.start()
         return job
 
     def busy(self, timeout_s: float = 0.0) -> bool:

@@ -6,13 +6,16 @@ import atexit
 import logging
 import math
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.rendering import fault_text
+from toolweaver_monitor.sinks import _wandb_late as late
 from toolweaver_monitor.sinks import _wandb_run as runs
 from toolweaver_monitor.sinks._wandb_feed import MERGE_ABOVE, Feed
 from toolweaver_monitor.sinks.base import SinkUnavailable
@@ -165,6 +168,9 @@ class WandBLogger:
     def start(self) -> None:
         """Called by `setup()`: from now on a thread of its own feeds this sink."""
         self._under_setup = True
+        if late.REFUSE_THREADS:
+            with suppress(RuntimeError):  # no thread to be had now; there may be when the first call comes
+                self._patience.be_ready()
 
     # --- what the runner calls, on its own thread only --------------------------------------------------------------
 
@@ -249,18 +255,27 @@ class WandBLogger:
         if found is not None:
             self.be_first()
             return runs.Session(wandb, found, ours=False)
-        wandb.setup()
-        atexit.register(self._at_exit)  # after wandb's own, so that it runs before it, and the shutdown before both
+        wanted: dict[str, Any] = {
+            "project": self.project,
+            "entity": self.entity,
+            "config": {"toolweaver_monitor": _version(), "merge_above": MERGE_ABOVE},
+            "init_timeout": self.init_timeout_s,
+            "finish_timeout": self.finish_timeout_s,
+        }
+        # Only once the shutdown is done may weakref's exit hook run: it takes away the folder in which W&B's service
+        # process, while it starts, says where it listens. That hook is registered with the first finalizer there is.
+        weakref.finalize(wandb, int).detach()
         self.be_first()
-        self._troubled = True  # until the run has started: an exit in the meantime must not wait for it
-        session = runs.begin(
-            wandb,
-            project=self.project,
-            entity=self.entity,
-            config={"toolweaver_monitor": _version(), "merge_above": MERGE_ABOVE},
-            init_timeout=self.init_timeout_s,
-            finish_timeout=self.finish_timeout_s,
-        )
+        try:
+            wandb.setup()
+            atexit.register(self._at_exit)  # after wandb's own, so that it runs before it, and the shutdown before both
+            self.be_first()
+            self._troubled = True  # until the run has started: an exit in the meantime must not wait for it
+            session = runs.begin(wandb, **wanted)
+        except RuntimeError as error:
+            if not late.is_needed(error):
+                raise
+            session = late.begin(**wanted)
         self._troubled = False
         return session
 

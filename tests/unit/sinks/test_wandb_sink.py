@@ -284,6 +284,21 @@ def test_patience_does_not_outlast_its_deadline() -> None:
     assert isinstance(failing.exception(0), ZeroDivisionError)
 
 
+def test_where_no_thread_is_to_be_had_the_next_try_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be begun is told at once, and does not count as a thing that W&B still has in hand."""
+    patience = Patience()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="no threads"):
+            patience.start(int)
+        assert not patience.busy()
+    assert patience.start(int).result(timeout=10) == 0
+
+
+def refuse(_: threading.Thread) -> None:
+    raise RuntimeError("no threads left")
+
+
 def test_a_batch_that_only_came_late_is_not_logged_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a timeout the same batch is waited for, not written again."""
     monkeypatch.setattr("toolweaver_monitor.sinks.wandb.ANSWER_S", 0.3)
