@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_overloads
 
 import toolweaver_monitor
 from toolweaver_monitor import catalogue, config, errors, sinks, testing
@@ -144,7 +144,8 @@ def api() -> Iterator[str]:
 def _entry(name: str, thing: Any) -> Iterator[str]:
     yield f"### {name}\n"
     if name not in MADE_BY_US and not (inspect.isclass(thing) and issubclass(thing, BaseException)):
-        yield f"```py\n{name}{_signature(thing)}\n```\n"
+        ways = get_overloads(thing) if inspect.isfunction(thing) else []
+        yield "```py\n" + "\n".join(name + _signature(way) for way in ways or [thing]) + "\n```\n"
     yield from _document(thing)
     if name == "ToolCall":
         yield "| field | what it is |\n|---|---|"
@@ -155,7 +156,8 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
         if isinstance(value, property):
             yield f"#### {name}.{member}\n"
         else:
-            yield f"#### {name}.{member}\n\n```py\n{member}{_signature(value, method=True)}\n```\n"
+            asynchronous = "async " if inspect.iscoroutinefunction(value) else ""
+            yield f"#### {name}.{member}\n\n```py\n{asynchronous}{member}{_signature(value, method=True)}\n```\n"
         yield from _document(value)
 
 
@@ -206,14 +208,25 @@ CALL_FIELDS = {
 }
 
 
+class _Unquoted(str):
+    """An annotation that is shown as it was written."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _unquoted(annotation: Any) -> Any:
+    return _Unquoted(annotation) if isinstance(annotation, str) else annotation
+
+
 def _signature(thing: Any, *, method: bool = False) -> str:
     """As written, but for quotes round annotations and the homes of types; one argument a line where it is long."""
     signature = inspect.signature(thing)
-    parameters = list(signature.parameters.values())
+    parameters = [each.replace(annotation=_unquoted(each.annotation)) for each in signature.parameters.values()]
     if method and parameters and parameters[0].name == "self":
         parameters = parameters[1:]
-    text = str(signature.replace(parameters=parameters))
-    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
+    returned = _unquoted(signature.return_annotation)
+    text = str(signature.replace(parameters=parameters, return_annotation=returned)).replace("Ellipsis", "...")
     text = re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", text).removesuffix(" -> None")
     if len(text) > 90:
         text = text.replace("(", "(\n    ", 1)

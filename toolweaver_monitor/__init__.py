@@ -1,4 +1,4 @@
-"""How often each tool ran, how long it took, what it cost and how it failed, seen in the places you already use.
+"""How often each tool ran, how long it took, what it cost and how it failed, in the places you already look.
 
 `@monitored(name)` and `track(name)` feed one bus; `setup()` says where the calls go.
 """

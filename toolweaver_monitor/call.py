@@ -45,11 +45,13 @@ if TYPE_CHECKING:
 
 
 class ToolCall(msgspec.Struct, gc=False, eq=False):
-    """One run of one tool; all of `Details` can be read on it as well.
+    """One run of one tool. Sinks get it when it has ended, and only read it.
 
-    Made for speed: it holds only what every call needs, and `gc=False` because nothing in it can refer back to it
-    once it has closed (values are text, numbers, or flat mappings of those; see `record`).
+    The fields of `Details` can be read on it as well.
     """
+
+    # Made for speed: it holds only what every call needs, and `gc=False` because nothing in it can refer back to it
+    # once it has closed (values are text, numbers, or flat mappings of those; see `record`).
 
     tool_name: str
     outcome: Outcome = "open"
@@ -168,10 +170,10 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         attempt: int | None = None,
         **tags: TagValue,
     ) -> None:
-        """Say what the running call used. Tokens and cost add up over the call; the rest is set.
+        """Say what the running call used. Tokens and costs of several calls to this add up; the rest is overwritten.
 
-        Never raises: a figure that cannot be counted (negative, NaN, text) is left out and counted as invalid, and
-        a record on a call that has closed is ignored and counted as late. Safe from several threads.
+        Never raises: a figure that makes no sense (negative, NaN, text) is ignored and counted as invalid, and a
+        record on a closed call is ignored and counted as late. Safe to call from several threads.
 
         Args:
             tokens: tokens that are not split into input and output.
@@ -180,10 +182,10 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             cached_tokens: the part of `input_tokens` served from the provider's cache.
             cost: dollars.
             model: the model's name, as its price list spells it.
-            provider: who serves it, for example `"openai"`.
-            cached: the whole call was served from a cache of yours; it costs 0.
+            provider: who serves it, such as `"openai"`.
+            cached: whether your cache answered the whole call; then it costs 0.
             attempt: which try of a retried operation this is, from 1.
-            **tags: your own labels; values other than text and numbers become text.
+            **tags: your own labels; values that are not strings or numbers become text.
         """
         with _recording:
             if self.outcome != "open":
@@ -217,7 +219,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             self.admission.note(self)
 
     def fail(self, reason: str) -> None:
-        """Close this call as a failure though nothing was raised, for tools that return their errors."""
+        """Mark this call as a failure though nothing is raised, for tools that return their errors."""
         with _recording:  # or what another thread records first is lost
             if self.outcome != "open":
                 Invalid.late += 1
@@ -257,7 +259,7 @@ for _name in (*Details.__struct_fields__, "tokens"):
 
 
 class InertCall(ToolCall, gc=False, eq=False):
-    """What `current_call()` gives outside any call: takes the same methods and records nothing."""
+    """What `current_call()` returns outside any call: it has the same methods and records nothing."""
 
     def record(self, **_: object) -> None:
         """Record nothing."""

@@ -99,14 +99,14 @@ PROMETHEUS_ADDR = Setting[str]("PROMETHEUS_ADDR", str, "127.0.0.1", "Address tha
 WANDB_PROJECT = Setting[str]("WANDB_PROJECT", str, "", "W&B project.")
 WANDB_ENTITY = Setting[str]("WANDB_ENTITY", str, "", "W&B entity (user or team).")
 BUDGET_USD = Setting[float | None]("BUDGET_USD", as_dollars, None, "Dollars that one run may spend.")
-MAX_OPERATIONS = Setting[int]("MAX_OPERATIONS", as_count, 10_000, "How many of the last calls are kept in memory.")
+MAX_OPERATIONS = Setting[int]("MAX_OPERATIONS", as_count, 10_000, "How many of the latest calls are kept in memory.")
 MAX_LABEL_VALUES = Setting[int](
-    "MAX_LABEL_VALUES", as_count, 2_000, "Distinct values of a label before the rest becomes __overflow__."
+    "MAX_LABEL_VALUES", as_count, 2_000, "Distinct values of a label; the rest becomes __overflow__."
 )
-REDACT = Setting[bool]("REDACT", as_bool, True, "Whether secrets are taken out of error texts and tags.")
+REDACT = Setting[bool]("REDACT", as_bool, True, "Whether secrets are removed from error texts and tags.")
 LOG_LEVEL = Setting[str]("LOG_LEVEL", str, "INFO", "Level of the log sink's lines for calls that succeeded.")
 HANDLE_SIGTERM = Setting[bool](
-    "HANDLE_SIGTERM", as_bool, True, "Whether what waits is delivered at SIGTERM before the process ends of it."
+    "HANDLE_SIGTERM", as_bool, True, "Whether waiting calls are delivered at SIGTERM before the process ends."
 )
 
 SETTINGS: tuple[Setting[Any], ...] = (

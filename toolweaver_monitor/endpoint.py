@@ -33,7 +33,7 @@ class Endpoint:
         addr: the address to bind: `127.0.0.1`, `::1`, `0.0.0.0`, a name.
         token: what `Authorization: Bearer ...` must carry.
         certfile: a TLS certificate (PEM), with its chain.
-        keyfile: its key (PEM), if that is a file of its own.
+        keyfile: its key (PEM), if that is in another file.
         allowed_hosts: names, beside loopback's and the address itself, by which a request without a token may call us.
         insecure: listen beyond loopback with neither token nor TLS.
         name: what is served, for logs and threads.

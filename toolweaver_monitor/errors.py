@@ -12,7 +12,7 @@ class ConfigurationError(ToolweaverMonitorError, ValueError):
 
 
 class BudgetExceeded(ToolweaverMonitorError):
-    """A budget refused the call, so the tool did not run. The only error of ours that a running call can meet.
+    """A budget refused the call, so the tool did not run. The only error of this library that a running call can meet.
 
     Attributes:
         budget: the name of the budget that refused.

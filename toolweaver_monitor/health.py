@@ -123,7 +123,7 @@ def _problems(name: str, sink: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _notes(held: Holdings, sinks: Mapping[str, Mapping[str, Any]], prices: Mapping[str, Any] | None) -> Iterator[str]:
-    """What is no fault and yet worth knowing."""
+    """What is not a fault but worth knowing."""
     for name, sink in sinks.items():
         if sink.get("note") and sink["state"] == "ok":
             yield f"{name}: {sink['note']}"

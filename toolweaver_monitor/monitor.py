@@ -1,4 +1,4 @@
-"""What does a user hold after `setup()`? A `Monitor`: the figures, the state of every sink, and the way to end it."""
+"""What does `setup()` return? A `Monitor`: the figures, the state of every sink, and the way to end it."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Monitor(Holdings):
         """Print the summary, costs, errors and budgets.
 
         Args:
-            limit: how many tools, operations and budgets to show in each part, the busiest, dearest and worst off;
-                None for all. Totals are over all in any case.
+            limit: how many tools, operations and budgets to show in each part: the busiest, the most expensive, those
+                with least left; None for all. Totals are over all in any case.
 
         Returns:
             What is printed.
@@ -76,21 +76,21 @@ class Monitor(Holdings):
         Returns:
             - `ok`: whether there is no problem.
             - `problems`: what is wrong, one sentence each that ends with the cure.
-            - `notes`: what is no fault and yet worth knowing: unknown costs, old prices, figures that made no sense,
+            - `notes`: what is not a fault but worth knowing: unknown costs, old prices, figures that made no sense,
               names that `instrument()` was given of modules that were never imported.
             - `closed`, `watching`: whether this setup has ended, and whether calls are watched.
-            - `waiting`: calls that have ended and are not counted yet; `active`: calls open right now.
+            - `waiting`: calls that have ended but are not counted yet; `active`: calls open right now.
             - `waiting_for_import`: dotted names that `instrument()` was given and whose modules were not imported yet.
             - `dropped`: calls that did not reach a sink, over all sinks, by reason.
-            - `sinks`: per sink its `state` (`ok`, `degraded`, `breaker_open`, `unavailable`), its books (`emitted ==
+            - `sinks`: each sink's `state` (`ok`, `degraded`, `breaker_open`, `unavailable`), its counts (`emitted ==
               delivered + failed + dropped + queued`, with `failed_by` and `dropped_by`), `last_error`, `cure`, and
-              what the sink says of itself.
+              what the sink says about itself.
             - `budgets`: each budget's limit, spent, remaining and rejections.
             - `prices`: `ready`, `sources`, `age_days` and `cure`; None where nothing is priced.
             - `invalid`: what running calls were given that could not be counted, in this process so far: `figures`
-              (negative, NaN or no numbers), `late` (said of a call that had closed), `reentrant` (calls made by a
+              (negative, NaN or not numbers), `late` (recorded on a closed call), `reentrant` (calls made by a
               sink), `extractors` (functions of yours that raised), `mishaps` (errors of this library's own).
-            - `faults`: what the environment refused at setup, by sink.
+            - `faults`: what failed in the environment at setup, by sink.
         """
         return health(self)
 
@@ -100,7 +100,7 @@ class Monitor(Holdings):
         """Have every sink write out what ended before now.
 
         Args:
-            timeout: seconds to wait at most; 0 or less: not at all, `float("inf")`: as long as it takes.
+            timeout: seconds to wait at most; 0 or less: not at all; `float("inf")`: as long as it takes.
 
         Returns:
             True only if everything was written.
@@ -130,16 +130,16 @@ class Monitor(Holdings):
         bus.hurry()
 
     def shutdown(self, timeout: float = 2.0) -> bool:
-        """Write out what can be in time, close every sink, and stop watching. Twice is fine.
+        """Write out what can be written in time, close every sink, and stop watching. Calling it twice is fine.
 
         Args:
-            timeout: seconds to wait at most; 0 or less: not at all, `float("inf")`: as long as it takes.
+            timeout: seconds to wait at most; 0 or less: not at all; `float("inf")`: as long as it takes.
 
         Returns:
-            True only if every sink took everything and closed in time.
+            True only if every sink accepted everything and closed in time.
 
         Raises:
-            ConfigurationError: `timeout` is not a number; nothing has been ended then.
+            ConfigurationError: `timeout` is not a number; then nothing has been ended.
         """
         timeout = checked_timeout(timeout)
         if self._ended is not None:

@@ -49,20 +49,20 @@ def setup(
 ) -> Monitor:
     """Start watching: every monitored call from now on goes to these sinks.
 
-    In-memory metrics, costs and errors are always there. Called again, the earlier setup is flushed, closed and
-    replaced; a sink object that is passed again goes on.
+    In-memory metrics, costs and errors are always there. If it is called again, the earlier setup is flushed, closed
+    and replaced; a sink object that is passed again goes on working.
 
     Args:
         *sinks: `Sink` objects, names (`"prometheus"`, `"wandb"`, `"log"`: defaults and environment), or callables that
-            take a `ToolCall`. None at all: those that `TOOLWEAVER_MONITOR_SINKS` names, or memory only.
+            take a `ToolCall`. Without any: those that `TOOLWEAVER_MONITOR_SINKS` names, or memory only.
         budget: dollars that this run may spend, a `Budget`, or several.
         prices: your own price table, or the JSON or TOML file that holds it; dollars per million tokens.
-        tags: labels of your own for every call.
+        tags: your own labels for every call.
         usage: look at results for tokens and cost.
         capture: keep arguments and results as scrubbed text.
-        redact: take secrets out of error texts and tags. Default: yes.
+        redact: remove secrets from error texts and tags. Default: yes.
         max_operations: how many of the last calls are kept in memory. Default: 10,000; totals are all-time anyway.
-        enabled: False: monitored functions run bare. Default: yes.
+        enabled: whether to watch at all. Default: yes.
 
     Returns:
         The `Monitor`: figures, health, flush and shutdown.
@@ -214,14 +214,14 @@ def get_monitor() -> Monitor | None:
 
 
 def flush(timeout: float = 2.0) -> bool:
-    """Have every sink write out what ended before now; see `Monitor.flush`. True where nothing is set up."""
+    """Have every sink write out what ended before now; see `Monitor.flush`. True if nothing is set up."""
     checked_timeout(timeout)
     monitor = get_monitor()
     return monitor.flush(timeout) if monitor is not None else True
 
 
 def shutdown(timeout: float = 2.0) -> bool:
-    """End the current setup; see `Monitor.shutdown`. True where nothing is set up."""
+    """End the current setup; see `Monitor.shutdown`. True if nothing is set up."""
     checked_timeout(timeout)
     monitor = get_monitor()
     return monitor.shutdown(timeout) if monitor is not None else True

@@ -35,7 +35,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
             last 60 s, 3,600 s, 86,400 s of the monotonic clock.
         tool: count the calls of this tool only.
         tag: count only calls with this tag: `("customer", "acme")` or `"customer=acme"`. `"customer"` alone gives
-            each customer an account of its own with the whole limit. A call without the tag counts where the call
+            each customer the whole limit. A call without the tag counts where the call
             it runs in counts.
         on_exceed: `"raise"` refuses the call with `BudgetExceeded`; `"warn"` lets it run and says so in the log, at
             most once a minute; a plain function is given the `BudgetExceeded` and lets the call run by returning

@@ -58,24 +58,25 @@ def monitored(
     """Watch every call of a function: how often it ran, how long it took, what it cost, how it failed.
 
     Works with and without parentheses, on functions, coroutines, generators, async generators, methods (above or below
-    `@classmethod` and `@staticmethod`), partials and callable objects. What comes back is of the same kind, has the
-    same signature and types, and gives the same results and exceptions. Before `setup()` it costs about what a plain
-    wrapper costs.
+    `@classmethod` and `@staticmethod`), partials and callable objects. What it returns is of the same kind, has
+    the same signature and types, and gives the same results and exceptions. Before `setup()` it costs about as much as
+    a plain wrapper.
 
     Args:
         positional: the tool's name, or, without parentheses, the function itself.
         tool_name: the tool's name; or a callable that gets the call's own arguments and returns it, for one function
             that runs many tools. Default: the function's own name.
-        cost: dollars a call, charged for a success that did not say its own cost; or a callable given the result.
-        usage: a callable given the result that returns `Usage`; False: results are not looked at.
-        tags: labels of your own for every call.
+        cost: dollars per call, charged for a success that did not record its own cost; or a callable that gets the
+            result and returns dollars.
+        usage: a callable that gets the result and returns a `Usage`; False: results are not looked at.
+        tags: your own labels for every call.
 
     Returns:
         The watched function, or a decorator.
 
     Raises:
         ConfigurationError: a name, cost, usage or tag that cannot be used, or something that cannot be called; the
-            message says the cure.
+            message says what to do.
     """
     if positional is None and all(each is None for each in (tool_name, cost, usage, tags)):
         raise ConfigurationError(

@@ -42,7 +42,7 @@ _pending: dict[str, Wish] = {}
 
 
 def instrument(target: T, *, tool_name: ToolName = None, methods: Iterable[str] | None = None) -> T:
-    """Watch the tools that an orchestrator runs, without a change to its code.
+    """Watch the tools that an orchestrator runs, without changing its code.
 
     Each call is named after the tool that the orchestrator was asked to run: `orchestrator.execute_tool("ocr", ...)`
     is a call of `ocr`. Instrumenting twice is the same as once; a new `tool_name` replaces the old one. Methods that
@@ -60,7 +60,7 @@ def instrument(target: T, *, tool_name: ToolName = None, methods: Iterable[str] 
             `call_tool`, `execute_agent_step` and `execute_skill`.
 
     Returns:
-        The target itself, so that this can stand above a class as its decorator.
+        The target itself, so that this also works as a class decorator.
 
     Raises:
         ConfigurationError: there is no such method, or nothing to watch, or it cannot be changed; the message says what
@@ -76,7 +76,7 @@ def instrument(target: T, *, tool_name: ToolName = None, methods: Iterable[str] 
 
 
 def uninstrument(target: T) -> T:
-    """Undo `instrument(target)`: every attribute is again the very object that it was.
+    """Undo `instrument(target)`: every attribute is again the same object as before.
 
     What was never instrumented stays as it is, silently. So does what was asked for through another target: a class
     that was instrumented is not undone by uninstrumenting an object of it.

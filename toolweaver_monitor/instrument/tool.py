@@ -25,7 +25,7 @@ class Tool:
         name: a name, or a callable that gets a call's own arguments and returns it.
         fallback: the name where a callable gives none.
         cost: dollars a call, or a callable given the result.
-        usage: a callable given the result that returns `Usage`; False: results are not looked at.
+        usage: a callable that gets the result and returns a `Usage`; False: results are not looked at.
         tags: the labels of every call of this tool.
 
     Raises:

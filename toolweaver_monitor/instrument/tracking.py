@@ -111,7 +111,7 @@ def track(tool_name: str, /, **tags: Any) -> Tracked:
 
     Args:
         tool_name: the tool's name; anything that is not a name becomes `unnamed` and is counted as invalid.
-        **tags: labels of your own for this call.
+        **tags: your own labels for this call.
 
     Returns:
         A context manager that gives the open `ToolCall`.

@@ -12,15 +12,15 @@ from toolweaver_monitor.call import ToolCall
 class Sink(Protocol):
     """Where calls end.
 
-    Each sink gets a thread and a bounded queue of its own, so `write` may take its time and may raise: the batch is
-    tried again. It is never entered twice at once. Optional attributes:
+    Each sink gets its own thread and bounded queue, so `write` may take its time and may raise: the batch is tried
+    again. It never runs twice at once. Optional attributes:
 
     - `max_batch: int`: the most calls given to one `write` (512).
     - `max_calls: int`: the most calls kept waiting (8,192).
     - `merge(calls) -> None`: called instead of dropping when the queue is full; they count as queued until the next
       successful `write`.
-    - `backlog: int`: set before each `write` to how many calls wait behind it.
-    - `start() -> None`: called by `setup()`; what it raises is a fault of the environment, told by `health()`.
+    - `backlog: int`: set before each `write` to the number of calls waiting behind it.
+    - `start() -> None`: called by `setup()`; what it raises is a fault of the environment, shown by `health()`.
     - `grace_s: float`: how many seconds longer than the usual 2 the program's end may wait for it, just now.
     - `status() -> dict`: shown in `health()`.
     """
@@ -31,10 +31,10 @@ class Sink(Protocol):
         """Take a batch of closed calls, in the order in which they ended."""
 
     def flush(self) -> None:
-        """Send on what `write` has only kept."""
+        """Send what `write` has only buffered."""
 
     def close(self) -> None:
-        """Send on the rest and let go of everything; nothing is written after it."""
+        """Send the rest and release everything; nothing is written after this."""
 
 
 class SinkUnavailable(Exception):

@@ -24,7 +24,7 @@ IN_A_LINE = 5
 
 
 class CostTracker(View):
-    """Dollars and calls by operation; also of use alone, without `setup()`."""
+    """Dollars and calls by operation; also works on its own, without `setup()`."""
 
     name = "costs"
 
@@ -36,7 +36,7 @@ class CostTracker(View):
 
         Args:
             operation: its name.
-            cost: dollars; what is not an amount (negative, NaN) is counted as invalid and as a call of unknown cost.
+            cost: dollars; anything else (negative, NaN) is counted as invalid, and as a call of unknown cost.
         """
         self._own.record(recorded(operation, cost=cost))
 
@@ -47,15 +47,15 @@ class CostTracker(View):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Calls by operation, of those that had a cost."""
+        """Calls by operation, of those with a known cost."""
         return {operation: tally.costed for operation, tally in self._with_cost()}
 
     def most_expensive(self, n: int = 5) -> list[tuple[str, float]]:
-        """The `n` operations that cost most in all, with their dollars, the dearest first."""
+        """The `n` operations that cost most in total, with their dollars, the most expensive first."""
         return sorted(self.costs.items(), key=lambda item: -item[1])[: max(0, n)]
 
     def by(self, what: What) -> dict[str, dict[str, Any]]:
-        """What was spent on each tool, on each model, or under each outermost call; the dearest first.
+        """What was spent on each tool, on each model, or under each outermost call; the most expensive first.
 
         Args:
             what: `"tool"`: each tool's own part. `"model"`: by the model that calls named. `"root"`: by the tool of
@@ -87,9 +87,9 @@ class CostTracker(View):
         return {name: {"runs": found[name].runs, **figures} for name, figures in _shown(found).items()}
 
     def by_tag(self, key: str) -> dict[str, dict[str, Any]]:
-        """What was spent on each value of a tag, such as `"customer"`; the dearest first.
+        """What was spent on each value of a tag, such as `"customer"`; the most expensive first.
 
-        A call counts for its own tag, or where it has none for that of the nearest call around it.
+        A call counts for its own tag, or if it has none, for that of the nearest call around it.
 
         Args:
             key: the tag's key.
@@ -147,7 +147,7 @@ class CostTracker(View):
         ]
 
     def report(self, limit: int | None = SHOWN) -> str:
-        """Print what each operation cost, the dearest first, with total, calls and average.
+        """Print what each operation cost, the most expensive first, with total, calls and average.
 
         Args:
             limit: how many operations to show; None for all. The total is over all in any case.

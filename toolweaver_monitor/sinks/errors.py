@@ -16,7 +16,7 @@ LATEST = 10
 
 
 class ErrorTracker(View):
-    """Error rates, error types and the latest errors; also of use alone, without `setup()`.
+    """Error rates, error types and the latest errors; also works on its own, without `setup()`.
 
     Args:
         max_errors: how many of the latest errors `errors` keeps; rates and counts are all-time.

@@ -13,16 +13,16 @@ from toolweaver_monitor.text import visible
 
 
 class LogSink:
-    """One log line a call: successes at `level`, what was cancelled, rejected or abandoned too, errors at WARNING.
+    """One log line per call: errors at WARNING, every other outcome at `level`.
 
     The fields of the call are on the record as `record.toolweaver` (a dict), for JSON formatters.
 
     Args:
         logger: a logger or its name.
-        level: the level of lines for calls that are no errors, such as `"INFO"` or `logging.DEBUG`.
+        level: the level of lines for calls that are not errors, such as `"INFO"` or `logging.DEBUG`.
 
     Raises:
-        ConfigurationError: no logger, or a level that logging does not know.
+        ConfigurationError: not a logger, or a level that logging does not know.
     """
 
     name = "log"

@@ -14,7 +14,7 @@ SHARES = {"p50_s": 0.50, "p95_s": 0.95, "p99_s": 0.99}
 
 
 class MetricsCollector(View):
-    """Counts, durations, tokens and costs of every operation; also of use alone, without `setup()`.
+    """Counts, durations, tokens and costs of every operation; also works on its own, without `setup()`.
 
     Totals and percentiles are all-time; `operations` keeps only the last calls, so memory stays flat.
 
@@ -70,18 +70,18 @@ class MetricsCollector(View):
 
         Returns:
             `count` and `total_operations` (calls of every outcome), `successes`, `failures` (timeouts included),
-            `success_rate` (0..1; None while there is nothing to judge), `total_cost_usd`, `avg_duration_s`,
+            `success_rate` (0..1; None until a call has succeeded or failed), `total_cost_usd`, `avg_duration_s`,
             `total_tokens`, `p50_s`, `p95_s`, `p99_s` (within 4.5 %), `unpriced_calls` (cost unknown). Calls that a
             budget rejected did not run, and are no part of the durations.
         """
         return summarised(self.total())
 
     def by_operation(self) -> dict[str, dict[str, Any]]:
-        """The same figures for each operation."""
+        """The figures of `summary()` for each operation."""
         return {operation: summarised(tally) for operation, tally in sorted(self.by_tool().items())}
 
     def cost_by_operation(self) -> dict[str, float]:
-        """Dollars by operation, the dearest first."""
+        """Dollars by operation, the most expensive first."""
         found = {operation: tally.cost_nanousd for operation, tally in self.by_tool().items()}
         return {operation: nano / NANO for operation, nano in sorted(found.items(), key=lambda item: -item[1])}
 

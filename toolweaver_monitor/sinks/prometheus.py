@@ -29,19 +29,19 @@ class PrometheusExporter(View):
     """Serves `/metrics` for Prometheus to scrape.
 
     Args:
-        port: where to listen; 0 takes a free port, `.port` tells which.
-        addr: the address to bind; beyond loopback it wants a token, TLS or `insecure=True`.
+        port: where to listen; 0 takes a free port, and `.port` says which.
+        addr: the address to bind; any but loopback needs a token, TLS or `insecure=True`.
         registry: a `prometheus_client` registry of yours that is to show our metrics, too; the endpoint then serves
             all of it.
         buckets: upper bounds of the duration buckets in seconds, rising. Default: powers of two from 2**-10 to 2**7.
         token: a bearer token that scrapes must carry.
         certfile: a TLS certificate (PEM).
-        keyfile: its key (PEM), if that is a file of its own.
-        allowed_hosts: Host names to answer to, beside loopback and the bound address; without a token only these.
-        insecure: listen beyond loopback with neither token nor TLS, said in so many words.
+        keyfile: its key (PEM), if that is in another file.
+        allowed_hosts: Host names to answer to, besides loopback and the bound address; checked only without a token.
+        insecure: listen beyond loopback with neither a token nor TLS.
 
     Raises:
-        ConfigurationError: an argument that cannot be used; the message says the cure.
+        ConfigurationError: an argument that cannot be used; the message says what to do.
     """
 
     name = "prometheus"
@@ -83,12 +83,12 @@ class PrometheusExporter(View):
 
     @property
     def port(self) -> int:
-        """The port taken; the one asked for until the endpoint has started."""
+        """The port it listens on; before it has started, the one asked for."""
         return self._endpoint.port
 
     @property
     def url(self) -> str:
-        """Where to scrape."""
+        """The address to scrape."""
         return self._endpoint.url
 
     @property
@@ -100,7 +100,7 @@ class PrometheusExporter(View):
         """Listen. `setup()` calls it; alone, call it yourself.
 
         Raises:
-            SinkUnavailable: the port is taken, or may not be bound; the message says the cure.
+            SinkUnavailable: the port is taken, or may not be bound; the message says what to do.
         """
         if self._endpoint.listening:
             return
@@ -139,7 +139,7 @@ class PrometheusExporter(View):
         self.observe(calls)
 
     def text(self) -> str:
-        """What a scrape gets: everything that has ended included."""
+        """What a scrape gets, including every call that has ended."""
         if self._registry is not None:
             from prometheus_client import generate_latest
 

@@ -43,22 +43,22 @@ DEFAULT_PROJECT = _Default("toolweaver")
 class WandBLogger:
     """Logs every call to a Weights & Biases run: `{tool}/duration`, `/cost`, `/tokens` and `/status` (1 for success).
 
-    The run is started at the first call and off the caller's thread. Where the program has a run of its own going,
-    that one is used and never finished. `WANDB_*` variables keep their meaning; `WANDB_MODE=offline` needs neither an
-    account nor a network. While more than 2,000 calls wait, the waiting ones become one row a tool: `{tool}/calls`,
+    The run starts at the first call, off the caller's thread. If the program already has a run, that one is used and
+    never finished. `WANDB_*` variables keep their meaning; `WANDB_MODE=offline` needs neither an account nor a network.
+    While more than 2,000 calls are waiting, they are merged into one row per tool: `{tool}/calls`,
     `successes`, `failures`, `duration_sum`, `duration_min`, `duration_max`, and the sums of `cost` and `tokens`.
 
     Args:
         project: the W&B project. Argument beats `TOOLWEAVER_MONITOR_WANDB_PROJECT` beats `WANDB_PROJECT`.
         entity: the W&B user or team. Argument beats `TOOLWEAVER_MONITOR_WANDB_ENTITY` beats `WANDB_ENTITY`.
-        own_run: start a run of our own though the program has one. Say so if your code passes `step=` to
-            `wandb.log()`: every row of ours moves that run's step on.
+        own_run: start a run for the tools even if the program has one. Needed if your code passes `step=` to
+            `wandb.log()`, because every row logged here advances that run's step.
         init_timeout_s: how long to wait for the W&B server before the run is kept offline, in seconds.
         finish_timeout_s: how long the end of a run may wait for uploads, in seconds; the rest stays on disk for
             `wandb sync`. Give a slow link more, and `shutdown(timeout=...)` as much.
 
     Raises:
-        ConfigurationError: a project or entity that is no text or empty, or a time that is no positive number.
+        ConfigurationError: a project or entity that is empty or not a string, or a time that is not a positive number.
     """
 
     name = "wandb"
@@ -101,7 +101,7 @@ class WandBLogger:
 
     @property
     def run(self) -> Any:
-        """The live `wandb` run, ours or the program's own; None until the first call has come."""
+        """The live `wandb` run, ours or the program's own; None until the first call."""
         session = self._feed.session
         return None if session is None or self._pid != os.getpid() else session.run
 
@@ -151,7 +151,7 @@ class WandBLogger:
                 `avg_duration_s` (seconds). What is missing or None is left out.
 
         Raises:
-            ConfigurationError: the summary is no mapping.
+            ConfigurationError: the summary is not a mapping.
         """
         if not isinstance(summary, Mapping):
             raise ConfigurationError(

@@ -19,7 +19,7 @@ WAIT_S = 30.0
 
 
 def sample_calls() -> list[ToolCall]:
-    """Closed calls of every outcome, bare ones and ones with all that can be said of a call: what a sink may meet."""
+    """Closed calls of every outcome, with few fields and with all of them: what a sink may meet."""
     now = monotonic_s()
     calls = [ToolCall("bare", "success", 0.0, now)]
     for number, outcome in enumerate(ENDED, start=1):
@@ -46,14 +46,14 @@ def sample_calls() -> list[ToolCall]:
 
 
 def check_sink(sink: Any, *, delivered: Callable[[], int] | None = None) -> None:
-    """Put a sink through what it will meet. It is closed in the end: give it one made for the purpose.
+    """Try a sink with everything that it will meet. It is closed at the end: give it one made for the purpose.
 
     Args:
         sink: a `Sink`, or a callable that takes a `ToolCall`.
-        delivered: tells how many calls have arrived where the sink sends them; asked after `flush()`.
+        delivered: returns how many calls have arrived where the sink sends them; asked after `flush()`.
 
     Raises:
-        AssertionError: it breaks the contract; the message lists how, with what to do instead.
+        AssertionError: it breaks the contract; the message lists how, and what to do instead.
     """
     __tracebackhide__ = True
     try:

@@ -1,4 +1,4 @@
-"""How does a program fare when a sink, or what a sink talks to, misbehaves? Sinks and servers that do so on purpose.
+"""What happens to a program when a sink, or its server, misbehaves? Sinks and servers that do so on purpose.
 
 with HangSink() as sink, setup(sink) as monitor:
     my_tool()                               # must not wait
@@ -23,7 +23,7 @@ class KeepSink:
     Attributes:
         calls: what has been delivered, in order.
         writes: how often `write` was begun.
-        overlaps: how often `write` was entered while it was running already: must stay 0.
+        overlaps: how often `write` was entered while it was already running: must stay 0.
         flushes, closes: how often those were called.
     """
 
@@ -130,7 +130,7 @@ class PoisonSink(KeepSink):
 
 
 class FlappySink(KeepSink):
-    """Works and fails by turns, `period_s` seconds each; it begins by working."""
+    """Works and fails in turn, `period_s` seconds each; it works first."""
 
     def __init__(self, period_s: float = 0.2, name: str = "flappy") -> None:
         super().__init__(name)
@@ -144,7 +144,7 @@ class FlappySink(KeepSink):
 
 
 class ReentrantSink(KeepSink):
-    """Calls `function`, monitored code above all, in each write."""
+    """Calls `function` in each write: usually monitored code."""
 
     def __init__(self, function: Callable[[], Any], name: str = "reentrant") -> None:
         super().__init__(name)
@@ -156,7 +156,7 @@ class ReentrantSink(KeepSink):
 
 
 class BlackHoleServer:
-    """A server on loopback that takes connections and never says a word. A context manager; gives itself."""
+    """A server on loopback that accepts connections and never answers. A context manager that returns itself."""
 
     def __init__(self) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=50)

@@ -20,8 +20,8 @@ SHOWN = 20
 class ToolRecorder:
     """Watches in memory only, keeps every call, and asserts. The pytest fixture `toolweaver` is one of these.
 
-    As a context manager it ends with the block. What was set up before is ended, and neither sinks nor the budget of
-    the environment count: a test sees its own calls and nothing else.
+    As a context manager it ends with the block. It ends what was set up before, and ignores sinks and budgets of the
+    environment: a test sees its own calls and nothing else.
 
     Args:
         **settings: for `setup()`: `budget`, `prices`, `tags`, `usage`, `capture`, `redact`, `max_operations`.
@@ -78,7 +78,7 @@ class ToolRecorder:
             The calls counted.
 
         Raises:
-            AssertionError: it is otherwise; the message lists the calls that there were.
+            AssertionError: it did not; the message lists the calls that there were.
         """
         __tracebackhide__ = True
         if outcome is not None and outcome not in ENDED:

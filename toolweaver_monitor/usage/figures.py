@@ -11,7 +11,7 @@ from toolweaver_monitor.values import Invalid, nanodollars, plain_text, token_co
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What one call used, for a tool that says it by `usage=`; also what is read out of the results of model SDKs.
+    """What one call used: returned by your `usage=` callable, and read from the results of model SDKs.
 
     Args:
         tokens: tokens that are not split into input and output.
@@ -20,11 +20,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         cached_tokens: the part of `input_tokens` that was read from the provider's cache.
         cache_write_tokens: the part of `input_tokens` that was written to the provider's cache.
         cache_write_1h_tokens: the part of `cache_write_tokens` kept for an hour, which some providers price apart.
-        cost: dollars, where the result itself says them; None is unknown, never 0.
+        cost: dollars, if the result itself says them; None is unknown, never 0.
         model: the model's name, as its price list spells it.
         provider: who served it, for example `"openai"`.
-        cached: the whole call was served from a cache of yours.
-        increment: in a stream, what this item adds; False for a figure that holds for the stream up to here.
+        cached: whether your cache answered the whole call.
+        increment: in a stream, True if this item adds to the items before it; False if it covers the stream so far.
     """
 
     tokens: int = 0

@@ -33,7 +33,7 @@ def ok(name: str, says: str) -> Finding:
 
 
 def note(name: str, says: str, cure: str = "") -> Finding:
-    """It is no fault and yet worth knowing."""
+    """It is not a fault but worth knowing."""
     return Finding("note", name, says, cure)
 
 
