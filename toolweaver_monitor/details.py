@@ -54,6 +54,12 @@ class Details(msgspec.Struct, gc=False, eq=False):
     result: str | None = None
     seen: tuple[object, ...] | None = None
     """Results whose usage a call inside this one has read already, until this one closes."""
+    input_audio_tokens: int = 0
+    """The part of the input tokens that is audio, which providers price above text."""
+    cached_audio_tokens: int = 0
+    """The part of those that came out of the provider's cache."""
+    output_audio_tokens: int = 0
+    """The part of the output tokens that is audio."""
 
     @property
     def tokens(self) -> int:

@@ -20,7 +20,7 @@ model's thinking. Where each provider's own words are documented:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from toolweaver_monitor.usage.fields import View, get, view
 from toolweaver_monitor.values import Invalid, token_count
@@ -41,7 +41,10 @@ MAX_ROUNDS = 1_000
 class Counts:
     """The tokens of one result. None is what was not said."""
 
-    __slots__ = ("cached", "foreign", "input", "output", "provider", "total", "written", "written_1h")
+    __slots__ = (
+        "cached", "foreign", "heard", "heard_cached", "input", "output", "provider", "spoken", "total", "written",
+        "written_1h",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.input: int | None = None
@@ -50,6 +53,10 @@ class Counts:
         self.cached = 0
         self.written = 0
         self.written_1h = 0
+        self.heard = 0
+        self.heard_cached = 0
+        self.spoken = 0
+        """Audio: of the input, of what of it was cached, and of the output."""
         self.foreign = 0
         """Tokens of another model that was asked within: at this one's prices they cannot be counted."""
         self.provider: str | None = None
@@ -62,6 +69,7 @@ class Counts:
         for way in (_as_openai, _as_llama, _as_gemini, _as_bedrock, _as_cohere, _as_ollama):
             way(fields, counts)
             if counts.input is not None or counts.output is not None:
+                _audio(fields, counts)
                 break
         counts.total = first(fields, *TOTAL_NAMES)
         return None if counts.input is None and counts.output is None and counts.total is None else counts
@@ -115,7 +123,7 @@ def _as_openai(fields: View, counts: Counts) -> None:
     counts.output = first(fields, "completion_tokens", "output_tokens", "total_output_tokens")
     if counts.input is None:
         return
-    details = inside(fields, "prompt_tokens_details", "input_tokens_details", "input_token_details")
+    details = inside(fields, *_INPUT_DETAILS)
     cached = first(details, "cached_tokens", "cache_read")
     if cached is None:
         cached = first(
@@ -170,6 +178,48 @@ def _in_rounds(rounds: list[Any], counts: Counts) -> None:
         counts.written_1h += number(inside(fields, "cache_creation"), "ephemeral_1h_input_tokens") or 0
 
 
+def _audio(fields: View, counts: Counts) -> None:
+    """How much of it is audio, where that is said; most say nothing."""
+    given = inside(fields, *_INPUT_DETAILS)
+    if given:
+        counts.heard = first(given, "audio_tokens", "audio") or 0
+        if counts.heard:
+            counts.heard_cached = number(inside(given, "cached_tokens_details"), "audio_tokens") or 0
+    made = inside(fields, *_OUTPUT_DETAILS)
+    if made:
+        counts.spoken = first(made, "audio_tokens", "audio") or 0
+    if counts.provider == "google":
+        counts.heard = _by_modality(fields, "prompt_tokens_details", "promptTokensDetails")
+        counts.heard_cached = _by_modality(fields, "cache_tokens_details", "cacheTokensDetails")
+        counts.spoken = _by_modality(
+            fields, "candidates_tokens_details", "candidatesTokensDetails", "response_tokens_details",
+            "responseTokensDetails",
+        )  # fmt: skip
+    elif not given and not made:  # PydanticAI
+        counts.heard = number(fields, "input_audio_tokens") or 0
+        counts.heard_cached = number(fields, "cache_audio_read_tokens") or 0
+        counts.spoken = number(fields, "output_audio_tokens") or 0
+
+
+def _by_modality(fields: View, *names: str) -> int:
+    """Gemini's tokens of audio: it has a list of kinds, each with its count."""
+    for name in names:
+        kinds: Any = get(fields, name)
+        if type(kinds) is list:
+            for one in kinds[:16]:
+                part = view(one)
+                if part is not None:
+                    kind = get(part, "modality")
+                    if issubclass(type(kind), str) and str.__eq__(cast(str, kind), "AUDIO"):  # an enum's member, too
+                        return first(part, "token_count", "tokenCount") or 0
+            return 0
+    return 0
+
+
+_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+
+
 def _as_beyond(fields: View, counts: Counts) -> None:
     """Where the total is more than input and output: thinking that is counted apart, or else the cache."""
     total = number(fields, "total_tokens")
@@ -178,7 +228,7 @@ def _as_beyond(fields: View, counts: Counts) -> None:
     beyond = total - counts.input - counts.output
     if beyond <= 0:
         return
-    details = inside(fields, "completion_tokens_details", "output_tokens_details", "output_token_details")
+    details = inside(fields, *_OUTPUT_DETAILS)
     if beyond == counts.cached + counts.written and beyond != first(details, "reasoning_tokens", "reasoning"):
         counts.input += beyond
     else:

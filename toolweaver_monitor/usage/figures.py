@@ -20,6 +20,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         cached_tokens: the part of `input_tokens` that was read from the provider's cache.
         cache_write_tokens: the part of `input_tokens` that was written to the provider's cache.
         cache_write_1h_tokens: the part of `cache_write_tokens` kept for an hour, which some providers price apart.
+        input_audio_tokens: the part of `input_tokens` that is audio, which some providers price apart.
+        cached_audio_tokens: the part of `input_audio_tokens` that was read from the provider's cache.
+        output_audio_tokens: the part of `output_tokens` that is audio.
         cost: dollars, if the result itself says them; None is unknown, never 0.
         model: the model's name, as its price list spells it.
         provider: who served it, for example `"openai"`.
@@ -33,6 +36,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     cache_write_1h_tokens: int = 0
+    input_audio_tokens: int = 0
+    cached_audio_tokens: int = 0
+    output_audio_tokens: int = 0
     cost: float | Decimal | None = None
     model: str | None = None
     provider: str | None = None
@@ -58,6 +64,14 @@ def absorb(call: ToolCall, usage: Usage) -> None:
         if usage.cache_write_tokens:
             details.cache_write_tokens = written = part(usage.cache_write_tokens, given - cached)
             details.cache_write_1h_tokens = part(usage.cache_write_1h_tokens, written)
+        if usage.input_audio_tokens:
+            details.input_audio_tokens = heard = part(usage.input_audio_tokens, given)
+            # What was cached is audio and text, and no more text than there is.
+            details.cached_audio_tokens = max(
+                part(usage.cached_audio_tokens, min(heard, cached)), heard + cached - given
+            )
+        if usage.output_audio_tokens:
+            details.output_audio_tokens = part(usage.output_audio_tokens, details.output_tokens)
     if details.cost_source is None and usage.cost is not None:
         nano = nanodollars(usage.cost)
         if nano is not None:

@@ -27,6 +27,9 @@ _UNITS = {
     "cache_read_mtok": "cached_input",
     "cache_write_mtok": "cache_write",
     "cache_write_1h_mtok": "cache_write_1h",
+    "input_audio_mtok": "input_audio",
+    "cache_audio_read_mtok": "cached_audio",
+    "output_audio_mtok": "output_audio",
 }
 _OPENAI_ALONE = ("text-embedding-", "tts-", "whisper-", "gpt-", "dall-e")
 _AWS_FAMILIES = (
@@ -51,7 +54,8 @@ class Tariff(msgspec.Struct, frozen=True):
             if given > beyond or not beyond:
                 return rates.cost(
                     details.unsplit_tokens, given, details.output_tokens, details.cached_tokens,
-                    details.cache_write_tokens, details.cache_write_1h_tokens,
+                    details.cache_write_tokens, details.cache_write_1h_tokens, details.input_audio_tokens,
+                    details.cached_audio_tokens, details.output_audio_tokens,
                 )  # fmt: skip
         return None
 
@@ -105,10 +109,19 @@ class GenaiPrices:
         """Whether our sums are genai-prices' own, in every step."""
         for beyond, rates in steps:
             made = 700 if rates.output is not None else 0
-            usage = self._package.Usage(input_tokens=beyond + 9_000, cache_read_tokens=2_000, output_tokens=made)
-            theirs = self._ask(model, provider, at, usage).total_price * NANO
-            if rates.cost(0, beyond + 9_000, made, 2_000) != int(theirs.to_integral_value()):
-                return False
+            for heard, spoken in ((0, 0), (3_000, 300 if made else 0)) if rates.prices_audio else ((0, 0),):
+                audio = {
+                    "input_audio_tokens": heard,
+                    "cache_audio_read_tokens": heard // 3,
+                    "output_audio_tokens": spoken,
+                }
+                usage = self._package.Usage(
+                    input_tokens=beyond + 9_000, cache_read_tokens=2_000, output_tokens=made, **(audio if heard else {})
+                )
+                theirs = self._ask(model, provider, at, usage).total_price * NANO
+                ours = rates.cost(0, beyond + 9_000, made, 2_000, 0, 0, heard, heard // 3, spoken)
+                if ours != int(theirs.to_integral_value()):
+                    return False
         return bool(steps)
 
 

@@ -20,6 +20,7 @@ from toolweaver_monitor.values import EXACT, nanodollars
 
 _TOKENS = (
     "tokens", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens",
+    "input_audio_tokens", "cached_audio_tokens", "output_audio_tokens",
 )  # fmt: skip
 
 

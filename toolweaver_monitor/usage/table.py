@@ -22,7 +22,11 @@ from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.usage.place import Key, Place
 from toolweaver_monitor.usage.rates import Rates
 
-_PRICES = ("input", "output", "cached_input", "cache_write", "cache_write_1h", "per_call")
+_PRICES = (
+    "input", "output", "cached_input", "cache_write", "cache_write_1h", "input_audio", "cached_audio", "output_audio",
+    "per_call",
+)  # fmt: skip
+_OF_INPUT = {"cached_input", "cache_write", "cache_write_1h", "input_audio", "cached_audio"}
 _KEYS = (*_PRICES, "from", "provider")
 LEAST, MOST = Decimal("1e-9"), 1_000_000
 """Dollars per million tokens, or per call; what is smaller, but not 0, or greater is a slip of the pen."""
@@ -146,8 +150,10 @@ def _entry(place: Place, span: Any, path: tuple[Key, ...]) -> Entry:
     prices = {key: _price(place, path, key, span[key]) for key in _PRICES if key in span}
     if not prices:
         raise place.wrong("has no price", "give input and output, or per_call", *path)
-    if "input" not in prices and prices.keys() & {"cached_input", "cache_write", "cache_write_1h"}:
-        raise place.wrong("has a price for cached input and none for input", "give input as well", *path)
+    if "input" not in prices and not _OF_INPUT.isdisjoint(prices):
+        raise place.wrong("has a price for a part of the input and none for input", "give input as well", *path)
+    if "output" not in prices and "output_audio" in prices:
+        raise place.wrong("has a price for audio in the output and none for output", "give output as well", *path)
     provider = span.get("provider")
     if provider is not None and (type(provider) is not str or not provider):
         raise place.wrong(f"{provider!r:.60} is not a provider's name", 'write for example "openai"', *path, "provider")

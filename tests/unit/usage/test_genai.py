@@ -75,6 +75,34 @@ def test_our_sums_are_those_of_genai_prices(
     assert ours == int((theirs.total_price * 10**9).to_integral_value())
 
 
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [("gpt-realtime", "openai"), ("gpt-4o-transcribe", "openai"), ("gemini-2.5-flash", "google"), ("gpt-5", "openai")],
+)
+@pytest.mark.parametrize(("heard", "heard_cached", "spoken"), [(0, 0, 0), (1, 0, 1), (900, 300, 70), (1_000, 400, 77)])
+def test_our_sums_of_audio_are_those_of_genai_prices(
+    book: PriceBook, model: str, provider: str, heard: int, heard_cached: int, spoken: int
+) -> None:
+    """Speech costs several times what text does; a model whose list has no price for it takes that of text."""
+    if (model, provider) == ("gpt-4o-transcribe", "openai"):
+        heard_cached = 0  # it has no cache
+    tokens = {"input_tokens": 1_000, "output_tokens": 77, "cached_tokens": heard_cached}
+    ours = book.cost_nanousd(
+        of(
+            model, provider, **tokens, input_audio_tokens=heard, cached_audio_tokens=heard_cached,
+            output_audio_tokens=spoken,
+        )
+    )  # fmt: skip
+    usage = genai_prices.Usage(
+        input_tokens=1_000, output_tokens=77, cache_read_tokens=heard_cached, input_audio_tokens=heard,
+        cache_audio_read_tokens=heard_cached, output_audio_tokens=spoken,
+    )  # fmt: skip
+    theirs = genai_prices.calc_price(
+        usage, model, provider_id=provider, genai_request_timestamp=datetime.now(tz=UTC)
+    ).total_price
+    assert ours == int((theirs * 10**9).to_integral_value())
+
+
 def test_it_is_imported_on_a_thread_and_no_event_loop_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """`setup()` and the first calls go on at once; what they cost is found when the list is there."""
     may_load = threading.Event()

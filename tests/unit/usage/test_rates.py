@@ -34,6 +34,30 @@ def test_each_token_is_priced_once_and_the_sum_is_rounded_once(
     assert found == (round(exact) if any(count for count, _ in parts) else None)
 
 
+@given(st.tuples(*[price] * 6), tokens, tokens, tokens, tokens, tokens, tokens)
+def test_audio_is_a_part_of_input_and_output_and_priced_once(
+    prices: tuple[Decimal, ...], text: int, heard: int, text_cached: int, heard_cached: int, made: int, spoken: int
+) -> None:
+    """Text and audio, plain and cached, each at its own price; without one, audio costs as text does."""
+    given_price, made_price, cached_price, heard_price, heard_cached_price, spoken_price = prices
+    parts = [
+        (text, given_price), (heard, heard_price), (text_cached, cached_price), (heard_cached, heard_cached_price),
+        (made, made_price), (spoken, spoken_price),
+    ]  # fmt: skip
+    rates = Rates.of(
+        input=given_price, output=made_price, cached_input=cached_price, input_audio=heard_price,
+        cached_audio=heard_cached_price, output_audio=spoken_price,
+    )  # fmt: skip
+    counts = (
+        text + heard + text_cached + heard_cached, made + spoken, text_cached + heard_cached, 0, 0,
+        heard + heard_cached, heard_cached, spoken,
+    )  # fmt: skip
+    exact = sum(Fraction(one) * count * 1_000 for count, one in parts)
+    assert rates.cost(0, *counts) == (round(exact) if any(count for count, _ in parts) else None)
+    plain = Rates.of(input=given_price, output=made_price, cached_input=cached_price)
+    assert plain.cost(0, *counts) == plain.cost(0, *counts[:5])
+
+
 @given(price, price, st.integers(1, 10**9))
 def test_tokens_that_are_not_split_have_a_price_only_where_both_are_the_same(
     given_price: Decimal, made_price: Decimal, unsplit: int

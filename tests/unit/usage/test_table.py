@@ -102,7 +102,11 @@ def test_prices_by_token_and_by_call_add_up() -> None:
         ({"m": []}, "m: has no prices; give it prices, or take it out"),
         ({"m": 5}, "m: 5 is not a set of prices; write"),
         ({"m": {"inputs": 1}}, "m > inputs: unknown key 'inputs'; the keys are input, output, cached_input"),
-        ({"m": {"cached_input": 1}}, "has a price for cached input and none for input; give input as well"),
+        ({"m": {"cached_input": 1}}, "has a price for a part of the input and none for input; give input as well"),
+        (
+            {"m": {"input": 1, "output_audio": 1}},
+            "has a price for audio in the output and none for output; give output",
+        ),
         *[({"m": {"input": bad}}, "m > input:") for bad in (-1, "1", True, None, float("nan"), float("inf"), [1])],
         ({"m": {"input": 1e9}}, "can be no price in dollars per million tokens; check the unit"),
         ({"m": {"input": 1e-12}}, "can be no price in dollars per million tokens; check the unit"),

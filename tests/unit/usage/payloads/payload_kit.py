@@ -43,6 +43,10 @@ class Case(NamedTuple):
     cached: int = 0
     written: int = 0
     written_1h: int = 0
+    heard: int = 0
+    heard_cached: int = 0
+    spoken: int = 0
+    """Audio: of the input, of what of it was cached, and of the output."""
     unsplit: int = 0
     model: str | None = None
     provider: str | None = None

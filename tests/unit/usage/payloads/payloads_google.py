@@ -56,6 +56,13 @@ CASES = [
     Case("answer that names no model", GEMINI_COOKBOOK + "rest/Prompting_REST.ipynb, the first answer",
          answer(None, {"promptTokenCount": 9, "candidatesTokenCount": 87, "totalTokenCount": 96}), 9, 87,
          tool="ask-gemini-flash", provider="google", costs="9 x 0.30 + 87 x 2.50", sdk=CONTENT),
+    Case("answer about a recording: audio has a price of its own",
+         GEMINI_COOKBOOK + "rest/Audio_REST.ipynb, the answer about a part of it",
+         answer(None, {"promptTokenCount": 754, "candidatesTokenCount": 49, "totalTokenCount": 803,
+                       "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 4},
+                                               {"modality": "AUDIO", "tokenCount": 750}],
+                       "candidatesTokensDetails": [{"modality": "TEXT", "tokenCount": 49}]}), 754, 49, heard=750,
+         tool="ask-gemini-flash", provider="google", costs="4 x 0.30 + 750 x 1.00 + 49 x 2.50", sdk=CONTENT),
     Case("answer after a tool: what the tool said is input",
          recorded("models/cassettes/test_anthropic/"
                   "test_anthropic_server_tool_receive_history_from_another_provider"),

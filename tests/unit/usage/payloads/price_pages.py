@@ -26,7 +26,12 @@ PRICES: dict[str, Any] = {
     "text-embedding-ada-002": {"input": 0.10},
     # answers that do not name their model go by the tool's name
     "compact-with-gpt-5.4": {"input": 2.50, "cached_input": 0.25, "output": 15.00},
-    "transcribe-with-gpt-4o": {"input": 2.50, "output": 10.00},
+    "transcribe-with-gpt-4o": {"input": 2.50, "input_audio": 6.00, "output": 10.00},
+    "talk-to-gpt-realtime": {
+        "input": 4.00, "cached_input": 0.40, "input_audio": 32.00, "cached_audio": 0.40, "output": 16.00,
+        "output_audio": 64.00,
+    },
+    "gpt-4o-audio-preview": {"input": 2.50, "input_audio": 40.00, "output": 10.00, "output_audio": 80.00},
     # https://platform.claude.com/docs/en/about-claude/pricing (cache writes 1.25 times the input, for an hour twice)
     "claude-3-opus": {"input": 15.00, "output": 75.00, "cached_input": 1.50, "cache_write": 18.75},
     "claude-3-7-sonnet": {"input": 3.00, "output": 15.00, "cached_input": 0.30, "cache_write": 3.75},
@@ -61,7 +66,7 @@ PRICES: dict[str, Any] = {
     "gemini-2.5-flash": {"input": 0.30, "cached_input": 0.03, "output": 2.50},
     "gemini-2.5-flash-lite": {"input": 0.10, "cached_input": 0.01, "output": 0.40},
     "gemini-2.0-flash": {"input": 0.10, "cached_input": 0.025, "output": 0.40},
-    "ask-gemini-flash": {"input": 0.30, "output": 2.50},
+    "ask-gemini-flash": {"input": 0.30, "input_audio": 1.00, "output": 2.50},
     "embed-with-gemini": {"input": 0.15},
     # https://mistral.ai/pricing
     "mistral-large": {"input": 0.50, "output": 1.50},
