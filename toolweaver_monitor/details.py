@@ -54,12 +54,8 @@ class Details(msgspec.Struct, gc=False, eq=False):
     result: str | None = None
     seen: tuple[object, ...] | None = None
     """Results whose usage a call inside this one has read already, until this one closes."""
-    input_audio_tokens: int = 0
-    """The part of the input tokens that is audio, which providers price above text."""
-    cached_audio_tokens: int = 0
-    """The part of those that came out of the provider's cache."""
-    output_audio_tokens: int = 0
-    """The part of the output tokens that is audio."""
+    audio_tokens: tuple[int, int, int] = (0, 0, 0)
+    """Audio, which providers price above text: of the input, of that what came out of the cache, of the output."""
 
     @property
     def tokens(self) -> int:

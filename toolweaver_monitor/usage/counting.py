@@ -65,6 +65,10 @@ class Counts:
     @classmethod
     def of(cls, fields: View) -> Counts | None:
         """What these fields say of tokens, or None where they say nothing."""
+        if type(fields) is dict and _SAID.isdisjoint(
+            {*fields}
+        ):  # taken over from the dict: no __hash__ of a key is called
+            return None
         counts = cls()
         for way in (_as_openai, _as_llama, _as_gemini, _as_bedrock, _as_cohere, _as_ollama):
             way(fields, counts)
@@ -265,6 +269,15 @@ _GEMINI = (
         ("candidatesTokenCount", "responseTokenCount"), "thoughtsTokenCount",
     ),
 )  # fmt: skip
+
+
+_SAID = frozenset(
+    (
+        *TOTAL_NAMES, *SPLIT_NAMES, "generation_token_count",
+        *(name for way in _GEMINI for part in way for name in ((part,) if isinstance(part, str) else part)),
+    )
+)  # fmt: skip
+"""Fields with none of these say nothing of tokens."""
 
 
 def _as_bedrock(fields: View, counts: Counts) -> None:

@@ -64,14 +64,11 @@ def absorb(call: ToolCall, usage: Usage) -> None:
         if usage.cache_write_tokens:
             details.cache_write_tokens = written = part(usage.cache_write_tokens, given - cached)
             details.cache_write_1h_tokens = part(usage.cache_write_1h_tokens, written)
-        if usage.input_audio_tokens:
-            details.input_audio_tokens = heard = part(usage.input_audio_tokens, given)
+        if usage.input_audio_tokens or usage.output_audio_tokens:
+            heard = part(usage.input_audio_tokens, given)
             # What was cached is audio and text, and no more text than there is.
-            details.cached_audio_tokens = max(
-                part(usage.cached_audio_tokens, min(heard, cached)), heard + cached - given
-            )
-        if usage.output_audio_tokens:
-            details.output_audio_tokens = part(usage.output_audio_tokens, details.output_tokens)
+            cached_audio = max(part(usage.cached_audio_tokens, min(heard, cached)), heard + cached - given)
+            details.audio_tokens = heard, cached_audio, part(usage.output_audio_tokens, details.output_tokens)
     if details.cost_source is None and usage.cost is not None:
         nano = nanodollars(usage.cost)
         if nano is not None:

@@ -54,8 +54,7 @@ class Tariff(msgspec.Struct, frozen=True):
             if given > beyond or not beyond:
                 return rates.cost(
                     details.unsplit_tokens, given, details.output_tokens, details.cached_tokens,
-                    details.cache_write_tokens, details.cache_write_1h_tokens, details.input_audio_tokens,
-                    details.cached_audio_tokens, details.output_audio_tokens,
+                    details.cache_write_tokens, details.cache_write_1h_tokens, *details.audio_tokens,
                 )  # fmt: skip
         return None
 

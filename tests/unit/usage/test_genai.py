@@ -87,12 +87,9 @@ def test_our_sums_of_audio_are_those_of_genai_prices(
     if (model, provider) == ("gpt-4o-transcribe", "openai"):
         heard_cached = 0  # it has no cache
     tokens = {"input_tokens": 1_000, "output_tokens": 77, "cached_tokens": heard_cached}
-    ours = book.cost_nanousd(
-        of(
-            model, provider, **tokens, input_audio_tokens=heard, cached_audio_tokens=heard_cached,
-            output_audio_tokens=spoken,
-        )
-    )  # fmt: skip
+    call = of(model, provider, **tokens)
+    call.say().audio_tokens = heard, heard_cached, spoken
+    ours = book.cost_nanousd(call)
     usage = genai_prices.Usage(
         input_tokens=1_000, output_tokens=77, cache_read_tokens=heard_cached, input_audio_tokens=heard,
         cache_audio_read_tokens=heard_cached, output_audio_tokens=spoken,

@@ -69,11 +69,7 @@ def check(case: Case, call: ToolCall, provider: str | None) -> None:
     assert (call.input_tokens, call.output_tokens, call.unsplit_tokens) == (case.given, case.made, case.unsplit)
     assert (call.cached_tokens, call.cache_write_tokens) == (case.cached, case.written)
     assert call.cache_write_1h_tokens == case.written_1h
-    assert (call.input_audio_tokens, call.cached_audio_tokens, call.output_audio_tokens) == (
-        case.heard,
-        case.heard_cached,
-        case.spoken,
-    )
+    assert call.audio_tokens == (case.heard, case.heard_cached, case.spoken)
     assert call.tokens == case.given + case.made + case.unsplit
     assert (call.model, call.provider, call.cached) == (case.model, provider, case.cache_hit)
     if case.costs is None:
