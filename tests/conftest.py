@@ -1,4 +1,4 @@
-"""What do all tests share? Real programs, which a user's machine may lack and CI may not."""
+"""What do all tests share? The calls that were seen, and real programs, which a user's machine may lack and CI not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import toolweaver_monitor
+from toolweaver_monitor import ToolCall, flush, setup
 from toolweaver_monitor.call import innermost
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
@@ -45,6 +46,22 @@ def require_package() -> Callable[..., None]:
             pytest.skip(f"this test needs the package {name!r}: {cure}")
 
     return require
+
+
+@pytest.fixture
+def calls() -> Iterator[Callable[[], list[ToolCall]]]:
+    """Gives the calls since it was last asked."""
+    seen: list[ToolCall] = []
+    setup(seen.append)
+
+    def taken() -> list[ToolCall]:
+        assert flush()
+        found = seen.copy()
+        seen.clear()
+        return found
+
+    yield taken
+    assert not taken(), "a call that nobody asked about"
 
 
 @pytest.fixture(autouse=True)

@@ -39,13 +39,7 @@ class Kept:
         pass
 
 
-class Shown(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.text = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.text += record.getMessage() + json.dumps(getattr(record, "toolweaver", None)) + "\n"
+Log = list[logging.LogRecord]
 
 
 @pytest.fixture
@@ -54,23 +48,12 @@ def kept() -> Kept:
 
 
 @pytest.fixture
-def shown() -> Iterator[Shown]:
-    handler = Shown()
-    logger = logging.getLogger("toolweaver_monitor")
-    before, logger.level = logger.level, logging.DEBUG
-    logger.addHandler(handler)
-    yield handler
-    logger.removeHandler(handler)
-    logger.setLevel(before)
-
-
-@pytest.fixture
 def monitor(kept: Kept) -> Iterator[Monitor]:
     with setup(PrometheusExporter(port=0), LogSink(level="DEBUG"), kept) as found:
         yield found
 
 
-def everything(monitor: Monitor, kept: Kept, shown: Shown) -> dict[str, str]:
+def everything(monitor: Monitor, kept: Kept, logged: Log) -> dict[str, str]:
     """What each place shows, by its name."""
     assert monitor.flush(5)
     return {
@@ -78,7 +61,7 @@ def everything(monitor: Monitor, kept: Kept, shown: Shown) -> dict[str, str]:
         "costs": monitor.costs.text() + repr(monitor.costs.costs),
         "errors": monitor.errors.text() + repr(monitor.errors.errors),
         "prometheus": monitor.sinks[0].text(),
-        "log": shown.text,
+        "log": "\n".join(one.getMessage() + json.dumps(getattr(one, "toolweaver", None)) for one in logged),
         "another's sink": kept.text,
         "report": monitor.text(),
         "health": repr(monitor.health()) + repr(monitor.active()),
@@ -136,7 +119,7 @@ ERROR_WAYS = (
 
 
 @pytest.mark.parametrize("way", ERROR_WAYS)
-def test_s1_no_secret_of_an_error_gets_into_any_sink(way: str, monitor: Monitor, kept: Kept, shown: Shown) -> None:
+def test_s1_no_secret_of_an_error_gets_into_any_sink(way: str, monitor: Monitor, kept: Kept, logged: Log) -> None:
     """136 secrets in the text of an error, its arguments, cause, context, notes and the members of a group: 0 leaks.
 
     In memory, costs, errors, Prometheus, the log, a third party's sink, the report and health(). Mutations that turned
@@ -150,12 +133,12 @@ def test_s1_no_secret_of_an_error_gets_into_any_sink(way: str, monitor: Monitor,
     for _, text, _ in CORPUS:
         with pytest.raises(Exception):  # noqa: B017, PT011 - whichever it is
             tool(text)
-    assert leaks(everything(monitor, kept, shown), [(name, secret) for name, _, secret in CORPUS]) == []
+    assert leaks(everything(monitor, kept, logged), [(name, secret) for name, _, secret in CORPUS]) == []
     assert monitor.summary()["failures"] == len(CORPUS)
 
 
 @pytest.mark.parametrize("lead", [0, 200, 230, 240, 245, 250, 254, 255, 256, 700, 760, 767])
-def test_s1_no_cut_leaves_a_part_of_a_secret(lead: int, monitor: Monitor, kept: Kept, shown: Shown) -> None:
+def test_s1_no_cut_leaves_a_part_of_a_secret(lead: int, monitor: Monitor, kept: Kept, logged: Log) -> None:
     """A secret that the end of the shown text, or of the text that is looked at, would halve does not show at all.
 
     Mutation that turned it red: `text[:limit]` for `text[:limit + AHEAD]` in `redact.scrub`.
@@ -174,10 +157,10 @@ def test_s1_no_cut_leaves_a_part_of_a_secret(lead: int, monitor: Monitor, kept: 
         with pytest.raises(ValueError):  # noqa: PT011 - its text is what must not be shown
             tool(text)
         told(text)
-    assert leaks(everything(monitor, kept, shown), [(name, secret) for name, _, secret in CORPUS]) == []
+    assert leaks(everything(monitor, kept, logged), [(name, secret) for name, _, secret in CORPUS]) == []
 
 
-def test_s1_no_secret_that_follows_a_long_one_is_drawn_into_view(monitor: Monitor, kept: Kept, shown: Shown) -> None:
+def test_s1_no_secret_that_follows_a_long_one_is_drawn_into_view(monitor: Monitor, kept: Kept, logged: Log) -> None:
     """Masks are shorter than secrets: what stood beyond the limit, and only half inside the window, stays out of view.
 
     Mutation that turned it red: the masked window, and not the masked 256 characters, cut to the limit.
@@ -192,10 +175,10 @@ def test_s1_no_secret_that_follows_a_long_one_is_drawn_into_view(monitor: Monito
         for fill in (144, 148, 151, 153, 155):
             with pytest.raises(ValueError, match="ey"):
                 tool(text, fill)
-    assert leaks(everything(monitor, kept, shown), [(name, secret) for name, _, secret in CORPUS]) == []
+    assert leaks(everything(monitor, kept, logged), [(name, secret) for name, _, secret in CORPUS]) == []
 
 
-def test_s1_no_secret_of_names_tags_models_arguments_and_results(monitor: Monitor, kept: Kept, shown: Shown) -> None:
+def test_s1_no_secret_of_names_tags_models_arguments_and_results(monitor: Monitor, kept: Kept, logged: Log) -> None:
     """Arguments and results are not kept at all; what a call is told is scrubbed, also while it is still open.
 
     Mutations that turned it red: `safe_name` without `scrub`; tags not scrubbed in `seal`, nor in `active()`.
@@ -217,10 +200,10 @@ def test_s1_no_secret_of_names_tags_models_arguments_and_results(monitor: Monito
     for _, text, secret in NAMED:
         with track("tagged", url=text, password=secret, api_key=secret) as call:
             call.record(note=text)
-    assert leaks(everything(monitor, kept, shown), [(name, secret) for name, _, secret in CORPUS]) == []
+    assert leaks(everything(monitor, kept, logged), [(name, secret) for name, _, secret in CORPUS]) == []
 
 
-def test_s1_no_secret_of_captured_arguments_and_results(kept: Kept, shown: Shown) -> None:
+def test_s1_no_secret_of_captured_arguments_and_results(kept: Kept, logged: Log) -> None:
     """With `capture=True` they are kept without secrets, by value and by the names of parameters and keys.
 
     Mutation that turned it red: `positional_parameters` giving no names; `is_secret_name` always False.
@@ -234,7 +217,7 @@ def test_s1_no_secret_of_captured_arguments_and_results(kept: Kept, shown: Shown
         for _, text, secret in CORPUS:
             login(text, secret, text, [text], {"password": secret}, api_key=secret, extra=text, auth={"nested": secret})
             login("x" * 1_000, secret, "x" * 1_020 + " " + text)
-        places = everything(monitor, kept, shown)
+        places = everything(monitor, kept, logged)
     assert leaks(places, [(name, secret) for name, _, secret in CORPUS]) == []
     assert "password=[redacted]" in kept.text
 

@@ -39,28 +39,11 @@ def harm(text: str, *, lines: bool = False) -> list[str]:
     return [c for c in text if unicodedata.category(c) in HARMFUL and not (lines and c == "\n")]
 
 
-class Shown(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
+Log = list[logging.LogRecord]
 
 
 @pytest.fixture
-def shown() -> Iterator[Shown]:
-    handler = Shown()
-    logger = logging.getLogger("toolweaver_monitor")
-    before, logger.level = logger.level, logging.DEBUG
-    logger.addHandler(handler)
-    yield handler
-    logger.removeHandler(handler)
-    logger.setLevel(before)
-
-
-@pytest.fixture
-def monitor(shown: Shown) -> Iterator[Monitor]:
+def monitor(logged: Log) -> Iterator[Monitor]:
     with setup(PrometheusExporter(port=0), LogSink(level="DEBUG"), budget=Budget(limit_usd=1)) as found:
         yield found
 
@@ -100,7 +83,7 @@ def test_s5_no_report_holds_a_control_character_or_a_forged_line(monitor: Monito
     assert all(re.match(r"    \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line) for line in latest)
 
 
-def test_s5_a_log_line_is_one_line_and_its_fields_are_json(monitor: Monitor, shown: Shown) -> None:
+def test_s5_a_log_line_is_one_line_and_its_fields_are_json(monitor: Monitor, logged: Log) -> None:
     """No line end in any line, nothing to see that is not to be seen; `extra` is JSON that every encoding takes.
 
     Mutation that turned it red: `visible` left out of `log.line`.
@@ -115,8 +98,9 @@ def test_s5_a_log_line_is_one_line_and_its_fields_are_json(monitor: Monitor, sho
         assert monitor.flush(10)
     finally:
         logging.getLogger("toolweaver_monitor.calls").removeFilter(keep)
-    assert len(shown.lines) >= 2 * len(CORPUS)
-    assert [line for line in shown.lines if harm(line)] == []
+    lines = [record.getMessage() for record in logged]
+    assert len(lines) >= 2 * len(CORPUS)
+    assert [line for line in lines if harm(line)] == []
     assert len(records) == 2 * len(CORPUS)
     json.dumps(records, ensure_ascii=False).encode()
 
@@ -151,7 +135,7 @@ def test_s5_the_doctor_and_the_test_kit_show_everything_visibly() -> None:
         assert harm(str(caught.value), lines=True) == []
 
 
-def test_s5_what_a_sink_raises_is_told_on_one_line(shown: Shown) -> None:
+def test_s5_what_a_sink_raises_is_told_on_one_line(logged: Log) -> None:
     """In `health()`, in our log, and in the exposition's `reason`.
 
     Mutation that turned it red: `visible` left out of `rendering.fault_text`.
@@ -186,7 +170,7 @@ def test_s5_what_a_sink_raises_is_told_on_one_line(shown: Shown) -> None:
             assert [s for s in health["problems"] if harm(s)] == []
             assert not harm(health["sinks"]["off"]["last_error"] + health["sinks"]["later"]["last_error"])
             assert not harm(monitor.sinks[2].text(), lines=True)
-    assert [line for line in shown.lines if harm(line)] == []
+    assert [line for record in logged if harm(line := record.getMessage())] == []
 
 
 def test_s5_what_is_made_visible_says_what_it_was() -> None:

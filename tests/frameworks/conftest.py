@@ -6,12 +6,12 @@ docstrings describe the parameters: all that a framework makes a schema of.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import pytest
 
-from toolweaver_monitor import ToolCall, flush, monitored, setup
+from toolweaver_monitor import ToolCall, monitored
 
 pydantic = pytest.importorskip("pydantic", reason="the frameworks are installed by `nox -s frameworks`")
 
@@ -63,22 +63,6 @@ class Pair(NamedTuple):
 def pair(request: pytest.FixtureRequest) -> Pair:
     """A tool, sync and async in turn."""
     return Pair(request.param, monitored("find_receipts")(request.param))
-
-
-@pytest.fixture
-def calls() -> Iterator[Callable[[], list[ToolCall]]]:
-    """Gives the calls since it was last asked."""
-    seen: list[ToolCall] = []
-    setup(seen.append)
-
-    def taken() -> list[ToolCall]:
-        assert flush()
-        found = seen.copy()
-        seen.clear()
-        return found
-
-    yield taken
-    assert not taken(), "a call that nobody asked about"
 
 
 @pytest.fixture

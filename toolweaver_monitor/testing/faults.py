@@ -155,12 +155,12 @@ class ReentrantSink(KeepSink):
         self.function()
 
 
-class BlackHoleServer:
-    """A server on loopback that accepts connections and never answers. A context manager that returns itself."""
+class _OnLoopback:
+    """A socket on loopback. A context manager that returns itself, and closes the socket at the end."""
 
-    def __init__(self) -> None:
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=50)
-        self.port: int = self._listening.getsockname()[1]
+    def __init__(self, bound: socket.socket) -> None:
+        self._bound = bound
+        self.port: int = bound.getsockname()[1]
 
     @property
     def url(self) -> str:
@@ -168,31 +168,7 @@ class BlackHoleServer:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        """The server itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Stop listening."""
-        self._listening.close()
-
-
-class RefusedPort:
-    """A port on loopback where nothing listens, and nothing else will: it stays bound. A context manager."""
-
-    def __init__(self) -> None:
-        self._bound = socket.socket()
-        self._bound.bind(("127.0.0.1", 0))
-        self.port: int = self._bound.getsockname()[1]
-
-    @property
-    def url(self) -> str:
-        """Where nobody is."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        """The port itself."""
+        """The thing itself."""
         return self
 
     def __exit__(
@@ -200,6 +176,22 @@ class RefusedPort:
     ) -> None:
         """Give the port back."""
         self._bound.close()
+
+
+class BlackHoleServer(_OnLoopback):
+    """A server on loopback that accepts connections and never answers. A context manager that returns itself."""
+
+    def __init__(self) -> None:
+        super().__init__(socket.create_server(("127.0.0.1", 0), backlog=50))
+
+
+class RefusedPort(_OnLoopback):
+    """A port on loopback where nothing listens, and nothing else will: it stays bound. A context manager."""
+
+    def __init__(self) -> None:
+        bound = socket.socket()
+        bound.bind(("127.0.0.1", 0))
+        super().__init__(bound)
 
 
 class SlowlorisClient:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import ToolCall, flush, setup
+from toolweaver_monitor import ToolCall
 from toolweaver_monitor.instrument.places import places
 
 
@@ -22,22 +22,6 @@ def all_is_put_back() -> Iterator[None]:
         place.single.clear()
         place.settle()
     assert not left
-
-
-@pytest.fixture
-def calls() -> Iterator[Callable[[], list[ToolCall]]]:
-    """Gives the calls since it was last asked."""
-    seen: list[ToolCall] = []
-    setup(seen.append)
-
-    def taken() -> list[ToolCall]:
-        assert flush()
-        found = seen.copy()
-        seen.clear()
-        return found
-
-    yield taken
-    assert not taken(), "a call that nobody asked about"
 
 
 @pytest.fixture
