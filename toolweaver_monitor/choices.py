@@ -7,7 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import iscoroutinefunction
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from toolweaver_monitor.budget import Budget, Ledger
 from toolweaver_monitor.errors import ConfigurationError
@@ -15,6 +15,8 @@ from toolweaver_monitor.sinks.base import FunctionSink
 from toolweaver_monitor.sinks.costs import CostTracker
 from toolweaver_monitor.sinks.errors import ErrorTracker
 from toolweaver_monitor.sinks.metrics import MetricsCollector
+from toolweaver_monitor.usage import PriceBook
+from toolweaver_monitor.values import TagValue
 
 NAMES = ("prometheus", "wandb", "log")
 IN_MEMORY: Mapping[str, type[Any]] = {"metrics": MetricsCollector, "costs": CostTracker, "errors": ErrorTracker}
@@ -23,6 +25,21 @@ METHODS = ("write", "flush", "close")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Chosen(NamedTuple):
+    """What a `setup()` is to put together: its arguments and the environment, each checked."""
+
+    sinks: Sequence[Any]
+    ledger: Ledger | None
+    book: PriceBook
+    tags: Mapping[str, TagValue]
+    usage: bool
+    capture: bool
+    scrubbing: bool
+    max_operations: int
+    max_names: int
+    watching: bool
 
 
 def as_sink(thing: Any) -> Any:

@@ -33,17 +33,17 @@ the address it came to, gives the whole answer and whether the connection may be
 class Connection:
     """One client."""
 
-    __slots__ = ("deadline", "discarded", "going", "last", "received", "shaking", "socket", "to_send")
+    __slots__ = ("deadline", "discarded", "handshaking", "last", "lingering", "received", "socket", "to_send")
 
-    def __init__(self, client: socket.socket, *, shaking: bool) -> None:
+    def __init__(self, client: socket.socket, *, handshaking: bool) -> None:
         self.socket = client
-        self.shaking = shaking
+        self.handshaking = handshaking
         """The TLS handshake is not done yet."""
         self.received = bytearray()
         self.to_send = memoryview(b"")
         self.last = False
         """Nothing is to follow the answer in hand."""
-        self.going = False
+        self.lingering = False
         """All is said; what the client still sends is thrown away, or it might not get to read our answer."""
         self.discarded = 0
         self.deadline = time.monotonic() + TIMEOUT_S
@@ -123,7 +123,7 @@ class Loop:
             self.forget()
 
     def _turn(self) -> None:
-        for key, _ in self._selector.select(self._patience_s()):
+        for key, _ in self._selector.select(self._wait_s()):
             if key.fileobj is self._listener:
                 self._accept()
             elif key.fileobj is not self._woken:
@@ -135,7 +135,7 @@ class Loop:
             self._paused_until = 0.0
             self._selector.register(self._listener, selectors.EVENT_READ)
 
-    def _patience_s(self) -> float | None:
+    def _wait_s(self) -> float | None:
         ends = [each.deadline for each in self._connections]
         if self._paused_until:
             ends.append(self._paused_until)
@@ -155,7 +155,7 @@ class Loop:
             self._drop_slowest()
         client.setblocking(False)
         try:
-            connection = Connection(self._tls(client) if self._tls else client, shaking=self._tls is not None)
+            connection = Connection(self._tls(client) if self._tls else client, handshaking=self._tls is not None)
             self._selector.register(connection.socket, selectors.EVENT_READ, connection)
         except OSError:
             client.close()
@@ -201,9 +201,9 @@ class Loop:
 
     def _step(self, connection: Connection) -> bool:
         """One step of a connection; False when there is nothing more to do for now. Raises where it must wait."""
-        if connection.shaking:
+        if connection.handshaking:
             connection.socket.do_handshake()  # type: ignore[attr-defined]
-            connection.shaking = False
+            connection.handshaking = False
         if connection.to_send:
             connection.to_send = connection.to_send[connection.socket.send(connection.to_send) :]
             return self._sent(connection) if not connection.to_send else True
@@ -211,7 +211,7 @@ class Loop:
         if not data:
             self._drop(connection)
             return False
-        if connection.going:
+        if connection.lingering:
             connection.discarded += len(data)
             if connection.discarded > MAX_DISCARDED_BYTES:
                 self._drop(connection)
@@ -239,6 +239,6 @@ class Loop:
         """The answer is out; True if there is more to do at once. The next request has to wait for its turn."""
         connection.deadline = time.monotonic() + TIMEOUT_S
         if connection.last:
-            connection.going = True
+            connection.lingering = True
             connection.socket.shutdown(socket.SHUT_WR)
-        return connection.going
+        return connection.lingering

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import sys
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 from toolweaver_monitor.bus import lifecycle, voice
 from toolweaver_monitor.bus.bus import bus
-from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.health import health
 from toolweaver_monitor.holdings import Holdings
 from toolweaver_monitor.monitor_text import report_text
@@ -21,10 +17,9 @@ from toolweaver_monitor.sinks.view import View
 from toolweaver_monitor.tabular import SHOWN
 from toolweaver_monitor.text import counted
 from toolweaver_monitor.values import Invalid
+from toolweaver_monitor.waiting import checked_timeout, off_the_loop
 
 POLL_S = 0.002
-LONGEST_S = 30 * 86_400.0
-"""The most that is waited for anything: on some systems a lock cannot wait for 50 days."""
 
 
 class Monitor(Holdings):
@@ -123,7 +118,7 @@ class Monitor(Holdings):
     async def aflush(self, timeout: float = 2.0) -> bool:
         """As `flush`, without holding up the event loop."""
         checked_timeout(timeout)
-        return await _off_the_loop(self.flush, timeout)
+        return await off_the_loop(self.flush, timeout)
 
     def hurry(self) -> None:
         """Have every call delivered at once from now on, since the process may end without asking again."""
@@ -220,21 +215,7 @@ class Monitor(Holdings):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Shut down without holding up the event loop."""
-        await _off_the_loop(self.shutdown, self.patience_s())
-
-
-def checked_timeout(timeout: object) -> float:
-    """Seconds to wait, from 0 to `LONGEST_S`.
-
-    Raises:
-        ConfigurationError: it is not a number.
-    """
-    is_nan = isinstance(timeout, float) and math.isnan(timeout)
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or is_nan:
-        raise ConfigurationError(
-            f"timeout={timeout!r} is not a number of seconds; give one, such as 2.0, or float('inf') to wait for ever"
-        )
-    return float(min(max(0, timeout), LONGEST_S))
+        await off_the_loop(self.shutdown, self.patience_s())
 
 
 def _grace_s(sink: Any) -> float:
@@ -243,37 +224,6 @@ def _grace_s(sink: Any) -> float:
         return checked_timeout(getattr(sink, "grace_s", 0.0))
     except Exception:  # noqa: BLE001 - a sink's trouble is the sink's, and the others are to be ended in time
         return 0.0
-
-
-async def _off_the_loop(work: Callable[..., bool], *args: float) -> bool:
-    """Do it on a thread of its own, not one of the loop's executor: that is the program's, and may be busy."""
-    import asyncio  # 16 to 43 ms, and most programs that get here have it
-
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[bool] = loop.create_future()
-
-    def tell(result: bool | BaseException) -> None:
-        if done.done():  # nobody waits any more
-            return
-        if isinstance(result, BaseException):
-            done.set_exception(result)
-        else:
-            done.set_result(result)
-
-    def run() -> None:
-        result: bool | BaseException
-        try:
-            result = work(*args)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, who waits is told
-            result = error
-        with suppress(RuntimeError):  # the loop has been closed meanwhile
-            loop.call_soon_threadsafe(tell, result)
-
-    try:
-        threading.Thread(target=run, name="toolweaver-monitor flush", daemon=True).start()
-    except RuntimeError:  # no thread is to be had
-        return work(*args)
-    return await done
 
 
 def _quietly(step: Callable[..., object], *args: object) -> None:

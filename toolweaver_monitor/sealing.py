@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.details import Details
 from toolweaver_monitor.redact import encodable, scrub
 from toolweaver_monitor.usage import PriceBook
+from toolweaver_monitor.waiting import on_event_loop
 
 
 class Sealer:
@@ -23,7 +22,7 @@ class Sealer:
         self._scrub = scrub if scrubbing else cut
         self._book = book
         self._loops: list[bool] = []
-        """One for each event loop that waits for a drain right now."""
+        """One for each event loop that waits for a drain right now; adding and taking away is one step each."""
 
     def seal(self, call: ToolCall) -> None:
         """Complete a call that something was said of."""
@@ -62,13 +61,6 @@ class Sealer:
 
     def _pressed(self) -> bool:
         return bool(self._loops) or len(inbox) > HIGH_WATER // 2
-
-
-def on_event_loop() -> bool:
-    """Whether this thread is running an asyncio event loop, which must not wait."""
-    events = sys.modules.get("asyncio.events")
-    running = getattr(events, "_get_running_loop", None)  # the public one raises; none yet while asyncio is imported
-    return running is not None and running() is not None
 
 
 def cut(text: str, limit: int = 256) -> str:

@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolweaver_monitor import config, locks
-from toolweaver_monitor.budget import Budget, Ledger
+from toolweaver_monitor.budget import Budget
 from toolweaver_monitor.bus import lifecycle
 from toolweaver_monitor.bus.bus import Consumer, bus
 from toolweaver_monitor.bus.runner import Gate, Runner
 from toolweaver_monitor.bus.worker import MAY_HAVE_THREADS
-from toolweaver_monitor.choices import as_ledger, as_sink, checked_flags, told_what_was_meant, uniquely_named
+from toolweaver_monitor.choices import Chosen, as_ledger, as_sink, checked_flags, told_what_was_meant, uniquely_named
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.instrument import ending, opening, results
 from toolweaver_monitor.instrument.tool import checked_tags
-from toolweaver_monitor.monitor import Monitor, checked_timeout
+from toolweaver_monitor.monitor import Monitor
 from toolweaver_monitor.rendering import fault_text
 from toolweaver_monitor.sealing import Sealer
 from toolweaver_monitor.sinks.base import SinkUnavailable
@@ -28,6 +28,7 @@ from toolweaver_monitor.sinks.view import View, checked_max_operations
 from toolweaver_monitor.tally import Tallies
 from toolweaver_monitor.usage import PriceBook
 from toolweaver_monitor.values import NO_TAGS, TagValue
+from toolweaver_monitor.waiting import checked_timeout
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -72,51 +73,46 @@ def setup(
             cure. A fault of the environment (a package missing, logged out, a port taken) never raises: one log line
             and `health()` say it.
     """
-    checked_flags(usage=usage, capture=capture, redact=redact, enabled=enabled)
-    chosen = list({id(sink): sink for sink in map(as_sink, sinks or config.SINKS.value())}.values())
-    kept = checked_max_operations(config.MAX_OPERATIONS.value(max_operations))
-    common_tags = checked_tags(tags)
-    ledger = as_ledger(config.BUDGET_USD.value(None) if budget is None else budget)
-    book = PriceBook(prices)
-    scrubbing = config.REDACT.value(redact)
-    watching = config.ENABLED.value(enabled)
-    lifecycle.handle_sigterm = config.HANDLE_SIGTERM.value()
     if _settling._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as threading.Condition asks
         raise ConfigurationError(
             "setup() was called while a setup() is still under way on this thread, by a signal handler or a sink's "
             "start(); let the handler only note that it is wanted, and call setup() after this one"
         )
+    checked_flags(usage=usage, capture=capture, redact=redact, enabled=enabled)
+    chosen = Chosen(
+        sinks=list({id(sink): sink for sink in map(as_sink, sinks or config.SINKS.value())}.values()),
+        max_operations=checked_max_operations(config.MAX_OPERATIONS.value(max_operations)),
+        max_names=config.MAX_LABEL_VALUES.value(),
+        tags=checked_tags(tags),
+        ledger=as_ledger(config.BUDGET_USD.value(None) if budget is None else budget),
+        book=PriceBook(prices),
+        usage=usage,
+        capture=capture,
+        scrubbing=config.REDACT.value(redact),
+        watching=config.ENABLED.value(enabled),
+    )
+    lifecycle.handle_sigterm = config.HANDLE_SIGTERM.value()
     with _settling:
         _end_the_interrupted()
-        return _replace(chosen, kept, common_tags, ledger, book, usage, capture, scrubbing, watching)
+        return _replace(chosen)
 
 
-def _replace(
-    sinks: list[Any],
-    max_operations: int,
-    tags: Mapping[str, TagValue],
-    ledger: Ledger | None,
-    book: PriceBook,
-    usage: bool,
-    capture: bool,
-    scrubbing: bool,
-    watching: bool,
-) -> Monitor:
+def _replace(chosen: Chosen) -> Monitor:
+    """Send calls to what was chosen, end the earlier setup, and start the sinks, in this order: no call is lost."""
     earlier = None if _current is None or _current.closed else _current
-    sealer = Sealer(scrubbing, book)
-    names_kept = config.MAX_LABEL_VALUES.value()
-    tallies = Tallies(max_operations, names_kept, before_read=sealer.read, open_calls=bus.open_calls)
-    metrics = _mine(sinks, MetricsCollector) or MetricsCollector(max_operations)
-    costs = _mine(sinks, CostTracker) or CostTracker()
-    errors = _mine(sinks, ErrorTracker) or ErrorTracker()
-    views = [view for view in (metrics, costs, errors, *sinks) if isinstance(view, View)]
+    sealer = Sealer(chosen.scrubbing, chosen.book)
+    tallies = Tallies(chosen.max_operations, chosen.max_names, before_read=sealer.read, open_calls=bus.open_calls)
+    metrics = _mine(chosen.sinks, MetricsCollector) or MetricsCollector(chosen.max_operations)
+    costs = _mine(chosen.sinks, CostTracker) or CostTracker()
+    errors = _mine(chosen.sinks, ErrorTracker) or ErrorTracker()
+    views = [view for view in (metrics, costs, errors, *chosen.sinks) if isinstance(view, View)]
 
     going_on = {id(runner.sink): runner for runner in (earlier.runners if earlier is not None else ())}
     gate = Gate()
     runners: list[Runner] = []
     consumers: list[Consumer] = [tallies.fold]
     names: dict[int, str] = {}
-    for name, sink in uniquely_named(sinks):
+    for name, sink in uniquely_named(chosen.sinks):
         names[id(sink)] = name
         if not isinstance(sink, View):
             runner = going_on.get(id(sink)) or Runner(sink, name, SinkUnavailable, gate=gate)
@@ -125,16 +121,8 @@ def _replace(
         elif getattr(sink, "counts_itself", False):
             consumers.append(sink.observe)  # type: ignore[attr-defined]
 
-    monitor = Monitor(metrics, costs, errors, sinks, runners, ledger, book, release=_release)
-    opening.Settings.tags = tags
-    opening.Settings.tags_asked = ledger is not None and ledger.asks_tags
-    opening.Settings.in_child = _in_child if lifecycle.is_child() else None
-    ending.Settings.capture = capture
-    ending.Settings.read_results = usage
-    ending.Settings.price = book.cost_nanousd
-    ending.Settings.priced_tools = book.tools
-    results.reading(usage)
-    bus.turn(special=opening.Settings.needed(), admit=ledger.admit if ledger is not None else False)
+    monitor = Monitor(metrics, costs, errors, chosen.sinks, runners, chosen.ledger, chosen.book, release=_release)
+    _tell_callers_side(chosen)
 
     def hand_over() -> None:
         global _current  # noqa: PLW0603 - with the switch of the bus, at one moment
@@ -145,12 +133,12 @@ def _replace(
     try:
         lifecycle.watch(monitor)
         bus.attach(consumers, runners, sealer.seal, meanwhile=hand_over)
-        bus.turn(on=watching)
+        bus.turn(on=chosen.watching)
         if MAY_HAVE_THREADS:
-            book.warm()
+            chosen.book.warm()
         if earlier is not None:
             earlier.replaced_by(monitor)  # before the new sinks start: they may want the same port or file
-        for sink in sinks:
+        for sink in chosen.sinks:
             _start(sink, names[id(sink)], monitor)
         for runner in runners:
             if runner.name in monitor.faults:
@@ -174,8 +162,22 @@ def _end_the_interrupted() -> None:
             monitor.replaced_by(_current)
 
 
+def _tell_callers_side(chosen: Chosen) -> None:
+    """Put what opening and ending a call must know where they read it."""
+    opening.Settings.tags = chosen.tags
+    opening.Settings.tags_asked = chosen.ledger is not None and chosen.ledger.asks_tags
+    opening.Settings.in_child = _in_child if lifecycle.is_child() else None
+    ending.Settings.capture = chosen.capture
+    ending.Settings.read_results = chosen.usage
+    ending.Settings.price = chosen.book.cost_nanousd
+    ending.Settings.priced_tools = chosen.book.tools
+    results.reading(chosen.usage)
+    admit = chosen.ledger.admit if chosen.ledger is not None else False
+    bus.turn(special=opening.Settings.needed(), admit=admit)
+
+
 def _release(monitor: Monitor) -> None:
-    """Take back what a setup has put into the other rooms, unless another has put its own there."""
+    """Take back what a setup has told the bus and the callers' side, unless another has told them its own."""
     if monitor is not _current:
         return
     bus.detach()
@@ -186,7 +188,7 @@ def _release(monitor: Monitor) -> None:
     bus.turn(special=False, admit=False)
 
 
-def _mine(sinks: list[Any], kind: type[Any]) -> Any:
+def _mine(sinks: Sequence[Any], kind: type[Any]) -> Any:
     return next((sink for sink in sinks if isinstance(sink, kind)), None)
 
 

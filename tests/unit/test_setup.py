@@ -20,7 +20,7 @@ from toolweaver_monitor import (
     shutdown,
     track,
 )
-from toolweaver_monitor.bus import lifecycle
+from toolweaver_monitor.bus import lifecycle, retries
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.values import Invalid
@@ -102,6 +102,27 @@ def test_any_callable_that_takes_a_call_is_a_sink() -> None:
     double(1)
     assert monitor.flush()
     assert names == ["doubled"]
+
+
+def test_a_callable_that_fails_at_one_call_is_not_given_the_earlier_ones_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The batch is tried again from the call that failed."""
+    monkeypatch.setattr(retries, "FIRST_RETRY_S", 0.001)
+    given: list[int] = []
+
+    def insert(call: ToolCall) -> None:
+        given.append(int(call.tags["number"]))
+        if given.count(2) == 1 and given[-1] == 2:
+            raise ConnectionError("the database was away for a moment")
+
+    monitor = setup(insert)
+    for number in range(5):
+        with track("tool", number=number):
+            pass
+    assert monitor.flush(10.0) or monitor.flush(10.0)
+    assert given == [0, 1, 2, 2, 3, 4]
+    assert monitor.health()["sinks"]["insert"]["delivered"] == 5
 
 
 def test_two_sinks_of_one_name_are_told_apart() -> None:

@@ -41,10 +41,15 @@ HIGH_WATER = 24_576
 """A caller that finds more in the inbox than this waits for the dispatcher: memory stays bounded, nothing is lost."""
 
 BATCH = 1_024
+"""Calls taken out of the inbox at a time."""
 INTERVAL_S = 0.1
+"""How long a call may lie in the inbox before the dispatcher takes it to the sinks that do I/O."""
 HURRIED_S = 0.01
+"""The same once the process has been told to end."""
 RELIEF_S = 0.05
+"""How long a caller waits that finds the inbox past its high-water mark."""
 READ_S = 5.0
+"""How long a reader waits for the dispatcher; then it shows what is counted by then."""
 RECHECK_S = 0.25
 """How long a reader waits before it looks whether the dispatcher is still there."""
 
@@ -67,7 +72,6 @@ class Bus:
         self.runners: tuple[Runner, ...] = ()
         self.seal: Callable[[ToolCall], None] | None = None
         """Completes a call that something was said of, before any sink sees it: secrets out, price in."""
-        self.published = 0
         self._dispatcher = Worker("dispatcher", self._work)
         self._tickets: deque[_thread.LockType] = deque()
         self._switches: deque[Callable[[], None]] = deque()
@@ -82,6 +86,7 @@ class Bus:
         self._ready: list[ToolCall] = []
         """Ended, and not delivered to all yet."""
         self._counted = 0
+        """How many of the consumers have had those."""
         locks.in_forked_child(self._in_child)
 
     def __reduce__(self) -> str:
@@ -115,6 +120,12 @@ class Bus:
 
         The switch, and `meanwhile` with it, is made between two batches by whoever drains: no call is lost or counted
         twice over it, and none waits for it.
+
+        Args:
+            consumers: what counts calls in this process; each is given every batch.
+            runners: what feeds sinks that do I/O.
+            seal: completes a call that something was said of, before any of them sees it.
+            meanwhile: what is to change at that very moment.
         """
 
         def switch() -> None:
@@ -255,7 +266,6 @@ class Bus:
             self._counted += 1  # before: what was half counted when the dispatcher was killed is not counted twice
             self._shielded(consumer, batch)
         self._ready = []
-        self.published += len(batch)
         batch.clear()  # the runners still know it by its identity
 
     def _shielded(self, step: Callable[..., None], *argument: object) -> None:
@@ -274,7 +284,6 @@ class Bus:
         self._hand, self._open, self._ready = [], [], []
         self._busy = False
         self._drainer = None
-        self.published = 0
         self.turn(special=True)
 
 

@@ -45,17 +45,22 @@ class SinkUnavailable(Exception):
 
 
 class FunctionSink:
-    """Any callable that takes a `ToolCall`, as a sink."""
+    """Any callable that takes a `ToolCall`, as a sink. A batch that is tried again goes on at the call that failed."""
 
     def __init__(self, function: Callable[[ToolCall], Any], name: str | None = None) -> None:
         self.function = function
         self.name = name or getattr(function, "__name__", type(function).__name__)
+        self._batch: Sequence[ToolCall] = ()
+        self._done = 0
 
     def write(self, calls: Sequence[ToolCall]) -> None:
         """Give the function each call."""
-        while calls:
-            self.function(calls[0])
-            calls = calls[1:]
+        if calls is not self._batch:
+            self._batch, self._done = calls, 0
+        while self._done < len(calls):
+            self.function(calls[self._done])
+            self._done += 1
+        self._batch = ()
 
     def flush(self) -> None:
         """Nothing is kept."""

@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 
 from toolweaver_monitor import catalogue, histogram
 from toolweaver_monitor.catalogue import Metric
-from toolweaver_monitor.tally import OVERFLOW, Tally, reserved
+from toolweaver_monitor.tally import MAX_NAMES, OVERFLOW, Tally, reserved
 from toolweaver_monitor.values import NANO
-
-MAX_LABEL_VALUES = 2_000
 
 Sample = tuple[str, tuple[str, ...], float]
 """Suffix of the metric's name, label values in the metric's order (`le` last), value."""
@@ -31,9 +29,11 @@ class Figures(NamedTuple):
     own_buckets: Mapping[str, list[int]] | None = None
     """Counts per tool for buckets that are not powers of two, one more than there are bounds."""
     bounds: tuple[float, ...] = catalogue.BUCKETS_S
+    most_names: int = MAX_NAMES
+    """Tools told apart; the rest is `__overflow__`."""
 
 
-def capped(tools: Mapping[str, Tally], most: int = MAX_LABEL_VALUES) -> Mapping[str, Tally]:
+def capped(tools: Mapping[str, Tally], most: int) -> Mapping[str, Tally]:
     """At most so many tools by name, the rest summed as `__overflow__`: totals stay exact, series bounded.
 
     Names that are written in the code always stay.
@@ -51,7 +51,7 @@ def capped(tools: Mapping[str, Tally], most: int = MAX_LABEL_VALUES) -> Mapping[
 
 def families(figures: Figures) -> Iterator[tuple[Metric, list[Sample]]]:
     """Every metric that has something to say, with its samples."""
-    tools = capped(figures.tools)
+    tools = capped(figures.tools, figures.most_names)
 
     def per_tool(value: Callable[[Tally], float]) -> list[Sample]:
         return [("", (tool,), value(tally)) for tool, tally in tools.items() if value(tally)]

@@ -17,7 +17,7 @@ from toolweaver_monitor.http_messages import Response
 from toolweaver_monitor.sinks import exposition
 from toolweaver_monitor.sinks.base import SinkUnavailable
 from toolweaver_monitor.sinks.view import View
-from toolweaver_monitor.tally import OVERFLOW
+from toolweaver_monitor.tally import OVERFLOW, reserved
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -75,6 +75,9 @@ class PrometheusExporter(View):
         self._collector: Any = None
         self.bounds = checked_buckets(buckets)
         self._counts: dict[str, list[int]] | None = None if buckets is None else {}
+        self._most_names = config.MAX_LABEL_VALUES.value()
+        self._made_up = 0
+        """Names counted here that stand nowhere in the code, as `Tallies` caps them."""
         self._live: Callable[[], dict[str, Any]] = dict
         self._served_by: int | None = None
 
@@ -129,9 +132,16 @@ class PrometheusExporter(View):
                     continue
                 row = counts.get(call.tool_name)
                 if row is None:
-                    name = call.tool_name if len(counts) < exposition.MAX_LABEL_VALUES else OVERFLOW
-                    row = counts.setdefault(name, [0] * (len(self.bounds) + 1))
+                    row = counts.setdefault(self._shown_as(call.tool_name), [0] * (len(self.bounds) + 1))
                 row[bisect_left(self.bounds, call.duration_s)] += 1
+
+    def _shown_as(self, tool: str) -> str:
+        if tool in reserved:
+            return tool
+        if self._made_up >= self._most_names:
+            return OVERFLOW
+        self._made_up += 1
+        return tool
 
     def write(self, calls: Sequence[ToolCall]) -> None:
         """Count a batch of closed calls."""
@@ -148,7 +158,13 @@ class PrometheusExporter(View):
 
     def figures(self) -> exposition.Figures:
         """All that is exposed right now."""
-        return exposition.Figures(tools=self.by_tool(), own_buckets=self._counts, bounds=self.bounds, **self._live())
+        return exposition.Figures(
+            tools=self.by_tool(),
+            own_buckets=self._counts,
+            bounds=self.bounds,
+            most_names=self._most_names,
+            **self._live(),
+        )
 
     def status(self) -> dict[str, Any]:
         """For `health()`."""

@@ -50,6 +50,25 @@ def test_buckets_of_the_users_own_count_every_call() -> None:
     assert counts == {"0.1": 2, "1.0": 4, "10.0": 4, "+Inf": 5}
 
 
+@pytest.mark.parametrize(("most", "buckets"), [(3, None), (3, [1, 2]), (2_500, None), (2_500, [1, 2])])
+def test_as_many_tools_are_told_apart_as_the_environment_says(
+    most: int, buckets: list[float] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More or fewer than the usual 2,000; the rest is `__overflow__`, durations included."""
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_MAX_LABEL_VALUES", str(most))
+    exporter = PrometheusExporter(port=0, buckets=buckets)
+    setup(exporter)
+    for number in range(most + 2):
+        with track(f"tool {number}"):
+            pass
+    lines = exporter.text().splitlines()
+    counts = [line for line in lines if line.startswith("toolweaver_tool_executions_total{")]
+    assert len(counts) == most + 1
+    assert 'toolweaver_tool_executions_total{tool_name="__overflow__",status="success"} 2' in counts
+    assert 'toolweaver_tool_duration_seconds_bucket{tool_name="__overflow__",le="1.0"} 2' in lines
+    assert sum('le="1.0"' in line for line in lines) == most + 1
+
+
 def test_a_registry_of_the_applications_shows_both() -> None:
     """Our metrics beside the application's own, in its registry and on our endpoint; taken out again at the end."""
     registry = CollectorRegistry()
