@@ -113,6 +113,24 @@ def test_kind_of_function(watched):
         assert [ask(watched("tool")(each)) for ask in questions] == [ask(each) for ask in questions]
 
 
+def test_call_of_an_object(watched):
+    """The `__call__` of a callable object has the same signature, type hints and docstring: schemas are made of it."""
+
+    class Model:
+        def __call__(self, page: sent.Page, *, quick: bool = True) -> list[sent.Page]:
+            """Read it."""
+
+    class AsyncModel(Model):
+        async def __call__(self, page: sent.Page) -> sent.Page: ...
+
+    for plain in (Model(), AsyncModel()):
+        tool = watched("tool")(plain)
+        assert inspect.signature(tool.__call__) == inspect.signature(plain.__call__)
+        assert typing.get_type_hints(tool.__call__) == typing.get_type_hints(plain.__call__)
+        assert tool.__call__.__doc__ == plain.__call__.__doc__
+        assert inspect.iscoroutinefunction(tool.__call__) == inspect.iscoroutinefunction(plain.__call__)
+
+
 def test_kind_of_object(watched):
     """Builtins, partials, bound methods and callable objects stay what they are for `isinstance` and `inspect`."""
 

@@ -11,8 +11,9 @@ from toolweaver_monitor.errors import ConfigurationError
 
 pytest.importorskip("fastmcp", reason="installed by `nox -s frameworks`")
 
-from fastmcp import Client, FastMCP
+from fastmcp import Client, Context, FastMCP
 from fastmcp.exceptions import ToolError
+from fastmcp.tools import Tool
 
 ARGUMENTS = {"shop": "acme", "period": {"year": 2026}}
 
@@ -54,6 +55,41 @@ async def test_a_call_through_the_protocol_is_recorded_once(pair: Any, seen: Any
             await client.call_tool("find", {"shop": "closed"})
     assert result.data == {"shop": "acme", "kind": "paper", "cost": 0.5}
     assert seen() == [("find_receipts", "success", 0.5), ("find_receipts", "failure", None)]
+
+
+async def test_a_tool_with_a_context_is_still_seen_to_take_one(seen: Any) -> None:
+    """FastMCP looks at the parameters' types to know, and gives it at the call."""
+    server = FastMCP("receipts")
+
+    @server.tool
+    @monitored("tell")
+    async def tell(word: str, context: Context) -> str:
+        return f"{word}: {type(context).__name__}"
+
+    async with Client(server) as client:
+        (listed_tool,) = await client.list_tools()
+        result = await client.call_tool("tell", {"word": "hi"})
+    assert list(listed_tool.input_schema["properties"]) == ["word"]
+    assert (result.data, seen()) == ("hi: Context", [("tell", "success", None)])
+
+
+async def test_an_object_is_a_tool_by_its_call(seen: Any) -> None:
+    """FastMCP makes the schema of the object's `__call__`."""
+
+    class Double:
+        """Double it."""
+
+        def __call__(self, number: int) -> int:
+            """Double the number."""
+            return 2 * number
+
+    plain, watched = (Tool.from_function(each, name="double") for each in (Double(), monitored("double")(Double())))
+    assert watched.model_dump(exclude={"fn"}) == plain.model_dump(exclude={"fn"})
+    server = FastMCP("numbers")
+    server.add_tool(watched)
+    async with Client(server) as client:
+        assert (await client.call_tool("double", {"number": 2})).data == 4
+    assert seen() == [("double", "success", None)]
 
 
 async def test_an_instrumented_server_records_each_call_by_its_tool(pair: Any, seen: Any) -> None:

@@ -11,7 +11,8 @@ from toolweaver_monitor.errors import ConfigurationError
 
 pytest.importorskip("langchain_core", reason="installed by `nox -s frameworks`")
 
-from langchain_core.tools import StructuredTool, tool
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, StructuredTool, tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 ARGUMENTS = {"shop": "acme", "period": {"year": 2026}}
@@ -53,6 +54,44 @@ def test_a_sync_call_is_recorded_once(seen: Any) -> None:
 
     assert double.invoke({"number": 2}) == 4
     assert seen() == [("double", "success", None)]
+
+
+def test_a_tool_with_a_config_is_still_seen_to_take_one(seen: Any) -> None:
+    """LangChain looks at the parameters' types to know, and gives it at the call."""
+
+    @tool
+    @monitored("tell")
+    def tell(word: str, config: RunnableConfig) -> str:
+        """Tell."""
+        return f"{word}: {config['tags']}"
+
+    assert list(tell.tool_call_schema.model_json_schema()["properties"]) == ["word"]
+    assert tell.invoke({"word": "hi"}, config={"tags": ["now"]}) == "hi: ['now']"
+    assert seen() == [("tell", "success", None)]
+
+
+async def test_a_tool_that_is_a_class_is_watched_in_its_own_methods(seen: Any) -> None:
+    """A subclass of `BaseTool` has its schema made of `_run`, which is `@monitored` as any method."""
+
+    def made(watch: Any) -> Any:
+        class Double(BaseTool):
+            name: str = "double"
+            description: str = "Double it."
+
+            @watch
+            def _run(self, number: int) -> int:
+                return 2 * number
+
+            @watch
+            async def _arun(self, number: int) -> int:
+                return 2 * number
+
+        return Double()
+
+    plain, watched = made(lambda function: function), made(monitored("double"))
+    assert convert_to_openai_tool(watched) == convert_to_openai_tool(plain)
+    assert (watched.invoke({"number": 2}), await watched.ainvoke({"number": 3})) == (4, 6)
+    assert seen() == [("double", "success", None)] * 2
 
 
 def test_the_decorator_above_is_refused_with_its_cure(pair: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from inspect import isawaitable
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ pytest.importorskip("mcp", reason="installed by `nox -s frameworks`")
 
 try:
     from mcp.client import Client
-    from mcp.server.mcpserver import MCPServer
+    from mcp.server.mcpserver import Context, MCPServer
 except ImportError:  # mcp 1
+    from mcp.server.fastmcp import Context  # type: ignore[no-redef]
     from mcp.server.fastmcp import FastMCP as MCPServer  # type: ignore[no-redef]
     from mcp.shared.memory import create_connected_server_and_client_session
 
@@ -54,6 +56,36 @@ async def test_a_call_through_the_protocol_is_recorded_once(pair: Any, seen: Any
         result = await client.call_tool("find", ARGUMENTS)
     assert "acme" in result.content[0].text
     assert seen() == [("find_receipts", "success", 0.5)]
+
+
+async def test_the_decorator_above_leaves_the_servers_tool_as_it_is(pair: Any, seen: Any) -> None:
+    """`@server.tool()` has taken the function by then: what the server calls is not watched. Put `@monitored` below."""
+    server = MCPServer("receipts")
+    watched = monitored("find_receipts")(server.tool()(pair.plain))
+    async with Client(server) as client:
+        await client.call_tool("find", ARGUMENTS)
+    assert seen() == []
+    done = watched("acme")
+    if isawaitable(done):
+        await done
+    assert seen() == [("find_receipts", "success", 0.5)]
+
+
+async def test_a_tool_with_a_context_is_still_seen_to_take_one(seen: Any) -> None:
+    """The SDK looks at the parameters' types to know, and gives it at the call."""
+    server = MCPServer("receipts")
+
+    @server.tool()
+    @monitored("tell")
+    async def tell(word: str, context: Context) -> str:
+        return f"{word}: {type(context).__name__}"
+
+    async with Client(server) as client:
+        (listed_tool,) = (await client.list_tools()).tools
+        result = await client.call_tool("tell", {"word": "hi"})
+    schema = listed_tool.model_dump()
+    assert list((schema.get("input_schema") or schema["inputSchema"])["properties"]) == ["word"]
+    assert (result.content[0].text, seen()) == ("hi: Context", [("tell", "success", None)])
 
 
 async def test_an_instrumented_server_records_each_call_by_its_tool(pair: Any, seen: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,10 @@ def proxy(
         drive: gives what runs an object under calls of the tool.
         again: watches another object in the same way, as where this one is copied.
     """
-    members: dict[str, Any] = {"__call__": staticmethod(drive(target))}
+    run, call = drive(target), type(target).__call__
+    if type(call) is types.FunctionType:  # frameworks make their schema of the `__call__` of an object
+        functools.update_wrapper(run, types.MethodType(call, target))
+    members: dict[str, Any] = {"__call__": staticmethod(run)}
     if hasattr(type(target), "__get__"):
         members["__get__"] = _bind
     if hasattr(type(target), "__set_name__"):
