@@ -44,8 +44,10 @@ KNOWN_DIFFERENCES = """\
 - A coroutine that a plain function returns comes back as another coroutine of the same name, which awaits it.
 - While nothing is watched, a generator is handed on by `yield from`, and Python makes a `close()` of a `GeneratorExit`
   thrown into that: a body that swallows it is not heard, and its return value is lost.
-- The function's own code object (`__code__`, `__defaults__`, and `inspect.getfile`, which goes by it) is found at
-  `__wrapped__`. A class that is made again to give it slots, as by `attrs.define`, does not find in it what `super()`
+- The function's own code object (`__code__`, `__defaults__`) is found at `__wrapped__`. What goes by it and does not
+  look there sees `(*args, **kwargs)`: `inspect.getfile`, and `inspect.getfullargspec`, with which Celery checks a
+  task's arguments beforehand.
+- A class that is made again to give it slots, as by `attrs.define`, does not find in that code object what `super()`
   without arguments needs: write `super(Receipt, self)`, or have the class watched by `instrument()` once it is made.
 - A call adds one frame to the stack, so a recursion reaches half as deep before the interpreter stops it.
 - Who counts frames from inside the function counts that one, too: to name its caller, a watched function says

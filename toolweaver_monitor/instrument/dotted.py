@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.instrument.identity import is_class, is_module
-from toolweaver_monitor.instrument.targets import methods_of, not_found
+from toolweaver_monitor.instrument.identity import is_class, is_module, label
+from toolweaver_monitor.instrument.targets import answer, methods_of, not_found
 
 _PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _DOTTED = re.compile(rf"({_PATH})(?::({_PATH}))?")
@@ -55,7 +55,7 @@ def resolve(module: Any, path: str) -> tuple[Any, str | None]:
         try:
             value = inspect.getattr_static(owner, part)
         except AttributeError:
-            raise not_found(owner, part) from None
+            value = _given(owner, part)
         if is_class(value) or is_module(value) or index < len(parts) - 1:
             owner = value
         elif is_class(owner) or inspect.isroutine(value) or (callable(value) and not methods_of(type(value))):
@@ -63,6 +63,21 @@ def resolve(module: Any, path: str) -> tuple[Any, str | None]:
         else:
             owner = value
     return owner, None
+
+
+def _given(owner: Any, name: str) -> Any:
+    """What a module puts there on request (PEP 562), as large packages do that import their parts late.
+
+    Raises:
+        ConfigurationError: it has no such thing, or does not keep it.
+    """
+    given = answer(owner, name) if is_module(owner) else None
+    if given is None:
+        raise not_found(owner, name)
+    if name not in vars(owner):
+        home = getattr(given, "__module__", None) or "package.module"
+        raise ConfigurationError(f"{label(owner)} only hands {name} on; write where it is defined: '{home}:{name}'")
+    return vars(owner)[name]
 
 
 def loaded(module_name: str) -> Any:

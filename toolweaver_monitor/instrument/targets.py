@@ -199,7 +199,12 @@ def not_found(target: Any, name: str) -> ConfigurationError:
     import difflib  # slow, and for this message only
 
     close = difflib.get_close_matches(name, public, n=3, cutoff=0.5)
-    said = f"did you mean {' or '.join(close)}?" if close else "name one of its own:"
+    if not public:
+        said = "it has none that is public: name the module or class that defines it"
+    elif close:
+        said = f"did you mean {' or '.join(close)}?"
+    else:
+        said = "name one of its own:"
     rest = [other for other in public if other not in close]
     return ConfigurationError(
         f"{label(target)} has no function or method {name!r}; {said}"

@@ -205,6 +205,33 @@ def test_an_import_that_fails_is_waited_for_on(names: Any, write: Any) -> None:
     uninstrument("mended")
 
 
+def test_what_a_module_loads_on_request_is_found(names: Any, write: Any) -> None:
+    """The `__getattr__` of a module (PEP 562) is asked; where it keeps nothing, the error says where it is defined.
+
+    Seen red: with `inspect.getattr_static` alone, it was no function of the module's.
+    """
+    write("parts.py", "def work(): return 1\ndef other(): return 2")
+    write(
+        "lazy.py",
+        "def __getattr__(name):\n"
+        "    import parts\n"
+        "    if name not in ('work', 'other'):\n"
+        "        raise AttributeError(name)\n"
+        "    if name == 'work':\n"
+        "        globals()[name] = parts.work\n"
+        "    return getattr(parts, name)\n",
+    )
+    lazy = importlib.import_module("lazy")
+    instrument("lazy:work")
+    assert lazy.work() == 1
+    assert names() == ["work"]
+    uninstrument("lazy:work")
+    with pytest.raises(ConfigurationError, match="'parts:other'"):
+        instrument("lazy:other")
+    with pytest.raises(ConfigurationError, match="did you mean work"):
+        instrument("lazy:wurk")
+
+
 def test_a_dotted_name_that_waits_for_its_import_is_told_of(write: Any) -> None:
     """`health()` lists it until it is imported or taken back: a name that is misspelt would wait for ever in silence.
 
