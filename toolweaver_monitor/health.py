@@ -16,8 +16,8 @@ from toolweaver_monitor.rendering import captured
 from toolweaver_monitor.values import Invalid, plain_text
 
 STATE_CURES = {
-    "degraded": "it failed and is tried again within 30 s; mend what the error names",
-    "breaker_open": "it failed five times in a row and is tried again every 30 s; mend what the error names",
+    "degraded": "it failed and is tried again within 30 s; fix what the error names",
+    "breaker_open": "it failed five times in a row and is tried again every 30 s; fix what the error names",
 }
 REASON_CURES = {
     "queue_full": "calls come faster than the sink takes them: make its write() faster, or give the sink a larger "
@@ -115,7 +115,7 @@ def _problems(name: str, sink: Mapping[str, Any]) -> Iterator[str]:
     elif state != "ok":
         yield f"{name}: {state}, {last_error}; {sink['cure']}"
     for reason, count in sink.get("failed_by", {}).items():
-        yield f"{name}: {calls(count)} failed ({reason}); mend what write() raises"
+        yield f"{name}: {calls(count)} failed ({reason}); fix what write() raises"
     for reason, count in sink.get("dropped_by", {}).items():
         if count and reason != "unavailable":
             cure = REASON_CURES.get(reason)
@@ -136,11 +136,11 @@ def _notes(held: Holdings, sinks: Mapping[str, Mapping[str, Any]], prices: Mappi
         yield f"the newest price is {age_days:.0f} days old; pip install -U genai-prices"
     for name in waiting_for_import():
         module = name.partition(":")[0]
-        yield f"waiting for import: {name}; import {module}, or mend the name if no module is called that"
+        yield f"waiting for import: {name}; import {module}, or correct the name if no module is called that"
     wrong = {name: count for name, count in Invalid.counts().items() if count}
     if wrong:
         told = ", ".join(f"{count:,} {name}" for name, count in wrong.items())
-        yield f"what running calls said could not all be counted: {told}; see `invalid` in the reference of health()"
+        yield f"not all that running calls recorded could be counted: {told}; see `invalid` in the reference of health()"
 
 
 def calls(count: int) -> str:

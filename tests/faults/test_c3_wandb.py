@@ -193,7 +193,7 @@ def test_a_dead_server_costs_a_bounded_time_and_no_call(
     assert ended.steps == [("write", "fine"), ("close", "fine")]
     assert ended.seconds[0] < 25
     (line,) = ended.logged
-    assert f"W&B at {url.removeprefix('http://')} did not take the run" in line
+    assert f"W&B at {url.removeprefix('http://')} did not accept the run" in line
     assert "it is kept offline" in line
     assert "`wandb sync " in line
     assert ended.exit_s() < EXIT_S

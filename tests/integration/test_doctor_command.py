@@ -115,7 +115,7 @@ def test_the_server_is_asked_only_with_online(
     assert (found.state, asked) == ("ok", [])
     assert "with a key for" in found.says
     found = account(url, "--online")
-    assert (found.state, found.says.endswith("takes the key of ann")) == ("ok", True), found
+    assert (found.state, found.says.endswith("accepts the key of ann")) == ("ok", True), found
     assert "/graphql" in asked
     url, _ = wandb_server(401)
     found = account(url, "--online")

@@ -184,7 +184,7 @@ class Ledger:
             unsaid, meter.unsaid = meter.unsaid, 0
         try:
             said = fault_text(error)  # a tag's value may hold anything
-            log.warning("%s (let run, as on_exceed='warn' asks; %d such calls since last said)", said, unsaid)
+            log.warning("%s (on_exceed='warn': the call runs; %d such calls since the last message)", said, unsaid)
         except Exception:  # noqa: BLE001 - a broken log handler is no reason to refuse the call
             Invalid.mishaps += 1
 

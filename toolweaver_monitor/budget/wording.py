@@ -42,7 +42,7 @@ def _cure(meter: Meter, asked: int, frees_in_s: float | None) -> str:
         return f"it has room again in {frees_in_s:.1f} s: wait, or {raising}"
     if meter.slots:
         return f"room comes as running calls end and the {meter.budget.per} passes: wait, or {raising}"
-    return f"a budget per run does not free: {raising}, or start a new run with setup()"
+    return f"a budget per run never frees: {raising}, or start a new run with setup()"
 
 
 def figure(amount: int, unit: Unit) -> float:

@@ -273,7 +273,7 @@ class Bus:
             step(*argument)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other sinks get their calls
             Invalid.mishaps += 1
-            voice.say("toolweaver_monitor: an error of its own while counting (%r); please report it", error)
+            voice.say("toolweaver_monitor: internal error while counting (%r); please report it", error)
 
     def _in_child(self) -> None:
         for call in self.open_calls():

@@ -166,4 +166,4 @@ def mishap(error: BaseException) -> None:
     now = time.monotonic()
     if now - _last_said > 60:
         _last_said = now
-        log.error("toolweaver_monitor: an error of its own (%s); please report it", type(error).__name__)
+        log.error("toolweaver_monitor: internal error (%s); please report it", type(error).__name__)

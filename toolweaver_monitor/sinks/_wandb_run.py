@@ -182,7 +182,7 @@ def begin(wandb: Any, *, project: str | None, entity: str | None, config: dict[s
             raise SinkUnavailable(f"W&B could not start a run ({_said(error)}); check WANDB_DIR") from error
         session = Session(wandb, init("offline"), ours=True)
         session.note = (
-            f"W&B at {host} did not take the run ({_said(error)}); "
+            f"W&B at {host} did not accept the run ({_said(error)}); "
             f"it is kept offline, and once that is mended `wandb sync {session.where}` uploads it"
         )
         log.warning("sink 'wandb': %s", session.note)

@@ -202,7 +202,7 @@ class PrometheusExporter(View):
             self._registry.register(collector)
         except ValueError:  # it would name them all
             raise SinkUnavailable(
-                "the registry has metrics of our names already; give each exporter a registry of its own, "
+                "the registry already has metrics with these names; give each exporter its own registry, "
                 "or shut the earlier one down first"
             ) from None
         self._collector = collector

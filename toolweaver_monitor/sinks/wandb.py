@@ -296,7 +296,7 @@ class WandBLogger:
         if self._pid is not None and self._pid != os.getpid():
             raise SinkUnavailable(
                 f"W&B logs only from the process that started its run ({self._pid}); "
-                "in a forked worker, call setup() again with a WandBLogger of its own"
+                "in a forked worker, call setup() again with a new WandBLogger"
             )
 
     def _leave(self) -> None:

@@ -39,7 +39,7 @@ def test_a_refusal_says_which_budget_limit_spent_asked_when_it_frees_and_the_cur
     ("settings", "known", "spend", "cure"),
     [
         ({"limit_usd": 1}, 2 * NANO, 0, "more than the whole limit: raise limit_usd="),
-        ({"limit_usd": 1}, NANO, 1, "does not free: raise limit_usd=, or start a new run"),
+        ({"limit_usd": 1}, NANO, 1, "never frees: raise limit_usd=, or start a new run"),
         ({"limit_calls": 0}, None, 0, "more than the whole limit: raise limit_calls="),
     ],
 )

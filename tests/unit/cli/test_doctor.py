@@ -218,7 +218,7 @@ def test_a_program_of_the_users_on_the_port_is_examined(doctor: Doctor) -> None:
     code, found = doctor("--sinks", "prometheus", "--port", str(exporter.port))
     assert code == 0
     assert "served by a program of yours" in found["prometheus"]["says"]
-    assert found["calls"]["says"] == "1 of 1 tool, 0 failed, $0.2500 spent, 0 open now"
+    assert found["calls"]["says"] == "1 call of 1 tool, 0 failed, $0.2500 spent, 0 open now"
 
 
 def test_a_running_program_tells_its_drops_its_queue_and_what_is_stuck(
@@ -237,7 +237,7 @@ def test_a_running_program_tells_its_drops_its_queue_and_what_is_stuck(
         dropped = monitor.health()["dropped"]["queue_full"]
     going.set()
     assert code == 1
-    assert found["calls"]["says"].startswith("12,000 of 1 tool, 0 failed")
+    assert found["calls"]["says"].startswith("12,000 calls of 1 tool, 0 failed")
     assert found["calls"]["says"].endswith("1 open now")
     assert found["<lambda>"]["says"] == f"{dropped:,} calls dropped (queue_full)"
     assert "max_calls" in found["<lambda>"]["cure"]
@@ -284,7 +284,7 @@ def test_a_program_that_does_not_run_is_told(doctor: Doctor) -> None:
         port = server.getsockname()[1]
     code, found = doctor("--url", f"localhost:{port}")
     assert code == 1
-    assert "nothing listens there" in found["endpoint"]["says"]
+    assert "nothing is listening there" in found["endpoint"]["says"]
 
 
 def test_https_asked_of_plain_http_is_told(doctor: Doctor, stranger: Callable[..., int]) -> None:

@@ -90,7 +90,7 @@ def test_a_registry_that_has_our_names_already_is_told_and_breaks_nothing(caplog
     monitor = setup(PrometheusExporter(port=0, registry=registry), PrometheusExporter(port=0, registry=registry))
     health = monitor.health()["sinks"]
     assert health["prometheus"]["state"] == "ok"
-    assert "give each exporter a registry of its own" in health["prometheus-2"]["last_error"]
+    assert "give each exporter its own registry" in health["prometheus-2"]["last_error"]
 
 
 @pytest.mark.parametrize("name", ['quo"ted', "back\\slash", "ünïcode", "line\nend", "sur\ud800rogate", "x" * 1_000])

@@ -207,7 +207,7 @@ def _asked(wandb: Any, where: str) -> Finding:
             f"{where} does not confirm the key ({type(error).__name__}: {said})",
             "run `wandb login --relogin`, check WANDB_BASE_URL and the network, or set WANDB_MODE=offline",
         )
-    return ok("wandb", f"{where} takes the key of {viewer.username}")
+    return ok("wandb", f"{where} accepts the key of {viewer.username}")
 
 
 def main(argv: list[str]) -> int:

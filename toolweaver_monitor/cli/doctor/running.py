@@ -11,6 +11,7 @@ from toolweaver_monitor.cli.doctor import web
 from toolweaver_monitor.cli.doctor.findings import Finding, note, ok, wrong
 from toolweaver_monitor.health import REASON_CURES
 from toolweaver_monitor.tally import OVERFLOW
+from toolweaver_monitor.text import counted
 
 SECOND_LOOK_S = 1.0
 MANY_OPEN = 10_000
@@ -49,11 +50,11 @@ def not_ours(answer: web.Answer, url: str) -> Finding | None:
                 "itself, give PrometheusExporter(registry=...) its registry",
             )
         case 401:
-            return wrong("endpoint", f"{says}: it wants a token", "show it: --token-file FILE")
+            return wrong("endpoint", f"{says}: it needs a token", "give it: --token-file FILE")
         case 403 | 421:
             return wrong(
                 "endpoint",
-                f"{says}: it does not answer to this host name",
+                f"{says}: it does not accept this host name",
                 "ask for localhost or the bound address, or name the host: PrometheusExporter(allowed_hosts=[...])",
             )
         case 404:
@@ -90,8 +91,8 @@ def _figures(samples: Samples) -> Iterator[Finding]:
     tools = {labels["tool_name"] for labels, _ in samples.get(catalogue.EXECUTIONS.name, ())}
     if calls:
         cost, errors = total(samples, catalogue.COST.name), total(samples, catalogue.ERRORS.name)
-        of = f"{len(tools):,} tool{'' if len(tools) == 1 else 's'}"
-        yield ok("calls", f"{calls:,.0f} of {of}, {errors:,.0f} failed, ${cost:,.4f} spent, {active:,.0f} open now")
+        said = f"{counted(round(calls), 'call')} of {counted(len(tools), 'tool')}"
+        yield ok("calls", f"{said}, {errors:,.0f} failed, ${cost:,.4f} spent, {active:,.0f} open now")
     else:
         yield note(
             "calls",

@@ -75,8 +75,8 @@ def _fault(error: Exception) -> Answer:
             return SILENT
         case ConnectionRefusedError():
             return Answer(
-                fault="nothing listens there",
-                cure="have the program running, with setup('prometheus') or PrometheusExporter(port=...), and take the "
+                fault="nothing is listening there",
+                cure="start the program, with setup('prometheus') or PrometheusExporter(port=...), and take the "
                 "port from its log line or exporter.url; in a container addr='0.0.0.0' with a token is needed",
             )
         case ssl.SSLCertVerificationError():
@@ -85,12 +85,12 @@ def _fault(error: Exception) -> Answer:
                 cure="have it trusted: SSL_CERT_FILE=/path/to/ca.pem",
             )
         case ssl.SSLError():
-            return Answer(fault=f"TLS failed ({error.reason or error})", cure="ask http:// of what serves no TLS")
+            return Answer(fault=f"TLS failed ({error.reason or error})", cure="use http:// if it does not serve TLS")
         case OSError():
             said = error.strerror or error
             return Answer(fault=f"cannot connect ({said})", cure="check the host name and the network")
         case _:
             return Answer(
                 fault=f"what answers does not speak HTTP ({type(error).__name__})",
-                cure="ask https:// where the endpoint has a certificate; else another program has this port",
+                cure="use https:// if the endpoint has a certificate; otherwise another program has this port",
             )
