@@ -140,7 +140,7 @@ def _notes(held: Holdings, sinks: Mapping[str, Mapping[str, Any]], prices: Mappi
     wrong = {name: count for name, count in Invalid.counts().items() if count}
     if wrong:
         told = ", ".join(f"{count:,} {name}" for name, count in wrong.items())
-        yield f"not all that running calls recorded could be counted: {told}; see `invalid` in the reference of health()"
+        yield f"not all that calls recorded could be counted: {told}; see `invalid` in the reference of health()"
 
 
 def calls(count: int) -> str:
