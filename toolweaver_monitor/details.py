@@ -1,4 +1,4 @@
-"""What may be said of a call beyond how long it took and how it ended?"""
+"""What may be recorded about a call beyond how long it took and how it ended?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CostSource = Literal["reported", "declared", "priced"]
 
 
 class Details(msgspec.Struct, gc=False, eq=False):
-    """What was said of a call beyond how long it took and how it ended. Most calls have none, and cost the less.
+    """What was recorded about a call beyond its duration and its end. Most calls have none, and are cheaper for it.
 
     Read these fields on the call itself: `call.model`, `call.tags`.
     """
@@ -88,13 +88,13 @@ else:
     class Figures(msgspec.Struct, gc=False, eq=False):
         """The details of a call whose result said tokens and a cost, and of which nothing else was said.
 
-        Reads as `Details`, whose other fields all have their defaults, for a third of the time and a sixth of the
-        memory: what they come to is worked out off the caller's path. `ToolCall.say` makes `Details` of it.
+        Reads like `Details` with all other fields at their defaults, for a third of the time and a sixth of the memory:
+        nano-dollars are worked out off the caller's path. `ToolCall.say` turns it into `Details`.
         """
 
         unsplit_tokens: int
         cost: float
-        """Dollars as the result said them, good figures both."""
+        """Dollars as the result gave them; both figures are known to be valid."""
 
         @property
         def cost_nanousd(self) -> int:

@@ -1,4 +1,4 @@
-"""Is all well, and if not, what is to be done?"""
+"""Is everything working, and if not, what should be done?"""
 
 from __future__ import annotations
 

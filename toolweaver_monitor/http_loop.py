@@ -1,4 +1,4 @@
-"""How does one thread serve HTTP to many, so that nobody who dawdles keeps another waiting?
+"""How does one thread serve HTTP to many clients, so that a slow one keeps no other waiting?
 
 The thread waits for all connections at once. A request is looked at only when its head is there in full, so a client
 that sends it byte by byte, or never, costs a buffer and no more; and each has five seconds for it.

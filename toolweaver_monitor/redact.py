@@ -1,7 +1,7 @@
-"""How do secrets come out of a text before anybody sees it?
+"""How are secrets removed from a text before anybody sees it?
 
-Every rule (`secret_rules`) looks at the text as it came, never at what another rule made of it. A rule runs only where
-one of its cues is in the text, which for most texts is next to none.
+Every rule (`secret_rules`) looks at the original text, never at what another rule made of it. A rule runs only if one
+of its cues is in the text; for most texts hardly any rule runs.
 """
 
 from __future__ import annotations

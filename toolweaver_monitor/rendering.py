@@ -1,7 +1,7 @@
 """How does a value or an exception become text without running any code of its own?
 
-Only the exact types of the language are looked into. Whatever else there is goes by the name of its class: its
-`__str__` and `__repr__` may raise, sleep, or show what its author did not mean for a log.
+Only values of the exact built-in types are shown. Any other is shown by the name of its class: its `__str__` and
+`__repr__` may raise, sleep, or show what its author did not mean for a log.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What did a call cost with everything that ran inside it: one receipt, one workflow run, one customer?
 
-Calls come closed, those inside mostly before those around them, from any number of threads and tasks at once. What an
-inner call used waits with the call around it until that one closes as well, and rises with it, up to the outermost.
-A call that ends later than the one around it rises at once, through all that have closed.
+Calls arrive closed, mostly the inner before the outer ones, from any number of threads and tasks at once. What an inner
+call used is added to the call around it, and when that closes, to the next one out, up to the outermost. A call that
+ends later than the one around it is added at once, through all that have closed.
 
 What a call used counts for a tag of the nearest call around it that has the tag, itself first. So each call counts
 once in each way of looking at the sums, and all of these come to the same total.

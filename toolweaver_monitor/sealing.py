@@ -1,4 +1,4 @@
-"""What completes a call before any sink sees it? Its secrets go out, and a price that was not known yet comes in."""
+"""What completes a call before any sink sees it? Secrets are removed, and a price that was not known yet is added."""
 
 from __future__ import annotations
 

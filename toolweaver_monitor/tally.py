@@ -26,7 +26,7 @@ reserved: set[str] = set()
 
 
 class Tally:
-    """All that is known of one tool, all-time. Adding two gives what one would have counted; the order is no matter."""
+    """All that is known of one tool, all-time. Two add up to what one would have counted, in either order."""
 
     __slots__ = (
         "buckets", "cache_hits", "cached_tokens", "calls", "cost_nanousd", "costed", "duration_max_s", "duration_min_s",
@@ -75,7 +75,7 @@ class Tally:
 
     @property
     def judged(self) -> int:
-        """The calls that an error rate is a share of: neither cancelled, rejected nor abandoned."""
+        """The denominator of the error rate: calls that were neither cancelled, rejected nor abandoned."""
         return self.outcomes["success"] + self.failures
 
     def count_all(self, calls: Sequence[ToolCall]) -> None:

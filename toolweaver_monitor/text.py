@@ -1,4 +1,4 @@
-"""How does text of others become a name that can be shown anywhere, and anything at all safe for a terminal?"""
+"""How does foreign text become a name that can be shown anywhere, and any text safe for a terminal?"""
 
 from __future__ import annotations
 

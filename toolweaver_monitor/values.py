@@ -1,4 +1,4 @@
-"""What may a running call be given? Amounts, counts and tags, each made good or counted as invalid; nothing raises."""
+"""What may be recorded on a running call? Amounts, counts and tags: each made valid, or counted as invalid."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """How do closed calls get from their callers to the sinks?
 
-The caller appends the call to the inbox when it opens; that it has ended is one store into it, and the caller is done.
-One thread, the dispatcher, empties the inbox in batches: what has ended goes into the queue of each sink that does I/O,
-and into the tallies that live in this process; what is still open is set aside and looked at again. A reader that wants
-all that has ended, and a caller that finds the inbox past its high-water mark, ask the dispatcher and wait for it. So
-the tallies are filled by one thread only, on which no signal handler runs and no user's stack is deep; where no thread
-is to be had, whoever comes first does the work itself.
+A caller appends its call to the inbox when the call opens, and ends it by one store into the call. One thread, the
+dispatcher, empties the inbox in batches: ended calls go into the queue of each sink that does I/O, and into the tallies
+of this process; open calls are set aside and looked at again. A reader that wants every call that has ended, and a
+caller that finds the inbox past its high-water mark, ask the dispatcher and wait for it. So one thread alone fills the
+tallies: no signal handler runs on it, and no user's stack is deep there. If no thread can be started, whoever comes
+first does the work.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ class Bus:
 
     def __init__(self) -> None:
         self.plain = False
-        """Whether calls are watched, and opening one is not special. The first thing the hot path asks."""
+        """Whether calls are watched and opening one takes nothing special. The first thing the hot path asks."""
         self.on = False
         """Whether calls are watched at all."""
         self.special = False
         """Whether opening a call takes more than the plain way: capture, common tags, a fresh child."""
         self.admit: Callable[[ToolCall, int | None], None] | None = None
-        """A budget's leave: given a call about to start and what is known of its cost, raises or returns."""
+        """Asks the budgets: gets a call about to start and its cost, if known; raises if one refuses."""
         self.consumers: tuple[Consumer, ...] = ()
         self.runners: tuple[Runner, ...] = ()
         self.seal: Callable[[ToolCall], None] | None = None
@@ -100,7 +100,7 @@ class Bus:
         special: bool | None = None,
         admit: Callable[[ToolCall, int | None], None] | bool | None = None,
     ) -> None:
-        """Set the switches given here, for calls that open from now on; `admit=False` asks no budget any more."""
+        """Set the switches given here for calls that open from now on; `admit=False` stops asking budgets."""
         if on is not None:
             self.on = on
         if special is not None:

@@ -1,4 +1,4 @@
-"""How does work get a thread of its own that outlives errors, forks and a dying interpreter?
+"""How does work get its own thread, one that survives errors, forks and a dying interpreter?
 
 The wake-up is a bare lock used as a flag: unlike a Condition or an Event it can be raised from a signal handler or a
 `__del__` on any thread, also on one that is just raising it. Nothing here waits for a lock.

@@ -1,4 +1,4 @@
-"""Which commands are there? Each has a room of its own; here they are put together."""
+"""Which commands are there? Each has its own module; here they are put together."""
 
 from __future__ import annotations
 

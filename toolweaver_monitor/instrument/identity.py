@@ -1,4 +1,4 @@
-"""What is a thing, really? Told by its type alone: the thing itself is never asked, as it may lie, raise or sleep."""
+"""What is an object really? Read from its type alone: the object itself may lie, raise or sleep when asked."""
 
 from __future__ import annotations
 

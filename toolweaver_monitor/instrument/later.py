@@ -1,4 +1,4 @@
-"""When does a call end whose function only returned the promise of a result? When that promise is kept or broken."""
+"""When does a call end whose function returned a coroutine or a future? When that has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How is a callable watched that is no plain function: a partial, a bound method, a builtin, a callable object?"""
+"""How is a callable watched that is not a plain function: a partial, a bound method, a builtin, a callable object?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does opening a call take beyond the plain? A dynamic name, tags, captured arguments, a price by the call."""
+"""What can opening a call take besides the plain steps? A dynamic name, tags, captured arguments, a per-call price."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where can the tool calls of an MCP server or client be met, and what do their results say?
+"""Where can the tool calls of an MCP server or client be intercepted, and what do their results say?
 
 What is known of each library:
 

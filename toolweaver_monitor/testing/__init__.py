@@ -1,4 +1,4 @@
-"""What does one test watched code, and sinks of one's own, with? What this library is tested with itself.
+"""With what can watched code and your own sinks be tested? With what tests this library itself.
 
 With pytest there is nothing to import: the fixture `toolweaver` gives each test a fresh `ToolRecorder`.
 """
