@@ -74,8 +74,14 @@ def as_sink(thing: Any) -> Any:
         )
     if not isinstance(getattr(thing, "name", None), str) or not thing.name:
         raise ConfigurationError(f"{kind} has no name; give the sink a text attribute `name`")
-    for method in METHODS:
-        _refuse_async(f"{kind}.{method}", getattr(thing, method))
+    for method in (*METHODS, "start", "status", "merge"):
+        _refuse_async(f"{kind}.{method}", getattr(thing, method, None))
+    for name in ("max_batch", "max_calls"):
+        value = getattr(thing, name, None)
+        if value is not None and (type(value) is not int or value < 1):
+            raise ConfigurationError(
+                f"{kind}.{name} is {value!r}, not a number of calls; give a whole number from 1 up, or leave it out"
+            )
     return thing
 
 

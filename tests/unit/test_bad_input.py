@@ -40,6 +40,13 @@ def a_sink_without(*missing: str) -> Any:
     return type("Half", (), methods | ({} if "name" in missing else {"name": "half"}))()
 
 
+def a_sink_with(**attributes: Any) -> Any:
+    sink = a_sink_without()
+    for name, value in attributes.items():
+        setattr(sink, name, value)
+    return sink
+
+
 async def an_async_function(call: ToolCall) -> None:
     """Takes a call, if anybody were to await it."""
 
@@ -135,6 +142,12 @@ def test_to_keep_no_calls_is_no_way_to_save_memory(number: Any) -> None:
         (io.StringIO, "StringIO is a file, no sink; give 'log'"),
         (lambda: an_async_function, r"an_async_function is async, and a sink has a thread of its own.*asyncio\.run"),
         (AsyncSink, r"AsyncSink\.write is async"),
+        (lambda: a_sink_with(start=an_async_function), r"Half\.start is async"),
+        (
+            lambda: a_sink_with(max_batch=0),
+            r"Half\.max_batch is 0, not a number of calls; give a whole number from 1 up",
+        ),
+        (lambda: a_sink_with(max_calls="8192"), r"Half\.max_calls is '8192', not a number of calls"),
     ],
 )
 def test_setup_says_what_a_sink_is(given: Callable[[], Any], says: str) -> None:

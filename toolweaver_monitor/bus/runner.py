@@ -79,9 +79,9 @@ class Runner:
         """Asked for now and then; the dispatcher is started again by it if it was killed."""
         self.worker = Worker(name, self._work, interval_s)
         self._unavailable = unavailable
-        self._max_batch: int = getattr(sink, "max_batch", MAX_BATCH)
+        self._max_batch: int = getattr(sink, "max_batch", None) or MAX_BATCH
         self._wants_backlog = hasattr(sink, "backlog")
-        most: int = getattr(sink, "max_calls", MAX_CALLS) if max_calls is None else max_calls
+        most: int = max_calls or getattr(sink, "max_calls", None) or MAX_CALLS
         self.queue = Queue(name, most, max_bytes, getattr(sink, "merge", None))
         self._gate = gate or OPEN
         self._elder = next((other for other in _left_writing if other.sink is sink and other.writing), None)
