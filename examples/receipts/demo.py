@@ -20,7 +20,7 @@ from examples.receipts.images import draw_receipts
 from examples.receipts.options import BUDGET_SPENT, NOTHING_READ
 from examples.receipts.orchestrator import Orchestrator, Reading
 from examples.receipts.progress import progress
-from toolweaver_monitor import Monitor, setup, track
+from toolweaver_monitor import Monitor, monitored, setup
 from toolweaver_monitor.sinks import PrometheusExporter, WandBLogger
 
 
@@ -61,9 +61,10 @@ async def read(images: Sequence[Path]) -> list[Reading]:
     return sorted(readings, key=attrgetter("file"))
 
 
+@monitored("write_csv", cost=0)
 def write_csv(readings: Sequence[Reading], file: Path) -> None:
-    """Keep what was read; a block of code is watched with `track`."""
-    with track("write_csv"), file.open("w", newline="") as out:
+    """Keep what was read. It is said to cost nothing, so that it runs when the budget is spent, too."""
+    with file.open("w", newline="") as out:
         rows = csv.writer(out)
         rows.writerow(("receipt", "outcome", "total", "kinds"))
         rows.writerows((r.file, r.outcome, r.total / 100, json.dumps(r.kinds)) for r in readings)

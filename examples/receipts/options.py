@@ -50,7 +50,7 @@ def _dollars(text: str) -> float:
         dollars = float(text)
     except ValueError:
         dollars = math.nan
-    if not 0 <= dollars <= 1e6:
+    if not (dollars == 0 or 1e-9 <= dollars <= 1e6):
         raise ArgumentTypeError(f"{text!r} is no budget; give dollars from 0 up, such as 0.50")
     return dollars
 

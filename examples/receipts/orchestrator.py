@@ -55,8 +55,11 @@ class Orchestrator:
 
     async def read(self, image: Path) -> Reading:
         """Read one receipt. What its tools cost counts for whoever handed it in."""
-        with track("receipt", employee=image.stem.partition("-")[2]):
-            return await self._through_tools(image)
+        try:
+            with track("receipt", employee=image.stem.partition("-")[2]):  # a budget may refuse this, too
+                return await self._through_tools(image)
+        except BudgetExceeded as refusal:
+            return refused(image, refusal)
 
     async def _through_tools(self, image: Path) -> Reading:
         """One receipt's way; what fails is a result like any other."""
@@ -65,7 +68,12 @@ class Orchestrator:
             slip = await self.execute_tool("parse_items", {"lines": text["lines"]})
             sums = await self.execute_tool("categorize", {"items": slip["items"]})
         except BudgetExceeded as refusal:
-            return Reading(image.name, "refused", why=f"the budget {refusal.budget!r} is spent")
+            return refused(image, refusal)
         except (OSError, ValueError) as error:
             return Reading(image.name, "failed", why=f"{type(error).__name__}: {error}")
         return Reading(image.name, "read", slip["total"], sums["kinds"])
+
+
+def refused(image: Path, refusal: BudgetExceeded) -> Reading:
+    """What a budget leaves of a receipt."""
+    return Reading(image.name, "refused", why=f"the budget {refusal.budget!r} is spent")

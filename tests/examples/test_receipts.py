@@ -111,7 +111,29 @@ def test_a_budget_that_runs_out_ends_the_reading_with_its_own_exit_code(tmp_path
     assert int(budget[1]) == len(re.findall(r"png +refused", err))
 
 
-@pytest.mark.parametrize("wrong", [("--receipts", "0"), ("--budget", "-1"), ("--budget", "nan"), ("--port", "99999")])
+@pytest.mark.usefixtures("demo_installed")
+@pytest.mark.parametrize("budget", ["0", "0.10"])
+def test_a_budget_that_refuses_whole_receipts_ends_the_reading_as_well(budget: str, tmp_path: Path) -> None:
+    """Nothing may be spent, or a first tool takes all there is: no traceback, and the same exit code."""
+    with start(tmp_path, "--receipts", "4", "--budget", budget) as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 3, err
+    assert "Traceback" not in err
+    assert f"The budget of ${float(budget):.2f} is spent: for 4 of 4 receipts" in err
+    assert "Budgets" in out
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--receipts", "0"),
+        ("--budget", "-1"),
+        ("--budget", "nan"),
+        ("--budget", "1e-12"),
+        ("--budget", "lots"),
+        ("--port", "99999"),
+    ],
+)
 def test_an_option_that_cannot_be_used_is_told(wrong: tuple[str, str], tmp_path: Path) -> None:
     """Exit code 2, and what to give instead, before anything is read or written."""
     with start(tmp_path, *wrong) as process:

@@ -17,6 +17,7 @@ from toolweaver_monitor.details import NOTHING
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
 from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.rendering import fault_text
+from toolweaver_monitor.text import counted
 from toolweaver_monitor.values import Invalid, TagValue
 
 log = logging.getLogger("toolweaver_monitor")
@@ -184,7 +185,8 @@ class Ledger:
             unsaid, meter.unsaid = meter.unsaid, 0
         try:
             said = fault_text(error)  # a tag's value may hold anything
-            log.warning("%s (on_exceed='warn': the call runs; %d such calls since the last message)", said, unsaid)
+            calls = counted(unsaid, "such call")
+            log.warning("%s (on_exceed='warn': the call runs; %s since the last message)", said, calls)
         except Exception:  # noqa: BLE001 - a broken log handler is no reason to refuse the call
             Invalid.mishaps += 1
 

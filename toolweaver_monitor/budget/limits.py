@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -20,7 +20,21 @@ WINDOW_S: dict[str, float] = {"minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
 MAX_LIMIT_USD = 1_000_000_000
 
 
-class Budget(msgspec.Struct, frozen=True, kw_only=True):
+class _Said(msgspec.StructMeta):
+    """Tells a wrong argument of a `Budget` with what could be meant."""
+
+    def __call__(cls, *args: Any, **given: Any) -> Any:  # noqa: N805 - a metaclass
+        if args:
+            raise ConfigurationError(
+                f"Budget({args[0]!r}) does not say what it limits: give limit_usd=, limit_tokens= or limit_calls="
+            )
+        for name in given:
+            if name not in cls.__struct_fields__:
+                raise ConfigurationError(f"a Budget has no {name}=: {_meant(name, cls.__struct_fields__)}")
+        return super().__call__(**given)
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Said):
     """A limit on what tools may spend. A call that would pass it does not run.
 
     Give one limit or several; a call must fit them all. A limit of 0 is allowed and means that nothing may be spent:
@@ -139,6 +153,27 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         return " ".join(words)
 
 
+_WORDS = {
+    "limit": "limit_usd", "budget": "limit_usd", "amount": "limit_usd", "max": "limit_usd", "usd": "limit_usd",
+    "cost": "limit_usd", "dollar": "limit_usd", "money": "limit_usd", "token": "limit_tokens", "call": "limit_calls",
+    "request": "limit_calls", "tool": "tool", "window": "per", "minute": "per", "hour": "per", "day": "per",
+    "period": "per", "interval": "per", "every": "per", "customer": "tag", "exceed": "on_exceed",
+    "action": "on_exceed", "label": "name",
+}  # fmt: skip
+"""What others call it, by a word that is in their name for it; the later ones go before."""
+
+
+def _meant(name: str, fields: Sequence[str]) -> str:
+    import difflib  # slow, and only where there is a mistake
+
+    close = [field for word, field in reversed(_WORDS.items()) if word in name.lower()] or difflib.get_close_matches(
+        name, fields, 1
+    )
+    if close:
+        return f"did you mean {close[0]}=?"
+    return f"give {', '.join(f'{field}=' for field in fields[:-1])} or {fields[-1]}="
+
+
 def check_clashes(budgets: Sequence[Budget]) -> None:
     """See that no two budgets have one name, or limit the same thing in the same way.
 
@@ -173,7 +208,12 @@ def _nanousd(field: str, given: object) -> int | None:
     elif isinstance(dollars, bool) or (isinstance(dollars, Decimal) and not dollars.is_finite()):
         dollars = None
     if isinstance(dollars, int | Decimal) and 0 <= dollars <= MAX_LIMIT_USD:
-        return whole(Decimal(dollars))
+        nano = whole(Decimal(dollars))
+        if nano or not dollars:
+            return nano
+        raise ConfigurationError(
+            f"{field}={given!r} is less than money is counted in: give {field}=0, or a billionth of a dollar and more"
+        )
     raise ConfigurationError(
         f"{field}={given!r} is not an amount of money: give dollars from 0 to {MAX_LIMIT_USD:,}, such as {field}=5.00, "
         "or leave it out"

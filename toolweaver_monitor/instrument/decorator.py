@@ -68,7 +68,8 @@ def monitored(
             that runs many tools. Default: the function's own name.
         cost: dollars per call, charged for a success that did not record its own cost; or a callable that gets the
             result and returns dollars.
-        usage: a callable that gets the result and returns a `Usage`; False: results are not looked at.
+        usage: a callable that gets the result and returns a `Usage`, or None to have the result looked at as without
+            it; False: results are not looked at.
         tags: your own labels for every call.
 
     Returns:

@@ -91,14 +91,17 @@ def use_result(tool: Tool, call: ToolCall, handler: Handler | None, result: Any)
         return
     if is_seen(call, result):
         tell_around(call, result)
-    elif tool.usage is not None:
-        usage = foreign(tool.usage, result)
+        return
+    if tool.usage is not None:
+        usage = foreign(tool.usage, result, failed=UNREAD)
         if type(usage) is Usage:
             absorb(call, usage)
             tell_around(call, result)
-        elif usage is not None:
+        elif usage is not None and usage is not UNREAD:
             Invalid.figures += 1
-    elif handler is not None and handler is not deferred:
+        if usage is not None or not Settings.read_results:
+            return  # None says that it found nothing: then the result may speak for itself
+    if handler is not None and handler is not deferred:
         handler(call, result)
         if call.details is not None:
             tell_around(call, result)
@@ -145,15 +148,19 @@ def settle(tool: Tool, call: ToolCall, result: Any, outcome: Outcome) -> None:
         details.saved_nanousd, details.cost_nanousd = details.cost_nanousd or 0, 0
 
 
-def foreign(function: Callable[[Any], Any], argument: Any) -> Any:
-    """Call an extractor of the user's. Whatever it raises but a real Ctrl-C stays here and is counted."""
+UNREAD = object()
+"""Stands for the answer of an extractor that raised."""
+
+
+def foreign(function: Callable[[Any], Any], argument: Any, *, failed: Any = None) -> Any:
+    """Call an extractor of the user's. Whatever it raises but a real Ctrl-C is counted here, and gives `failed`."""
     try:
         return function(argument)
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - an extractor is code of others, and its tool has already succeeded
         Invalid.extractors += 1
-        return None
+        return failed
 
 
 _last_said = float("-inf")

@@ -15,6 +15,9 @@ from toolweaver_monitor.catalogue import Metric
 from toolweaver_monitor.tally import MAX_NAMES, OVERFLOW, Tally, reserved
 from toolweaver_monitor.values import NANO
 
+MAX_ACCOUNTS = 200
+"""Of budgets: three series each. A customer's own figures are for `health()` and the report, not for labels."""
+
 Sample = tuple[str, tuple[str, ...], float]
 """Suffix of the metric's name, label values in the metric's order (`le` last), value."""
 
@@ -49,6 +52,24 @@ def capped(tools: Mapping[str, Tally], most: int) -> Mapping[str, Tally]:
     return named
 
 
+def capped_budgets(budgets: Iterable[Mapping[str, Any]], most: int = MAX_ACCOUNTS) -> list[Mapping[str, Any]]:
+    """At most so many accounts by name, those opened first; the rest summed as `__overflow__`, by unit.
+
+    Budgets that have no accounts, and so are named in the code, always stay.
+    """
+    budgets = list(budgets)
+    accounts = [budget for budget in budgets if budget.get("account") is not None]
+    if len(accounts) <= most:
+        return budgets
+    over = {id(budget) for budget in accounts[most:]}
+    named = [budget for budget in budgets if id(budget) not in over]
+    for unit in dict.fromkeys(budget["unit"] for budget in accounts[most:]):
+        rest = [budget for budget in accounts[most:] if budget["unit"] == unit]
+        sums = {key: sum(budget[key] for budget in rest) for key in ("limit", "spent", "rejections")}
+        named.append({"name": OVERFLOW, "unit": unit, **sums})
+    return named
+
+
 def families(figures: Figures) -> Iterator[tuple[Metric, list[Sample]]]:
     """Every metric that has something to say, with its samples."""
     tools = capped(figures.tools, figures.most_names)
@@ -69,10 +90,14 @@ def families(figures: Figures) -> Iterator[tuple[Metric, list[Sample]]]:
     yield catalogue.UNPRICED, per_tool(lambda tally: tally.unpriced)
     yield catalogue.CACHE_HITS, per_tool(lambda tally: tally.cache_hits)
     yield catalogue.RETRIES, per_tool(lambda tally: tally.retries)
-    money = [budget for budget in figures.budgets if budget["unit"] == "usd"]
+    budgets = capped_budgets(figures.budgets)
+    money = [budget for budget in budgets if budget["unit"] == "usd"]
     yield catalogue.BUDGET_LIMIT, [("", (b["name"],), b["limit"]) for b in money]
     yield catalogue.BUDGET_SPENT, [("", (b["name"],), b["spent"]) for b in money]
-    yield catalogue.BUDGET_REJECTIONS, [("", (b["name"],), b["rejections"]) for b in figures.budgets]
+    rejections: dict[str, int] = {}
+    for budget in budgets:
+        rejections[budget["name"]] = rejections.get(budget["name"], 0) + budget["rejections"]
+    yield catalogue.BUDGET_REJECTIONS, [("", (name,), count) for name, count in rejections.items()]
     yield catalogue.SINK_CALLS, [s for sink, books in figures.books.items() for s in _sink_calls(sink, books)]
     yield catalogue.QUEUE_SIZE, [("", (sink,), books["queued"]) for sink, books in figures.books.items()]
 

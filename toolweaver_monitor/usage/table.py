@@ -57,7 +57,15 @@ def load(prices: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, tuple[
             f"{type(table).__name__} is not a price table",
             'give a dict such as {"gpt-4o": {"input": 2.5, "output": 10}}',
         )
-    return {name: _entries(place, name, said) for name, said in table.items()}
+    found = {name: _entries(place, name, said) for name, said in table.items()}
+    by_lower: dict[str, str] = {}
+    for name in found:
+        other = by_lower.setdefault(name.lower(), name)
+        if other != name:
+            raise place.wrong(
+                f"differs from {other!r} only in case, and names are looked up in lower case, too", "keep one", name
+            )
+    return found
 
 
 def _from_file(prices: str | os.PathLike[str]) -> tuple[Place, Any]:

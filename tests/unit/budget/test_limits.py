@@ -73,6 +73,38 @@ def test_a_budget_that_makes_no_sense_is_refused_when_made_and_told_how_to_cure(
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("limit", "limit_usd"), ("max_usd", "limit_usd"), ("limit_dollars", "limit_usd"),
+        ("max_tokens", "limit_tokens"), ("max_calls", "limit_calls"), ("limit_call", "limit_calls"),
+        ("window", "per"), ("customer", "tag"), ("tags", "tag"), ("on_exceeded", "on_exceed"), ("tool_name", "tool"),
+        ("reserv", "reserve"),
+    ],
+)  # fmt: skip
+def test_a_wrong_keyword_is_told_with_the_one_that_could_be_meant(wrong: str, meant: str) -> None:
+    """Others call limits by other names; the error says ours."""
+    with pytest.raises(ConfigurationError, match=f"a Budget has no {wrong}=: did you mean {meant}="):
+        Budget(**{wrong: 5})  # type: ignore[arg-type]
+
+
+def test_what_no_name_comes_near_is_told_with_all_names() -> None:
+    """And so is a bare number: dollars, tokens or calls?"""
+    with pytest.raises(ConfigurationError, match=r"a Budget has no colour=: give limit_usd=, .* or name="):
+        Budget(colour="red")  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match=r"Budget\(5.0\) does not say what it limits: give limit_usd="):
+        Budget(5.0)  # type: ignore[call-arg, misc]
+
+
+@pytest.mark.parametrize("field", ["limit_usd", "reserve"])
+@pytest.mark.parametrize("tiny", [1e-12, 4e-10, Decimal("1e-30")])
+def test_less_than_a_billionth_of_a_dollar_is_refused_and_not_taken_for_nothing(field: str, tiny: Any) -> None:
+    """A limit of 0 is another thing: it lets nothing run."""
+    with pytest.raises(ConfigurationError, match=f"{field}=.* is less than money is counted in: give {field}=0, or"):
+        Budget(**{"limit_usd": 1, field: tiny})
+    assert Budget(limit_usd=1e-9).limits == {"usd": 1}
+
+
 def test_an_async_on_exceed_is_refused() -> None:
     """A coroutine function would never be awaited, so it is no answer."""
 

@@ -26,8 +26,8 @@ def test_warn_lets_run_and_says_so_once_a_minute_with_a_count(caplog: pytest.Log
         clock.now_s += 60
         opened(ledger)
     assert len(caplog.records) == 2
-    assert "1 such calls" in caplog.messages[0]
-    assert "4 such calls" in caplog.messages[1]
+    assert "1 such call since" in caplog.messages[0]
+    assert "4 such calls since" in caplog.messages[1]
     assert ledger.status()[0]["overruns"] == 5
     assert ledger.rejections == {"calls/run warn": 0}
     assert books(ledger) == (6, 0)

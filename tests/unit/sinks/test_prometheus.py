@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from toolweaver_monitor import setup, track
 from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.http_loop import Loop
-from toolweaver_monitor.sinks import PrometheusExporter
+from toolweaver_monitor.sinks import PrometheusExporter, exposition
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
@@ -102,6 +102,24 @@ def test_any_tool_name_can_be_parsed(name: str) -> None:
         pass
     (executions,) = [key for key in samples(exporter.text()) if key[0] == "toolweaver_tool_executions_total"]
     assert executions[1] == "success"
+
+
+def test_accounts_of_budgets_are_capped_and_their_totals_stay_exact() -> None:
+    """A budget by customer has an account for each: 200 have a name, the rest is told together."""
+    named = [{"name": f"c [{n}]", "account": str(n), "unit": "usd", "limit": 1.0, "spent": 0.5, "rejections": 1}
+             for n in range(300)]  # fmt: skip
+    calls = [{**one, "name": f"n {one['name']}", "unit": "calls", "limit": 3, "spent": 2} for one in named[:150]]
+    whole = {"name": "all", "account": None, "unit": "usd", "limit": 9.0, "spent": 4.0, "rejections": 7}
+    shown = {
+        metric.name: {labels[0]: value for _, labels, value in samples}
+        for metric, samples in exposition.families(exposition.Figures({}, budgets=[*named, *calls, whole]))
+        if metric.name.startswith("toolweaver_budget_")
+    }
+    spent, rejected = shown["toolweaver_budget_spent_usd"], shown["toolweaver_budget_rejections_total"]
+    assert (len(spent), len(rejected)) == (202, 202)
+    assert (spent["all"], spent["__overflow__"], sum(spent.values())) == (4.0, 50.0, 154.0)
+    assert shown["toolweaver_budget_limit_usd"]["__overflow__"] == 100.0
+    assert (rejected["__overflow__"], sum(rejected.values())) == (250, 457)
 
 
 def test_a_ctrl_c_while_it_starts_leaves_the_port_free(monkeypatch: pytest.MonkeyPatch) -> None:

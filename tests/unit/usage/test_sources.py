@@ -42,6 +42,26 @@ def only_call(function: Any, **settings: Any) -> ToolCall:
     return calls[0]
 
 
+@pytest.mark.parametrize(
+    ("answer", "source", "invalid"),
+    [
+        (lambda _: None, "priced", (0, 0)),  # found nothing: the result speaks for itself
+        (lambda _: Usage(), None, (0, 0)),  # found that there was nothing
+        (lambda _: 1 / 0, None, (0, 1)),  # who asks for a reading of their own gets no other when that fails
+        (lambda _: "much", None, (1, 0)),
+    ],
+    ids=["none", "empty", "raises", "text"],
+)
+def test_a_reader_that_finds_nothing_leaves_it_to_the_result(
+    answer: Any, source: Any, invalid: tuple[int, int]
+) -> None:
+    """`usage=` goes before the result where it gives a `Usage`; None says that there is none."""
+    before = Invalid.figures, Invalid.extractors
+    call = only_call(monitored("chat", usage=answer)(lambda: MODEL_CALL))
+    assert (call.cost_source, call.model) == ((source, "gpt-4o") if source else (None, None))
+    assert (Invalid.figures - before[0], Invalid.extractors - before[1]) == invalid
+
+
 def cost(call: ToolCall) -> tuple[float | None, str | None]:
     return call.cost_usd, call.cost_source
 

@@ -110,6 +110,7 @@ def test_prices_by_token_and_by_call_add_up() -> None:
         *[({"m": {"input": bad}}, "m > input:") for bad in (-1, "1", True, None, float("nan"), float("inf"), [1])],
         ({"m": {"input": 1e9}}, "can be no price in dollars per million tokens; check the unit"),
         ({"m": {"input": 1e-12}}, "can be no price in dollars per million tokens; check the unit"),
+        ({"Gpt-4o": {"input": 1}, "gpt-4O": {"input": 2}}, "gpt-4O: differs from 'Gpt-4o' only in case, and names are"),
         ({"m": {"per_call": -1}}, "write dollars a call, 0 or more, as a number"),
         ({"m": {"input": 1, "provider": 5}}, 'write for example "openai"'),
         ({"m": {"input": 1, "from": "soon"}}, "m > from: 'soon' is not a date; write for example"),

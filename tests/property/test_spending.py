@@ -1,0 +1,393 @@
+"""Do real tools of every kind, nested, cancelled, dropped, cached and retried, keep to their budgets and add up?"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolweaver_monitor import Budget, BudgetExceeded, Monitor, current_call, monitored, setup, track
+from toolweaver_monitor.budget import Ledger
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.usage import PriceBook
+from toolweaver_monitor.values import NANO
+
+CENT = NANO // 100
+MOST = 5
+"""Cents that a call may cost at most: what is set aside for it."""
+
+Job = tuple[str, int, str, int, list[Any]]
+"""How a tool is made, what it costs, how it ends, how often it lets others go first, and the jobs inside it."""
+
+leaves = st.tuples(
+    st.sampled_from(["plain", "async", "generator", "async generator", "declared"]),
+    st.integers(0, MOST),
+    st.sampled_from(["success", "failure", "cached", "cancelled", "dropped", "retried"]),
+    st.integers(0, 3),
+    st.just([]),
+)
+jobs = st.recursive(
+    leaves,
+    lambda inside: st.tuples(
+        st.sampled_from(["block", "agent"]),
+        st.integers(0, MOST),
+        st.sampled_from(["success", "failure", "cancelled"]),
+        st.integers(0, 3),
+        st.lists(inside, min_size=1, max_size=4),
+    ),
+    max_leaves=12,
+)
+runs = st.lists(st.tuples(st.sampled_from(["acme", "globex"]), jobs), min_size=1, max_size=6)
+
+
+class Spent(Counter[str]):
+    """What each customer's calls really cost, in cents, said by the tools themselves as they end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.refused = 0
+        self.lock = threading.Lock()
+
+    def end(self, customer: str, cents: int) -> None:
+        with self.lock:
+            self.calls += 1
+            self[customer] += cents
+
+    def refuse(self) -> None:
+        with self.lock:
+            self.refused += 1
+
+
+def say(cents: int, how: str, attempt: int = 1) -> int:
+    """Record a cost in two parts; gives what it comes to."""
+    call = current_call()
+    call.record(cost=cents / 100, attempt=attempt)
+    if how == "cached":
+        call.record(cached=True)
+        return 0
+    return cents
+
+
+class Office:
+    """Runs jobs through watched tools, and looks at the books whenever one of them takes a turn."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self.monitor = monitor
+        self.spent = Spent()
+
+    def look(self) -> None:
+        assert self.monitor.ledger is not None
+        for entry in self.monitor.ledger.status():
+            assert round((entry["spent"] + entry["reserved"]) * NANO) <= round(entry["limit"] * NANO), entry
+
+    async def turns(self, count: int) -> None:
+        for _ in range(count):
+            await asyncio.sleep(0)
+            self.look()
+
+    async def work(self, customer: str, job: Job) -> None:
+        """One job. That it is refused, cancelled or fails is as good as any other end."""
+        kind, cents, how, turns, inside = job
+        doing: dict[str, Any] = {
+            "plain": self.plain, "async": self.coroutine, "generator": self.generator,
+            "async generator": self.async_generator, "declared": self.declared, "block": self.block,
+            "agent": self.agent,
+        }  # fmt: skip
+        task = asyncio.create_task(doing[kind](customer, cents, how, turns, inside))
+        if how == "cancelled":
+            await self.turns(turns)
+            task.cancel()
+        cancelled = None
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:  # the job around this one was, and so this one is
+                cancelled = error
+                task.cancel()
+        fault = None if task.cancelled() else task.exception()
+        if isinstance(fault, BudgetExceeded):
+            self.spent.refuse()
+        else:
+            assert fault is None or isinstance(fault, OSError), fault
+        self.look()
+        if cancelled is not None:
+            raise cancelled
+
+    async def plain(self, customer: str, cents: int, how: str, *_: Any) -> None:
+        @monitored("plain")
+        def tool(attempt: int) -> dict[str, Any]:
+            self.spent.end(customer, say(cents, how, attempt))
+            if how == "failure" or (how == "retried" and attempt == 1):
+                raise OSError
+            return {"cost": 0.99}  # what was recorded goes before it
+
+        try:
+            tool(1)
+        except OSError:
+            if how == "retried":
+                tool(2)
+
+    async def coroutine(self, customer: str, cents: int, how: str, turns: int, *_: Any) -> None:
+        @monitored("async")
+        async def tool() -> dict[str, Any]:
+            said = 0
+            try:
+                await self.turns(turns)
+                said = say(cents, how)
+                await self.turns(turns)
+                if how == "failure":
+                    raise OSError
+                return {"text": ""}
+            finally:
+                self.spent.end(customer, said)
+
+        await tool()
+
+    async def generator(self, customer: str, cents: int, how: str, turns: int, *_: Any) -> None:
+        @monitored("generator")
+        def tool() -> Iterator[dict[str, Any]]:
+            said = 0
+            try:
+                for _ in range(cents):
+                    said += 1
+                    yield {"cost": 0.01}
+                if how == "failure":
+                    raise OSError
+            finally:
+                self.spent.end(customer, said)
+
+        items = tool()
+        try:
+            for at, _ in enumerate(items):
+                await self.turns(turns)
+                if how == "dropped" and at == 1:
+                    return
+        finally:
+            items.close()  # type: ignore[attr-defined]
+
+    async def async_generator(self, customer: str, cents: int, how: str, turns: int, *_: Any) -> None:
+        @monitored("async generator")
+        async def tool() -> AsyncIterator[dict[str, Any]]:
+            said = 0
+            try:
+                for _ in range(cents):
+                    await self.turns(turns)
+                    said += 1
+                    yield {"cost": 0.01}
+                if how == "failure":
+                    raise OSError
+            finally:
+                self.spent.end(customer, said)
+
+        items = tool()
+        at = 0
+        try:
+            async for _ in items:
+                at += 1
+                if how == "dropped" and at == 2:
+                    return
+        finally:
+            await items.aclose()  # type: ignore[attr-defined]
+
+    async def declared(self, customer: str, cents: int, how: str, turns: int, *_: Any) -> None:
+        @monitored("declared", cost=cents / 100)
+        async def tool() -> None:
+            charged = 0
+            try:
+                await self.turns(turns)
+                if how == "failure":
+                    raise OSError
+                if how == "cached":
+                    current_call().record(cached=True)
+                else:
+                    charged = cents
+            finally:
+                self.spent.end(customer, charged)
+
+        await tool()
+
+    async def block(self, customer: str, cents: int, how: str, turns: int, inside: list[Job]) -> None:
+        async with track("block"):
+            said = 0
+            try:
+                said = say(cents, how)
+                await self.turns(turns)
+                for job in inside:  # one after the other
+                    await self.work(customer, job)
+                if how == "failure":
+                    raise OSError
+            finally:
+                self.spent.end(customer, said)
+
+    async def agent(self, customer: str, cents: int, how: str, turns: int, inside: list[Job]) -> None:
+        @monitored("agent")
+        async def tool() -> None:
+            said = 0
+            try:
+                async with asyncio.TaskGroup() as group:  # all at once
+                    for job in inside:
+                        group.create_task(self.work(customer, job))
+                said = say(cents, how)
+                await self.turns(turns)
+                if how == "failure":
+                    raise OSError
+            finally:
+                self.spent.end(customer, said)
+
+        await tool()
+
+    async def receipt(self, customer: str, job: Job) -> None:
+        """A customer's job, and all inside it on the customer's account."""
+        try:
+            with track("receipt", customer=customer):
+                try:
+                    await self.work(customer, job)
+                finally:
+                    self.spent.end(customer, 0)
+        except BudgetExceeded:
+            self.spent.refuse()
+
+    def check(self) -> None:
+        """Nothing is set aside any more, and every account and every total is what the tools said."""
+        self.look()
+        assert self.monitor.ledger is not None
+        for entry in self.monitor.ledger.status():
+            assert entry["reserved"] == 0, entry
+            if entry["unit"] == "calls":
+                assert entry["spent"] == self.spent.calls
+            else:
+                said = self.spent.total() if entry["account"] is None else self.spent[entry["account"]]
+                assert round(entry["spent"] * 100, 6) == said, entry
+        refused = sum(self.monitor.ledger.rejections.values())
+        assert refused >= self.spent.refused  # a cancellation may come on top of a refusal, and hide it
+        costs = self.monitor.costs
+        by_customer = {name: row for name, row in costs.by_tag("customer").items() if row["calls"] > row["rejected"]}
+        assert {name: round((row["cost_usd"] or 0) * 100, 6) for name, row in by_customer.items()} == {
+            name: self.spent[name] for name in by_customer
+        }
+        for table in (costs.by("tool"), costs.by("root"), costs.by("model")):
+            assert round(sum(row["cost_usd"] or 0 for row in table.values()) * 100, 6) == self.spent.total()
+            assert sum(row["calls"] - row["rejected"] for row in table.values()) == self.spent.calls
+            assert sum(row["rejected"] for row in table.values()) == refused
+
+
+@pytest.fixture(autouse=True)
+def no_price_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here has a model: its list of prices need not be loaded for each example."""
+    monkeypatch.setattr(PriceBook, "warm", lambda _: None)
+
+
+def office_with(limit: int, calls: int | None) -> list[Budget]:
+    found = [
+        Budget(limit_usd=limit / 100, reserve=min(MOST, limit) / 100),
+        Budget(limit_usd=limit / 200, reserve=min(MOST / 100, limit / 200), tag="customer", per="hour"),
+    ]
+    return found if calls is None else [*found, Budget(limit_calls=calls, per="day")]
+
+
+limits = st.integers(2 * MOST, 120), st.one_of(st.none(), st.integers(0, 40))
+
+
+@settings(max_examples=60, deadline=None)
+@given(*limits, runs)
+def test_budgets_hold_and_all_adds_up_whatever_tools_do(limit: int, calls: int | None, work: list[Any]) -> None:
+    """Tools of all kinds, nested and side by side, that end in all ways, against three budgets at once."""
+    with setup(budget=office_with(limit, calls)) as monitor:
+        office = Office(monitor)
+
+        async def all_at_once() -> None:
+            await asyncio.gather(*(office.receipt(*one) for one in work))
+
+        asyncio.run(all_at_once())
+        office.check()
+
+
+@settings(max_examples=15, deadline=None)
+@given(*limits, st.lists(runs, min_size=3, max_size=3))
+def test_budgets_hold_when_threads_run_tasks_that_nest(limit: int, calls: int | None, shares: list[list[Any]]) -> None:
+    """The same in three threads, each with an event loop, that take turns as often as the interpreter can."""
+    with setup(budget=office_with(limit, calls)) as monitor:
+        office = Office(monitor)
+        faults: list[BaseException] = []
+
+        def thread(work: list[Any]) -> None:
+            async def all_at_once() -> None:
+                await asyncio.gather(*(office.receipt(*one) for one in work))
+
+            try:
+                asyncio.run(all_at_once())
+            except BaseException as fault:  # noqa: BLE001 - told below, on the test's own thread
+                faults.append(fault)
+
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            threads = [threading.Thread(target=thread, args=(share,)) for share in shares]
+            for one in threads:
+                one.start()
+            for one in threads:
+                one.join(60)
+        finally:
+            sys.setswitchinterval(before)
+        assert not faults, faults
+        office.check()
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+steps = st.lists(
+    st.tuples(st.integers(0, MOST), st.booleans(), st.sampled_from([0.0, 0.4, 1.0, 7.3, 31.0, 59.9, 60.0, 61.0, 3e5])),
+    max_size=60,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(MOST, 40), steps)
+def test_a_window_never_holds_more_than_its_limit_however_the_clock_steps(limit: int, calls: list[Any]) -> None:
+    """In no 60 seconds is more spent than the limit; too much is shown for the sixtieth of a window at most."""
+    clock = Clock()
+    ledger = Ledger([Budget(limit_usd=limit / 100, reserve=MOST / 100, per="minute")], now=clock)
+    spent: list[tuple[float, int]] = []
+    running: list[tuple[ToolCall, int]] = []
+
+    def end(call: ToolCall, cents: int) -> None:
+        call.record(cost=cents / 100)
+        admission, call.admission = call.admission, None
+        admission.settle(call)
+        spent.append((clock.now_s, cents))
+
+    def within(seconds: float) -> int:
+        return sum(cents for at, cents in spent if at > clock.now_s - seconds)
+
+    for cents, ends_at_once, step_s in calls:
+        call = ToolCall("ocr")
+        try:
+            ledger.admit(call, None)
+        except BudgetExceeded as refusal:
+            if within(61) + MOST * (len(running) + 1) <= limit or not 0 <= (refusal.frees_in_s or 0) <= 61:
+                pytest.fail(f"refused though there is room: {refusal}")
+        else:
+            running.append((call, cents))
+        if ends_at_once and running:
+            end(*running.pop(0))
+        assert within(60) + MOST * len(running) <= limit
+        clock.now_s += step_s
+        (entry,) = ledger.status()
+        assert within(60) <= round(entry["spent"] * 100) <= within(61 + 1e-6)
+        assert round(entry["reserved"] * 100) == MOST * len(running)
+    for call, cents in running:
+        end(call, cents)
+    assert ledger.status()[0]["reserved"] == 0
