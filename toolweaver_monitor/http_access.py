@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.http_messages import hostname
 
 
 class Token:
@@ -73,11 +74,13 @@ def checked_hosts(hosts: object) -> tuple[str, ...]:
     """
     if hosts is None:
         return ()
-    if isinstance(hosts, str) or not isinstance(hosts, Sequence) or not all(isinstance(h, str) and h for h in hosts):
+    given: Sequence[object] = [None] if isinstance(hosts, str) or not isinstance(hosts, Sequence) else hosts
+    names = tuple(hostname(host) or hostname(f"[{host}]") if isinstance(host, str) else "" for host in given)
+    if not all(names):
         raise ConfigurationError(
             f"allowed_hosts={hosts!r} is not a list of names; write allowed_hosts=['monitor.internal']"
         )
-    return tuple(host.lower().rstrip(".") for host in hosts)
+    return names
 
 
 def is_loopback(host: str) -> bool:

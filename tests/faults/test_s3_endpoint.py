@@ -119,11 +119,12 @@ def test_s3_another_host_is_forbidden_without_a_token(exporter: PrometheusExport
 
 def test_s3_hosts_that_are_allowed_are_answered() -> None:
     """`allowed_hosts=` names them; the address that a request came to is always among them."""
-    with setup(
-        PrometheusExporter(port=0, addr="0.0.0.0", insecure=True, allowed_hosts=["Monitor.internal"])
-    ) as monitor:
+    allowed = ["Monitor.internal", "with-port:8000", "fd00::1"]
+    with setup(PrometheusExporter(port=0, addr="0.0.0.0", insecure=True, allowed_hosts=allowed)) as monitor:
         port = monitor.sinks[0].port
-        assert [ask(port, host=host)[0] for host in ("monitor.internal:9", "127.0.0.1", "other")] == [200, 200, 403]
+        for host in ("monitor.internal:9", "with-port", "with-port:9", "[fd00::1]:9", "127.0.0.1"):
+            assert ask(port, host=host)[0] == 200, host
+        assert ask(port, host="other")[0] == 403
 
 
 def test_s3_only_get_and_head_of_exact_paths(exporter: PrometheusExporter) -> None:
