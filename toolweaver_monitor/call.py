@@ -14,6 +14,7 @@ import msgspec
 
 from toolweaver_monitor import clock, collecting, locks, redact
 from toolweaver_monitor.details import NOTHING, CostSource, Details, Figures
+from toolweaver_monitor.records import stored_plainly
 from toolweaver_monitor.values import (
     MAX_ERROR_CHARS,
     MAX_LABEL_CHARS,
@@ -257,6 +258,9 @@ for _name in (*Details.__struct_fields__, "tokens"):
     # A property each, and no __getattr__: that would slow down every look at every field (30 ns on CPython 3.11).
     if _name not in ("raw_error", "sealed", "seen"):
         setattr(ToolCall, _name, _said(_name))
+
+
+stored_plainly(ToolCall(""))
 
 
 class InertCall(ToolCall, gc=False, eq=False):

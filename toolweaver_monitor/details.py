@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from toolweaver_monitor.records import stored_plainly
 from toolweaver_monitor.values import NANO, NO_TAGS, TagValue
 
 CostSource = Literal["reported", "declared", "priced"]
@@ -70,7 +71,7 @@ class Details(msgspec.Struct, gc=False, eq=False):
         )
 
 
-NOTHING = Details()
+NOTHING = stored_plainly(Details())
 """Stands for the details of a call that has none."""
 
 

@@ -13,7 +13,7 @@ PACKAGE = Path(toolweaver_monitor.__file__).parent
 
 FLOORS = (
     ("words", "call details values catalogue clock collecting config errors histogram locks redact rendering rollup"),
-    ("words", "secret_rules sums tabular tally text"),
+    ("words", "records secret_rules sums tabular tally text"),
     ("tools", "usage budget endpoint http_access http_loop http_messages store"),
     ("pipe", "bus"),
     ("ends", "instrument sinks"),

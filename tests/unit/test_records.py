@@ -1,0 +1,64 @@
+"""Are the fields of a call stored as quickly as those of any object?"""
+
+from __future__ import annotations
+
+import dis
+import sys
+
+import msgspec
+import pytest
+
+from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.details import Details
+from toolweaver_monitor.records import stored_plainly
+
+
+def _store(record: msgspec.Struct, field: str) -> set[str]:
+    """Store into a field until the interpreter knows it again; gives what it made of the instruction."""
+    space: dict[str, dis.Instruction] = {}
+    exec(f"def store(record):\n    record.{field} = None", space)
+    store = space["store"]
+    for _ in range(200):
+        store(record)  # type: ignore[operator]
+    return {step.opname for step in dis.get_instructions(store, adaptive=True)}  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="the names of CPython's instructions")
+@pytest.mark.parametrize(("record", "field"), [(ToolCall("ocr"), "token"), (Details(), "model")])
+def test_the_interpreter_stores_without_asking_the_class(record: msgspec.Struct, field: str) -> None:
+    """A store into a call or its details is specialised to one into a slot (without `stored_plainly` it is not)."""
+    assert "STORE_ATTR_SLOT" in _store(record, field)
+
+
+def test_a_record_is_still_a_record() -> None:
+    """It compares, copies and shows itself as before, and takes no field that it does not have."""
+
+    class Point(msgspec.Struct, gc=False):
+        x: int = 0
+        y: int = 0
+
+    point = stored_plainly(Point(1))
+    point.y = 2
+    assert (point, msgspec.structs.replace(point, x=3)) == (Point(1, 2), Point(3, 2))
+    assert repr(point) == "Point(x=1, y=2)"
+    assert msgspec.json.encode(point) == b'{"x":1,"y":2}'
+    with pytest.raises(AttributeError):
+        point.z = 3  # type: ignore[attr-defined]
+    del point.y
+    with pytest.raises(AttributeError):
+        point.y  # noqa: B018
+
+
+def test_where_it_cannot_be_done_nothing_is_done() -> None:
+    """A msgspec whose classes let no store through leaves them as slow as they were, and the import goes on."""
+
+    class Closed(type(msgspec.Struct)):  # type: ignore[misc]
+        def __setattr__(cls, name: str, value: object) -> None:
+            raise TypeError("a class that cannot be changed")
+
+    class Shut(msgspec.Struct, metaclass=Closed, gc=False):
+        x: int = 0
+
+    shut = stored_plainly(Shut(1))
+    shut.x = 2
+    assert shut == Shut(2)
