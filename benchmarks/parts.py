@@ -36,7 +36,7 @@ def _stages() -> dict[str, Callable[[], object]]:
     begin, leave = hot_path.begin, hot_path.leave
 
     def begin_and_leave() -> None:
-        leave(TOOL, begin(TOOL, (), {}), None)
+        leave(TOOL, begin(new("tool", "open", 0.0, perf_counter()), TOOL, (), {}), None)
 
     return {"begin + leave": begin_and_leave}
 

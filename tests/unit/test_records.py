@@ -50,15 +50,16 @@ def test_a_record_is_still_a_record() -> None:
 
 
 def test_where_it_cannot_be_done_nothing_is_done() -> None:
-    """A msgspec whose classes let no store through leaves them as slow as they were, and the import goes on."""
+    """Where the classes of msgspec cannot be changed, their records stay as slow as they were."""
 
-    class Closed(type(msgspec.Struct)):  # type: ignore[misc]
+    class Closed(type):
         def __setattr__(cls, name: str, value: object) -> None:
             raise TypeError("a class that cannot be changed")
 
-    class Shut(msgspec.Struct, metaclass=Closed, gc=False):
-        x: int = 0
+    class Point(metaclass=Closed):
+        __struct_fields__ = ("x",)
+        x = 1
 
-    shut = stored_plainly(Shut(1))
-    shut.x = 2
-    assert shut == Shut(2)
+    point = Point()
+    assert stored_plainly(point) is point  # type: ignore[type-var]
+    assert point.x == 1

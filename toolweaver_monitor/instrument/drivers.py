@@ -74,7 +74,7 @@ def drive_function(function: Function, tool: Tool) -> Function:
                 raise
         if not bus.on:
             return function(*args, **kwargs)
-        call = begin(tool, args, kwargs)
+        call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         try:
             return leave(tool, call, function(*args, **kwargs))
         except BaseException as error:
@@ -120,7 +120,7 @@ def drive_coroutine(function: Function, tool: Tool) -> Function:
                 raise
         if not bus.on:
             return await function(*args, **kwargs)
-        call = begin(tool, args, kwargs)
+        call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         try:
             return leave(tool, call, await function(*args, **kwargs))
         except BaseException as error:
@@ -131,103 +131,107 @@ def drive_coroutine(function: Function, tool: Tool) -> Function:
 
 
 def drive_generator(function: Function, tool: Tool) -> Function:
-    """A generator function: the whole protocol, and the call is innermost only while the body runs."""
+    """A generator function: the whole protocol, and the call is innermost only while the body runs.
+
+    A step adds 0.25 us, of which 0.2 are the context variable, set and reset, and the second frame. What keeps it
+    there: one `try` for what the body raises and for what is thrown in, which `token` tells apart (None: suspended),
+    and items that are only counted while they are of a type that says nothing.
+    """
 
     def run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         if not bus.on:
             return (yield from function(*args, **kwargs))
-        call = begin(tool, args, kwargs)
-        token, plain = call.token, None
+        call = begin(ToolCall(tool.name, "open", 0.0, monotonic_s()), tool, args, kwargs)
+        token, plain, items = call.token, None, 0
         stream = Stream(call, reads=tool.usage is None)
-        held: list[Any] = []  # the item on its way; in a variable it would live until the next one came
-        hold, hand_over = held.append, held.pop
-        received: Any = None
-        thrown: BaseException | None = None
+        given: Any = None
+        item: Any = None
         try:
             body = function(*args, **kwargs)
-            step = body.send
+            step = send = body.send
             while True:
                 try:
-                    hold(step(received) if thrown is None else body.throw(thrown))
-                except StopIteration as stop:
-                    stream.end()
-                    call.token = token
-                    if type(thrown) is GeneratorExit:  # it was closed, and went along
-                        leave_raising(tool, call, thrown)
-                    else:
-                        leave(tool, call, None)
-                    return stop.value
-                inside = _innermost()
-                _restore(token)  # type: ignore[arg-type]
-                if type(held[0]) is plain:
-                    stream.items += 1  # 60 ns less than a call
-                else:
-                    stream.saw(held[0])
-                    plain = type(held[0]) if _handler(type(held[0]), unseen) is None else None
-                received = thrown = None
-                try:
-                    received = yield hand_over()
-                except BaseException as error:  # noqa: BLE001 - handed to the body, whose matter it is
-                    thrown = _unwound(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]
-                token = _make_innermost(inside)
+                    while True:
+                        item = step(given)
+                        inside = _innermost()
+                        _restore(token)  # type: ignore[arg-type]
+                        items += 1
+                        if type(item) is not plain:
+                            plain = stream.saw(item)
+                        step, token, given = send, None, None
+                        given = yield (item,)[item := 0]  # out of the variable, where it would live until the next
+                        token = _make_innermost(inside)
+                except BaseException as error:
+                    if token is not None:  # the body ended
+                        if type(error) is not StopIteration:
+                            raise
+                        stream.end(items)
+                        call.token = token
+                        if type(given) is GeneratorExit:  # it was closed, and went along
+                            leave_raising(tool, call, given)
+                        else:
+                            leave(tool, call, None)
+                        return error.value
+                    step, given = body.throw, _unwound(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]
+                    token = _make_innermost(inside)
         except BaseException as error:
-            stream.end()
+            stream.end(items)
             call.token = token
             leave_raising(tool, call, error)
             raise
         finally:
-            thrown = None  # or its traceback and this frame would hold each other
+            given = None  # or its traceback and this frame would hold each other
 
     return run
 
 
 def drive_async_generator(function: Function, tool: Tool) -> Function:
-    """An async generator function; each step runs in the task that asked for it."""
+    """An async generator function; each step runs in the task that asked for it. Written as `drive_generator`."""
 
     async def run(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         if bus.on:
-            call = begin(tool, args, kwargs)
+            call = begin(ToolCall(tool.name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         else:  # there is no `yield from` for this kind: unwatched, it is driven all the same
             call = ToolCall(tool.name, "muted")
             call.token = _make_innermost(_innermost())
-        token, plain = call.token, None
+        token, plain, items = call.token, None, 0
         stream = Stream(call, reads=tool.usage is None)
-        held: list[Any] = []
-        hold, hand_over = held.append, held.pop
         thrown: BaseException | None = None
+        item: Any = None
         try:
             body = function(*args, **kwargs)
-            step = _first_step(body)
+            step, send = _first_step(body), body.asend
             while True:
                 try:
-                    hold(await step)
-                except StopAsyncIteration:
-                    stream.end()
-                    call.token = token
-                    if type(thrown) is GeneratorExit:
-                        leave_raising(tool, call, thrown)
-                    else:
-                        leave(tool, call, None)
-                    return
-                inside = _innermost()
-                try:
-                    _restore(token)  # type: ignore[arg-type]
-                except (ValueError, RuntimeError):  # asked for from another context than the last step
-                    pass
-                if type(held[0]) is plain:
-                    stream.items += 1
-                else:
-                    stream.saw(held[0])
-                    plain = type(held[0]) if _handler(type(held[0]), unseen) is None else None
-                step = thrown = None
-                try:
-                    step = body.asend((yield hand_over()))
-                except BaseException as error:  # noqa: BLE001 - handed to the body, whose matter it is
+                    while True:
+                        item = await step
+                        inside = _innermost()
+                        try:
+                            _restore(token)  # type: ignore[arg-type]
+                        except (ValueError, RuntimeError):  # asked for from another context than the last step
+                            pass
+                        items += 1
+                        if type(item) is not plain:
+                            plain = stream.saw(item)
+                        token = step = thrown = None
+                        step = send((yield (item,)[item := 0]))
+                        token = _make_innermost(inside)
+                except BaseException as error:
+                    if token is not None:
+                        if type(error) is not StopAsyncIteration:
+                            raise
+                        stream.end(items)
+                        call.token = token
+                        if type(thrown) is GeneratorExit:
+                            leave_raising(tool, call, thrown)
+                        else:
+                            leave(tool, call, None)
+                        return
                     thrown = _unwound(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]
                     step = body.athrow(thrown)
-                token = _make_innermost(inside)
+                    token = _make_innermost(inside)
         except BaseException as error:
-            stream.end()
+            stream.end(items)
             call.token = token
             leave_raising(tool, call, error)
             raise

@@ -2,8 +2,8 @@
 
 Every kind of callable is driven through the same three functions (see `drivers`):
 
-    call = begin(tool, args, kwargs)      opened: its clock runs, it is the innermost of its context, it is listed;
-                                          a budget may refuse it here
+    begin(call, tool, args, kwargs)       opened: it is the innermost of its context, and it is listed; a budget may
+                                          refuse it here
     leave(tool, call, result)             it returned: closed and published
     leave_raising(tool, call, error)      it raised: closed and published
 
@@ -12,7 +12,7 @@ What is done for speed, and what it buys per call (CPython 3.11; a whole call ta
 - A plain success never enters the slow half (`opening`, `ending`, `leave_slowly`): 0.3 us. In the drivers of functions
   and coroutines its steps are written out once more, without a frame or a store that it can do without: 0.15 us.
 - A `ToolCall` holds ten fields, all but three by default, and no number until someone asks for it: 60 ns. A store into
-  one takes 20 ns, ten times that of an ordinary object; what is known when the call is made is given to it then.
+  one takes 7 ns, a third of what a Struct's takes by itself (see `records`).
 - The look at a result is one dict lookup by exact type: 30 ns, ten times less than a chain of isinstance, and it runs
   no code of the user's.
 - A call is appended to the inbox once, when it opens; its end is one store. So the list of open calls costs nothing
@@ -45,13 +45,12 @@ _append = inbox.append
 _handler = handlers.get
 
 
-def begin(tool: Tool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolCall:
-    """Open a call of this tool.
+def begin(call: ToolCall, tool: Tool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolCall:
+    """Open a call of this tool, new and with its clock running; gives it back.
 
     Raises:
         BudgetExceeded: a budget refuses it; the refusal has been published.
     """
-    call = ToolCall(tool.name, "open", 0.0, monotonic_s())
     try:
         parent = _innermost()
         if parent is not None:

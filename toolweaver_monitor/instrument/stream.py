@@ -16,21 +16,25 @@ _handler = handlers.get
 class Stream:
     """Watches the items of one generator call on their way to the consumer."""
 
-    __slots__ = ("call", "items", "reads", "usage")
+    __slots__ = ("call", "reads", "usage")
 
     def __init__(self, call: ToolCall, *, reads: bool = True) -> None:
         self.call = call
-        self.items = 0
         self.reads = reads
         self.usage: StreamUsage | None = None
 
-    def saw(self, item: Any) -> None:
-        """Count an item; read its usage if its type can carry any."""
-        if not self.items:
-            self.call.say().first_item_s = monotonic_s() - self.call.opened_at
-        self.items += 1
-        if _handler(type(item), unseen) is not None:
+    def saw(self, item: Any) -> type | None:
+        """Note when the first item came, and read what this one says; gives its type where no item of it says a thing.
+
+        The driver counts the items, and need not ask about those of the type it was given last.
+        """
+        details = self.call.say()
+        if details.first_item_s is None:
+            details.first_item_s = monotonic_s() - self.call.opened_at
+        kind = type(item)
+        if _handler(kind, unseen) is not None:
             self.read(item)
+        return kind if _handler(kind, unseen) is None else None
 
     def read(self, item: Any) -> None:
         """Read the usage of an item, or learn that its type carries none."""
@@ -45,10 +49,10 @@ class Stream:
         except Exception as error:  # noqa: BLE001 - the item goes on to its consumer whatever we make of it
             ending.mishap(error)
 
-    def end(self) -> None:
+    def end(self, items: int) -> None:
         """Put what was seen into the call, before it closes."""
         call = self.call
-        call.say().items = self.items
+        call.say().items = items
         if self.usage is not None:
             try:
                 usage = self.usage.total()

@@ -45,31 +45,33 @@ def absorb_dict(call: ToolCall, result: View) -> bool:
         if len(result) <= SMALL:
             names = {*result}  # takes the hashes from the dict; a set that iterates over it would call each __hash__
             if _nothing_but_figures(names) and call.details is None:
-                tokens = result["tokens_used"] if "tokens_used" in names else 0
-                if type(tokens) is int and 0 <= tokens <= MANY:
-                    if "cost" not in names:
-                        if "tokens_used" not in names:
-                            return True
-                        call.details = Details(tokens)
-                        return False
-                    cost = result["cost"]
-                    if type(cost) is float and 0.0 <= cost <= 1e6:
+                if "cost" in names:
+                    tokens, cost = result["tokens_used"] if "tokens_used" in names else 0, result["cost"]
+                    if type(tokens) is int and type(cost) is float and 0 <= tokens <= MANY and 0.0 <= cost <= 1e6:
                         call.details = Figures(tokens, cost)
                         return True
+                elif "tokens_used" not in names:
+                    return True
             elif _nothing_said(names):
                 return True
-            elif _nothing_but_plain(names) and call.details is None and _absorb_plain(call, result):
+            if call.details is None and _nothing_but_plain(names) and _absorb_plain(call, result):
                 return False
-        elif not any(name in result for name in DICT_KEYS):
-            return True
-        if any(name in result for name in _said_here) or behind_door(result) is not None:
-            usage = read(result, plain=True)
-            if usage is not None:
-                absorb(call, usage)
+        return _absorb_any(call, result)
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - a key of the user's that has the hash of ours, and raises when compared
         Invalid.figures += 1
+    return False
+
+
+def _absorb_any(call: ToolCall, result: View) -> bool:
+    """As `absorb_dict`, for any dict. Apart, because a variable that a generator expression sees is slower to read."""
+    if len(result) > SMALL and not any(name in result for name in DICT_KEYS):
+        return True
+    if any(name in result for name in _said_here) or behind_door(result) is not None:
+        usage = read(result, plain=True)
+        if usage is not None:
+            absorb(call, usage)
     return False
 
 
