@@ -349,8 +349,10 @@ async def test_l6_aflush_leaves_the_loop_free() -> None:
         sink.release()
 
 
-L7_WORKED_S = 0.200
-"""The row says 100 ms, and is not reached yet (see docs/reliability.md); this keeps it from getting worse."""
+L7_S = 0.100
+ASYNCIO_S = 0.038
+"""What `import asyncio` takes a thread on the machine that the row was measured on: a busier or slower one is told by it."""
+BARE_IMPORT = "import time; began = time.thread_time(); import asyncio; print(time.thread_time() - began)"
 L7 = """
 import sys, time
 began, started = time.perf_counter(), time.thread_time()
@@ -375,23 +377,29 @@ print(took, worked - started, *states, bool(health["problems"]))
 
 
 def test_l7_import_and_setup_are_quick_when_everything_fails() -> None:
-    """Little time for both with every sink failing, no exception, and each failure in `health()`.
+    """At most 100 ms for both with every sink failing, no exception, and each failure in `health()`.
 
-    What others do on this machine is left out: the time is what the caller's thread works, and the clock on the
-    wall may show a second.
+    What others do on this machine meanwhile is left out: it is the time that the caller's thread works, and the 100 ms
+    are stretched as `import asyncio` is in a bare program by turns.
 
-    Seen red: with `start()` not shielded, it raised.
+    Seen red: with `start()` not shielded, it raised; with `prometheus_client` imported at the top of the exporter,
+    it took too long.
     """
-    least, worked = 9.0, 9.0
+    on_the_wall, worked, bare_s = [], [], []
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        for _ in range(10):
+        for _ in range(20):
+            bare_s.append(float(run_program(BARE_IMPORT).out))
             ended = run_program(L7, str(taken.getsockname()[1]), options=("-W", "ignore"))
             assert ended.code == 0, ended.err
-            on_the_wall, on_the_thread, *states, told = ended.out.split()
+            wall_s, thread_s, *states, told = ended.out.split()
             assert (states, told) == (["unavailable"] * 3, "True")
-            least, worked = min(least, float(on_the_wall)), min(worked, float(on_the_thread))
-            if least <= 1.0 and worked <= L7_WORKED_S:
+            on_the_wall.append(float(wall_s))
+            worked.append(float(thread_s))
+            allowed_s = L7_S * max(1.0, min(bare_s) / ASYNCIO_S)
+            if min(worked) <= allowed_s:
                 break
-    print(f"L7: {least * 1e3:.0f} ms on the wall, {worked * 1e3:.0f} ms on the thread")
-    assert least <= 1.0
-    assert worked <= L7_WORKED_S
+    print(
+        f"L7: {min(on_the_wall) * 1e3:.0f} ms on the wall, {min(worked) * 1e3:.0f} ms on the thread, "
+        f"import asyncio {min(bare_s) * 1e3:.0f} ms"
+    )
+    assert min(worked) <= allowed_s
