@@ -128,8 +128,9 @@ async def in_tasks(step: Callable[[], Awaitable[None]], count: int) -> tuple[flo
     return took, lag
 
 
-L3_LAG_S = 0.4
-"""The promise, 0.150, is for a machine with nothing else to do: here there may be two busy cores."""
+L3_LAG_S = 0.150
+L3_BARE_S = 0.3
+"""What the bare tasks take where nothing else runs: where they take longer, the lag is allowed as much longer."""
 
 
 async def test_l3_ten_thousand_tasks_are_accounted_and_held_up_little() -> None:
@@ -169,7 +170,7 @@ async def test_l3_ten_thousand_tasks_are_accounted_and_held_up_little() -> None:
             took_s, lag = await in_tasks(outer, 10_000)
             assert await monitor.aflush(20.0)
             ratios.append(took_s / bare_s)
-            lags.append(lag - bare_lag)
+            lags.append((lag - bare_lag) / max(1.0, bare_s / L3_BARE_S))
             if min(ratios) <= 2.5 and min(lags) <= L3_LAG_S:
                 break
         by_operation = monitor.metrics.by_operation()
