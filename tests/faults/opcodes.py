@@ -6,18 +6,21 @@ and nowhere else: what stands between two such places is one step.
 
 from __future__ import annotations
 
+import _thread
 import dis
 import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import toolweaver_monitor
 
 OURS = str(Path(toolweaver_monitor.__file__).parent)
 LOOKS_AFTER = ("CALL", "RESUME", "JUMP_BACKWARD", "SEND")
+TOOL_ID = 4
+"""One that no kind of tool (debugger, coverage, profiler, optimizer) has by convention."""
 
 
 def places_in(function: Callable[[], object], within: str = OURS) -> int:
@@ -48,31 +51,75 @@ def _traced(function: Callable[[], object], at: Callable[[int], None], within: s
     count = 0
     before: dict[FrameType, str] = {}
 
-    def trace(frame: FrameType, event: str, _: Any) -> Any:
+    def look(frame: FrameType) -> None:
         nonlocal count
+        name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+        if before.get(frame, "RESUME").startswith(LOOKS_AFTER):
+            count += 1
+            at(count)
+        before[frame] = name
+
+    collecting = gc.isenabled()
+    gc.disable()  # our hook in the collector is no place of the function's, and Python ignores what is raised there
+    try:
+        (_watched if sys.version_info >= (3, 13) else _followed)(function, look, before, within)
+    finally:
+        if collecting:
+            gc.enable()
+    return count
+
+
+def _followed(
+    function: Callable[[], object], look: Callable[[FrameType], None], before: dict[FrameType, str], within: str
+) -> None:
+    """Have `look` called before every instruction, by `sys.settrace`."""
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
         if not frame.f_code.co_filename.startswith(within):
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         if event == "opcode":
-            name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
-            if before.get(frame, "RESUME").startswith(LOOKS_AFTER):
-                count += 1
-                at(count)
-            before[frame] = name
+            look(frame)
         elif event == "return":
             before.pop(frame, None)
         return trace
 
     earlier = sys.gettrace()
-    collecting = gc.isenabled()
-    gc.disable()  # our hook in the collector is no place of the function's, and Python ignores what is raised there
     sys._getframe().f_trace_opcodes = True  # else CPython 3.12 does not begin to look at opcodes
     sys.settrace(trace)
     try:
         function()
     finally:
         sys.settrace(earlier)
-        if collecting:
-            gc.enable()
-    return count
+
+
+def _watched(
+    function: Callable[[], object], look: Callable[[FrameType], None], before: dict[FrameType, str], within: str
+) -> None:
+    """As `_followed`, by `sys.monitoring`: CPython 3.13 tells a trace function nothing of a code's first call."""
+    events = sys.monitoring.events  # type: ignore[attr-defined]
+    this_thread = _thread.get_ident()
+
+    def instruction(code: CodeType, _: int) -> Any:
+        if not code.co_filename.startswith(within):
+            return sys.monitoring.DISABLE  # type: ignore[attr-defined]
+        if _thread.get_ident() == this_thread:
+            look(sys._getframe(1))
+        return None
+
+    def left(*_: object) -> None:
+        before.pop(sys._getframe(1), None)
+
+    monitoring = sys.monitoring  # type: ignore[attr-defined]
+    monitoring.use_tool_id(TOOL_ID, "opcodes")
+    monitoring.register_callback(TOOL_ID, events.INSTRUCTION, instruction)
+    for event in (events.PY_RETURN, events.PY_YIELD, events.PY_UNWIND):
+        monitoring.register_callback(TOOL_ID, event, left)
+    monitoring.set_events(TOOL_ID, events.INSTRUCTION | events.PY_RETURN | events.PY_YIELD | events.PY_UNWIND)
+    try:
+        function()
+    finally:
+        monitoring.set_events(TOOL_ID, 0)
+        monitoring.free_tool_id(TOOL_ID)
+        monitoring.restart_events()

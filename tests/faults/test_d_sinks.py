@@ -7,7 +7,6 @@ import ctypes
 import gc
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -184,8 +183,7 @@ def test_d6_a_strike_at_any_place_of_a_runners_work_leaves_its_books_exact(
         assert runner.writing is False, place
         assert sink.overlaps == 0, place
         assert len(sink.calls) + len(merged) >= books.delivered, place
-    # CPython 3.13 tells a trace function of the opcodes of code only from its second call on: fewer places are seen.
-    assert place > (50 if sys.version_info < (3, 13) else 12)
+    assert place > 50
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one while a generator is dropped: 3.12
@@ -206,7 +204,7 @@ def test_d6_a_strike_at_any_place_of_giving_up_leaves_the_books_exact(monkeypatc
             pass
         books = runner.books()
         assert (books.dropped, books.queued, runner.queue.queued()) in {(0, 10, 10), (10, 0, 0)}, place
-    assert place > (5 if sys.version_info < (3, 13) else 1)
+    assert place > 5
 
 
 @pytest.mark.usefixtures("no_excepthook")
