@@ -34,6 +34,8 @@ def refusal(meter: Meter, tool_name: str, known_nanousd: int | None) -> BudgetEx
 
 def _cure(meter: Meter, asked: int, frees_in_s: float | None) -> str:
     raising = f"raise limit_{meter.unit}="
+    if meter.unit == "usd" and not meter.limit:
+        return f"only tools that are declared to cost nothing (cost=0) may run: {raising}"
     if max(asked, 1) > meter.limit:
         return f"one such call is more than the whole limit: {raising}"
     if meter.spent + asked <= meter.limit and meter.held:

@@ -40,6 +40,7 @@ def test_a_refusal_says_which_budget_limit_spent_asked_when_it_frees_and_the_cur
     [
         ({"limit_usd": 1}, 2 * NANO, 0, "more than the whole limit: raise limit_usd="),
         ({"limit_usd": 1}, NANO, 1, "never frees: raise limit_usd=, or start a new run"),
+        ({"limit_usd": 0}, None, 0, "only tools that are declared to cost nothing (cost=0) may run: raise limit_usd="),
         ({"limit_calls": 0}, None, 0, "more than the whole limit: raise limit_calls="),
     ],
 )
