@@ -262,20 +262,23 @@ class WandBLogger:
             "init_timeout": self.init_timeout_s,
             "finish_timeout": self.finish_timeout_s,
         }
+        try:
+            return self._begin_ours(wandb, wanted)
+        except RuntimeError as error:
+            if not late.is_needed(error):
+                raise
+            return late.begin(**wanted)
+
+    def _begin_ours(self, wandb: Any, wanted: dict[str, Any]) -> runs.Session:
         # Only once the shutdown is done may weakref's exit hook run: it takes away the folder in which W&B's service
         # process, while it starts, says where it listens. That hook is registered with the first finalizer there is.
         weakref.finalize(wandb, int).detach()
         self.be_first()
-        try:
-            wandb.setup()
-            atexit.register(self._at_exit)  # after wandb's own, so that it runs before it, and the shutdown before both
-            self.be_first()
-            self._troubled = True  # until the run has started: an exit in the meantime must not wait for it
-            session = runs.begin(wandb, **wanted)
-        except RuntimeError as error:
-            if not late.is_needed(error):
-                raise
-            session = late.begin(**wanted)
+        wandb.setup()
+        atexit.register(self._at_exit)  # after wandb's own, so that it runs before it, and the shutdown before both
+        self.be_first()
+        self._troubled = True  # until the run has started: an exit in the meantime must not wait for it
+        session = runs.begin(wandb, **wanted)
         self._troubled = False
         return session
 
