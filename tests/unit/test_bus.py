@@ -12,6 +12,7 @@ import pytest
 from toolweaver_monitor import monitored, setup, track
 from toolweaver_monitor.bus.bus import Bus, bus
 from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.testing.faults import KeepSink
 
 
 @pytest.fixture
@@ -104,3 +105,19 @@ def test_a_reader_is_answered_though_the_dispatcher_was_killed_with_its_ticket()
         assert time.monotonic() - began < 1.0
     finally:
         bus._drain_here = real  # type: ignore[method-assign]
+
+
+def test_a_call_comes_before_the_one_that_it_ran_inside_also_where_that_one_has_been_looked_at() -> None:
+    """A sink gets calls in the order in which they ended, though the outer one was seen open and set aside before.
+
+    Seen red: `_drain_here` looked at those set aside by themselves, and delivered them before it took the inbox.
+    """
+    sink = KeepSink()
+    with setup(sink) as monitor:
+        for _ in range(5):
+            with track("outer"):
+                assert monitor.summary()["count"] % 2 == 0  # drains
+                with track("inner"):
+                    pass
+        assert monitor.flush()
+    assert [call.tool_name for call in sink.calls] == ["inner", "outer"] * 5

@@ -225,18 +225,23 @@ class Bus:
         left = len(inbox)
         if left or self._open or self._hand:
             clock.notice_steps()
-        if self._open or self._hand:
-            self._look_at([*self._open, *self._hand], [])
+        left = self._take(left)
+        # What was set aside goes with the first of these, or a call would be delivered before one that ran inside it.
+        self._look_at([*self._open, *self._hand], [])
         while left > 0:
-            count = min(left, BATCH)
-            left -= count
-            # One step, in which no exception from outside can strike: a call is in the inbox or in the hand.
-            self._hand.extend(map(deque.popleft, repeat(inbox, count)))
+            left = self._take(left)
             self._look_at(self._hand, self._open)
         self._busy = False
         while self._switches:
             self._shielded(self._switches[0])
             self._switches.popleft()
+
+    def _take(self, left: int) -> int:
+        """Take a batch into the hand, of so many calls; gives how many are left then."""
+        count = min(left, BATCH)
+        # One step, in which no exception from outside can strike: a call is in the inbox or in the hand.
+        self._hand.extend(map(deque.popleft, repeat(inbox, count)))
+        return left - count
 
     def _look_at(self, calls: list[ToolCall], open_before: list[ToolCall]) -> None:
         """Deliver what has ended, and set the rest aside. Each is looked at once, since it may end at any moment."""

@@ -28,7 +28,7 @@ class Sink(Protocol):
     name: str
 
     def write(self, calls: Sequence[ToolCall]) -> None:
-        """Take a batch of closed calls, in the order in which they ended."""
+        """Take a batch of closed calls, in the order in which they ended but for near ties."""
 
     def flush(self) -> None:
         """Send what `write` has only buffered."""
