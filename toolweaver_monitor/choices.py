@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import io
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import iscoroutinefunction
+from itertools import chain, count
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from toolweaver_monitor.budget import Budget, Ledger
@@ -166,10 +166,12 @@ def _kind(name: str) -> type[Any]:
 
 def uniquely_named(sinks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     """The sinks with their names, two of one name told apart as `name` and `name-2`."""
-    names: Counter[str] = Counter()
+    taken: set[str] = set()
     for sink in sinks:
-        names[sink.name] += 1
-        yield sink.name if names[sink.name] == 1 else f"{sink.name}-{names[sink.name]}", sink
+        candidates = chain([sink.name], (f"{sink.name}-{number}" for number in count(2)))
+        name = next(name for name in candidates if name not in taken)
+        taken.add(name)
+        yield name, sink
 
 
 def as_ledger(budget: Any) -> Ledger | None:

@@ -10,6 +10,7 @@ from toolweaver_monitor import Budget, CostTracker, ErrorTracker, MetricsCollect
 from toolweaver_monitor.choices import as_ledger, as_sink, uniquely_named
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
+from toolweaver_monitor.testing.faults import KeepSink
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,12 @@ def test_a_sink_is_taken_as_it_is() -> None:
     sink = LogSink()
     assert as_sink(sink) is sink
     assert [name for name, _ in uniquely_named([sink, LogSink(), LogSink()])] == ["log", "log-2", "log-3"]
+
+
+def test_no_two_sinks_share_a_name_even_if_one_is_called_what_another_would_be() -> None:
+    """Each has its own books in `health()`."""
+    sinks = [KeepSink(name) for name in ("a", "a", "a-2", "a")]
+    assert [name for name, _ in uniquely_named(sinks)] == ["a", "a-2", "a-2-2", "a-3"]
 
 
 def test_a_budget_is_dollars_a_budget_or_several() -> None:
