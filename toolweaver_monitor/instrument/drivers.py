@@ -96,7 +96,9 @@ def drive_coroutine(function: Function, tool: Tool) -> Function:
             try:
                 _append(call)
                 token = _make_innermost(call)
-                result = await function(*args, **kwargs)
+                body = function(*args, **kwargs)
+                del args, kwargs  # not kept while it waits: ten thousand dicts are work for the garbage collector
+                result = await body
                 call.duration_s = monotonic_s() - call.opened_at
                 handler = _handler(type(result), unseen)
                 if handler is absorb_dict and call.details is None:
@@ -122,7 +124,9 @@ def drive_coroutine(function: Function, tool: Tool) -> Function:
             return await function(*args, **kwargs)
         call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         try:
-            return leave(tool, call, await function(*args, **kwargs))
+            body = function(*args, **kwargs)
+            del args, kwargs
+            return leave(tool, call, await body)
         except BaseException as error:
             leave_raising(tool, call, error)
             raise
@@ -145,9 +149,9 @@ def drive_generator(function: Function, tool: Tool) -> Function:
         token, plain, items = call.token, None, 0
         stream = Stream(call, reads=tool.usage is None)
         given: Any = None
-        item: Any = None
         try:
             body = function(*args, **kwargs)
+            del args, kwargs
             step = send = body.send
             while True:
                 try:
@@ -197,9 +201,9 @@ def drive_async_generator(function: Function, tool: Tool) -> Function:
         token, plain, items = call.token, None, 0
         stream = Stream(call, reads=tool.usage is None)
         thrown: BaseException | None = None
-        item: Any = None
         try:
             body = function(*args, **kwargs)
+            del args, kwargs
             step, send = _first_step(body), body.asend
             while True:
                 try:
