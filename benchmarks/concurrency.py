@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from itertools import repeat
 from time import perf_counter_ns
 
-from benchmarks import ours, peers
+from benchmarks import least, ours, peers
 from benchmarks.bodies import bare
 from benchmarks.harness import Contender, interleaved, say
 from benchmarks.loops import Run
@@ -76,6 +76,7 @@ def tasks(results: Results, options: Options) -> None:
         "bare": _sleeping,
         "wraps": peers.wraps_async(_sleeping),
         "guide": guide.wrap_async(_sleeping),
+        "bare minimum": least.coroutine(_sleeping),
         "ours": ours.monitored("tool")(_sleeping),
     }
     with asyncio.Runner() as runner:
@@ -93,7 +94,7 @@ def tasks(results: Results, options: Options) -> None:
                     name,
                     at_once(function),
                     over=None,
-                    drain=ours.drain if name == "ours" else (lambda: None),
+                    drain={"ours": ours.drain, "bare minimum": least.drain}.get(name, lambda: None),
                     enter=USUAL.enter if name == "ours" else (lambda: None),
                 )
                 for name, function in wrapped.items()

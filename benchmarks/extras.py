@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks import loops, ours, peers
+from benchmarks import least, loops, ours, peers
 from benchmarks.bodies import bare, bare_async, bare_result
 from benchmarks.harness import Contender, Rounds, interleaved
 from benchmarks.options import Options
@@ -15,6 +15,10 @@ from toolweaver_monitor import Budget
 
 def _mine(name: str, run: loops.Run, mode: Mode, over: str = "bare") -> Contender:
     return Contender(name, run, over=over, drain=ours.drain, enter=mode.enter, at_most=BURST)
+
+
+def _least(name: str, run: loops.Run, over: str) -> Contender:
+    return Contender(name, run, over=over, drain=least.drain, at_most=BURST)
 
 
 def _more_than_ours(results: Results, benchmark: str, rounds: Rounds, names: list[str]) -> None:
@@ -32,10 +36,15 @@ def result(results: Results, options: Options) -> None:
             Contender("floor", loops.calls(peers.floor(bare))),
             _mine("ours", loops.calls(ours.monitored("tool")(bare)), USUAL),
             _mine("result dict", loops.calls(ours.monitored("tool")(bare_result)), USUAL, "bare result"),
+            _least("bare minimum", loops.calls(least.function(bare)), "bare"),
+            _least("bare minimum, dict", loops.calls(least.function(bare_result, reads=True)), "bare result"),
         ],
         rounds=options.rounds,
     )
     _more_than_ours(results, "result", rounds, ["result dict"])
+    results.put_added("result", rounds, ["bare minimum", "bare minimum, dict"])
+    found = rounds.extra("bare minimum, dict", "bare minimum", "floor")
+    results.put("result", "bare minimum, dict", "floors more", found, "x")
 
 
 def budget(results: Results, options: Options) -> None:

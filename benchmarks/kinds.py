@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks import loops, ours, peers
+from benchmarks import least, loops, ours, peers
 from benchmarks.bodies import bare, bare_async, bare_async_generator, bare_generator
 from benchmarks.harness import Contender, interleaved
 from benchmarks.options import Options
@@ -14,6 +14,10 @@ from benchmarks.results import Results
 
 def _mine(name: str, run: loops.Run, over: str) -> Contender:
     return Contender(name, run, over=over, drain=ours.drain, enter=USUAL.enter, at_most=BURST)
+
+
+def _least(name: str, run: loops.Run, over: str) -> Contender:
+    return Contender(name, run, over=over, drain=least.drain, at_most=BURST)
 
 
 def track(results: Results, options: Options) -> None:
@@ -28,14 +32,18 @@ def track(results: Results, options: Options) -> None:
                 Contender("floor", loops.calls(peers.floor(bare))),
                 _mine("decorator", loops.calls(ours.monitored("tool")(bare)), "bare"),
                 _mine("with track", loops.blocks(manager, bare), "bare"),
+                _least("bare minimum", loops.blocks(least.Block, bare), "bare"),
                 _mine("async decorator", loops.awaits(loop, ours.monitored("tool")(bare_async)), "bare async"),
                 _mine("async with track", loops.async_blocks(loop, manager, bare_async), "bare async"),
+                _least("bare minimum, async", loops.async_blocks(loop, least.Block, bare_async), "bare async"),
             ],
             rounds=options.rounds,
         )
-    results.put_added("track", rounds, ["decorator", "with track", "async decorator", "async with track"])
-    results.put("track", "with track", "of decorator", rounds.ratio("with track", "decorator"), "x")
-    results.put("track", "async with track", "of decorator", rounds.ratio("async with track", "async decorator"), "x")
+    ways = (("with track", "decorator"), ("bare minimum", "decorator"))
+    ways += (("async with track", "async decorator"), ("bare minimum, async", "async decorator"))
+    results.put_added("track", rounds, ["decorator", "async decorator", *(name for name, _ in ways)])
+    for name, decorator in ways:
+        results.put("track", name, "of decorator", rounds.ratio(name, decorator), "x")
 
 
 def generators(results: Results, options: Options) -> None:
@@ -56,9 +64,16 @@ def generators(results: Results, options: Options) -> None:
                     loops.async_steps(loop, ours.monitored("tool")(bare_async_generator)),
                     "bare async generator",
                 ),
+                _least("bare minimum", loops.steps(least.generator(bare_generator)), "bare generator"),
+                _least(
+                    "bare minimum, async",
+                    loops.async_steps(loop, least.async_generator(bare_async_generator)),
+                    "bare async generator",
+                ),
             ],
             rounds=options.rounds,
         )
-    results.put_added("generators", rounds, ["floor", "floor async", "generator step", "async generator step"])
-    found = rounds.ratio("async generator step", "floor async")
-    results.put("generators", "async generator step", "async floors", found, "x")
+    steps = ["generator step", "bare minimum", "async generator step", "bare minimum, async"]
+    results.put_added("generators", rounds, ["floor", "floor async", *steps])
+    for name in steps[2:]:
+        results.put("generators", name, "async floors", rounds.ratio(name, "floor async"), "x")

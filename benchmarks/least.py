@@ -1,0 +1,133 @@
+"""What does the meaning alone force? The least code that still does what a watched block, step or result must do.
+
+No switch, no budget, no error, no parent, no result looked at beyond what is named: a clock, a record, its place in the
+inbox, and the context variable that says which call is the innermost. What is above these in ours is the library.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+from toolweaver_monitor.call import ToolCall, innermost
+from toolweaver_monitor.details import Figures
+from toolweaver_monitor.usage.shapes import DICT_KEYS
+
+_box: deque[ToolCall] = deque()
+_put, _get, _set, _reset = _box.append, innermost.get, innermost.set, innermost.reset
+_nothing_else = (DICT_KEYS - {"tokens_used", "cost"}).isdisjoint
+
+drain = _box.clear
+
+
+class Block:
+    """A block, for `with` and `async with`."""
+
+    __slots__ = ("call", "token")
+
+    def __init__(self, name: str) -> None:
+        self.call = ToolCall(name)
+
+    def __enter__(self) -> ToolCall:
+        """Open the call."""
+        call = self.call
+        call.opened_at = perf_counter()
+        _put(call)
+        self.token = _set(call)
+        return call
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        call = self.call
+        call.duration_s = perf_counter() - call.opened_at
+        _reset(self.token)
+        call.outcome = "success"
+
+    async def __aenter__(self) -> ToolCall:
+        """Open the call."""
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.__exit__()
+
+
+def coroutine(function: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
+    """A watched coroutine function."""
+
+    async def run() -> object:
+        call = ToolCall("tool", "open", 0.0, perf_counter())
+        _put(call)
+        token = _set(call)
+        result = await function()
+        call.duration_s = perf_counter() - call.opened_at
+        _reset(token)
+        call.outcome = "success"
+        return result
+
+    return run
+
+
+def function(body: Callable[[], Any], *, reads: bool = False) -> Callable[[], Any]:
+    """A watched function, whose result dict is read or not."""
+
+    def run() -> Any:
+        call = ToolCall("tool", "open", 0.0, perf_counter())
+        _put(call)
+        token = _set(call)
+        result = body()
+        call.duration_s = perf_counter() - call.opened_at
+        if reads:
+            names = {*result}
+            if _nothing_else(names):
+                call.details = Figures(result["tokens_used"], result["cost"])
+        _reset(token)
+        call.outcome = "success"
+        return result
+
+    return run
+
+
+def generator(body: Callable[[int], Iterator[object]]) -> Callable[[int], Iterator[object]]:
+    """A watched generator: innermost only while its body runs, its items counted and let go."""
+
+    def run(n: int) -> Iterator[object]:
+        step, items = body(n).__next__, 0
+        token = _set(ToolCall("tool"))
+        try:
+            while True:
+                item = step()
+                inside = _get()
+                _reset(token)
+                items += 1
+                yield (item,)[item := 0]
+                token = _set(inside)
+        except StopIteration:
+            _reset(token)
+
+    return run
+
+
+def async_generator(body: Callable[[int], Any]) -> Callable[[int], AsyncIterator[object]]:
+    """A watched async generator."""
+
+    async def run(n: int) -> AsyncIterator[object]:
+        step, items = body(n).__anext__, 0
+        token = _set(ToolCall("tool"))
+        try:
+            while True:
+                item = await step()
+                inside = _get()
+                _reset(token)
+                items += 1
+                yield (item,)[item := 0]
+                token = _set(inside)
+        except StopAsyncIteration:
+            _reset(token)
+
+    return run
