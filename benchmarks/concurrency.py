@@ -88,21 +88,28 @@ def tasks(results: Results, options: Options) -> None:
 
             return lambda n: loop.run_until_complete(run(n))
 
+        contenders = [
+            Contender(
+                name,
+                at_once(function),
+                over=None,
+                drain={"ours": ours.drain, "bare minimum": least.drain}.get(name, lambda: None),
+                enter=USUAL.enter if name == "ours" else (lambda: None),
+            )
+            for name, function in wrapped.items()
+        ]
         for number in TASKS:
-            contenders = [
-                Contender(
-                    name,
-                    at_once(function),
-                    over=None,
-                    drain={"ours": ours.drain, "bare minimum": least.drain}.get(name, lambda: None),
-                    enter=USUAL.enter if name == "ours" else (lambda: None),
-                )
-                for name, function in wrapped.items()
-            ]
             rounds = interleaved(contenders, rounds=options.rounds if number < 5_000 else 15, calls=number)
             for name in wrapped:
                 results.put("tasks", name, f"{number:,} tasks", [ns / 1000 for ns in rounds.wall[name]], "us")
                 results.put("tasks", name, f"{number:,} of bare", rounds.times(name, "bare"), "x")
+        gc.disable()
+        try:
+            rounds = interleaved(contenders, rounds=7, calls=number)
+        finally:
+            gc.enable()
+        for name in wrapped:
+            results.put("tasks", name, f"{number:,} of bare, collector off", rounds.times(name, "bare"), "x")
 
 
 def _each_timed(function: Callable[[], object], calls: int) -> list[float]:

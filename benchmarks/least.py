@@ -97,11 +97,11 @@ def generator(body: Callable[[int], Iterator[object]]) -> Callable[[int], Iterat
     """A watched generator: innermost only while its body runs, its items counted and let go."""
 
     def run(n: int) -> Iterator[object]:
-        step, items = body(n).__next__, 0
+        step, items = body(n).send, 0
         token = _set(ToolCall("tool"))
         try:
             while True:
-                item = step()
+                item = step(None)
                 inside = _get()
                 _reset(token)
                 items += 1
@@ -117,11 +117,11 @@ def async_generator(body: Callable[[int], Any]) -> Callable[[int], AsyncIterator
     """A watched async generator."""
 
     async def run(n: int) -> AsyncIterator[object]:
-        step, items = body(n).__anext__, 0
+        step, items = body(n).asend, 0
         token = _set(ToolCall("tool"))
         try:
             while True:
-                item = await step()
+                item = await step(None)
                 inside = _get()
                 _reset(token)
                 items += 1

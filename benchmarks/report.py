@@ -40,6 +40,8 @@ class Why(NamedTuple):
     what: str
     parts: tuple[str, ...]
     text: str
+    least: tuple[tuple[str, str], ...]
+    """Figures: of the bare minimum (see `least`), and of ours beside it."""
 
 
 WHY = {
@@ -47,25 +49,38 @@ WHY = {
         "a generator's step",
         ("contextvar get", "contextvar set + reset", "one Python call of three arguments", "handler looked up by type"),
         "the call is the innermost only while the body runs, or the consumer's own calls would become its children. So "
-        "each step reads, sets and resets a context variable, and resumes a second frame.",
+        "each step reads, sets and resets a context variable, and resumes a second frame, which may not keep the item; "
+        "from CPython 3.12 on the second async generator makes a `StopIteration` of its own for each item as well.",
+        (
+            ("generators/bare minimum/floors", "generators/generator step/floors"),
+            ("generators/bare minimum, async/async floors", "generators/async generator step/async floors"),
+        ),
     ),
     "track/": Why(
         "a block",
         ("one Python call of three arguments", "ToolCall()"),
-        "`with` makes three Python calls (`track`, `__enter__`, `__exit__`; `async with` two coroutines more) where a "
-        "decorator makes one, and an object that holds the call between them.",
+        "`with` makes three Python calls (`track`, `__enter__`, `__exit__`; `async with` a coroutine more) where a "
+        "decorator makes one, and has no local variables in which to keep the call and its token.",
+        (
+            ("track/bare minimum/of decorator", "track/with track/of decorator"),
+            ("track/bare minimum, async/of decorator", "track/async with track/of decorator"),
+        ),
     ),
     "tasks/": Why(
         "10,000 tasks at once",
         ("ToolCall()", "contextvar set + reset"),
-        "what costs little one by one costs more ten thousand at once: each open call keeps a context, its map and a "
-        "token, which the garbage collector looks at again and again while they are all alive.",
+        "what costs little one by one costs more ten thousand at once: each open call keeps a coroutine, a token and "
+        "the context's map, which the garbage collector looks at again and again while they are all alive (see the "
+        "table for the same with the collector off).",
+        (("tasks/bare minimum/10,000 of bare", "tasks/ours/10,000 of bare"),),
     ),
     "result/": Why(
         "a result dict",
         ("names of a dict as a set", "names compared with ours", "figures kept"),
         "the names must be looked at before the caller can change the dict. A set of them takes their hashes from the "
-        "dict: no `__hash__` of the user's runs.",
+        "dict: no `__hash__` of the user's runs. The bare minimum trusts what it finds; ours looks at the size of the "
+        "dict, whether each name is there, and the type and range of each figure.",
+        (("result/bare minimum, dict/floors more", "result/result dict/floors more"),),
     ),
 }
 
@@ -149,7 +164,12 @@ def out_of_reach(results: Results, found: Sequence[Judged]) -> list[str]:
         if any(one.target.key.startswith(key) for one in missed):
             shares = {name: parts[name]["floors"].median for name in why.parts if name in parts}
             told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
-            lines.append(f"- **{why.what}**: {why.text} In floors: {told}; together {sum(shares.values()):.2f}.")
+            line = f"- **{why.what}**: {why.text} In floors: {told}; together {sum(shares.values()):.2f}."
+            pairs = [(results.value(least), results.value(mine)) for least, mine in why.least]
+            beside = [
+                f"{least:.2f}, ours {mine:.2f}" for least, mine in pairs if least is not None and mine is not None
+            ]
+            lines.append(line + f" The bare minimum that does just this: {'; async '.join(beside)}." * bool(beside))
     return [*lines, ""] if len(lines) > 2 else []
 
 
