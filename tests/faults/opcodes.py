@@ -43,11 +43,13 @@ def interrupted(
             struck = True
             interrupt()
 
-    _traced(function, at, within)
+    _traced(function, at, within, lambda: struck)
     return struck
 
 
-def _traced(function: Callable[[], object], at: Callable[[int], None], within: str) -> int:
+def _traced(
+    function: Callable[[], object], at: Callable[[int], None], within: str, done: Callable[[], bool] = lambda: False
+) -> int:
     count = 0
     before: dict[FrameType, str] = {}
 
@@ -62,7 +64,10 @@ def _traced(function: Callable[[], object], at: Callable[[int], None], within: s
     collecting = gc.isenabled()
     gc.disable()  # our hook in the collector is no place of the function's, and Python ignores what is raised there
     try:
-        (_watched if sys.version_info >= (3, 13) else _followed)(function, look, before, within)
+        if sys.version_info >= (3, 13):
+            _watched(function, look, before, within, done)
+        else:
+            _followed(function, look, before, within)
     finally:
         if collecting:
             gc.enable()
@@ -95,23 +100,29 @@ def _followed(
 
 
 def _watched(
-    function: Callable[[], object], look: Callable[[FrameType], None], before: dict[FrameType, str], within: str
+    function: Callable[[], object],
+    look: Callable[[FrameType], None],
+    before: dict[FrameType, str],
+    within: str,
+    done: Callable[[], bool],
 ) -> None:
     """As `_followed`, by `sys.monitoring`: CPython 3.13 tells a trace function nothing of a code's first call."""
-    events = sys.monitoring.events  # type: ignore[attr-defined]
+    monitoring = sys.monitoring  # type: ignore[attr-defined]
+    events = monitoring.events
     this_thread = _thread.get_ident()
 
     def instruction(code: CodeType, _: int) -> Any:
         if not code.co_filename.startswith(within):
-            return sys.monitoring.DISABLE  # type: ignore[attr-defined]
-        if _thread.get_ident() == this_thread:
+            return monitoring.DISABLE
+        if done():  # every thread is told of, and those that deliver are not to be slow where it is measured
+            monitoring.set_events(TOOL_ID, 0)
+        elif _thread.get_ident() == this_thread:
             look(sys._getframe(1))
         return None
 
     def left(*_: object) -> None:
         before.pop(sys._getframe(1), None)
 
-    monitoring = sys.monitoring  # type: ignore[attr-defined]
     monitoring.use_tool_id(TOOL_ID, "opcodes")
     monitoring.register_callback(TOOL_ID, events.INSTRUCTION, instruction)
     for event in (events.PY_RETURN, events.PY_YIELD, events.PY_UNWIND):
