@@ -296,7 +296,7 @@ def office_with(limit: int, calls: int | None) -> list[Budget]:
     return found if calls is None else [*found, Budget(limit_calls=calls, per="day")]
 
 
-limits = st.integers(2 * MOST, 120), st.one_of(st.none(), st.integers(0, 40))
+limits = st.integers(2 * MOST, 120), st.one_of(st.none(), st.just(0), st.integers(1, 40))
 
 
 @settings(max_examples=100, deadline=None)
