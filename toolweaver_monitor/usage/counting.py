@@ -20,10 +20,11 @@ model's thinking. Where each provider's own words are documented:
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
+from toolweaver_monitor.usage.audio import audio_in
 from toolweaver_monitor.usage.fields import View, get, view
-from toolweaver_monitor.values import Invalid, token_count
+from toolweaver_monitor.usage.numbers import INPUT_DETAILS, OUTPUT_DETAILS, first, inside, number
 
 TOTAL_NAMES: tuple[str, ...] = (
     "tokens_used", "total_tokens", "tokens", "totalTokens", "total_token_count", "totalTokenCount",
@@ -42,8 +43,7 @@ class Counts:
     """The tokens of one result. None is what was not said."""
 
     __slots__ = (
-        "cached", "foreign", "heard", "heard_cached", "input", "output", "provider", "spoken", "total", "written",
-        "written_1h",
+        "audio", "cached", "foreign", "input", "output", "provider", "total", "written", "written_1h",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -53,10 +53,8 @@ class Counts:
         self.cached = 0
         self.written = 0
         self.written_1h = 0
-        self.heard = 0
-        self.heard_cached = 0
-        self.spoken = 0
-        """Audio: of the input, of what of it was cached, and of the output."""
+        self.audio = (0, 0, 0)
+        """Of the input, of that what was cached, of the output."""
         self.foreign = 0
         """Tokens of another model that was asked within: at this one's prices they cannot be counted."""
         self.provider: str | None = None
@@ -65,15 +63,13 @@ class Counts:
     @classmethod
     def of(cls, fields: View) -> Counts | None:
         """What these fields say of tokens, or None where they say nothing."""
-        if type(fields) is dict and _SAID.isdisjoint(
-            {*fields}
-        ):  # taken over from the dict: no __hash__ of a key is called
+        if type(fields) is dict and _SAID.isdisjoint({*fields}):  # a set made of a dict calls no __hash__ of its keys
             return None
         counts = cls()
         for way in (_as_openai, _as_llama, _as_gemini, _as_bedrock, _as_cohere, _as_ollama):
             way(fields, counts)
             if counts.input is not None or counts.output is not None:
-                _audio(fields, counts)
+                counts.audio = audio_in(fields, gemini=counts.provider == "google")
                 break
         counts.total = first(fields, *TOTAL_NAMES)
         return None if counts.input is None and counts.output is None and counts.total is None else counts
@@ -91,35 +87,6 @@ class Counts:
         return max(0, self.total - (self.input or 0) - (self.output or 0)) + self.foreign
 
 
-def number(fields: View, name: str) -> int | None:
-    """A number of tokens, or None where there is none. What can be no number of tokens is counted as invalid."""
-    value = get(fields, name)
-    kind = type(value)
-    if kind is int or kind is float:
-        return token_count(value)
-    if kind is bool or kind is str:
-        Invalid.figures += 1
-    return None
-
-
-def first(fields: View, *names: str) -> int | None:
-    """The first of these that is there."""
-    for name in names:
-        found = number(fields, name)
-        if found is not None:
-            return found
-    return None
-
-
-def inside(fields: View, *names: str) -> View:
-    """The fields of the first of these that has any."""
-    for name in names:
-        inner = get(fields, name)
-        if inner is not None and (found := view(inner)) is not None:
-            return found
-    return {}
-
-
 def _as_openai(fields: View, counts: Counts) -> None:
     """OpenAI's words, which most others have taken over; Anthropic's, too, where the cache is counted apart."""
     prompt = number(fields, "prompt_tokens")
@@ -127,7 +94,7 @@ def _as_openai(fields: View, counts: Counts) -> None:
     counts.output = first(fields, "completion_tokens", "output_tokens", "total_output_tokens")
     if counts.input is None:
         return
-    details = inside(fields, *_INPUT_DETAILS)
+    details = inside(fields, *INPUT_DETAILS)
     cached = first(details, "cached_tokens", "cache_read")
     if cached is None:
         cached = first(
@@ -182,48 +149,6 @@ def _in_rounds(rounds: list[Any], counts: Counts) -> None:
         counts.written_1h += number(inside(fields, "cache_creation"), "ephemeral_1h_input_tokens") or 0
 
 
-def _audio(fields: View, counts: Counts) -> None:
-    """How much of it is audio, where that is said; most say nothing."""
-    given = inside(fields, *_INPUT_DETAILS)
-    if given:
-        counts.heard = first(given, "audio_tokens", "audio") or 0
-        if counts.heard:
-            counts.heard_cached = number(inside(given, "cached_tokens_details"), "audio_tokens") or 0
-    made = inside(fields, *_OUTPUT_DETAILS)
-    if made:
-        counts.spoken = first(made, "audio_tokens", "audio") or 0
-    if counts.provider == "google":
-        counts.heard = _by_modality(fields, "prompt_tokens_details", "promptTokensDetails")
-        counts.heard_cached = _by_modality(fields, "cache_tokens_details", "cacheTokensDetails")
-        counts.spoken = _by_modality(
-            fields, "candidates_tokens_details", "candidatesTokensDetails", "response_tokens_details",
-            "responseTokensDetails",
-        )  # fmt: skip
-    elif not given and not made:  # PydanticAI
-        counts.heard = number(fields, "input_audio_tokens") or 0
-        counts.heard_cached = number(fields, "cache_audio_read_tokens") or 0
-        counts.spoken = number(fields, "output_audio_tokens") or 0
-
-
-def _by_modality(fields: View, *names: str) -> int:
-    """Gemini's tokens of audio: it has a list of kinds, each with its count."""
-    for name in names:
-        kinds: Any = get(fields, name)
-        if type(kinds) is list:
-            for one in kinds[:16]:
-                part = view(one)
-                if part is not None:
-                    kind = get(part, "modality")
-                    if issubclass(type(kind), str) and str.__eq__(cast(str, kind), "AUDIO"):  # an enum's member, too
-                        return first(part, "token_count", "tokenCount") or 0
-            return 0
-    return 0
-
-
-_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
-_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
-
-
 def _as_beyond(fields: View, counts: Counts) -> None:
     """Where the total is more than input and output: thinking that is counted apart, or else the cache."""
     total = number(fields, "total_tokens")
@@ -232,7 +157,7 @@ def _as_beyond(fields: View, counts: Counts) -> None:
     beyond = total - counts.input - counts.output
     if beyond <= 0:
         return
-    details = inside(fields, *_OUTPUT_DETAILS)
+    details = inside(fields, *OUTPUT_DETAILS)
     if beyond == counts.cached + counts.written and beyond != first(details, "reasoning_tokens", "reasoning"):
         counts.input += beyond
     else:
