@@ -6,7 +6,7 @@ import logging
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import toolweaver_monitor
@@ -68,8 +68,15 @@ class Mode:
         if self.off:
             shutdown()
         else:
-            setup(*_Now.exporter * self.served, *self.extra(), **self.options)
+            _wait_for_prices(setup(*_Now.exporter * self.served, *self.extra(), **self.options))
         _Now.mode = self
+
+
+def _wait_for_prices(found: Monitor) -> None:
+    """Wait until the price list is there, which a thread loads meanwhile: it is no part of the calls."""
+    deadline = perf_counter() + DRAIN_S
+    while found.prices is not None and not found.prices.ready and perf_counter() < deadline:
+        sleep(0.001)
 
 
 class _Now:
