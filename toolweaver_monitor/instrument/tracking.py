@@ -188,6 +188,8 @@ class Block(ToolCall, gc=False, eq=False):
 
 stored_plainly(Block(""))
 
+Tracked = Block | KeptBlock
+
 
 def _refuse(name: str) -> None:
     """Refuse to be a decorator: which call would its `record()` be for?"""
@@ -206,7 +208,7 @@ def _close(tool: Tool, call: ToolCall | None, error: BaseException | None) -> No
         leave_raising(tool, call, error)
 
 
-def track(tool_name: str, /, **tags: Any) -> Block | KeptBlock:
+def track(tool_name: str, /, **tags: Any) -> Tracked:
     """Watch a block of code as one call of a tool.
 
     `with track("parse", customer="acme") as call:` or `async with ...`; `call.record(tokens=120, cost=0.002)` says what
