@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -23,15 +23,17 @@ MAX_LIMIT_USD = 1_000_000_000
 class _Said(msgspec.StructMeta):
     """Tells a wrong argument of a `Budget` with what could be meant."""
 
-    def __call__(cls, *args: Any, **given: Any) -> Any:  # noqa: N805 - a metaclass
-        if args:
-            raise ConfigurationError(
-                f"Budget({args[0]!r}) does not say what it limits: give limit_usd=, limit_tokens= or limit_calls="
-            )
-        for name in given:
-            if name not in cls.__struct_fields__:
-                raise ConfigurationError(f"a Budget has no {name}=: {_meant(name, cls.__struct_fields__)}")
-        return super().__call__(**given)
+    if not TYPE_CHECKING:  # to a type checker the arguments are the fields
+
+        def __call__(cls, *args: Any, **given: Any) -> Any:  # noqa: N805 - a metaclass
+            if args:
+                raise ConfigurationError(
+                    f"Budget({args[0]!r}) does not say what it limits: give limit_usd=, limit_tokens= or limit_calls="
+                )
+            for name in given:
+                if name not in cls.__struct_fields__:
+                    raise ConfigurationError(f"a Budget has no {name}=: {_meant(name, cls.__struct_fields__)}")
+            return super().__call__(**given)
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Said):
