@@ -263,22 +263,29 @@ class Bus:
         if self.seal is not None:
             for call in batch:
                 if call.details is not None and type(call.details) is not Figures:
-                    self._shielded(self.seal, call)
+                    self._insisted(self.seal, call)
         # Queues first: they are filled even while a reader of the tallies, interrupted by a signal, holds their lock.
         for runner in self.runners:
-            self._shielded(runner.offer, batch)
+            self._insisted(runner.offer, batch)
         for consumer in self.consumers[self._counted :]:
             self._counted += 1  # before: what was half counted when the dispatcher was killed is not counted twice
             self._shielded(consumer, batch)
         self._ready = []
         batch.clear()  # the runners still know it by its identity
 
-    def _shielded(self, step: Callable[..., None], *argument: object) -> None:
+    def _insisted(self, step: Callable[..., None], *argument: object) -> None:
+        """Take a step that can be taken again: what it met may have struck from outside, in the middle of it."""
+        if not self._shielded(step, *argument):
+            self._shielded(step, *argument)
+
+    def _shielded(self, step: Callable[..., None], *argument: object) -> bool:
         try:
             step(*argument)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other sinks get their calls
             Invalid.mishaps += 1
             voice.say("toolweaver_monitor: internal error while counting (%r); please report it", error)
+            return False
+        return True
 
     def _in_child(self) -> None:
         for call in self.open_calls():
