@@ -9,7 +9,7 @@ from typing import Any
 
 from toolweaver_monitor import config, locks
 from toolweaver_monitor.budget import Budget
-from toolweaver_monitor.bus import lifecycle
+from toolweaver_monitor.bus import lifecycle, sigterm
 from toolweaver_monitor.bus.bus import Consumer, bus
 from toolweaver_monitor.bus.runner import Gate, Runner
 from toolweaver_monitor.bus.worker import MAY_HAVE_THREADS
@@ -91,7 +91,7 @@ def setup(
         scrubbing=config.REDACT.value(redact),
         watching=config.ENABLED.value(enabled),
     )
-    lifecycle.handle_sigterm = config.HANDLE_SIGTERM.value()
+    sigterm.handled = config.HANDLE_SIGTERM.value()
     with _settling:
         _end_the_interrupted()
         return _replace(chosen)

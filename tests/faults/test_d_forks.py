@@ -83,6 +83,44 @@ elif sys.argv[2] != "fork":
     assert sum(counted(out)) == 400
 
 
+@pytest.mark.parametrize(("method", "pools"), [("fork", 100), ("spawn", 2)])
+def test_d4_a_pool_that_is_left_ends_and_its_workers_deliver_everything(
+    method: str, pools: int, tmp_path: Path
+) -> None:
+    """`with Pool(4)` ends its workers by SIGTERM once it has the results, and waits: no pool hangs, no call is lost.
+
+    100 pools of forked workers and two of spawned ones, with 8 tasks and with one: most workers have not begun then.
+
+    Seen red: with SIGTERM not held back at the fork, with the handler not taken out in a forked child, and without the
+    thread that raises the signal again, a pool hung each time (CPython 3.11 and 3.13; so it does with any handler of
+    the user's); with the handler not put in again at a child's first call, calls were lost.
+    """
+    out = tmp_path / "calls"
+    ended = run_program(
+        TOOL
+        + """
+import multiprocessing
+
+def work(n): tool()
+
+if __name__ == "__main__":
+    setup(FileSink())
+    for turn in range(int(sys.argv[3])):
+        with multiprocessing.get_context(sys.argv[2]).Pool(4) as pool:
+            pool.map(work, range(8 if turn % 2 else 1), chunksize=1)
+elif sys.argv[2] != "fork":
+    setup(FileSink())
+""",
+        str(out),
+        method,
+        str(pools),
+        script=tmp_path / "program.py",
+        options=QUIET,
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert sum(counted(out)) == 9 * pools // 2
+
+
 def test_d4_a_bare_fork_delivers_everything_when_it_ends_normally(tmp_path: Path) -> None:
     """A forked child that runs to its end, or flushes before `os._exit`, has all its calls out; `_exit` alone does not.
 

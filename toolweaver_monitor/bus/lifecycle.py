@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
+
+from toolweaver_monitor.bus import sigterm
 
 EXIT_S = 2.0
-handle_sigterm = True
-"""Whether a handler for SIGTERM is put in; `setup()` reads it from the settings."""
 
 
 class Ending(Protocol):
@@ -39,8 +35,6 @@ class Ending(Protocol):
 
 _watched: tuple[Ending, ...] = ()
 _registered = False
-_sigterm_before: Any = None
-_sigterm_ours = False
 _registered_in_child: int | None = None
 
 
@@ -52,7 +46,7 @@ def watch(monitor: Ending) -> None:
     if not _registered:
         _registered = True
         atexit.register(_ending)
-    _take_sigterm()
+    sigterm.take(watched, in_child=is_child())
 
 
 def be_first() -> None:
@@ -99,6 +93,7 @@ def watch_in_child() -> None:
     global _registered_in_child  # noqa: PLW0603
     if _registered_in_child == os.getpid():
         return
+    sigterm.take(watched, in_child=True)
     for package in _PACKAGES:
         util = sys.modules.get(f"{package}.util")
         if util is not None and _is_child_of(package):
@@ -111,43 +106,5 @@ def watch_in_child() -> None:
 
 def _ending(**_: object) -> None:
     for monitor in _watched:
-        _quietly(monitor.shutdown, monitor.patience_s())
-
-
-def _quietly(end: Callable[[float], object], timeout_s: float = EXIT_S) -> None:
-    with suppress(Exception):  # the process ends as it would without us
-        end(timeout_s)
-
-
-def _take_sigterm() -> None:
-    global _sigterm_before, _sigterm_ours  # noqa: PLW0603 - there is one handler a process
-    if _sigterm_ours or threading.current_thread() is not threading.main_thread():
-        return
-    if not handle_sigterm:
-        return
-    try:
-        before = signal.getsignal(signal.SIGTERM)
-        if before is not signal.SIG_DFL and not callable(before):
-            return  # ignored, or installed from C
-        _sigterm_before, _sigterm_ours = before, True  # first: the signal may come right after the next line
-        signal.signal(signal.SIGTERM, _on_sigterm)
-    except (ValueError, OSError):  # a sub-interpreter
-        _sigterm_ours = False
-
-
-def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    """Deliver, then do what would have been done without us. It waits for no lock: it polls.
-
-    Where the program has a handler of its own it may well go on for a while, so nothing is ended here. How it ends then
-    is not said: some restore the default and raise the signal again. So from now on nothing is held back.
-    """
-    if _sigterm_before is signal.SIG_DFL:
-        for monitor in _watched:
-            _quietly(monitor.shutdown)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-        return
-    for monitor in _watched:
-        _quietly(monitor.flush)
-        monitor.hurry()
-    _sigterm_before(number, frame)
+        with suppress(Exception):  # the process ends as it would without us
+            monitor.shutdown(monitor.patience_s())
