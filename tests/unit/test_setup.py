@@ -20,7 +20,7 @@ from toolweaver_monitor import (
     shutdown,
     track,
 )
-from toolweaver_monitor.bus import lifecycle, retries
+from toolweaver_monitor.bus import retries, sigterm
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.values import Invalid
@@ -244,7 +244,7 @@ def test_the_environment_counts_where_no_argument_is_given(monkeypatch: pytest.M
 
 def test_sigterm_is_left_alone_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """For programs that end themselves in their own way."""
-    monkeypatch.setattr(lifecycle, "_sigterm_ours", False)
+    monkeypatch.setattr(sigterm, "_ours", False)
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         monkeypatch.setenv("TOOLWEAVER_MONITOR_HANDLE_SIGTERM", "no")
