@@ -92,7 +92,7 @@ def usage_of_result(result: Any) -> Usage | None:
         first = view(content[0]) if type(content) is list and content else None
         call.fail((first and get(first, "text")) or "the server answered with an error")
     if not Settings.read_results or (call.details is not None and call.details.seen):
-        return None
+        return Usage()  # nothing; None would have the answer itself looked at
     if type(result) is tuple:  # mcp 1: the content, and what it was made of
         result = result[-1]
     elif made_of(result, "fastmcp"):
