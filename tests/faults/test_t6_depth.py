@@ -8,6 +8,7 @@ import gc
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
@@ -139,10 +140,13 @@ def test_t6_what_is_closed_in_another_task_or_thread_is_one_record(monitor: Moni
         yield 1
         yield 2
 
+    async def leave(block: AbstractAsyncContextManager[object]) -> None:
+        await block.__aexit__(None, None, None)
+
     async def elsewhere() -> None:
         block = track("block")
         block.__enter__()
-        await asyncio.create_task(block.__aexit__(None, None, None))
+        await asyncio.create_task(leave(block))
         items = stream()
         await anext(items)
         await asyncio.create_task(items.aclose())  # type: ignore[attr-defined]
