@@ -37,14 +37,16 @@ def result(results: Results, options: Options) -> None:
             _mine("ours", loops.calls(ours.monitored("tool")(bare)), USUAL),
             _mine("result dict", loops.calls(ours.monitored("tool")(bare_result)), USUAL, "bare result"),
             _least("bare minimum", loops.calls(least.function(bare)), "bare"),
-            _least("bare minimum, dict", loops.calls(least.function(bare_result, reads=True)), "bare result"),
+            _least("bare minimum, trusting", loops.calls(least.function(bare_result, least.trusting)), "bare result"),
+            _least("bare minimum, careful", loops.calls(least.function(bare_result, least.careful)), "bare result"),
         ],
         rounds=options.rounds,
     )
     _more_than_ours(results, "result", rounds, ["result dict"])
-    results.put_added("result", rounds, ["bare minimum", "bare minimum, dict"])
-    found = rounds.extra("bare minimum, dict", "bare minimum", "floor")
-    results.put("result", "bare minimum, dict", "floors more", found, "x")
+    results.put_added("result", rounds, ["bare minimum"])
+    for name in ("bare minimum, trusting", "bare minimum, careful"):
+        results.put_added("result", rounds, [name])
+        results.put("result", name, "floors more", rounds.extra(name, "bare minimum", "floor"), "x")
 
 
 def budget(results: Results, options: Options) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from toolweaver_monitor.call import ToolCall, innermost
 from toolweaver_monitor.details import Figures
+from toolweaver_monitor.usage.dicts import MANY, SMALL
 from toolweaver_monitor.usage.shapes import DICT_KEYS
 
 _box: deque[ToolCall] = deque()
@@ -73,8 +74,8 @@ def coroutine(function: Callable[[], Awaitable[object]]) -> Callable[[], Awaitab
     return run
 
 
-def function(body: Callable[[], Any], *, reads: bool = False) -> Callable[[], Any]:
-    """A watched function, whose result dict is read or not."""
+def function(body: Callable[[], Any], read: Callable[[ToolCall, Any], object] | None = None) -> Callable[[], Any]:
+    """A watched function, whose result is read or not."""
 
     def run() -> Any:
         call = ToolCall("tool", "open", 0.0, perf_counter())
@@ -82,15 +83,30 @@ def function(body: Callable[[], Any], *, reads: bool = False) -> Callable[[], An
         token = _set(call)
         result = body()
         call.duration_s = perf_counter() - call.opened_at
-        if reads:
-            names = {*result}
-            if _nothing_else(names):
-                call.details = Figures(result["tokens_used"], result["cost"])
+        if read is not None:
+            read(call, result)
         _reset(token)
         call.outcome = "success"
         return result
 
     return run
+
+
+def trusting(call: ToolCall, result: Any) -> None:
+    """Read a result dict of which it is known that it is small, and has both figures, and that they are good."""
+    names = {*result}
+    if _nothing_else(names):
+        call.details = Figures(result["tokens_used"], result["cost"])
+
+
+def careful(call: ToolCall, result: Any) -> None:
+    """The same where nothing is known: the size of the dict, whether each is there, and the type and range of both."""
+    if len(result) <= SMALL:
+        names = {*result}
+        if _nothing_else(names) and "cost" in names and "tokens_used" in names:
+            tokens, cost = result["tokens_used"], result["cost"]
+            if type(tokens) is int and type(cost) is float and 0 <= tokens <= MANY and 0.0 <= cost <= 1e6:
+                call.details = Figures(tokens, cost)
 
 
 def generator(body: Callable[[int], Iterator[object]]) -> Callable[[int], Iterator[object]]:

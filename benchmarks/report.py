@@ -78,9 +78,12 @@ WHY = {
         "a result dict",
         ("names of a dict as a set", "names compared with ours", "figures kept"),
         "the names must be looked at before the caller can change the dict. A set of them takes their hashes from the "
-        "dict: no `__hash__` of the user's runs. The bare minimum trusts what it finds; ours looks at the size of the "
-        "dict, whether each name is there, and the type and range of each figure.",
-        (("result/bare minimum, dict/floors more", "result/result dict/floors more"),),
+        "dict: no `__hash__` of the user's runs. The bare minimum is measured twice: trusting what it finds, and "
+        "careful about the dict's size, each name, and the type and range of each figure, as ours must be.",
+        (
+            ("result/bare minimum, trusting/floors more", "result/result dict/floors more"),
+            ("result/bare minimum, careful/floors more", "result/result dict/floors more"),
+        ),
     ),
 }
 
@@ -104,6 +107,8 @@ TITLES = {
     "setup": "`setup()` in a fresh process",
     "scrape": "A scrape over HTTP",
     "summary": "`summary()` right after one more call",
+    "price": "The price of a call, off the caller's path",
+    "rollup": "Counting a call, off the caller's path",
     "wandb": "Weights & Biases, offline",
 }
 
