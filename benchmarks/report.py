@@ -79,7 +79,8 @@ WHY = {
         ("names of a dict as a set", "names compared with ours", "figures kept"),
         "the names must be looked at before the caller can change the dict. A set of them takes their hashes from the "
         "dict: no `__hash__` of the user's runs. The bare minimum is measured twice: trusting what it finds, and "
-        "careful about the dict's size, each name, and the type and range of each figure, as ours must be.",
+        "careful about the dict's size, each name, and the type and range of each figure, as ours must be. Ours is "
+        "written once, for every kind of function, which costs a Python call more.",
         (
             ("result/bare minimum, trusting/floors more", "result/result dict/floors more"),
             ("result/bare minimum, careful/floors more", "result/result dict/floors more"),
@@ -170,11 +171,14 @@ def out_of_reach(results: Results, found: Sequence[Judged]) -> list[str]:
             shares = {name: parts[name]["floors"].median for name in why.parts if name in parts}
             told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
             line = f"- **{why.what}**: {why.text} In floors: {told}; together {sum(shares.values()):.2f}."
-            pairs = [(results.value(least), results.value(mine)) for least, mine in why.least]
+            pairs = [(results.figures.get(least), results.figures.get(mine)) for least, mine in why.least]
+            names = [least.split("/")[1] for least, _ in why.least]
             beside = [
-                f"{least:.2f}, ours {mine:.2f}" for least, mine in pairs if least is not None and mine is not None
+                f"{name} {least.median:.2f}, ours {mine.median:.2f}"
+                for name, (least, mine) in zip(names, pairs, strict=True)
+                if least is not None and mine is not None
             ]
-            lines.append(line + f" The bare minimum that does just this: {'; async '.join(beside)}." * bool(beside))
+            lines.append(line + f" Least code that does just this: {'; '.join(beside)}." * bool(beside))
     return [*lines, ""] if len(lines) > 2 else []
 
 
