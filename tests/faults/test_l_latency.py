@@ -164,7 +164,7 @@ async def test_l3_ten_thousand_tasks_are_accounted_and_held_up_little() -> None:
     async with setup(sink) as monitor:
         ratios, lags = [], []
         rounds = 0
-        for _ in range(6):
+        for _ in range(12):
             rounds += 1
             bare_s, bare_lag = await in_tasks(plain_outer, 10_000)
             took_s, lag = await in_tasks(outer, 10_000)

@@ -46,9 +46,9 @@ def judged(key: str, measured: Results) -> tuple[Target, float, float]:
 
 
 def hold(measure: Measure, *keys: str) -> None:
-    """Measure, and once more if a target was missed; both times missed is a failure."""
+    """Measure, and again if a target was missed, up to three times in all: other work on the machine comes and goes."""
     missed: list[str] = []
-    for _ in range(2):
+    for _ in range(3):
         measured = Results()
         measure(measured)
         missed = []
@@ -58,7 +58,7 @@ def hold(measure: Measure, *keys: str) -> None:
                 missed.append(f"{target.what}: {value:.2f} {target.unit}, the limit here is {limit:.2f}")
         if not missed:
             return
-    pytest.fail("; ".join(missed) + " (twice); see `python -m benchmarks`")
+    pytest.fail("; ".join(missed) + " (three times); see `python -m benchmarks`")
 
 
 def test_a_sync_call_adds_a_few_floors() -> None:
