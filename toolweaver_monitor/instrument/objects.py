@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 
 if TYPE_CHECKING:
-    Proxy = wrapt.ObjectProxy[Any]
+
+    class Proxy(wrapt.ObjectProxy[Any]):
+        """A proxy, and what ours keep on it."""
+
+        # Declared here only: a class of a proxy that has annotations shows these for those of what it stands for.
+
+        _self_again: Callable[[Any], Any]
+        """Watches another object just like this one."""
+
+        _self_drive: Callable[[Any], Callable[..., Any]]
+        """Gives what runs another object under calls of the same tool."""
+
+        _self_run: Callable[..., Any]
+        """Runs a bound object under a call."""
 else:
     Proxy = wrapt.ObjectProxy  # older versions cannot be subscripted while the program runs
 
@@ -21,12 +34,6 @@ class WatchedObject(Proxy):
 
     Each has a class of its own, whose `__call__` is the driver: no frame stands between it and its caller.
     """
-
-    _self_again: Callable[[Any], Any]
-    """Watches another object just like this one."""
-
-    _self_drive: Callable[[Any], Callable[..., Any]]
-    """Gives what runs another object under calls of the same tool."""
 
     def __repr__(self) -> str:
         """As the object itself, where a program shows it: in a log, or in what holds it."""
@@ -52,8 +59,6 @@ class WatchedObject(Proxy):
 
 class BoundObject(WatchedObject):
     """A watched object as it is read from an instance: made anew at each look, so of no class of its own."""
-
-    _self_run: Callable[..., Any]
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run it under a call."""

@@ -12,10 +12,11 @@ from toolweaver_monitor.instrument.tool import Tool
 
 
 class Planted(WatchedObject):
-    """A watched callable in an object's own namespace, which alone holds it: it goes when the object goes."""
+    """A watched callable in an object's own namespace, which alone holds it: it goes when the object goes.
 
-    _self_before: Any
-    """What stood there before it. (So named, wrapt keeps it on the proxy and not on what it stands for.)"""
+    Its `_self_before` is what stood there before it. (So named, wrapt keeps it on the proxy and not on what it stands
+    for; nor is it declared, see `Proxy`.)
+    """
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """A pickle or copy of the object has what was there before: it is not watched."""
