@@ -230,6 +230,12 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             details.error_type = details.error_type or "ToolFailed"
             details.raw_error = plain_text(reason, MAX_ERROR_CHARS) or "failed"
 
+    def __reduce__(self) -> tuple[Callable[..., ToolCall], tuple[type[ToolCall], dict[str, Any]]]:
+        """As pickle and `copy.deepcopy` ask: without what ties the call to this process."""
+        self.number()
+        said = {name: getattr(self, name) for name in self.__struct_fields__ if name not in ("token", "admission")}
+        return _remade, (type(self), said)
+
     def seal(self, scrub: Callable[[str, int], str]) -> None:
         """Take the secrets out, before any sink sees the call. The bus does so once, as the last change to it.
 
@@ -248,6 +254,10 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         if details.tags:
             details.tags = scrubbed_tags(details.tags, scrub)
         details.sealed = True
+
+
+def _remade(kind: type[ToolCall], said: dict[str, Any]) -> ToolCall:
+    return kind(**said)
 
 
 def _said(name: str) -> property:

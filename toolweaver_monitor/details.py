@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -57,6 +57,11 @@ class Details(msgspec.Struct, gc=False, eq=False):
     """Results whose usage a call inside this one has read already, until this one closes."""
     audio_tokens: tuple[int, int, int] = (0, 0, 0)
     """Audio, which providers price above text: of the input, of that what came out of the cache, of the output."""
+
+    def __reduce__(self) -> tuple[Callable[..., Details], tuple[object, ...]]:
+        """As pickle and `copy.deepcopy` ask, which cannot do the mapping that stands for no tags."""
+        said = {name: getattr(self, name) for name in self.__struct_fields__}
+        return Details, tuple({**said, "tags": dict(self.tags), "seen": None}.values())
 
     @property
     def tokens(self) -> int:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import dis
+import pickle
 import sys
+from collections.abc import Callable
 
 import msgspec
 import pytest
 
+from toolweaver_monitor import track
 from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.details import Details
 from toolweaver_monitor.records import stored_plainly
+from toolweaver_monitor.testing import ToolRecorder
 
 
 def _store(record: msgspec.Struct, field: str) -> set[str]:
@@ -47,6 +52,31 @@ def test_a_record_is_still_a_record() -> None:
     del point.y
     with pytest.raises(AttributeError):
         point.y  # noqa: B018
+
+
+@pytest.mark.parametrize("remade", [lambda call: pickle.loads(pickle.dumps(call)), copy.deepcopy])
+def test_a_call_can_be_sent_to_another_process(remade: Callable[[ToolCall], ToolCall]) -> None:
+    """A sink may hand calls to a `multiprocessing.Queue`, whatever was said of them, under a budget too.
+
+    Seen red: calls with tokens could not be pickled for their lack of tags, and any call not under a budget.
+    """
+    with ToolRecorder(budget=5.00) as recorder:
+        with track("plain"):
+            pass
+        with track("priced") as call:
+            call.record(tokens=812, cost=0.10)
+        with track("unpriced", customer="acme") as call:
+            call.record(tokens=7)
+        with pytest.raises(ValueError, match="torn"), track("failed"):
+            raise ValueError("torn")
+        calls = recorder.calls()
+    assert len(calls) == 4
+    for call in calls:
+        arrived = remade(call)
+        assert type(arrived) is type(call)
+        for field in (*ToolCall.__struct_fields__[:4], *Details.__struct_fields__, "call_id", "trace_id", "error"):
+            if field not in ("raw_error", "sealed", "seen"):
+                assert getattr(arrived, field) == getattr(call, field), field
 
 
 def test_where_it_cannot_be_done_nothing_is_done() -> None:
