@@ -121,6 +121,37 @@ elif sys.argv[2] != "fork":
     assert sum(counted(out)) == 9 * pools // 2
 
 
+def test_d4_a_child_that_becomes_a_daemon_hears_nothing_of_its_closed_descriptors(tmp_path: Path) -> None:
+    """A child may close whatever is open, as daemons do, also after its first call, and still delivers all.
+
+    Seen red: with the thread that hears of a SIGTERM not minding that its pipe is gone, it died of that on stderr.
+    """
+    out = tmp_path / "calls"
+    ended = run_program(
+        TOOL
+        + """
+import threading
+
+setup(FileSink())
+if os.fork() == 0:
+    tool()
+    listeners = [thread for thread in threading.enumerate() if "sigterm" in thread.name]
+    assert len(listeners) == 1
+    os.closerange(3, 256)
+    listeners[0].join(5)
+    assert not listeners[0].is_alive()
+    tool()
+    assert flush(5.0)
+    os._exit(0)
+os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+""",
+        str(out),
+        options=QUIET,
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert counted(out) == [2]
+
+
 def test_d4_a_bare_fork_delivers_everything_when_it_ends_normally(tmp_path: Path) -> None:
     """A forked child that runs to its end, or flushes before `os._exit`, has all its calls out; `_exit` alone does not.
 

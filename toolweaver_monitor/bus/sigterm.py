@@ -106,7 +106,13 @@ def _listen(reading: int) -> None:
     main = threading.main_thread().ident
     while main is not None:
         pause_s = 0.01
-        if signal.SIGTERM in os.read(reading, 64):
+        try:
+            told = os.read(reading, 64)
+        except OSError:
+            told = b""
+        if not told:
+            return  # a daemon closes whatever is open
+        if signal.SIGTERM in told:
             while not _heard and signal.getsignal(signal.SIGTERM) is _on_sigterm:
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, 1.0)
