@@ -121,7 +121,8 @@ class Rates(msgspec.Struct, frozen=True):
                 total += (self.written - self.input) * written  # type: ignore[operator]
                 total += (self.written_1h - self.written) * written_1h  # type: ignore[operator]
             if heard:
-                total += (self.heard - self.input) * (heard - heard_cached)  # type: ignore[operator]
+                fresh = min(heard - heard_cached, given - cached - written)  # nothing has a price for audio written
+                total += (self.heard - self.input) * fresh  # type: ignore[operator]
                 total += (self.heard_cached - self.cached) * heard_cached  # type: ignore[operator]
         if made:
             if self.output is None:

@@ -58,6 +58,24 @@ def test_audio_is_a_part_of_input_and_output_and_priced_once(
     assert plain.cost(0, *counts) == plain.cost(0, *counts[:5])
 
 
+@given(st.tuples(*[price] * 4), tokens, tokens, tokens, tokens)
+def test_audio_that_was_written_to_the_cache_is_priced_once(
+    prices: tuple[Decimal, ...], text: int, heard: int, written_text: int, written_heard: int
+) -> None:
+    """No list has a price for writing audio: what was written costs that, and no token has two prices, or less than 0.
+
+    Seen red: both were taken for surcharges on the same token, and where both are less than input costs it cost -1.
+    """
+    given_price, made_price, write_price, heard_price = prices
+    rates = Rates.of(input=given_price, output=made_price, cache_write=write_price, input_audio=heard_price)
+    written, audio = written_text + written_heard, heard + written_heard
+    whole = text + heard + written
+    fresh = min(audio, whole - written)
+    parts = [(whole - written - fresh, given_price), (written, write_price), (fresh, heard_price)]
+    exact = sum(Fraction(one) * count * 1_000 for count, one in parts)
+    assert rates.cost(0, whole, 0, 0, written, 0, audio) == (round(exact) if whole else None)
+
+
 @given(price, price, st.integers(1, 10**9))
 def test_tokens_that_are_not_split_have_a_price_only_where_both_are_the_same(
     given_price: Decimal, made_price: Decimal, unsplit: int
