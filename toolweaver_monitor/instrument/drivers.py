@@ -2,6 +2,10 @@
 
 Each driver takes a function and its tool and gives a function of the same kind: a coroutine function stays one, a
 generator function stays one. The user's code runs bare between `begin` and `leave`, one frame below its caller.
+
+What waits lets go of its arguments: the body may drop a large one, and ten thousand dicts are work for the garbage
+collector. They are set to None and not deleted, since who prints a traceback with the arguments of its frames
+(`inspect.formatargvalues`, `cgitb`) stumbles over one that is not there.
 """
 
 from __future__ import annotations
@@ -97,7 +101,7 @@ def drive_coroutine(function: Function, tool: Tool) -> Function:
                 _append(call)
                 token = _make_innermost(call)
                 body = function(*args, **kwargs)
-                del args, kwargs  # not kept while it waits: ten thousand dicts are work for the garbage collector
+                args = kwargs = None  # type: ignore[assignment]  # let go while it waits, see above
                 result = await body
                 call.duration_s = monotonic_s() - call.opened_at
                 handler = _handler(type(result), unseen)
@@ -125,7 +129,7 @@ def drive_coroutine(function: Function, tool: Tool) -> Function:
         call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         try:
             body = function(*args, **kwargs)
-            del args, kwargs
+            args = kwargs = None  # type: ignore[assignment]
             return leave(tool, call, await body)
         except BaseException as error:
             leave_raising(tool, call, error)
@@ -151,7 +155,7 @@ def drive_generator(function: Function, tool: Tool) -> Function:
         given: Any = None
         try:
             body = function(*args, **kwargs)
-            del args, kwargs
+            args = kwargs = None  # type: ignore[assignment]
             step = send = body.send
             while True:
                 try:
@@ -203,7 +207,7 @@ def drive_async_generator(function: Function, tool: Tool) -> Function:
         thrown: BaseException | None = None
         try:
             body = function(*args, **kwargs)
-            del args, kwargs
+            args = kwargs = None  # type: ignore[assignment]
             step, send = _first_step(body), body.asend
             while True:
                 try:
