@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -76,9 +77,9 @@ def proxy(
         drive: gives what runs an object under calls of the tool.
         again: watches another object in the same way, as where this one is copied.
     """
-    run, call = drive(target), type(target).__call__
-    if type(call) is types.FunctionType:  # frameworks make their schema of the `__call__` of an object
-        functools.update_wrapper(run, types.MethodType(call, target))
+    run, call = drive(target), inspect.getattr_static(type(target), "__call__")
+    if type(call) in (types.FunctionType, staticmethod, classmethod):  # frameworks make their schema of an object's
+        functools.update_wrapper(run, call.__get__(target, type(target)))
     members: dict[str, Any] = {"__call__": staticmethod(run)}
     if hasattr(type(target), "__get__"):
         members["__get__"] = _bind

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import instrument, monitored, uninstrument
+from toolweaver_monitor import instrument, monitored, setup, uninstrument
 
 
 @functools.cache
@@ -47,6 +47,25 @@ def test_annotations_are_those_of_the_object(plain: Any, tool: Any) -> None:
     assert tool.__annotations__ == plain.__annotations__ == {"page": "int", "return": "list[str]"}
     assert inspect.get_annotations(tool) == plain.__annotations__
     assert typing.get_type_hints(tool) == typing.get_type_hints(plain) == {"page": int, "return": list[str]}
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+def test_call_of_a_class_or_static_method(kind: Any) -> None:
+    """An object whose `__call__` is a static or class method shows that method's signature, and is watched.
+
+    Seen red: the first argument of a static one was taken for `self`, and a class one showed `(*args, **kwargs)`.
+    """
+
+    def call(first: int, second: int = 2) -> int:
+        return second
+
+    plain: Any = type("Model", (), {"__call__": kind(call)})()
+    tool = monitored("tool")(plain)
+    assert inspect.signature(tool.__call__) == inspect.signature(plain.__call__)
+    assert typing.get_type_hints(tool.__call__) == {"first": int, "second": int, "return": int}
+    monitor = setup()
+    assert tool(7) == plain(7)
+    assert monitor.summary()["count"] == 1
 
 
 def test_annotations_of_what_is_planted_are_those_of_the_object() -> None:
