@@ -44,6 +44,9 @@ KNOWN_DIFFERENCES = """\
 - A coroutine that a plain function returns comes back as another coroutine of the same name, which awaits it.
 - While nothing is watched, a generator is handed on by `yield from`, and Python makes a `close()` of a `GeneratorExit`
   thrown into that: a body that swallows it is not heard, and its return value is lost.
+- What the `__aexit__` of a `track` block gives, called by hand, can be awaited, by `asyncio.wait_for` and `gather`,
+  too, but is no coroutine: to end a block in a task (`asyncio.create_task`, `asyncio.run_coroutine_threadsafe`, anyio's
+  `start_soon`), await it in a coroutine function of your own.
 - The function's own code object (`__code__`, `__defaults__`) is found at `__wrapped__`. What goes by it and does not
   look there sees `(*args, **kwargs)`: `inspect.getfile`, and `inspect.getfullargspec`, with which Celery checks a
   task's arguments beforehand.
