@@ -233,7 +233,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     def __reduce__(self) -> tuple[Callable[..., ToolCall], tuple[type[ToolCall], dict[str, Any]]]:
         """As pickle and `copy.deepcopy` ask: without what ties the call to this process."""
         self.number()
-        said = {name: getattr(self, name) for name in self.__struct_fields__ if name not in ("token", "admission")}
+        tied = ("token", "admission", "kept")  # the last is a block's, which refers back to it
+        said = {name: getattr(self, name) for name in self.__struct_fields__ if name not in tied}
         return _remade, (type(self), said)
 
     def seal(self, scrub: Callable[[str, int], str]) -> None:

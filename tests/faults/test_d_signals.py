@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextvars
+import dis
 import json
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from opcodes import OURS, interrupted, places_in
 from programs import TOOL, run_program
+
+from toolweaver_monitor import current_call, monitored, track
+from toolweaver_monitor.testing import ToolRecorder
 
 FAULTS = str(Path(__file__).parent)
 
@@ -147,3 +156,67 @@ def test_d3_a_signal_in_the_middle_stalls_nothing_and_loses_nothing(what: str, h
 def test_d3_a_signal_at_any_of_500_places_stalls_nothing_and_loses_nothing(what: str, how: str, tmp_path: Path) -> None:
     """As above, at 500 places each, or at every one where there are fewer."""
     struck(what, how, 500, 0.05, tmp_path)
+
+
+def _tool() -> dict[str, int]:
+    return {"tokens_used": 1}
+
+
+def _plain() -> None:
+    with track("block"):
+        pass
+
+
+def _recording() -> None:
+    with track("block") as call:
+        call.record(tokens=1)
+
+
+def _tagged() -> None:
+    with track("block", customer="acme"):
+        pass
+
+
+def _failing() -> None:
+    with suppress(ValueError), track("block"):
+        raise ValueError("on purpose")
+
+
+def _inside() -> None:
+    with track("outer"):
+        _recording()
+
+
+@pytest.mark.parametrize(
+    "work", [monitored("tool")(_tool), _plain, _recording, _tagged, _failing, _inside], ids=lambda work: work.__name__
+)
+def test_d3_a_ctrl_c_while_a_call_opens_or_closes_leaves_none_open(work: Callable[[], object]) -> None:
+    """Wherever it strikes, no call stays open, nor the one that later calls are thought to run in.
+
+    But for the moment at which CPython enters `__exit__`: no line of that has run then, and nothing of ours can.
+
+    Seen red: with an interrupt in the closing of a block not caught, and with a call not taken back that was made the
+    innermost just before its token was stored.
+    """
+
+    def interrupt() -> None:
+        nonlocal where
+        frame = sys._getframe()
+        while not frame.f_code.co_filename.startswith(OURS):
+            assert frame.f_back is not None
+            frame = frame.f_back
+        where = f"{frame.f_code.co_name}, line {frame.f_lineno}"
+        before = [step.opname for step in dis.get_instructions(frame.f_code) if step.offset < frame.f_lasti]
+        if frame.f_code.co_name not in ("__exit__", "close") or before[-1] != "RESUME":
+            raise KeyboardInterrupt
+
+    def struck_at(place: int) -> str:
+        with suppress(KeyboardInterrupt):
+            interrupted(work, place, interrupt)
+        return current_call().tool_name
+
+    where = ""
+    with ToolRecorder() as recorder:
+        for place in range(1, places_in(work) + 1):
+            around = contextvars.copy_context().run(struck_at, place)
+            assert (around, recorder.monitor.active()) == ("", []), (place, where)

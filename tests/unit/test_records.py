@@ -67,10 +67,13 @@ def test_a_call_can_be_sent_to_another_process(remade: Callable[[ToolCall], Tool
             call.record(tokens=812, cost=0.10)
         with track("unpriced", customer="acme") as call:
             call.record(tokens=7)
+        again = track("again")
+        with again, again:
+            assert remade(again).tool_name == "again"
         with pytest.raises(ValueError, match="torn"), track("failed"):
             raise ValueError("torn")
         calls = recorder.calls()
-    assert len(calls) == 4
+    assert len(calls) == 6
     for call in calls:
         arrived = remade(call)
         assert type(arrived) is type(call)

@@ -67,6 +67,8 @@ def begin(call: ToolCall, tool: Tool, args: tuple[Any, ...], kwargs: dict[str, A
     except BudgetExceeded:
         raise
     except BaseException as error:  # an interrupt: the function has not begun
+        if call.token is None and _innermost() is call:
+            _make_innermost(parent)
         leave_raising(tool, call, error)
         raise
     return call
@@ -133,6 +135,8 @@ def close_late(tool: Tool, call: ToolCall, result: Any) -> None:
 def leave_raising(tool: Tool, call: ToolCall, error: BaseException) -> None:
     """Close a call that raised `error`, which its caller raises on."""
     try:
+        if call.token is None and _innermost() is call:  # an interrupt, before the token was stored
+            _make_innermost(None)
         if call.outcome != "open":
             restore(call)
             return

@@ -49,11 +49,16 @@ class KeptBlock(msgspec.Struct, eq=False):
         """Open the call and give it, for `record()`."""
         if not bus.on:
             return INERT
-        call = begin(ToolCall(self.tool.name, "open", 0.0, monotonic_s()), self.tool, BLOCK, self.tags)
-        self.opened = (*self.opened, call)
-        if self.tags:
-            details = call.say()
-            details.tags = merged_tags(details.tags, self.tags)
+        call = ToolCall(self.tool.name, "open", 0.0, monotonic_s())
+        try:
+            begin(call, self.tool, BLOCK, self.tags)
+            self.opened = (*self.opened, call)
+            if self.tags:
+                details = call.say()
+                details.tags = merged_tags(details.tags, self.tags)
+        except BaseException as error:  # an interrupt: the block has not begun
+            leave_raising(self.tool, call, error)
+            raise
         return call
 
     def __exit__(
@@ -63,12 +68,23 @@ class KeptBlock(msgspec.Struct, eq=False):
         self.close(error)
 
     def close(self, error: BaseException | None) -> None:
-        """Close the call that ends: the innermost of this context, if it is one of these, else the last one opened."""
+        """Close the call that ends."""
+        call = None
+        try:
+            call = self.ending()
+            _close(self.tool, call, error)
+        except BaseException as interrupt:  # a Ctrl-C: it is closed all the same
+            call = call or self.ending()
+            if call is not None:
+                leave_raising(self.tool, call, interrupt)
+            raise
+        self.opened = tuple(other for other in self.opened if other.token is not None)
+
+    def ending(self) -> ToolCall | None:
+        """The innermost call of this context, if it is one of these, else the last one opened."""
         opened = [call for call in self.opened if call.token is not None]
         inner = _innermost()
-        call = inner if inner in opened else opened[-1] if opened else None
-        self.opened = tuple(other for other in opened if other is not call)
-        _close(self.tool, call, error)
+        return inner if inner in opened else opened[-1] if opened else None
 
     async def __aenter__(self) -> ToolCall:
         """As `__enter__`."""
@@ -109,25 +125,34 @@ class Block(ToolCall, gc=False, eq=False):
                 leave_raising(named(self.tool_name), self, error)
                 raise
             return self
-        return self.enter_slowly()
+        try:
+            call = self.enter_slowly()
+        except BaseException as error:
+            self.end_struck(error)
+            raise
+        return call
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: types.TracebackType | None
     ) -> None:
         """Close the call; what the block raised goes on."""
         token = self.token
-        if error is None and token is not None and self.details is None and self.kept is None:
-            self.duration_s = monotonic_s() - self.opened_at
-            try:
-                _restore(token)
-                self.token = None
-                self.outcome = "success"
-                if len(inbox) > HIGH_WATER:
-                    bus.relieve()
-            except Exception as own:  # noqa: BLE001 - the block succeeded, and its user must see just that
-                patch_up(self, "success", own)
-        else:
-            self.exit_slowly(error)
+        try:
+            if error is None and token is not None and self.details is None and self.kept is None:
+                self.duration_s = monotonic_s() - self.opened_at
+                try:
+                    _restore(token)
+                    self.token = None
+                    self.outcome = "success"
+                    if len(inbox) > HIGH_WATER:
+                        bus.relieve()
+                except Exception as own:  # noqa: BLE001 - the block succeeded, and its user must see just that
+                    patch_up(self, "success", own)
+            else:
+                self.exit_slowly(error)
+        except BaseException as interrupt:  # a Ctrl-C: it is closed all the same
+            self.end_struck(interrupt)
+            raise
 
     async def __aenter__(self) -> ToolCall:
         """As `__enter__`."""
@@ -142,25 +167,34 @@ class Block(ToolCall, gc=False, eq=False):
                 leave_raising(named(self.tool_name), self, error)
                 raise
             return self
-        return self.enter_slowly()
+        try:
+            call = self.enter_slowly()
+        except BaseException as error:
+            self.end_struck(error)
+            raise
+        return call
 
     def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: types.TracebackType | None
     ) -> Coroutine[Any, Any, None]:
         """As `__exit__`."""
         token = self.token
-        if error is None and token is not None and self.details is None and self.kept is None:
-            self.duration_s = monotonic_s() - self.opened_at
-            try:
-                _restore(token)
-                self.token = None
-                self.outcome = "success"
-                if len(inbox) > HIGH_WATER:
-                    bus.relieve()
-            except Exception as own:  # noqa: BLE001 - as above
-                patch_up(self, "success", own)
-        else:
-            self.exit_slowly(error)
+        try:
+            if error is None and token is not None and self.details is None and self.kept is None:
+                self.duration_s = monotonic_s() - self.opened_at
+                try:
+                    _restore(token)
+                    self.token = None
+                    self.outcome = "success"
+                    if len(inbox) > HIGH_WATER:
+                        bus.relieve()
+                except Exception as own:  # noqa: BLE001 - as above
+                    patch_up(self, "success", own)
+            else:
+                self.exit_slowly(error)
+        except BaseException as interrupt:
+            self.end_struck(interrupt)
+            raise
         return _DONE
 
     def __call__(self, *_function: Never) -> None:
@@ -185,6 +219,11 @@ class Block(ToolCall, gc=False, eq=False):
         elif self.token is not None:
             _close(named(self.tool_name), self, error)
 
+    def end_struck(self, interrupt: BaseException) -> None:
+        """As `exit_slowly`, where an interrupt has struck the opening or the closing itself."""
+        if self.kept is None and self.opened_at:
+            leave_raising(named(self.tool_name), self, interrupt)
+
 
 stored_plainly(Block(""))
 
@@ -202,10 +241,14 @@ def _close(tool: Tool, call: ToolCall | None, error: BaseException | None) -> No
     """Close the call of a block, if there is one, whichever way it ended."""
     if call is None:
         return
-    if error is None:
-        leave(tool, call, None)
-    else:
-        leave_raising(tool, call, error)
+    try:
+        if error is None:
+            leave(tool, call, None)
+        else:
+            leave_raising(tool, call, error)
+    except BaseException as interrupt:  # a Ctrl-C: it is closed all the same
+        leave_raising(tool, call, interrupt)
+        raise
 
 
 def track(tool_name: str, /, **tags: Any) -> Tracked:
