@@ -27,11 +27,16 @@ def scrub(text: str, limit: int = 256) -> str:
             text before them.
     """
     try:
-        window = encodable(text[: limit + AHEAD])
-        found = _secrets(window)
-        return (_masked(window[:limit], found) if found else window)[:limit]
+        return scrubbed(text, limit)
     except Exception:  # noqa: BLE001 - a text that cannot be made safe is not shown
         return UNSCRUBBABLE
+
+
+def scrubbed(text: str, limit: int) -> str:
+    """As `scrub`, but raises where that fails, as it does on a stack with no room left."""
+    window = encodable(text[: limit + AHEAD])
+    found = _secrets(window)
+    return (_masked(window[:limit], found) if found else window)[:limit]
 
 
 def encodable(text: str) -> str:

@@ -22,14 +22,17 @@ def safe_name(name: str, limit: int = MAX_NAME_CHARS) -> str:
         name: any text.
         limit: the most characters to give back.
     """
-    return _safe(name[: limit + redact.AHEAD], limit)
+    try:
+        return _safe(name[: limit + redact.AHEAD], limit)
+    except Exception:  # noqa: BLE001 - as in redact.scrub; and raised to here, so that a failure is not remembered
+        return redact.UNSCRUBBABLE
 
 
 @lru_cache(maxsize=1_024)
 def _safe(kept: str, limit: int) -> str:
     if not (kept.isascii() and kept.isprintable()):
         kept = unicodedata.normalize("NFC", "".join(c for c in kept if unicodedata.category(c) not in _UNSEEN))
-    return redact.scrub(kept, limit).strip() or UNNAMED
+    return redact.scrubbed(kept, limit).strip() or UNNAMED
 
 
 def counted(count: int, noun: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from toolweaver_monitor import monitored, redact, setup, text
+from toolweaver_monitor.instrument.tool import named
 from toolweaver_monitor.rendering import captured, captured_arguments, error_text, fault_text, rendered, type_name
 
 
@@ -52,6 +54,38 @@ def test_a_class_with_a_text_of_its_own_goes_by_its_name() -> None:
     assert fault_text(LoginFailed("ada", "hunter2")) == "<LoginFailed>"
     assert fault_text(ValueError()) == "ValueError"
     assert type_name(type("Odd\x1b[31m", (Exception,), {})()) == "Odd[31m"
+
+
+def test_a_name_that_could_not_be_made_safe_once_can_be_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails for want of stack is not remembered.
+
+    Mutation: remember what the scrubber gave; after one runaway recursion each RecursionError was `<unscrubbable>`.
+    """
+
+    def broken(_: str) -> list[tuple[int, int]]:
+        raise RecursionError
+
+    kind = type("SeenFirstAtTheBottom", (Exception,), {})
+    with monkeypatch.context() as failing:
+        failing.setattr(redact, "_secrets", broken)
+        assert type_name(kind()) == named("seen first at the bottom").name == redact.UNSCRUBBABLE
+    assert type_name(kind()) == "SeenFirstAtTheBottom"
+    assert named("seen first at the bottom").name == "seen first at the bottom"
+
+
+def test_a_runaway_recursion_is_called_by_its_name() -> None:
+    """But for the calls at the very bottom, all that fail of a RecursionError say so."""
+    text._safe.cache_clear()
+    monitor = setup()
+
+    @monitored("endless")
+    def endless() -> None:
+        endless()
+
+    with pytest.raises(RecursionError):
+        endless()
+    kinds = [error["error_type"] for error in monitor.errors.errors]
+    assert kinds.count("RecursionError") > len(kinds) - 20
 
 
 def test_a_class_that_says_it_is_of_the_standard_library_is_not_believed() -> None:

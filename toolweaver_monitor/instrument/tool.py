@@ -10,6 +10,7 @@ from typing import Any
 from toolweaver_monitor import tally, text
 from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.redact import UNSCRUBBABLE
 from toolweaver_monitor.usage import Usage
 from toolweaver_monitor.values import NANO, NO_TAGS, Invalid, TagValue, merged_tags, whole
 
@@ -177,6 +178,6 @@ def named(name: str) -> Tool:
         tool = Tool(name)
         if len(known) >= MAX_KEPT:
             known.clear()
-        if len(name) <= MAX_KEPT_CHARS:
+        if len(name) <= MAX_KEPT_CHARS and tool.name != UNSCRUBBABLE:  # that may be for want of stack, this once
             known[name] = tool
     return tool
