@@ -144,8 +144,7 @@ def test_d3_a_signal_in_the_middle_stalls_nothing_and_loses_nothing(what: str, h
 
     What had ended before is delivered, and nobody waits more than 50 ms (0.2 s here, where others work beside).
 
-    Seen red: with the gate of the setup not opened after a Ctrl-C, the flush after it waited for its five seconds; with
-    the numbers of calls given under the lock of `record()`, calls lost.
+    Seen red: with the gate of the setup not opened after a Ctrl-C, the flush after it wrote nothing.
     """
     struck(what, how, 12, 0.2, tmp_path)
 

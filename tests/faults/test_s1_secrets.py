@@ -265,7 +265,8 @@ def benign() -> list[str]:
 
 EVERYDAY = (
     "max_tokens=4096 is more than the model takes", "prompt_tokens: 812, completion_tokens: 64, total_tokens: 876",
-    "Unexpected token: end of file", "pass: 3, fail: 2", "task-550e8400-e29b-41d4-a716-446655440000 timed out",
+    "Unexpected token: end of file", "token: unexpected end of file",
+    "pass: 3, fail: 2", "task-550e8400-e29b-41d4-a716-446655440000 timed out",
     "KeyError: 'api_key'", "password is required", "basic authentication failed", "the bearer of bad news",
     "commit da39a3ee5e6b4b0d3255bfef95601890afd80709", "id 550e8400-e29b-41d4-a716-446655440000 not found",
     "GET http://localhost:8000/v1/items?page=2&limit=50 gave 404", "nginx:1.25@sha256:4c0fdaa8b634 not found",

@@ -41,8 +41,8 @@ def at_depth(left: int, function: Callable[[], object]) -> object:
 def test_t6_at_the_recursion_limit_a_tool_runs_or_fails_as_its_own(left: int, monitor: Monitor) -> None:
     """At the limit less 50 all is as ever; nearer to it the caller sees its own result or Python's RecursionError.
 
-    Whichever, each call that was opened is one record, and nothing stays open. Mutation that turned it red: an error
-    of ours raised on by `hot_path.leave` (`raise` for `patch_up`).
+    Whichever, each call that was opened is one record, and nothing stays open. Mutation that turned it red: a step of
+    twenty frames in a driver, between the listing of the call and its `try`.
     """
 
     @monitored("deep")
@@ -185,8 +185,7 @@ def test_t6_what_is_closed_in_another_task_or_thread_is_one_record(monitor: Moni
 def test_t6_an_async_generator_left_to_the_loop_is_one_record(monitor: Monitor) -> None:
     """`break` out of `async for`: the loop closes the generator, in a task of its own; `aclose()`: it does so at once.
 
-    Mutation that turned it red: `aclose()` of the body left out of `drive_async_generator`, so that its `finally`
-    had not run when `aclose()` returned.
+    Mutation that turned it red: GeneratorExit raised on by `drive_async_generator` without throwing it into the body.
     """
     ended: list[str] = []
 
