@@ -253,7 +253,7 @@ def test_a3_what_was_lost_is_said_at_the_end(capfd: pytest.CaptureFixture[str]) 
 
 
 A4 = """
-import json, sys
+import json, sys, time
 from toolweaver_monitor import monitored, setup, track
 from toolweaver_monitor.sinks import PrometheusExporter
 
@@ -269,6 +269,7 @@ for n in range(60_000):  # the pipe filled once, as any program fills it
     with track(f"warm {n % 500} " + "w" * 100) as call:
         call.record(cost=0.001)
 monitor.summary()
+while not monitor.prices.ready: time.sleep(0.01)  # a thread loads the list: it is not the names'
 print(exporter.url, flush=True)
 sys.stdin.readline()
 before = rss_mib()
