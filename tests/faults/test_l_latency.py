@@ -383,7 +383,7 @@ def test_l7_import_and_setup_are_quick_when_everything_fails() -> None:
     """At most 100 ms for both with every sink failing, no exception, and each failure in `health()`.
 
     What others do on this machine meanwhile is left out: it is the time that the caller's thread works, and the 100 ms
-    are stretched as `import asyncio` is in a bare program by turns. Half as much again fails the test.
+    are stretched as `import asyncio` is in a bare program by turns.
 
     Seen red: with `start()` not shielded, it raised; with `prometheus_client` imported at the top of the exporter,
     it took too long.
@@ -405,4 +405,4 @@ def test_l7_import_and_setup_are_quick_when_everything_fails() -> None:
         f"L7: {min(on_the_wall) * 1e3:.0f} ms on the wall, {min(worked) * 1e3:.0f} ms on the thread, "
         f"import asyncio {min(bare_s) * 1e3:.0f} ms"
     )
-    assert min(worked) <= 1.5 * allowed_s
+    assert min(worked) <= allowed_s
