@@ -17,7 +17,8 @@ HANG_S = 20
 
 _PREAMBLE = f"""
 import faulthandler as _f, os
-def _watch(): _f.dump_traceback_later(float(os.environ.get('FAULT_HANG_S', {HANG_S})), exit=True)
+def _watch():  # by descriptor, for sys.stderr would be flushed: in a child whose parent wrote just then, for ever
+    _f.dump_traceback_later(float(os.environ.get('FAULT_HANG_S', {HANG_S})), exit=True, file=2)
 _watch()
 if hasattr(os, 'register_at_fork'):  # a child waits for ever for the watch of its parent
     os.register_at_fork(before=_f.cancel_dump_traceback_later, after_in_parent=_watch, after_in_child=_watch)
