@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 import threading
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interleaving import in_threads
 
 from toolweaver_monitor.budget import Budget, Ledger
 from toolweaver_monitor.call import ToolCall
@@ -125,14 +125,5 @@ def test_no_limit_is_passed_by_threads_in_any_order(limit: Any, calls: list[Any]
             if call is not None:
                 watched.close(call, cents, customer, turns)
 
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        threads = [threading.Thread(target=work, args=(share,)) for share in shares]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(30)
-    finally:
-        sys.setswitchinterval(before)
+    in_threads(work, shares)
     watched.check()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interleaving import in_threads
 
 from toolweaver_monitor import Budget, BudgetExceeded, Monitor, current_call, monitored, setup, track
 from toolweaver_monitor.budget import Ledger
@@ -319,28 +319,14 @@ def test_budgets_hold_when_threads_run_tasks_that_nest(limit: int, calls: int | 
     """The same in three threads, each with an event loop, that take turns as often as the interpreter can."""
     with setup(budget=office_with(limit, calls)) as monitor:
         office = Office(monitor)
-        faults: list[BaseException] = []
 
         def thread(work: list[Any]) -> None:
             async def all_at_once() -> None:
                 await asyncio.gather(*(office.receipt(*one) for one in work))
 
-            try:
-                asyncio.run(all_at_once())
-            except BaseException as fault:  # noqa: BLE001 - told below, on the test's own thread
-                faults.append(fault)
+            asyncio.run(all_at_once())
 
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)
-        try:
-            threads = [threading.Thread(target=thread, args=(share,)) for share in shares]
-            for one in threads:
-                one.start()
-            for one in threads:
-                one.join(60)
-        finally:
-            sys.setswitchinterval(before)
-        assert not faults, faults
+        in_threads(thread, shares)
         office.check()
 
 

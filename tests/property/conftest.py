@@ -1,0 +1,8 @@
+"""What do the property tests share? `interleaving`, found beside them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
