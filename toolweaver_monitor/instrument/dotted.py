@@ -113,4 +113,16 @@ def when_imported(module_name: str, hook: Callable[[Any], None]) -> Any:
 
     wrapt.register_post_import_hook(imported, module_name)
     registering = False
+    _wait_for_import(module_name)
     return loaded(module_name)
+
+
+def _wait_for_import(module_name: str) -> None:
+    """Let an import that is under way in another thread end, one as well that has not made its module yet.
+
+    Such a one may have looked for whom to tell before the hook was there, and nothing stands in `sys.modules` to show
+    it. It holds the lock of that name, though, and what waits for that is what the `import` statement itself calls.
+    """
+    lock_unlock = getattr(importlib._bootstrap, "_lock_unlock_module", None)  # noqa: SLF001 - see above
+    if lock_unlock is not None:
+        lock_unlock(module_name)

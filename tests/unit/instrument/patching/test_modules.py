@@ -322,6 +322,30 @@ def test_an_import_under_way_in_another_thread_is_waited_for(
     uninstrument("slow:f")
 
 
+def test_an_import_that_has_not_made_its_module_yet_is_waited_for(names: Any, write: Any, monkeypatch: Any) -> None:
+    """An import that was looking for its file before the hook was there is seen, though nothing shows it.
+
+    Seen red: without the wait for the import's lock the function was never watched.
+    """
+    write("looking.py", "def f(): return 1\n")
+    instrumenting = threading.Thread(target=instrument, args=("looking:f",))
+
+    def looks(name: str, *_: Any) -> None:
+        if name == "looking" and instrumenting.ident is None:
+            instrumenting.start()
+            instrumenting.join(0.2)  # it now waits for this very import, and ends after it
+
+    instrument("never_imported:f")  # has the finder in place that runs hooks; ours is asked after it
+    uninstrument("never_imported:f")
+    finders = [*sys.meta_path[:-1], types.SimpleNamespace(find_spec=looks), sys.meta_path[-1]]
+    monkeypatch.setattr(sys, "meta_path", finders)
+    module = importlib.import_module("looking")
+    instrumenting.join(20)
+    module.f()
+    uninstrument("looking:f")
+    assert names() == ["f"]
+
+
 def test_a_module_that_instruments_what_it_has_not_yet_is_told_so(names: Any, write: Any) -> None:
     """There is nobody to wait for."""
     write("ring.py", "from toolweaver_monitor import instrument\ninstrument('ring:f')\ndef f(): return 1\n")
