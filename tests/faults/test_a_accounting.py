@@ -128,7 +128,10 @@ def test_a1_the_books_balance_at_every_moment_of_a_burst() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("switching_often", "quick_retries")
 def test_a1_the_books_balance_at_every_moment_of_twenty_bursts_of_a_million() -> None:
-    """As above, a million calls twenty times."""
+    """As above, a million calls twenty times.
+
+    Seen red as `test_a1_the_books_balance_at_every_moment_of_a_burst`, whose check it shares.
+    """
     burst(1_000_000, 20)
 
 
@@ -351,7 +354,10 @@ def test_a4_hostile_names_cost_neither_memory_nor_a_total() -> None:
 
 @pytest.mark.slow
 def test_a4_a_million_hostile_names_cost_neither_memory_nor_a_total() -> None:
-    """As above, a million names."""
+    """As above, a million names.
+
+    Seen red as `test_a4_hostile_names_cost_neither_memory_nor_a_total`, whose check it shares.
+    """
     a4(1_000_000)
 
 
@@ -431,5 +437,8 @@ def test_a5_a_soak_with_a_flapping_sink_grows_nothing() -> None:
 
 @pytest.mark.slow
 def test_a5_half_an_hour_with_a_flapping_sink_grows_nothing() -> None:
-    """As above, with 5,000 calls a second for 30 minutes (or `FAULT_SOAK_S` seconds): at most 1 MiB in 10 minutes."""
+    """As above, with 5,000 calls a second for 30 minutes (or `FAULT_SOAK_S` seconds): at most 1 MiB in 10 minutes.
+
+    Seen red as `test_a5_a_soak_with_a_flapping_sink_grows_nothing`, whose check it shares.
+    """
     a5(float(os.environ.get("FAULT_SOAK_S", "1800")), 5_000, 1.0)

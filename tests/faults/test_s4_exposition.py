@@ -80,7 +80,10 @@ def test_s4_hostile_names_are_parsed_by_the_parser_and_promtool(monitor: Monitor
 
 
 def test_s4_a_registry_of_the_application_s_own_takes_them_too() -> None:
-    """Through `prometheus_client`, whose text breaks at one lone surrogate, they come as clean."""
+    """Through `prometheus_client`, whose text breaks at one lone surrogate, they come as clean.
+
+    Mutation that turned it red: `safe_name` giving its name.
+    """
     registry = CollectorRegistry()
     with setup(PrometheusExporter(port=0, registry=registry)) as monitor:
         for name in NAMES:
@@ -150,7 +153,10 @@ def test_s4_a_flood_of_error_types_is_capped_and_counted() -> None:
 
 
 def test_s4_odd_names_recorded_by_hand_are_made_safe() -> None:
-    """A collector used alone gets its names from anywhere, too."""
+    """A collector used alone gets its names from anywhere, too.
+
+    Mutations that turned it red: `safe_name` left out of `view.recorded`; a name that is no text not replaced there.
+    """
     metrics = MetricsCollector()
     for name in (*NAMES, None, 7, object(), b"bytes"):
         metrics.record(name, 1.0)  # type: ignore[arg-type]

@@ -63,7 +63,10 @@ def work(text: str) -> None:
 
 
 def test_s5_the_corpus_is_large_enough() -> None:
-    """The contract asks for 200 strings."""
+    """The contract asks for 200 strings.
+
+    Seen red: with the last line of AROUND left out.
+    """
     assert len(set(CORPUS)) >= 200
 
 
