@@ -52,7 +52,7 @@ def dangers(source: str) -> list[str]:
 def test_s8_no_pickle_eval_exec_marshal_shell_or_yaml(path: Path) -> None:
     """JSON is the only format that is read back, and no text ever becomes code or a command line.
 
-    Mutation that turned it red: `import pickle` in `tally.py`; `shell=True` in `cli/doctor/children.py`.
+    Mutations that turned it red: `import pickle` in `tally.py`; `shell=True` in `cli/doctor/children.py`.
     """
     assert dangers(path.read_text()) == []
 
@@ -66,5 +66,9 @@ def test_s8_no_pickle_eval_exec_marshal_shell_or_yaml(path: Path) -> None:
     ],
 )  # fmt: skip
 def test_s8_the_look_itself_finds_what_it_is_for(source: str) -> None:
-    """Each of these is found, inside functions, too."""
+    """Each of these is found, inside functions, too.
+
+    Mutations that turned it red: the keywords of a call not looked at; `from` imports not looked at; only what stands
+    at the top of a file looked at.
+    """
     assert dangers(source) != []
