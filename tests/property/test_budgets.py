@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interleaving import in_threads
 
-from toolweaver_monitor.budget import Budget, Ledger
+from toolweaver_monitor.budget import Budget, Ledger, scope
 from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.errors import BudgetExceeded
 from toolweaver_monitor.values import NANO
@@ -32,6 +34,14 @@ def budgets(limit: int, per: Any, calls: int | None) -> list[Budget]:
         Budget(limit_usd=max(1, limit // 2) / 100, reserve=min(RESERVE, max(1, limit // 2)) / 100, tag="customer"),
     ]
     return found if calls is None else [*found, Budget(limit_calls=calls)]
+
+
+ROOM = 3
+steps = st.lists(
+    st.tuples(st.integers(0, 9), st.integers(0, 4), st.booleans(), st.sampled_from([0, 1, 15, 59, 62])),
+    max_size=40,
+)
+"""For each: the customer, cents, whether a call that runs ends before it opens another, and seconds that pass."""
 
 
 class Watched:
@@ -127,3 +137,76 @@ def test_no_limit_is_passed_by_threads_in_any_order(limit: Any, calls: list[Any]
 
     in_threads(work, shares)
     watched.check()
+
+
+class Customers:
+    """Two ledgers with one limit for each customer are asked the same; `tight` has room for few customers only."""
+
+    def __init__(self, limit_usd: float) -> None:
+        self.now_s = 0
+        budget = Budget(limit_usd=limit_usd, per="minute", tag="customer")
+        self.tight, self.spacious = (Ledger([budget], now=lambda: self.now_s) for _ in range(2))
+        self.running: list[tuple[str, list[ToolCall]]] = []
+        self.last_seen_s: dict[str, int] = {}
+
+    def active(self) -> set[str]:
+        """Those who have a call running, or have had one in the last window and one slot more."""
+        recent = {customer for customer, at_s in self.last_seen_s.items() if self.now_s - at_s < 62}
+        return recent | {customer for customer, _ in self.running}
+
+    def open(self, customer: str) -> None:
+        """Open a call in both, which agree whether it may run."""
+        calls = []
+        for ledger, room in ((self.tight, ROOM), (self.spacious, 2_000)):
+            call = ToolCall("ocr")
+            call.record(customer=customer)
+            with pytest.MonkeyPatch.context() as patch, contextlib.suppress(BudgetExceeded):
+                patch.setattr(scope, "MAX_ACCOUNTS", room)
+                ledger.admit(call, None)
+                calls.append(call)
+        assert len(calls) != 1
+        self.last_seen_s[customer] = self.now_s
+        if calls:
+            self.running.append((customer, calls))
+
+    def end_one(self, cents: int) -> None:
+        """End the call that has run for longest."""
+        if self.running:
+            customer, calls = self.running.pop(0)
+            self.last_seen_s[customer] = self.now_s
+            for call in calls:
+                call.say().cost_nanousd = cents * CENT
+                admission, call.admission = call.admission, None
+                admission.settle(call)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps)
+def test_accounts_that_are_not_in_use_take_no_room(steps: list[tuple[int, int, bool, int]]) -> None:
+    """As long as no more customers are active than there is room for, each has a limit of its own, and it is exact."""
+    asked = Customers(limit_usd=0.05)
+    for number, cents, ends, passed_s in steps:
+        if ends:
+            asked.end_one(cents)
+        active = sorted(asked.active())
+        asked.open(f"c{number}" if len(active) < ROOM else active[number % ROOM])
+        ours, theirs = ({e["account"]: e for e in ledger.status()} for ledger in (asked.tight, asked.spacious))
+        assert len(ours.keys() - {scope.OVERFLOW}) <= ROOM
+        assert ours.get(scope.OVERFLOW, {"spent": 0})["spent"] == 0
+        assert all(ours[account]["spent"] == entry["spent"] for account, entry in theirs.items() if entry["spent"])
+        assert asked.tight.rejections == asked.spacious.rejections
+        asked.now_s += passed_s
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps)
+def test_nothing_that_was_spent_goes_with_an_account(steps: list[tuple[int, int, bool, int]]) -> None:
+    """However many customers there are, and however long their calls run, all accounts together hold what was spent."""
+    asked = Customers(limit_usd=1_000)
+    for number, cents, ends, passed_s in steps:
+        if ends:
+            asked.end_one(cents)
+        asked.open(f"c{number}")
+        asked.now_s += passed_s
+        ours, theirs = (sum(e["spent"] for e in ledger.status()) for ledger in (asked.tight, asked.spacious))
+        assert round(ours * 100) == round(theirs * 100)

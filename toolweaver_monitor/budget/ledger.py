@@ -5,25 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from contextvars import Token
 from typing import Any
 
 from toolweaver_monitor import clock, locks
 from toolweaver_monitor.budget.limits import Budget, check_clashes
 from toolweaver_monitor.budget.meter import HAS_GIL, Admission, Admissions, Meter
+from toolweaver_monitor.budget.scope import Scope
 from toolweaver_monitor.budget.wording import figure, refusal
-from toolweaver_monitor.call import ToolCall, innermost
-from toolweaver_monitor.details import NOTHING
+from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
-from toolweaver_monitor.redact import scrub
 from toolweaver_monitor.rendering import fault_text
 from toolweaver_monitor.text import counted
-from toolweaver_monitor.values import Invalid, TagValue
+from toolweaver_monitor.values import Invalid
 
 log = logging.getLogger("toolweaver_monitor")
 
-MAX_ACCOUNTS = 2_000
-OVERFLOW = "__overflow__"
 WARN_EVERY_S = 60.0
 
 _asking = threading.local()
@@ -52,7 +48,7 @@ class Ledger:
         check_clashes(self.budgets)
         self._now = now
         self._lock = locks.new_rlock("budget ledger")
-        self._scopes = tuple(_Scope(budget, self._lock, now) for budget in self.budgets)
+        self._scopes = tuple(Scope(budget, self._lock, now) for budget in self.budgets)
         self.asks_tags = any(scope.tag is not None for scope in self._scopes)
         """Whether it makes a difference to some budget which tags a call has."""
         self._common: tuple[Meter, ...] | None = None
@@ -213,76 +209,6 @@ class Ledger:
         for scope in self._scopes:
             scope.accounts = {key: tuple(m.renewed() for m in meters) for key, meters in scope.accounts.items()}
         self._find_short_ways()
-
-
-class _Scope:
-    """Which calls does one budget apply to, and on which account?"""
-
-    def __init__(self, budget: Budget, lock: threading.RLock, now: Callable[[], float]) -> None:
-        self.budget = budget
-        self.tool = budget.tool
-        tag = budget.tag_key_and_value
-        self.tag = tag[0] if tag is not None else None
-        self.wanted = tag[1] if tag is not None else None
-        self.common = self.tool is None and self.tag is None
-        self._lock = lock
-        self._now = now
-        split = self.tag is not None and self.wanted is None
-        self.accounts: dict[str | None, tuple[Meter, ...]] = {} if split else {self.wanted: self._new(None)}
-        self._shown: dict[str, str] = {}
-        """Tag values that hold a secret, or are too long to be shown, and what stands for them."""
-
-    def _new(self, key: str | None) -> tuple[Meter, ...]:
-        return tuple(Meter(self.budget, unit, key, self._lock, self._now) for unit in self.budget.limits)
-
-    def all_meters(self) -> list[Meter]:
-        """The meters of every account."""
-        return [meter for meters in list(self.accounts.values()) for meter in meters]
-
-    def meters(self, call: ToolCall) -> tuple[Meter, ...]:
-        """Those that this call must fit; none where the budget does not apply."""
-        if self.tool is not None and self.tool != call.tool_name:
-            return ()
-        if self.tag is None:
-            return self.accounts[None]
-        value = (call.details or NOTHING).tags.get(self.tag)
-        return self._of_the_calls_around() if value is None else self._of_value(value)
-
-    def _of_value(self, value: TagValue) -> tuple[Meter, ...]:
-        key = value if type(value) is str else str(value)
-        if self.wanted is not None:
-            return self.accounts[key] if key == self.wanted else ()
-        return self._account(key)
-
-    def _of_the_calls_around(self) -> tuple[Meter, ...]:
-        around = innermost.get()
-        while around is not None:
-            admission = around.admission
-            parts = admission.parts if type(admission) is Admissions else (admission,)
-            for part in parts:
-                if isinstance(part, Admission) and part.meter.budget is self.budget:
-                    return self.accounts[part.meter.key if self.wanted is None else self.wanted]
-            # A call of another tool than this budget's was never asked, and one that has ended holds nothing any more:
-            # they just say whose it is.
-            value = (around.details or NOTHING).tags.get(self.tag or "")
-            if value is not None:
-                return self._of_value(value)
-            outer = around.token.old_value if around.token is not None else None
-            around = None if outer is Token.MISSING else outer
-        return ()
-
-    def _account(self, key: str) -> tuple[Meter, ...]:
-        meters = self.accounts.get(self._shown.get(key, key))
-        if meters is None:
-            if len(self.accounts) >= MAX_ACCOUNTS:
-                key = OVERFLOW
-            elif (shown := scrub(key)) != key:
-                if len(self._shown) < MAX_ACCOUNTS:
-                    self._shown[key] = shown
-                key = shown
-            # One step, so that a signal handler that opens the same account finds or makes the very same one.
-            meters = self.accounts.get(key) or self.accounts.setdefault(key, self._new(key))
-        return meters
 
 
 def _entry(meter: Meter) -> dict[str, Any]:

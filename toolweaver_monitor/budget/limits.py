@@ -17,6 +17,8 @@ Unit = Literal["usd", "tokens", "calls"]
 Per = Literal["run", "minute", "hour", "day"]
 
 WINDOW_S: dict[str, float] = {"minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
+SLOTS = 61
+"""A window slides by sixtieths, see `Meter`."""
 MAX_LIMIT_USD = 1_000_000_000
 
 
@@ -107,6 +109,11 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Said):
             "calls": _whole("limit_calls", self.limit_calls),
         }
         return {unit: limit for unit, limit in found.items() if limit is not None}
+
+    @property
+    def slot_s(self) -> float:
+        """Seconds after which something may leave the window; infinite for a run, which nothing leaves."""
+        return WINDOW_S.get(self.per, math.inf) / (SLOTS - 1)
 
     @property
     def reserve_nanousd(self) -> int:

@@ -20,6 +20,7 @@ time it ends; while it runs, what it has set aside or recorded counts, however l
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections import deque
@@ -27,10 +28,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from toolweaver_monitor.budget.limits import WINDOW_S, Budget, Unit
+from toolweaver_monitor.budget.limits import SLOTS, Budget, Unit
 from toolweaver_monitor.call import ToolCall
 
-SLOTS = 61
 HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
@@ -43,9 +43,9 @@ class Meter:
     """
 
     __slots__ = (
-        "admission", "budget", "ceiling", "counts_calls", "current", "dropped", "edge_s", "held", "in_dollars", "key",
-        "limit", "lock", "name", "now", "overruns", "rejections", "reserve", "said_at", "slots", "spent", "standing",
-        "unit", "unsaid", "width_s",
+        "__weakref__", "admission", "budget", "ceiling", "counts_calls", "current", "dropped", "edge_s", "held",
+        "in_dollars", "key", "limit", "lock", "name", "now", "overruns", "rejections", "reserve", "said_at", "slots",
+        "spent", "standing", "unit", "unsaid", "width_s",
     )  # fmt: skip
 
     def __init__(
@@ -75,11 +75,11 @@ class Meter:
         """What calls that vanished without an end held and had recorded: `__del__` takes no lock, it leaves a note."""
         self.now = now
         self.slots: list[int] = [0] * SLOTS if budget.per != "run" else []
-        self.width_s = WINDOW_S.get(budget.per, float("inf")) / (SLOTS - 1)
+        self.width_s = budget.slot_s
         self.edge_s = now() + self.width_s
         self.current = 0
         plain = unit == "usd" and not self.slots
-        self.standing = StandingAdmission(self)
+        self.standing = StandingAdmission(self) if key is None else None  # an account goes when nobody holds it
         self.admission = LockedAdmission if not HAS_GIL else RunAdmission if plain else OpenAdmission
 
     def renewed(self) -> Meter:
@@ -152,6 +152,16 @@ class Meter:
             self.spent += noted
             self.held -= held
             del self.dropped[0]
+
+    def is_idle(self) -> bool:
+        """Whether nothing is in its window now, and nothing is set aside; never so of a budget per run."""
+        if self.dropped:
+            self.collect()
+        if self.held or not self.slots:
+            return False
+        leave = max(0, math.floor((self.now() - self.edge_s) / self.width_s) + 1)
+        oldest = self.current + 1
+        return not self.spent or not any((self.slots[oldest:] + self.slots[:oldest])[leave:])
 
     def frees_in_s(self, asked: int) -> float | None:
         """Seconds until a call that asks for so much fits, should nothing else be spent; None where no time can be

@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from ledger_kit import CENT, books, ended, opened, refused
+from ledger_kit import CENT, Clock, books, ended, opened, refused
 
 from toolweaver_monitor import BudgetExceeded, setup, track
 from toolweaver_monitor.budget import Budget, Ledger
-from toolweaver_monitor.budget import ledger as ledger_module
+from toolweaver_monitor.budget import scope as scope_module
 from toolweaver_monitor.call import innermost
 from toolweaver_monitor.values import NANO
 
@@ -61,12 +61,30 @@ def test_each_value_of_a_tag_has_an_account_of_its_own() -> None:
 def test_accounts_are_bounded_and_the_overflow_shares_one() -> None:
     """A flood of made-up customers takes neither memory nor the accounts of those who were there."""
     ledger = Ledger([Budget(limit_calls=2, tag="customer")])
-    for number in range(ledger_module.MAX_ACCOUNTS + 2):
+    for number in range(scope_module.MAX_ACCOUNTS + 2):
         opened(ledger, customer=f"c{number}")
-    assert len(ledger.status()) == ledger_module.MAX_ACCOUNTS + 1
+    assert len(ledger.status()) == scope_module.MAX_ACCOUNTS + 1
     assert refused(ledger, customer="yet another").budget == "calls/run by customer"
     opened(ledger, customer="c7")
     refused(ledger, customer="c7")
+
+
+def test_an_account_stays_while_the_price_of_a_call_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a call cost that ended before its price was known is charged to its customer, however late."""
+    monkeypatch.setattr(scope_module, "MAX_ACCOUNTS", 1)
+    clock = Clock()
+    ledger = Ledger([Budget(limit_usd=1, tag="customer", per="minute")], now=clock)
+    call = opened(ledger, customer="acme")
+    admission = call.admission
+    ended(call)
+    clock.now_s += 100
+    opened(ledger, customer="zeta")
+    admission.charge(NANO)
+    assert {entry["account"]: entry["spent"] for entry in ledger.status()} == {"acme": 1.0, "__overflow__": 0.0}
+    del admission
+    clock.now_s += 100
+    opened(ledger, customer="globex")
+    assert [entry["account"] for entry in ledger.status()] == ["__overflow__", "globex"]
 
 
 @pytest.mark.parametrize("tag", ["customer", "customer=acme"])
