@@ -40,6 +40,9 @@ inbox = Inbox()
 HIGH_WATER = 24_576
 """A caller that finds more in the inbox than this waits for the dispatcher: memory stays bounded, nothing is lost."""
 
+TRIES = 4
+"""How often a step is taken that meets an error, which may strike from outside, in the middle of it."""
+
 BATCH = 1_024
 """Calls taken out of the inbox at a time."""
 INTERVAL_S = 0.1
@@ -197,12 +200,16 @@ class Bus:
             worker.poke()
 
     def _drain_inline(self, deadline: float) -> bool:
-        if not self._draining.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            return False
-        try:
+        timeout_s = max(0.0, deadline - time.monotonic())
+        try:  # around the acquiring, too: a Ctrl-C that strikes right after it would leave the lock held
+            if not self._draining.acquire(timeout=timeout_s):
+                return False
             self._work()
         finally:
-            self._draining.release()
+            try:
+                self._draining.release()
+            except RuntimeError:  # not acquired
+                pass
         return True
 
     def _work(self) -> None:
@@ -275,8 +282,9 @@ class Bus:
 
     def _insisted(self, step: Callable[..., None], *argument: object) -> None:
         """Take a step that can be taken again: what it met may have struck from outside, in the middle of it."""
-        if not self._shielded(step, *argument):
-            self._shielded(step, *argument)
+        for _ in range(TRIES):
+            if self._shielded(step, *argument):
+                return
 
     def _shielded(self, step: Callable[..., None], *argument: object) -> bool:
         try:

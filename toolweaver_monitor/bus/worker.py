@@ -29,6 +29,16 @@ def _is_main_interpreter() -> bool:
 
 MAY_HAVE_THREADS = _is_main_interpreter()
 
+START_S = 0.5
+"""How long a new thread may take to its first line; after that whoever started it goes on."""
+
+
+class _Started(threading.Event):
+    """What `Thread.start()` waits for, without end: a thread killed before its first line would hold us up for ever."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait(START_S if timeout is None else timeout)
+
 
 class Worker:
     """Runs `work` on a daemon thread whenever it is poked, and every `interval_s` seconds.
@@ -60,6 +70,7 @@ class Worker:
         if self._stopping:
             return False
         thread = threading.Thread(target=self._run, name=f"toolweaver-monitor {self.name}", daemon=True)
+        thread._started = _Started()  # type: ignore[attr-defined]  # noqa: SLF001 - see there
         try:
             thread.start()
         except RuntimeError:  # no threads left, a sub-interpreter that may have none, or the interpreter is ending
