@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import toolweaver_monitor
-from toolweaver_monitor import setup, track
+from toolweaver_monitor import config, setup, track
 from toolweaver_monitor.cli import main
 from toolweaver_monitor.cli.doctor import children, probe, running, sinks
 from toolweaver_monitor.cli.doctor.findings import Finding
@@ -174,6 +174,26 @@ def test_a_port_that_a_stranger_has_is_told_from_one_of_ours(doctor: Doctor, str
     assert code == 1
     assert "answers 404, and not with our metrics" in found["prometheus"]["says"]
     assert "port=0" in found["prometheus"]["cure"]
+
+
+def test_a_taken_port_is_a_fault_only_where_the_endpoint_is_wanted(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, stranger: Callable[..., int]
+) -> None:
+    """The environment or the command says that it is, in any of these ways; else the port is told and all is well."""
+    monkeypatch.delenv("TOOLWEAVER_MONITOR_PROMETHEUS_PORT")
+    port = stranger()
+    monkeypatch.setattr(config, "PROMETHEUS_PORT", config.PROMETHEUS_PORT._replace(default=port))
+    monkeypatch.setattr("toolweaver_monitor.cli.doctor.sinks.installed", lambda package: False)
+    code, found = doctor()
+    assert (code, found["prometheus"]["state"]) == (0, "note")
+    assert f"127.0.0.1:{port}" in found["prometheus"]["says"]
+    assert found["prometheus"]["says"].endswith("no fault, since nothing here asks for it")
+    assert found["prometheus"]["cure"]
+    assert doctor("--sinks", "prometheus")[0] == doctor("--port", str(port))[0] == 1
+    for variable, value in (("SINKS", "prometheus"), ("PROMETHEUS_PORT", str(port)), ("PROMETHEUS_ADDR", "127.0.0.1")):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"TOOLWEAVER_MONITOR_{variable}", value)
+            assert doctor()[0] == 1
 
 
 def test_a_port_that_answers_nothing_does_not_hold_the_doctor_up(

@@ -30,7 +30,8 @@ Section = tuple[str, list[Finding]]
 
 DESCRIPTION = """\
 Finds out what is configured, whether each sink can be reached, and whether they agree on a handful of calls
-made for the purpose. Nothing is sent anywhere: W&B is tried offline, in a folder that is thrown away.
+made for the purpose. Nothing is sent anywhere: W&B is tried offline, in a folder that is thrown away. Where neither
+the command nor the environment names a sink, all are tried, and one that cannot work is told but is no fault.
 """
 
 EXAMPLES = """\
@@ -131,7 +132,7 @@ def _sink(
         finding, program = sinks.prometheus(port, token)
         if program is not None:
             programs.append(program)
-        return [finding]
+        return [_unless_asked(finding, asked or port is not None or _endpoint_is_set())]
     if name == "log":
         return [sinks.log()]
     if name == "wandb":
@@ -153,9 +154,15 @@ def _configured() -> tuple[str, ...]:
         return ()
 
 
+def _endpoint_is_set() -> bool:
+    return any(os.environ.get(one.variable, "").strip() for one in (config.PROMETHEUS_PORT, config.PROMETHEUS_ADDR))
+
+
 def _unless_asked(finding: Finding, asked: bool) -> Finding:
-    """W&B is an extra: what keeps it from working is a fault only for those who want it."""
-    return finding if asked or finding.state != "wrong" else note(finding.name, finding.says, finding.cure)
+    """What keeps a sink from working is a fault only for those who want that sink."""
+    if asked or finding.state != "wrong":
+        return finding
+    return note(finding.name, f"{finding.says}; no fault, since nothing here asks for it", finding.cure)
 
 
 def _no_such_sink(name: str) -> Finding:
