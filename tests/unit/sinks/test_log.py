@@ -28,6 +28,17 @@ def test_one_line_a_call_with_its_fields(caplog: pytest.LogCaptureFixture) -> No
     assert "\n" not in broken.getMessage()
 
 
+def test_no_call_forges_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Line breaks and escape sequences are taken out of a name, and written out in an error text."""
+    monitor = setup(LogSink())
+    with pytest.raises(ValueError, match="no"), track("re\nad\x1b[31m"):
+        raise ValueError("no\n\x1b[31mtool=forged")
+    monitor.flush()
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "toolweaver_monitor.calls"]
+    assert line.startswith("tool=read[31m outcome=failure ")
+    assert line.endswith(r" error=ValueError: no\n\x1b[31mtool=forged")
+
+
 def test_the_fields_are_on_the_record_for_structured_logs(caplog: pytest.LogCaptureFixture) -> None:
     """`record.toolweaver` is a dict that JSON can hold; what says nothing is left out."""
     caplog.set_level(logging.INFO)
