@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import SupportsIndex, TypeVar
 
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sums import OVERFLOW
@@ -74,6 +75,18 @@ def ranked(
 def more(shown: int, of: int) -> list[str]:
     """The line that says how many rows a table leaves out; none where it has them all."""
     return [f"  and {of - shown:,} more: report(limit=None) shows all"] if of > shown else []
+
+
+def checked_n(n: SupportsIndex) -> int:
+    """How many are wanted; none where that is less than 0.
+
+    Raises:
+        ConfigurationError: it is no whole number.
+    """
+    try:
+        return max(0, operator.index(n))
+    except TypeError:
+        raise ConfigurationError(f"n={n!r} is not a number of things to show; give a whole one, such as n=5") from None
 
 
 def checked_limit(limit: object) -> None:

@@ -201,6 +201,14 @@ def test_beyond_loopback_only_when_told_to(addr: str, monkeypatch: pytest.Monkey
         (lambda: LogSink(5), "logger=5 is not a logger; give a logging.Logger, or the name of one"),
         (lambda: setup(capture="no"), "capture='no' is neither True nor False"),
         (lambda: setup(usage=None, enabled="0"), "enabled='0' is neither True nor False"),
+        (lambda: CostTracker().most_expensive("x"), "n='x' is not a number of things to show; give a whole one"),
+        (lambda: CostTracker().most_expensive(1.5), "n=1.5 is not a number of things to show"),
+        (lambda: CostTracker().most_expensive(None), "n=None is not a number of things to show"),
+        (lambda: CostTracker().roots("x"), "n='x' is not a number of things to show"),
+        (lambda: CostTracker().by_tag(["customer"]), "is not the key of a tag; give its text"),
+        (lambda: CostTracker().of("ocr"), r"str is not a call; .* look in by\('tool'\)"),
+        (lambda: ErrorTracker().error_rate(len), "is not a tool's name; give its text"),
+        (lambda: ErrorTracker().error_rate(["ocr"]), "is not a tool's name; give its text"),
     ],
 )
 def test_other_misuse_is_told_as_loudly(make: Any, says: str) -> None:

@@ -10,7 +10,7 @@ from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.rollup import Family, Rollup
 from toolweaver_monitor.sinks.view import View, recorded
 from toolweaver_monitor.sums import Sums, Table
-from toolweaver_monitor.tabular import SHOWN, ranked, table
+from toolweaver_monitor.tabular import SHOWN, checked_n, ranked, table
 from toolweaver_monitor.tally import Tally
 from toolweaver_monitor.text import counted, visible
 from toolweaver_monitor.values import NANO
@@ -51,8 +51,12 @@ class CostTracker(View):
         return {operation: tally.costed for operation, tally in self._with_cost()}
 
     def most_expensive(self, n: int = 5) -> list[tuple[str, float]]:
-        """The `n` operations that cost most in total, with their dollars, the most expensive first."""
-        return sorted(self.costs.items(), key=lambda item: -item[1])[: max(0, n)]
+        """The `n` operations that cost most in total, with their dollars, the most expensive first.
+
+        Raises:
+            ConfigurationError: `n` is no whole number.
+        """
+        return sorted(self.costs.items(), key=lambda item: -item[1])[: checked_n(n)]
 
     def by(self, what: What) -> dict[str, dict[str, Any]]:
         """What was spent on each tool, on each model, or under each outermost call; the most expensive first.
@@ -96,7 +100,12 @@ class CostTracker(View):
 
         Returns:
             For each value as text what `by` gives; `(none)` for calls that have no such tag, nor any call around them.
+
+        Raises:
+            ConfigurationError: the key is no text.
         """
+        if not isinstance(key, str):
+            raise ConfigurationError(f"{key!r} is not the key of a tag; give its text, such as by_tag('customer')")
         return self._cut(lambda rollup: rollup.by_tag(key))
 
     def of(self, call: ToolCall) -> dict[str, Any] | None:
@@ -108,7 +117,15 @@ class CostTracker(View):
         Returns:
             What `by` gives for each name; None where it closed so long ago that the calls inside it are forgotten
             (some thousands of calls with others inside them are kept).
+
+        Raises:
+            ConfigurationError: it is no call.
         """
+        if not isinstance(call, ToolCall):
+            kind = type(call).__name__
+            raise ConfigurationError(
+                f"{kind} is not a call; give one, as from `with track(...)`, or look in by('tool')"
+            )
         for source in self.sources():
             with source.lock:
                 sums = source.rollup.of(call)
@@ -127,7 +144,11 @@ class CostTracker(View):
         Returns:
             For each `tool_name`, `call_id`, `started_at` (Unix seconds), `duration_s`, `outcome`, `tags`, and what `by`
             gives.
+
+        Raises:
+            ConfigurationError: `n` is no whole number.
         """
+        n = checked_n(n)
         found: list[dict[str, Any]] = []
         for source in reversed(self.sources()):
             with source.lock:

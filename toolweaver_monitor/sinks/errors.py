@@ -7,9 +7,10 @@ from collections import Counter
 from typing import Any
 
 from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks.view import View, checked_max_operations, recorded
 from toolweaver_monitor.tabular import SHOWN, padded, ranked, table, width
-from toolweaver_monitor.text import visible
+from toolweaver_monitor.text import safe_name, visible
 
 LATEST = 10
 """Errors shown one by one in a report."""
@@ -54,8 +55,13 @@ class ErrorTracker(View):
         """Failures and timeouts as a share (0..1) of the calls that were not cancelled, rejected or abandoned.
 
         0.0 for a tool never seen.
+
+        Raises:
+            ConfigurationError: that is no name; a function is not the name of its tool.
         """
-        tally = self.tally(tool_name)
+        if not isinstance(tool_name, str):
+            raise ConfigurationError(f"{tool_name!r} is not a tool's name; give its text, such as error_rate('ocr')")
+        tally = self.tally(safe_name(tool_name))
         return tally.failures / tally.judged if tally.judged else 0.0
 
     def report(self, limit: int | None = SHOWN) -> str:

@@ -53,6 +53,14 @@ def test_the_rate_is_a_share_of_the_calls_that_came_to_an_end_of_their_own() -> 
     assert monitor.errors.error_rate("never seen") == 0.0
 
 
+@pytest.mark.parametrize("name", ["re\nad", "r" * 200, " read "])
+def test_the_rate_of_a_tool_is_found_by_the_name_it_was_given(name: str) -> None:
+    """However it is shown: without what cannot be seen, and cut."""
+    errors = ErrorTracker()
+    errors.record_call(name, False)
+    assert errors.error_rate(name) == 1.0
+
+
 def test_the_latest_errors_are_kept_and_the_counts_are_all_time() -> None:
     """`max_errors` bounds the memory, not the rates."""
     errors = ErrorTracker(max_errors=2)
