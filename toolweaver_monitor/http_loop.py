@@ -24,6 +24,8 @@ MAX_HEAD_BYTES = 8_192
 MAX_CONNECTIONS = 128
 """Beyond these the one that has dawdled longest is dropped, so that none can lock the others out."""
 MAX_DISCARDED_BYTES = 4 * 2**20
+MAX_FAILED_TURNS = 5
+"""After so many in a row it is an error of ours, and the endpoint ends."""
 
 Answer = Callable[[bytes, tuple[Any, ...]], tuple[bytes, bool]]
 """Given the head of a request (up to and with the empty line; longer than `MAX_HEAD_BYTES`: cut, and without one) and
@@ -114,11 +116,18 @@ class Loop:
 
     def _run(self) -> None:
         innermost.set(MUTED)  # what is called for an answer is not watched
+        failed = 0
         try:
-            while not self._stopping:
-                self._turn()
-        except Exception:
-            log.exception("toolweaver_monitor: an HTTP endpoint has ended for an error of its own; please report it")
+            while not self._stopping and failed < MAX_FAILED_TURNS:
+                try:
+                    self._turn()
+                    failed = 0
+                except BaseException as error:  # noqa: BLE001 - one that struck from outside is no reason to end
+                    failed += 1
+                    last = error
+            if failed == MAX_FAILED_TURNS:
+                said = "toolweaver_monitor: an HTTP endpoint has ended for an error of its own; please report it"
+                log.error(said, exc_info=last)
         finally:
             self.forget()
 
@@ -148,19 +157,22 @@ class Loop:
             return
         except OSError:  # no descriptor left, most likely: they are the program's first
             self._drop_slowest()
-            self._selector.unregister(self._listener)
             self._paused_until = time.monotonic() + 0.1
+            self._selector.unregister(self._listener)
             return
         if len(self._connections) >= MAX_CONNECTIONS:
             self._drop_slowest()
         client.setblocking(False)
         try:
             connection = Connection(self._tls(client) if self._tls else client, handshaking=self._tls is not None)
-            self._selector.register(connection.socket, selectors.EVENT_READ, connection)
         except OSError:
             client.close()
             return
-        self._connections.add(connection)
+        self._connections.add(connection)  # first: whatever comes in between, it is dropped in time
+        try:
+            self._selector.register(connection.socket, selectors.EVENT_READ, connection)
+        except OSError:
+            self._drop(connection)
 
     def _drop_slowest(self) -> None:
         slowest = min(self._connections, key=lambda each: (bool(each.to_send), each.deadline), default=None)

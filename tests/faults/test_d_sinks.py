@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -23,6 +24,7 @@ from toolweaver_monitor.bus.retries import WELL
 from toolweaver_monitor.bus.runner import Runner
 from toolweaver_monitor.bus.worker import Worker
 from toolweaver_monitor.details import Details
+from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.testing.faults import KeepSink, PoisonSink, RaiseSink, ReentrantSink, SlowSink
 from toolweaver_monitor.values import Invalid
 
@@ -375,6 +377,22 @@ def test_d6_a_thread_that_is_killed_again_and_again_loses_nothing(whose: str, mo
     print(
         f"D6: {worker.crashes} crashes of the {whose}, {made + 1 - counted} of {made + 1:,} not counted in the tallies"
     )
+
+
+@pytest.mark.usefixtures("no_excepthook")
+def test_d6_an_endpoint_that_is_killed_again_and_again_answers() -> None:
+    """Each time the thread that serves `/metrics` is struck, the next scrape is answered by it all the same.
+
+    Seen red: with the thread ended by what strikes it, the second scrape was refused.
+    """
+    exporter = PrometheusExporter(port=0)
+    setup(exporter)
+    thread = next(each for each in threading.enumerate() if each.name == "toolweaver-monitor prometheus http")
+    for kind in [SystemExit, KeyboardInterrupt, MemoryError] * 5:
+        kill(thread, kind)
+        with urllib.request.urlopen(f"http://127.0.0.1:{exporter.port}/metrics", timeout=5.0) as answer:
+            assert answer.status == 200
+    assert thread.is_alive()
 
 
 def test_d7_a_sink_that_calls_watched_code_feeds_nobody() -> None:

@@ -100,7 +100,7 @@ class PriceBook:
             self._genai = GenaiPrices()
             self._tariffs = {}
             self._state = "ready"
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with a package of others, calls go on unpriced
+        except BaseException as error:  # noqa: BLE001 - whatever it is of a package of others, calls go on unpriced
             self._fault = f"{type(error).__name__}: {error}"[:200]
             self._state = "failed"
 

@@ -224,18 +224,21 @@ def test_without_the_package_the_table_still_prices_and_health_says_the_cure(mon
     assert monitor.prices.cost_nanousd(of("mine", input_tokens=1_000_000)) == 10**9
 
 
-def test_a_package_that_is_broken_stops_nothing_and_health_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
+def test_a_package_that_is_broken_stops_nothing_and_health_says_so(
+    kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever is wrong with it: calls go on unpriced, and the fault is shown."""
 
     def broken() -> Any:
-        raise RuntimeError("half installed")
+        raise kind("half installed")
 
     monkeypatch.setattr(prices, "GenaiPrices", broken)
     monitor = setup()
     assert monitor.prices is not None
     until_ready(monitor.prices)
     status = monitor.health()["prices"]
-    assert (status["genai_prices"], status["fault"]) == ("failed", "RuntimeError: half installed")
+    assert (status["genai_prices"], status["fault"]) == ("failed", f"{kind.__name__}: half installed")
     assert "import genai_prices" in status["cure"]
 
 
