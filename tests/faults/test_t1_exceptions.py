@@ -129,14 +129,18 @@ def frames_of(error: BaseException) -> list[tuple[str, int]]:
     return found
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["outermost", "inside"])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", hostile.EXCEPTIONS)
-def test_t1_an_exception_reaches_its_caller_as_it_was_raised(kind: str, way: str, monitor: Monitor) -> None:
+def test_t1_an_exception_reaches_its_caller_as_it_was_raised(
+    kind: str, way: str, inside: bool, monitor: Monitor
+) -> None:
     """Identity, traceback, cause, context, notes and arguments are as without us, and there is exactly 1 record.
 
-    38 kinds x 6 ways, none of their code run. Where Python itself replaces an exception (StopIteration in a generator)
-    the bare function is the measure. Mutations that turned it red: `str(error)` in `rendering.error_text`; `raise error
-    from None` in a driver; no `leave_raising` in `drive_generator`.
+    38 kinds x 6 ways, as the outermost call and, which is driven by other lines, inside one; none of their code run.
+    Where Python itself replaces an exception (StopIteration in a generator) the bare function is the measure. Mutations
+    that turned it red: `str(error)` in `rendering.error_text`; `raise error from None` at each of the two ends of
+    `drive_function`, and of `drive_coroutine`; no `leave_raising` in `drive_generator`.
     """
     drive, function = WAYS[way]
     bare_raised = hostile.EXCEPTIONS[kind]()
@@ -147,7 +151,8 @@ def test_t1_an_exception_reaches_its_caller_as_it_was_raised(kind: str, way: str
     before = said_by(raised)
     hostile.touched.clear()
 
-    watched = caught(lambda: drive(monitored("tool")(function), raised))
+    with track("around") if inside else nullcontext():
+        watched = caught(lambda: drive(monitored("tool")(function), raised))
 
     assert set(hostile.touched) <= by_python
     assert (watched is raised) == (bare is bare_raised)
@@ -162,7 +167,7 @@ def test_t1_an_exception_reaches_its_caller_as_it_was_raised(kind: str, way: str
     summary = monitor.metrics.by_operation()["tool"]
     assert summary["count"] == 1
     assert summary["successes"] == 0
-    record = monitor.metrics.operations[-1]
+    record = next(each for each in monitor.metrics.operations if each["operation"] == "tool")
     assert len(record["error"]) <= 256
     assert record["error"].isprintable() or "\n" in record["error"]
 

@@ -56,7 +56,7 @@ def test_t2_each_ending_is_recorded_as_what_it_was(ending: str, way: str, monito
     """Success, failure, timeout, cancelled, rejected and abandoned: each told apart, none a lie told as success.
 
     Mutations that turned it red: KeyboardInterrupt taken for a failure in `ending.outcome_of`; TimeoutError looked for
-    after Exception; `issubclass` replaced by "every BaseException is cancelled"; a group taken for cancelled where any
+    after Exception; every BaseException taken for cancelled; a group taken for cancelled where any
     of it is.
     """
     error, wanted = ENDINGS[ending]
@@ -95,7 +95,7 @@ def test_t2_each_ending_is_recorded_as_what_it_was(ending: str, way: str, monito
 def test_t2_a_budget_s_refusal_is_rejected_and_the_tool_has_not_run(monitor: Monitor) -> None:
     """The refused call is neither success nor failure.
 
-    Mutation that turned it red: `publish(call, "failure")` in `hot_path.prepare`.
+    Mutation that turned it red: `publish(call, "failure")` in `hot_path.ask_budgets`.
     """
     ran = 0
 
@@ -146,7 +146,7 @@ def test_t2_generators_that_are_dropped_closed_or_collected_are_abandoned(monito
 def test_t2_what_waits_and_is_timed_out_or_cancelled_says_so(monitor: Monitor) -> None:
     """A cancelled task, `wait_for`, `asyncio.timeout` inside the tool, a task group's sibling, a future cancelled.
 
-    Mutation that turned it red: `("asyncio", "CancelledError")` left out of `ending.outcome_of`.
+    Mutation that turned it red: `("asyncio", "CancelledError")` left out of `ending._CANCELLATIONS`.
     """
 
     @monitored("slow")

@@ -127,9 +127,9 @@ def by_record(result: object) -> object:
 WAYS = (by_def, by_async_def, by_generator, by_async_generator, by_record)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def monitor() -> Iterator[None]:
-    setup(capture=True)
+@pytest.fixture(scope="module", autouse=True, params=[False, True], ids=["plain", "capture"])
+def monitor(request: pytest.FixtureRequest) -> Iterator[None]:
+    setup(capture=request.param)
     yield
     shutdown()
 
@@ -151,8 +151,8 @@ def test_t3_a_result_comes_back_as_it_was_and_untouched(result: object, way: Cal
     """The object returned is identical, nothing is raised, and not a line of the result's code runs.
 
     Also with `capture=True`, and for what `record()`, `fail()` and tags are given. Mutations that turned it red:
-    `result == 1` in `hot_path.leave`; `isinstance(value, str)` in `call.plain_text`; `getattr(thing, "usage", None)`
-    in `usage.fields.view`.
+    `result == 1` in `hot_path.leave`, in `drive_function` and in `drive_coroutine`; `isinstance(value, str)` in
+    `values.plain_text`; `getattr(thing, "usage", None)` in `usage.fields.view`.
     """
     check(result, way)
 

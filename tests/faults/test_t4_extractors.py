@@ -54,7 +54,7 @@ def test_t4_what_an_extractor_raises_is_counted_and_stays_here(
 ) -> None:
     """The caller gets its result; one extractor more is counted as failed.
 
-    Mutation that turned it red: `except Exception` in `ending.foreign` and in `opening.prepare`.
+    Mutation that turned it red: `except Exception` in `ending.foreign`, and in `opening.prepare`.
     """
 
     def extract(*_: object) -> Any:
@@ -75,7 +75,7 @@ def test_t4_what_an_extractor_raises_is_counted_and_stays_here(
 def test_t4_what_is_no_cost_is_counted_as_invalid_and_nothing_else(way: str, cost: Any, monitor: Monitor) -> None:
     """NaN, infinities, negatives, numbers too large, text: the call has no cost, and totals stay finite.
 
-    Mutation that turned it red: the bounds left out of `call.nanodollars`.
+    Mutation that turned it red: the bounds left out of `values.nanodollars`.
     """
     before = Invalid.figures
     if way == "record":
@@ -100,7 +100,7 @@ def test_t4_what_is_no_cost_is_counted_as_invalid_and_nothing_else(way: str, cos
 def test_t4_what_is_no_usage_is_counted_as_invalid_and_nothing_else(usage: Any, monitor: Monitor) -> None:
     """A usage extractor that returns something else, or a `Usage` with impossible figures.
 
-    Mutation that turned it red: the bounds left out of `call.token_count`.
+    Mutation that turned it red: the bounds left out of `values.token_count`.
     """
     before = Invalid.figures
     assert monitored("tool", usage=lambda _: usage)(lambda: "text")() == "text"
@@ -121,7 +121,7 @@ GOOD: dict[str, tuple[Callable[[object], Any], float | None]] = {
 def test_t4_a_decimal_is_a_figure_and_none_is_unknown(kind: str, monitor: Monitor) -> None:
     """Neither is an error: a Decimal is exact money, and None says that the cost is not known.
 
-    Mutation that turned it red: `Decimal` left out of `call.nanodollars`.
+    Mutation that turned it red: `Decimal` left out of `values.nanodollars`.
     """
     extract, cost = GOOD[kind]
     before = Invalid.counts()
