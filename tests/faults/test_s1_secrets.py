@@ -123,7 +123,7 @@ def test_s1_no_secret_of_an_error_gets_into_any_sink(way: str, monitor: Monitor,
     """136 secrets in the text of an error, its arguments, cause, context, notes and the members of a group: 0 leaks.
 
     In memory, costs, errors, Prometheus, the log, a third party's sink, the report and health(). Mutations that turned
-    it red: `seal` not called; the window of `scrub` cut to its limit.
+    it red: `call.seal` left out of `Sealer.seal`; given `cut` for `scrub`.
     """
 
     @monitored("tool")

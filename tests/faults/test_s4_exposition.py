@@ -59,7 +59,7 @@ def run(name: str) -> None:
 def test_s4_hostile_names_are_parsed_by_the_parser_and_promtool(monitor: Monitor, require_program: Any) -> None:
     """Quotes, line ends, NUL, ESC, lone surrogates, names of a megabyte: every sample is one of ours, totals are exact.
 
-    Mutations that turned it red: `escaped` without its quotes; without its line ends; `safe_name` giving its name.
+    Mutations that turned it red: `escaped` leaving quotes as they are; `safe_name` giving its name.
     """
     for name in NAMES:
         run(name)
@@ -112,7 +112,7 @@ def test_s4_any_label_value_comes_back_from_the_parser(labels: list[str]) -> Non
 def test_s4_no_more_than_2_001_series_of_made_up_names_and_totals_stay_exact() -> None:
     """Of ten thousand made-up names 2,000 have series, the rest is `__overflow__`; a name in the code keeps its own.
 
-    Mutations that turned it red: the cap left out of `Tallies._new` and of `capped`; `reserved` left empty.
+    Mutations that turned it red: the cap left out of both `Tallies._new` and `capped`; `reserved` left empty.
     """
 
     @monitored("written in the code")
