@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from toolweaver_monitor.bus.bus import bus, inbox
-from toolweaver_monitor.choices import uniquely_named
 from toolweaver_monitor.holdings import Holdings
 from toolweaver_monitor.instrument.patching import waiting_for_import
 from toolweaver_monitor.rendering import captured
@@ -59,7 +58,7 @@ def health(held: Holdings) -> dict[str, Any]:
 def _sinks(held: Holdings) -> dict[str, dict[str, Any]]:
     """The books of every sink, with what it says of itself and what setup met."""
     sinks: dict[str, dict[str, Any]] = {runner.name: runner.books().told() for runner in held.runners}
-    for name, sink in uniquely_named(held.sinks):
+    for name, sink in held.named_sinks():
         books = sinks.setdefault(name, {"state": "ok"})
         well = books["state"] == "ok"
         for key, said in _status(sink).items():

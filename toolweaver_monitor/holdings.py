@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from toolweaver_monitor import clock
@@ -29,6 +29,7 @@ class Holdings:
         runners: Sequence[Runner] = (),
         ledger: Ledger | None = None,
         prices: PriceBook | None = None,
+        names: Mapping[int, str] | None = None,
     ) -> None:
         self.metrics, self.costs, self.errors = metrics, costs, errors
         self.sinks = tuple(sinks)
@@ -38,6 +39,12 @@ class Holdings:
         self.runners = tuple(runners)
         self.ledger = ledger
         self.prices = prices
+        self._names = dict(names or {})
+        """What each sink was called at setup: its own word, asked again, may change, or raise."""
+
+    def named_sinks(self) -> list[tuple[str, Any]]:
+        """The sinks, each with the name it has in this setup."""
+        return [(self._names[id(sink)], sink) for sink in self.sinks]
 
     def summary(self) -> dict[str, Any]:
         """All-time figures over every tool; see `MetricsCollector.summary`."""

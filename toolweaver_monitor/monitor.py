@@ -39,7 +39,7 @@ class Monitor(Holdings):
         self._told = False
 
     def __repr__(self) -> str:
-        sinks = ", ".join(sink.name for sink in self.sinks) or "memory only"
+        sinks = ", ".join(name for name, _ in self.named_sinks()) or "memory only"
         return f"<Monitor: {sinks}{', closed' if self.closed else ''}>"
 
     # --- reading --------------------------------------------------------------------------------------------------

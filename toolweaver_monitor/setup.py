@@ -121,7 +121,7 @@ def _replace(chosen: Chosen) -> Monitor:
         elif getattr(sink, "counts_itself", False):
             consumers.append(sink.observe)  # type: ignore[attr-defined]
 
-    monitor = Monitor(metrics, costs, errors, chosen.sinks, runners, chosen.ledger, chosen.book, release=_release)
+    monitor = Monitor(metrics, costs, errors, chosen.sinks, runners, chosen.ledger, chosen.book, names, release=_release)
     _tell_callers_side(chosen)
 
     def hand_over() -> None:
@@ -194,20 +194,25 @@ def _mine(sinks: Sequence[Any], kind: type[Any]) -> Any:
 
 def _start(sink: Any, name: str, monitor: Monitor) -> None:
     """Start a sink that wants starting; a fault of the environment is told once, and kept for `health()`."""
-    if hasattr(sink, "live"):
-        sink.live(monitor.figures)
-    if hasattr(sink, "be_first"):
-        sink.be_first = lifecycle.be_first
-    start = getattr(sink, "start", None)
-    if not callable(start):
-        return
     try:
-        start()
+        if _is_ours(sink):
+            if hasattr(sink, "live"):
+                sink.live(monitor.figures)
+            if hasattr(sink, "be_first"):
+                sink.be_first = lifecycle.be_first
+        start = getattr(sink, "start", None)
+        if callable(start):
+            start()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - no fault of the environment stops the program
         monitor.faults[name] = fault = fault_text(error)
         log.warning("sink %r is off: %s", name, fault)
+
+
+def _is_ours(sink: Any) -> bool:
+    """Whether this package knows what the sink's attributes mean, beside those of the protocol."""
+    return any(kind.__module__.partition(".")[0] == "toolweaver_monitor" for kind in type(sink).__mro__)
 
 
 def get_monitor() -> Monitor | None:

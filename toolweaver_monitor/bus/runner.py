@@ -99,6 +99,9 @@ class Runner:
         """How often `flush()` or `close()` of the sink raised."""
         self.superseded = False
         """Whether another runner feeds this sink now."""
+        self._handed_of: list[ToolCall] | None = None
+        self._handed: list[ToolCall] = []
+        """The batch in flight as the sink is given it: a list of its own, so that the books hold whatever it does to that."""
         self._flushed = 0
         self._closing = False
         self._closing_by = math.inf
@@ -173,7 +176,9 @@ class Runner:
         try:
             if self._wants_backlog:
                 self.sink.backlog = len(self.queue)
-            self.sink.write(batch)
+            if self._handed_of is not batch:
+                self._handed, self._handed_of = batch[:], batch
+            self.sink.write(self._handed)
         except self._unavailable as error:
             self.refuse(error)
             log.warning("sink %r is off: %s", self.name, self.queue.last_error)
@@ -181,7 +186,9 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - whatever a sink raises is the sink's trouble
             self._stumbled(type(error).__name__, batch, size)
             return False
-        return self.queue.note_delivered(batch, size, merged)
+        taken = self.queue.note_delivered(batch, size, merged)
+        self._handed_of, self._handed = None, []
+        return taken
 
     def _stumbled(self, kind: str, batch: list[ToolCall], size: int) -> None:
         standing = self.queue.standing.after_failure()

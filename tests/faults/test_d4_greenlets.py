@@ -1,0 +1,71 @@
+"""D4, among greenlets: what of a process in which gevent or eventlet makes threads into something else?"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from programs import TOOL, delivered, run_program
+
+GREEN = """
+import warnings
+warnings.simplefilter("ignore")  # of being patched so late
+def patch():
+    from gevent import monkey
+    monkey.patch_all()
+"""
+
+USED = """
+import gevent
+def many():
+    jobs = [gevent.spawn(tool) for _ in range(100)]
+    gevent.joinall(jobs, timeout=10)
+    assert all(job.ready() for job in jobs)
+    assert flush(5)
+"""
+
+
+@pytest.mark.parametrize("first", ["patched", "imported"])
+def test_d4_a_process_of_greenlets_goes_on_and_delivers(
+    first: str, require_package: Callable[..., None], tmp_path: Path
+) -> None:
+    """gevent makes threads into greenlets before this package is imported, or after: 100 of 100 calls.
+
+    Seen red: with the flag that a thread waits for made once, where the package is imported, the dispatcher's greenlet
+    waited in C and the whole program with it, for ever.
+    """
+    require_package("gevent", "pip install gevent")
+    out = tmp_path / "calls"
+    order = [GREEN + "patch()", TOOL] if first == "patched" else [TOOL, GREEN + "patch()"]
+    ended = run_program("\n".join([*order, USED, "setup(FileSink())\nmany()"]), str(out))
+    assert (ended.code, ended.err) == (0, "")
+    assert len(delivered(out)) == 100
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_d4_a_fork_that_becomes_a_process_of_greenlets_delivers_everything(
+    require_package: Callable[..., None], tmp_path: Path
+) -> None:
+    """As `gunicorn --preload -k gevent` has it: `setup()` in the master, patched in each worker. Every call, once.
+
+    Seen red: as above, and no request was ever answered.
+    """
+    require_package("gevent", "pip install gevent")
+    out = tmp_path / "calls"
+    code = """
+setup(FileSink())
+tool()
+if os.fork():
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+else:
+    patch()
+    exec(used)
+    many()
+"""
+    program = "\n".join([GREEN, TOOL, f"used = {USED!r}", code])
+    ended = run_program(program, str(out), options=("-W", "ignore::DeprecationWarning"))
+    assert (ended.code, ended.err) == (0, "")
+    assert sorted(Counter(process for _, process in delivered(out)).values()) == [1, 100]

@@ -1,0 +1,115 @@
+"""What of a sink that keeps to the protocol, but does with it what nobody thought of?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import ToolCall, setup, track
+from toolweaver_monitor.bus import retries
+
+CALLS = 10
+
+
+class Sink:
+    """Takes calls, and does with the list of them what it is told."""
+
+    name = "odd"
+
+    def __init__(self, then: Callable[[list[ToolCall]], object] = lambda calls: None) -> None:
+        self.then = then
+        self.seen = 0
+
+    def write(self, calls: list[ToolCall]) -> None:
+        self.seen += len(calls)
+        self.then(calls)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def call_tools() -> None:
+    for _ in range(CALLS):
+        with track("tool"):
+            pass
+
+
+@pytest.mark.parametrize(
+    "change", [list.clear, list.pop, lambda calls: calls.extend(calls)], ids=["empties", "takes one of", "doubles"]
+)
+def test_a_sink_may_change_the_list_that_it_is_given(change: Callable[[list[ToolCall]], object]) -> None:
+    """What it was given is delivered, whatever is left in the list: the books balance, and a flush says the truth.
+
+    Given the queue's own list, an emptied one counted as 0 delivered, and every flush waited to its end.
+    """
+    sink = Sink(change)
+    monitor = setup(sink)
+    call_tools()
+    assert monitor.flush() is True
+    books = monitor.runners[0].books()
+    assert (sink.seen, books.emitted, books.delivered, books.queued) == (CALLS, CALLS, CALLS, 0)
+    assert monitor.shutdown() is True
+
+
+def test_a_sink_that_takes_calls_out_of_its_list_is_not_given_them_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it raised in the middle of a batch, it goes on there; all of the batch counts as delivered in the end."""
+    monkeypatch.setattr(retries, "FIRST_RETRY_S", 0.01)
+    sent: list[ToolCall] = []
+
+    def send_each(calls: list[ToolCall]) -> None:
+        while calls:
+            sent.append(calls.pop(0))
+            if len(sent) == CALLS // 2:
+                raise ConnectionError
+
+    monitor = setup(Sink(send_each))
+    call_tools()
+    assert monitor.flush() is True
+    books = monitor.runners[0].books()
+    assert len({call.call_id for call in sent}) == len(sent) == CALLS
+    assert (books.delivered, books.failed, books.queued) == (CALLS, 0, 0)
+
+
+class Renamed(Sink):
+    """Has another name each time it is asked, and in the end none."""
+
+    names = iter(map(str, range(9)))
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        try:
+            return next(self.names)
+        except StopIteration:
+            raise LookupError("no name left") from None
+
+
+def test_a_sink_keeps_the_name_that_it_had_at_setup() -> None:
+    """`health()` shows one sink once, also where its name changes or can no longer be told."""
+    monitor = setup(Renamed())
+    (name,) = monitor.health()["sinks"]
+    while next(Renamed.names, None) is not None:
+        pass
+    assert list(monitor.health()["sinks"]) == [name]
+    assert repr(monitor) == f"<Monitor: {name}>"
+
+
+@pytest.mark.parametrize("attribute", ["live", "be_first"])
+def test_attributes_by_which_our_own_sinks_are_told_things_mean_nothing_on_others(attribute: str) -> None:
+    """A sink with a `live` of its own, as one that draws with rich has, is neither called there nor changed."""
+
+    class Drawing(Sink):
+        """With an attribute that may not be called, or set."""
+
+    def owned(_: Any) -> str:
+        return "its own"
+
+    setattr(Drawing, attribute, property(owned))
+    monitor = setup(Drawing())
+    call_tools()
+    assert monitor.flush() is True
+    assert monitor.health()["ok"]
