@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -39,6 +40,8 @@ async def off_the_loop(work: Callable[..., bool], *args: float) -> bool:
     """Do it on a thread of its own, not one of the loop's executor: that is the program's, and may be busy."""
     import asyncio  # 16 to 43 ms, and most programs that get here have it
 
+    if not on_event_loop():
+        return await _off_another_loop(work, *args)
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bool] = loop.create_future()
 
@@ -64,3 +67,15 @@ async def off_the_loop(work: Callable[..., bool], *args: float) -> bool:
     except RuntimeError:  # no thread is to be had
         return work(*args)
     return await done
+
+
+async def _off_another_loop(work: Callable[..., bool], *args: float) -> bool:
+    """The same where the loop is not asyncio's: on a thread of Trio's, or here and now under one that is not known."""
+    trio: Any = sys.modules.get("trio")
+    try:
+        trio.lowlevel.current_task()
+    except (AttributeError, RuntimeError):  # there is no Trio, or it is not running
+        return work(*args)
+    with trio.CancelScope(shield=True):  # else it would not even be begun in a block that is being cancelled
+        result: bool = await trio.to_thread.run_sync(work, *args)
+    return result

@@ -255,3 +255,34 @@ def test_d11_moving_our_exit_hook_while_the_exit_is_under_way_loses_nothing(tmp_
     ended = run_program(TOOL + SILENT + THOUSAND + late, str(out))
     assert (ended.code, ended.err) == (0, "")
     assert len(delivered(out)) == 1_000
+
+
+IMPATIENT = (
+    TOOL
+    + """
+class Hang(FileSink):
+    def write(self, calls): time.sleep(60)
+
+class Telling:
+    '''Interrupts whoever waits for the end, as a second Ctrl-C does.'''
+    name = "telling"
+    def write(self, calls): pass
+    def flush(self): pass
+    def close(self): os.kill(os.getpid(), signal.SIGINT)
+
+setup(Hang(name="hang"), Telling())
+for _ in range(100): tool()
+leaving()
+"""
+)
+
+
+def test_d2_a_ctrl_c_while_the_end_is_waited_for_ends_it_and_the_loss_is_told(tmp_path: Path) -> None:
+    """Somebody who does not wait two seconds for a hung sink gets the line with the lost count, and no traceback.
+
+    Seen red: with only `Exception` suppressed around the shutdown at the exit, there was a traceback and no such line.
+    """
+    ended = run_program(IMPATIENT, str(tmp_path / "calls"))
+    assert ended.code == 0
+    assert ended.err == "toolweaver_monitor: 100 calls were not delivered: hang 100 (100 shutdown)\n"
+    assert ended.exit_s() < 1.5

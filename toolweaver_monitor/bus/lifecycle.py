@@ -105,6 +105,11 @@ def watch_in_child() -> None:
 
 
 def _ending(**_: object) -> None:
+    patient = True
     for monitor in _watched:
         with suppress(Exception):  # the process ends as it would without us
-            monitor.shutdown(monitor.patience_s())
+            try:
+                monitor.shutdown(monitor.patience_s() if patient else 0.0)
+            except KeyboardInterrupt:  # who waits for the end wants it now; what is not delivered is still said
+                patient = False
+                monitor.shutdown(0.0)
