@@ -121,7 +121,8 @@ def _replace(chosen: Chosen) -> Monitor:
         elif getattr(sink, "counts_itself", False):
             consumers.append(sink.observe)  # type: ignore[attr-defined]
 
-    monitor = Monitor(metrics, costs, errors, chosen.sinks, runners, chosen.ledger, chosen.book, names, release=_release)
+    held = metrics, costs, errors, chosen.sinks, runners, chosen.ledger, chosen.book, names
+    monitor = Monitor(*held, release=_release)
     _tell_callers_side(chosen)
 
     def hand_over() -> None:

@@ -55,7 +55,7 @@ def test_trio_goes_on_while_they_wait(require_package: Callable[..., None]) -> N
 
 
 def test_a_block_that_trio_cancels_still_delivers(require_package: Callable[..., None]) -> None:
-    """`async with setup()` in a scope that is being cancelled ends the monitor all the same, and cancels as without it."""
+    """`async with setup()` in a scope that is cancelled ends the monitor all the same, and the cancelling goes on."""
     require_package("trio", "pip install trio")
     import trio
 

@@ -101,7 +101,7 @@ class Runner:
         """Whether another runner feeds this sink now."""
         self._handed_of: list[ToolCall] | None = None
         self._handed: list[ToolCall] = []
-        """The batch in flight as the sink is given it: a list of its own, so that the books hold whatever it does to that."""
+        """The batch in flight as the sink is given it: a list of its own, so that the books hold if it changes that."""
         self._flushed = 0
         self._closing = False
         self._closing_by = math.inf

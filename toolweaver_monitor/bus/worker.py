@@ -107,8 +107,8 @@ class Worker:
     def _run(self) -> None:
         innermost.set(MUTED)  # what a sink calls here is not watched, or it would feed itself
         me = threading.current_thread()
-        # The flag is made anew: if gevent or eventlet has made threads into greenlets since, to wait for the old one would
-        # stop them all. The new one is up, so what the old one was raised for is done.
+        # The flag is made anew: if gevent or eventlet has made threads into greenlets since, to wait for the old one
+        # would stop them all. The new one is up, so what the old one was raised for is done.
         earlier, self._wake = self._wake, _thread.allocate_lock()
         with suppress(RuntimeError):  # it is up already
             earlier.release()  # another thread of this worker, started at the same moment, may wait for it
