@@ -32,7 +32,7 @@ def many():
 def test_d4_a_process_of_greenlets_goes_on_and_delivers(
     first: str, require_package: Callable[..., None], tmp_path: Path
 ) -> None:
-    """gevent makes threads into greenlets before this package is imported, or after: 100 of 100 calls.
+    """Threads become greenlets before this package is imported, or after it: 100 of 100 calls.
 
     Seen red: with the flag that a thread waits for made once, where the package is imported, the dispatcher's greenlet
     waited in C and the whole program with it, for ever.
