@@ -31,14 +31,20 @@ class Pattern:
 class Rule(NamedTuple):
     """How one kind of secret is found: the pattern's group 1, or all of it where it has no group."""
 
-    cues: tuple[str, ...]
-    """One of these is in the text, or there is nothing to find."""
+    cues: tuple[str | bytes, ...]
+    """One of these is in the text in lower case, or (bytes) in its outline; or there is nothing to find."""
     pattern: Pattern
     likely: Callable[[str], bool] | None = None
     """Asked of what was found where the pattern alone would find too much."""
 
 
-ALWAYS = ("",)
+OUTLINE = bytes(ord("k" if chr(byte).isalnum() or chr(byte) in "+/" else " ") for byte in range(128)) + b" " * 128
+"""What each byte is in the outline of a text: a letter of base64, or none."""
+
+
+def _in_a_row(letters: int) -> bytes:
+    """So many letters of base64, as the outline of a text shows them."""
+    return b"k" * letters
 
 
 def _looks_random(text: str) -> bool:
@@ -93,26 +99,27 @@ AS_WRITTEN = (
     Rule(("_",), _begun(_WORDLIKE), _looks_made),
     Rule(("-",), _begun(_DASHED)),
     Rule(("-",), _begun(_WORDLIKE_DASHED), _looks_made),
-    Rule(tuple(_BARE_BEGINNINGS), _begun(_BARE_BEGINNINGS)),
+    Rule(tuple(map(str.lower, _BARE_BEGINNINGS)), _begun(_BARE_BEGINNINGS)),
     Rule(("sk-",), Pattern(r"(?<![aeiou])sk-[\w-]{6,}"), _looks_random),  # no task-..., disk-..., desk-...
     Rule(("sk_",), Pattern(r"(?<![aeiou])sk_[\w-]{20,}"), _looks_made),
-    Rule(("eyJ",), Pattern(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}")),  # base64 of {" : a JWT, or its like
-    Rule(("PRIVATE KEY",), Pattern(
+    Rule(("eyj",), Pattern(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}")),  # base64 of {" : a JWT, or its like
+    Rule(("key",), Pattern(
         r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY.*?(?:-----END[A-Z0-9 ]{0,40}(?:-----)?|\Z)", re.DOTALL)),
-    Rule(("earer", "EARER", "asic", "ASIC", "oken"), Pattern(
+    Rule(("bearer", "basic", "token"), Pattern(
         r"(?:[Bb]earer|BEARER|[Bb]asic|BASIC)\s{1,4}([\w.~+/=-]{8,})|[Tt]oken\s([\w-]{16,})"), _looks_random),
     Rule(("://",), Pattern(r"://([^\s/?#\"'<>@]+(?:@[^\s/?#\"'<>@]+)*)@")),
     # A password may hold a bare "/" or "?"; a port may not. Where no "@" is in sight the rest may be all password.
     Rule(("://",), Pattern(r"://([^\s:/@]*:(?!\d{0,5}(?:[/?#\s]|\Z))(?:[^\s\"'<>]*(?=@)|[^\s\"'<>]{256,}\Z))")),
     Rule(("@",), Pattern(r"(?<![\w/.+-])([\w.+-]{1,64}+:[^\s:@/]{1,256}+)@(?!sha\d)[\w\[]")),
     Rule(("@", "%40"), Pattern(r"(?<![\w.+-])[\w.+-]++(?:@|%40)[\w-]++(?:\.[\w-]++)+")),
-    Rule(("hooks.slack.com/", "/api/webhooks/", ".webhook.office.com/"), Pattern(
+    Rule(("hook",), Pattern(
         r"(?:hooks\.slack\.com/\w+|/api/webhooks|\.webhook\.office\.com/\w+)/([^\s\"'<>]+)")),
-    Rule((":AA",), Pattern(r"(?<!\d)\d{6,12}:AA[\w-]{30,}")),  # Telegram
-    Rule(("SK", "AC", "dapi", "key-"), Pattern(  # Twilio, Databricks, Mailgun
-        r"(?:SK|AC|dapi|(?<![a-z])key-)[0-9a-f]{32}(?![0-9a-f])")),
-    Rule(("==",), Pattern(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86}==")),  # Azure
-    Rule(ALWAYS, Pattern(r"(?<![A-Za-z0-9+/=_-])[nrt]?([A-Za-z0-9+/]{40})(?![A-Za-z0-9+/=_-])"), _looks_like_aws),
+    Rule((":aa",), Pattern(r"(?<!\d)\d{6,12}:AA[\w-]{30,}")),  # Telegram
+    Rule((_in_a_row(32),), Pattern(  # Twilio, Databricks, Mailgun
+        r"(?:SK|AC|dapi|key-(?<![a-z]key-))[0-9a-f]{32}(?![0-9a-f])")),
+    Rule((_in_a_row(86),), Pattern(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86}==")),  # Azure
+    Rule((_in_a_row(40),), Pattern(
+        r"(?<![A-Za-z0-9+/=_-])[nrt]?([A-Za-z0-9+/]{40})(?![A-Za-z0-9+/=_-])"), _looks_like_aws),
 )  # fmt: skip
 
 # --- what secrets are called ----------------------------------------------------------------------------------------
@@ -134,7 +141,7 @@ _NAMES = {  # cues -> what is called so is a secret
     ("secret",): "secrets?",
     ("key",): _after(KEYS, "key"),
     ("token",): _after(_TOKENS, "token"),
-    ("pwd", "cred", "x-amz", "cookie", "authorization", "connection_string", "connectionstring"): (
+    ("pwd", "cred", "sig", "cookie", "auth", "connection_string", "connectionstring"): (
         "(?:pwd|credentials?|x-amz-signature|cookie|authorization|connection_?string)"
     ),
 }
@@ -152,19 +159,19 @@ _NO_VALUE = r"(?!(?:none|null|true|false|undefined)\b|\*|\[redacted)"
 _IS = r"""(?:\\*["'\]])?\s{0,3}(?:[:=]>?|%3[ad])\s{0,3}"""
 
 IN_LOWER_CASE = (
-    Rule(("authorization", "cookie"), Pattern(  # a header: all of the line
+    Rule(("auth", "cookie"), Pattern(  # a header: all of the line
         rf"(?:authorization|cookie){_IS}([^\s\"'\\][^\n\r\"'\\]*+)")),
     *(Rule(cues, Pattern(rf"{name}(?:[_-][a-z0-9_-]{{1,24}})?{_IS}{_NO_VALUE}{_VALUE}"))
       for cues, name in _NAMES.items()),
-    Rule(("api key", "password", "passphrase", "secret"), Pattern(
+    Rule(("key", "pass", "secret"), Pattern(
         r"(?:api key|password|passphrase|secret)\s(?:(?:provided|given|used|value|was|is)[:=]?\s){1,2}"
         r"[\"']?([^\s\"']*\d[^\s\"']*)")),
-    Rule(("password '", 'password "', "passphrase '"), Pattern(r"(?:password|passphrase)\s['\"]([^'\"]+)")),
+    Rule(("pass",), Pattern(r"(?:password|passphrase)\s['\"]([^'\"]+)")),
     Rule(_OFTEN_CUES, Pattern(
         rf"(?<![a-z])(?:{_OFTEN})(?:={_NO_VALUE}{_VALUE}"
         rf"|{_IS}[\"']?{_NO_VALUE}((?=[^\s\"'&;]{{0,64}}?\d)[^\s\"'&;]{{8,}}))"), _not_a_small_number),
-    Rule(("?", "&", ";", "#"), Pattern(r"[?&;#](?:key|code|credential|sig|sas)=([^\s&#\"'<>]+)")),
-    Rule(("-p", "-t", "-s", "-a", "-u", "-k", "key", "-c"), Pattern(  # a command line, or the list of its words
+    Rule(("=",), Pattern(r"[?&;#](?:key|code|credential|sig|sas)=([^\s&#\"'<>]+)")),
+    Rule(("pass", "token", "secret", "key", "cred"), Pattern(  # a command line, or the list of its words
         r"--?(?:[a-z]{1,16}[-_]){0,3}(?:password|passwd|pass|token|secret|key|credentials?)['\",\s]{1,4}([^\s'\"-][^\s'\"]*)")),
-    Rule(("-u", "--user"), Pattern(r"(?:-u|--user)['\",\s]{1,4}([^\s'\":]+:[^\s'\"]+)")),
+    Rule(("-",), Pattern(r"(?:-u|--user)['\",\s]{1,4}([^\s'\":]+:[^\s'\"]+)")),
 )  # fmt: skip
