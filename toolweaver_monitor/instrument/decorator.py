@@ -17,6 +17,7 @@ from toolweaver_monitor.values import TagValue
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, ..., Any] | staticmethod[..., Any]")
 _DRIVERS = drivers.drive_function.__code__.co_filename
+_STOPS_WITH = {"__next__": StopIteration, "__anext__": StopAsyncIteration}
 Cost = float | Callable[[Any], float | None] | None
 UsageReader = Callable[[Any], Usage | None] | bool | None
 
@@ -137,6 +138,7 @@ def watch(function: Any, name: Any = None, **declarations: Any) -> Any:
         )
     tool = declared(Tool(name or own_name(function), fallback=own_name(function), **declarations))
     tool.parameters = positional_parameters(function)
+    tool.stops_with = _STOPS_WITH.get(own_name(function))
     drive = driving(function, tool)
     if kind is types.FunctionType:
         run = drive(function)

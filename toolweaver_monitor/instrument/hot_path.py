@@ -140,6 +140,9 @@ def leave_raising(tool: Tool, call: ToolCall, error: BaseException) -> None:
         if call.outcome != "open":
             restore(call)
             return
+        if tool.stops_with is not None and type(error) is tool.stops_with:
+            leave(tool, call, None)
+            return
         if call.opened_at:
             call.duration_s = monotonic_s() - call.opened_at
         outcome: Outcome = "failure"

@@ -42,6 +42,7 @@ class Tool:
         "name_from",
         "parameters",
         "special",
+        "stops_with",
         "tags",
         "usage",
     )
@@ -60,6 +61,8 @@ class Tool:
         self.defers = False
         self.parameters: tuple[str, ...] = ()
         """The names of the positional parameters, as far as they are known; for captured arguments."""
+        self.stops_with: type[BaseException] | None = None
+        """What an iterator's own step raises at its end, which is no failure."""
         self.cost = cost if callable(cost) else None
         self.cost_nanousd = None if cost is None or callable(cost) else checked_cost(cost)
         self.charges = cost is not None

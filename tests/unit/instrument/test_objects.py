@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import types
@@ -11,6 +12,52 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import instrument, monitored, setup, uninstrument
+
+
+class Pages:
+    """An iterator, sync and async, whose own steps are watched."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def __iter__(self) -> Pages:
+        return self
+
+    __aiter__ = __iter__
+
+    @monitored("step")
+    def __next__(self) -> int:
+        if not self.left:
+            raise StopIteration
+        self.left -= 1
+        return 10 // (self.left - 5)
+
+    @monitored("async step")
+    async def __anext__(self) -> int:
+        if not self.left:
+            raise StopAsyncIteration
+        self.left -= 1
+        return self.left
+
+
+def test_the_end_of_an_iterator_is_no_failure() -> None:
+    """`StopIteration` out of `__next__` says that there is no more, as a generator's return does; others are errors."""
+    monitor = setup()
+    assert len(list(Pages(2))) == 2
+
+    async def read() -> list[int]:
+        return [page async for page in Pages(2)]
+
+    assert asyncio.run(read()) == [1, 0]
+    assert {tool: tally.outcomes["success"] for tool, tally in monitor.metrics.by_tool().items()} == {
+        "step": 3, "async step": 3,
+    }  # fmt: skip
+    assert monitor.errors.errors == []
+    with pytest.raises(ZeroDivisionError):
+        next(Pages(6))
+    with pytest.raises(StopIteration):
+        monitored("tool")(lambda: next(iter([])))()
+    assert [error["tool_name"] for error in monitor.errors.errors] == ["step", "tool"]
 
 
 @functools.cache
