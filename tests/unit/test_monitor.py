@@ -50,6 +50,13 @@ def test_shutdown_twice_is_fine_and_figures_can_still_be_read() -> None:
     assert repr(monitor) == "<Monitor: memory only, closed>"
 
 
+def test_sinks_of_one_name_are_told_apart() -> None:
+    """In the monitor's text as in `health()`."""
+    monitor = setup(lambda call: None, "metrics", lambda call: None)
+    assert repr(monitor) == "<Monitor: <lambda>, metrics, <lambda>-2>"
+    assert monitor.health()["sinks"].keys() >= {"<lambda>", "<lambda>-2"}
+
+
 def test_a_sink_that_hangs_costs_the_shutdown_its_time_and_no_more(capsys: pytest.CaptureFixture[str]) -> None:
     """False, and one line that says what was not delivered."""
     sink = Stuck()
