@@ -22,6 +22,7 @@ from toolweaver_monitor.instrument.tool import Tool
 log = logging.getLogger("toolweaver_monitor")
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 ToolName = str | Callable[..., str] | None
 
 _patching = locks.new_rlock("patching")
@@ -41,6 +42,22 @@ _pending: dict[str, Wish] = {}
 """What waits for an import, by its dotted name."""
 
 
+def _with_a_target(function: F) -> F:
+    """Have a call without one told what was meant, such as arguments for a class decorator."""
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if not args and "target" not in kwargs:
+            raise ConfigurationError(
+                "instrument() got nothing to watch; as a decorator it takes no arguments: write @instrument, or below "
+                "the class instrument(TheClass, methods=[...], tool_name=...)"
+            )
+        return function(*args, **kwargs)
+
+    return checked  # type: ignore[return-value]  # the same signature
+
+
+@_with_a_target
 def instrument(target: T, *, tool_name: ToolName = None, methods: Iterable[str] | None = None) -> T:
     """Watch the tools that an orchestrator runs, without changing its code.
 
@@ -60,7 +77,7 @@ def instrument(target: T, *, tool_name: ToolName = None, methods: Iterable[str] 
             `call_tool`, `execute_agent_step` and `execute_skill`.
 
     Returns:
-        The target itself, so that this also works as a class decorator.
+        The target itself, so that this also works as a class decorator, without arguments.
 
     Raises:
         ConfigurationError: there is no such method, or nothing to watch, or it cannot be changed; the message says what
