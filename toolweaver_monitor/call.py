@@ -158,6 +158,36 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         """Whether this call counts towards the error rate."""
         return self.outcome in ERRORS
 
+    def as_dict(self) -> dict[str, Any]:
+        """What is known of the call as plain data, for JSON; what says nothing is left out.
+
+        Returns:
+            Always `tool_name`, `outcome`, `duration_s`, `started_at` (Unix seconds), `call_id` and `trace_id` (as W3C
+            writes them). Where there is one: `parent_id`, `error_type`, `error`, `tokens` (in all), `input_tokens`,
+            `output_tokens`, `cached_tokens`, `cost_usd`, `cost_source`, `model`, `provider`, `cached`, `attempt` (from
+            2), `first_item_s`, `items`, `arguments`, `result`, `tags`.
+        """
+        found: dict[str, Any] = {
+            "tool_name": self.tool_name,
+            "outcome": self.outcome,
+            "duration_s": self.duration_s,
+            "started_at": self.started_at,
+            "call_id": f"{self.call_id:016x}",
+            "trace_id": f"{self.trace_id:032x}",
+        }
+        if self.parent_id is not None:
+            found["parent_id"] = f"{self.parent_id:016x}"
+        if self.details is None:
+            return found
+        found |= {name: value for name in _TOLD_IF_SET if (value := getattr(self, name))}
+        if self.cost_usd is not None:
+            found["cost_usd"] = self.cost_usd
+        if self.attempt > 1:
+            found["attempt"] = self.attempt
+        if self.tags:
+            found["tags"] = dict(self.tags)
+        return found
+
     def record(
         self,
         *,
@@ -255,6 +285,12 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         if details.tags:
             details.tags = scrubbed_tags(details.tags, scrub)
         details.sealed = True
+
+
+_TOLD_IF_SET = (
+    "error_type", "error", "tokens", "input_tokens", "output_tokens", "cached_tokens", "cost_source", "model",
+    "provider", "cached", "first_item_s", "items", "arguments", "result",
+)  # fmt: skip
 
 
 def _remade(kind: type[ToolCall], said: dict[str, Any]) -> ToolCall:

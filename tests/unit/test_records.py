@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dis
+import json
 import pickle
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from toolweaver_monitor import track
+from toolweaver_monitor import monitored, track
 from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.details import Details
 from toolweaver_monitor.records import stored_plainly
@@ -96,3 +97,27 @@ def test_where_it_cannot_be_done_nothing_is_done() -> None:
     point = Point()
     assert stored_plainly(point) is point  # type: ignore[type-var]
     assert point.x == 1
+
+
+def test_a_call_is_given_as_plain_data_for_json() -> None:
+    """Also one that says no tags, or nothing but the figures of its result; what says nothing is left out."""
+    with ToolRecorder() as recorder:
+        with track("plain"):
+            pass
+        monitored("figures")(lambda: {"tokens_used": 3, "cost": 0.25})()
+        with track("outer"), track("said") as call:
+            call.record(input_tokens=5, model="a-model", attempt=2)
+        with track("tagged", customer="acme") as call:
+            call.fail("no")
+        given = {call.tool_name: call.as_dict() for call in recorder.calls()}
+    assert json.loads(json.dumps(given)) == msgspec.json.decode(msgspec.json.encode(given)) == given
+    always = {"tool_name", "outcome", "duration_s", "started_at", "call_id", "trace_id"}
+    assert given["plain"].keys() == always
+    assert {key: given["figures"][key] for key in given["figures"].keys() - always} == {
+        "tokens": 3, "cost_usd": 0.25, "cost_source": "reported",
+    }  # fmt: skip
+    assert {key: given["said"][key] for key in given["said"].keys() - always} == {
+        "parent_id": given["outer"]["call_id"], "tokens": 5, "input_tokens": 5, "model": "a-model", "attempt": 2,
+    }  # fmt: skip
+    assert given["tagged"]["tags"] == {"customer": "acme"}
+    assert (given["tagged"]["outcome"], given["tagged"]["error"]) == ("failure", "no")

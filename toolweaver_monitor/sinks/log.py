@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from toolweaver_monitor import config
 from toolweaver_monitor.call import ERRORS, ToolCall
@@ -40,7 +39,7 @@ class LogSink:
         for call in calls:
             level = logging.WARNING if call.outcome in ERRORS else self.level
             if self.logger.isEnabledFor(level):
-                self.logger.log(level, "%s", line(call), extra={"toolweaver": fields(call)})
+                self.logger.log(level, "%s", line(call), extra={"toolweaver": call.as_dict()})
 
     def flush(self) -> None:
         """Logging keeps nothing back."""
@@ -59,39 +58,6 @@ def _level(level: object) -> int:
     if not isinstance(number, int) or isinstance(number, bool):
         raise ConfigurationError(f"level={level!r} is not a log level; give one such as 'INFO' or 'DEBUG'")
     return number
-
-
-def fields(call: ToolCall) -> dict[str, Any]:
-    """A call's fields, without those that say nothing. JSON-able."""
-    found: dict[str, Any] = {
-        "tool_name": call.tool_name,
-        "outcome": call.outcome,
-        "duration_s": call.duration_s,
-        "started_at": call.started_at,
-        "call_id": f"{call.call_id:016x}",
-        "trace_id": f"{call.trace_id:032x}",
-    }
-    if call.parent_id is not None:
-        found["parent_id"] = f"{call.parent_id:016x}"
-    if call.details is None:
-        return found
-    for name in _TOLD_IF_SET:
-        value = getattr(call, name)
-        if value:
-            found[name] = value
-    if call.cost_usd is not None:
-        found["cost_usd"] = call.cost_usd
-    if call.attempt > 1:
-        found["attempt"] = call.attempt
-    if call.tags:
-        found["tags"] = dict(call.tags)
-    return found
-
-
-_TOLD_IF_SET = (
-    "error_type", "error", "tokens", "input_tokens", "output_tokens", "cached_tokens", "cost_source", "model",
-    "provider", "cached", "first_item_s", "items", "arguments", "result",
-)  # fmt: skip
 
 
 def line(call: ToolCall) -> str:
