@@ -259,6 +259,27 @@ print(time.time())
     assert ended.exit_s() < EXIT_S
 
 
+def test_a_service_process_killed_before_the_end_costs_no_traceback(tmp_path: Path) -> None:
+    """What could still be written is told as failed, and wandb's own exit hook says nothing.
+
+    Seen red: with the service process dropped only where it hangs, that hook printed 30 lines of a traceback.
+    """
+    ended = run_program(
+        """
+tried(sink.write, calls(20))
+os.kill(service(), signal.SIGKILL)
+time.sleep(0.5)
+tried(sink.close)
+print(time.time())
+""",
+        tmp_path,
+        WANDB_MODE="offline",
+    )
+    assert [name for name, _ in ended.steps] == ["write", "close"]
+    assert ended.steps[1][1] != "fine"
+    assert ended.exit_s() < EXIT_S
+
+
 def test_a_stopped_service_process_is_waited_for_only_so_long(tmp_path: Path) -> None:
     """Writing and closing come back with an error, and the exit does not hang on what no longer answers."""
     ended = run_program(

@@ -251,6 +251,14 @@ def _leave_the_stage(run: Any) -> None:
         log.debug("wandb keeps our run among the active ones", exc_info=True)
 
 
+def service_is_dead() -> bool:
+    """Whether the service process has been killed, over which wandb's own exit hook would stumble."""
+    wandb_setup = sys.modules.get("wandb.sdk.wandb_setup")
+    connection = getattr(getattr(wandb_setup, "_singleton", None), "_connection", None)
+    process = getattr(getattr(connection, "_proc", None), "_process", None)
+    return process is not None and process.poll() is not None
+
+
 def drop_service() -> bool:
     """End a service process that does not answer, so that the program's exit does not wait for it.
 

@@ -306,7 +306,8 @@ class WandBLogger:
         self._ended = self.status()
         self._feed.abandoned = True
         session = self._feed.session
-        if self._troubled and self._pid is not None and (session is None or session.ours):
+        ours = self._pid is not None and (session is None or session.ours)
+        if ours and (self._troubled or runs.service_is_dead()):
             runs.drop_service()
         atexit.unregister(self._at_exit)
         if self._patience.busy():
