@@ -117,6 +117,12 @@ def test_what_is_an_amount_of_dollars_is_charged(cost: Any, dollars: float) -> N
     assert monitor.costs.costs == {"ocr": dollars}
 
 
+def test_more_calls_than_any_list_can_hold_are_all_of_them() -> None:
+    """A number meant as "without end" is none that a deque refuses."""
+    assert setup(max_operations=10**30).metrics.operations == []
+    MetricsCollector(max_operations=2**63).record("ocr", 1.0)
+
+
 @pytest.mark.parametrize("number", [0, -1, 1.5, "10", True])
 def test_to_keep_no_calls_is_no_way_to_save_memory(number: Any) -> None:
     """A wrong number of calls to keep is an error, wherever it is given, and names the argument."""

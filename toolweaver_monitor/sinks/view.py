@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TypeGuard
 
@@ -95,7 +96,7 @@ def checked_max_operations(value: object, name: str = "max_operations") -> int:
             f"{name}={value!r} keeps no calls; give a whole number from 1 up, such as 10_000 "
             "(totals stay all-time whatever it is)"
         )
-    return value
+    return min(value, sys.maxsize)  # more than any list can hold is all of them
 
 
 def recorded(
