@@ -217,7 +217,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             provider: who serves it, such as `"openai"`.
             cached: whether your cache answered the whole call; then it costs 0.
             attempt: which try of a retried operation this is, from 1.
-            **tags: your own labels; values that are not strings or numbers become text.
+            **tags: your own labels; values that are not strings or numbers become text. Any other keyword is one, a
+                misspelt figure, too: `Monitor.health` notes a number under a name such as `token`.
         """
         with _recording:
             if self.outcome != "open":

@@ -11,6 +11,7 @@ import msgspec
 from toolweaver_monitor.bus.bus import bus, inbox
 from toolweaver_monitor.holdings import Holdings
 from toolweaver_monitor.instrument.patching import waiting_for_import
+from toolweaver_monitor.misspelt import meant_as_figures
 from toolweaver_monitor.rendering import captured
 from toolweaver_monitor.values import Invalid, plain_text
 
@@ -136,6 +137,8 @@ def _notes(held: Holdings, sinks: Mapping[str, Mapping[str, Any]], prices: Mappi
     for name in waiting_for_import():
         module = name.partition(":")[0]
         yield f"waiting for import: {name}; import {module}, or correct the name if no module is called that"
+    for key, figure in meant_as_figures(held.costs.sources()).items():
+        yield f"a tag is called {key!r} and holds numbers; if they are a figure of the call, write record({figure}=...)"
     wrong = {name: count for name, count in Invalid.counts().items() if count}
     if wrong:
         told = ", ".join(f"{count:,} {name}" for name, count in wrong.items())

@@ -72,7 +72,8 @@ class Monitor(Holdings):
             - `ok`: whether there is no problem.
             - `problems`: what is wrong, one sentence each that ends with the cure.
             - `notes`: what is not a fault but worth knowing: unknown costs, old prices, figures that made no sense,
-              names that `instrument()` was given of modules that were never imported.
+              tags that may have been meant as figures, names that `instrument()` was given of modules that were never
+              imported.
             - `closed`, `watching`: whether this setup has ended, and whether calls are watched.
             - `waiting`: calls that have ended but are not counted yet; `active`: calls open right now.
             - `waiting_for_import`: dotted names that `instrument()` was given and whose modules were not imported yet.

@@ -215,6 +215,26 @@ def test_unknown_costs_are_noted_and_are_no_fault() -> None:
     assert any(note.startswith("the cost of 1 call that") for note in health["notes"])
 
 
+@pytest.mark.parametrize(
+    ("said", "figure"),
+    [
+        ({"token": 3}, "tokens"), ({"input_token": 3}, "input_tokens"), ({"costs": 0.5}, "cost"),
+        ({"cost_usd": 0.5}, "cost"), ({"prompt_tokens": 3}, "input_tokens"), ({"attempts": 2}, "attempt"),
+        ({"token": "abc"}, None), ({"token_limit": 4096}, None), ({"customer": 7}, None), ({"mode": 2}, None),
+    ],
+)  # fmt: skip
+def test_a_number_under_a_misspelt_name_is_noted(said: dict[str, Any], figure: str | None) -> None:
+    """`record(token=3)` is a tag, which is no fault; whoever looks is told what it may have been meant as."""
+    monitor = setup()
+    call_once(**said)
+    call_once(**said)
+    health = monitor.health()
+    assert health["ok"] is True
+    noted = [note for note in health["notes"] if note.startswith("a tag is called")]
+    assert len(noted) == (figure is not None)
+    assert not noted or noted[0].endswith(f"write record({figure}=...)")
+
+
 def test_a_setup_that_has_ended_or_is_off_is_not_well() -> None:
     """Nothing is watched, and how to watch again."""
     monitor = setup()

@@ -17,7 +17,7 @@ FLOORS = (
     ("tools", "usage budget endpoint http_access http_loop http_messages store"),
     ("pipe", "bus"),
     ("ends", "instrument sinks"),
-    ("root", "choices health holdings monitor monitor_text sealing setup waiting"),
+    ("root", "choices health holdings misspelt monitor monitor_text sealing setup waiting"),
     ("faces", "report dashboard grafana cli testing __init__ __main__"),
 )
 NAMES = list(dict(FLOORS))
