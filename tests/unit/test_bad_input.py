@@ -408,6 +408,12 @@ def test_what_is_recorded_by_hand_is_held_to_the_same(invalid: Callable[[], int]
     assert metrics.cost_by_operation() == {"ocr": 0.0, "unnamed": 0.0}
     assert errors.total_calls == {"unnamed": len(NO_NAMES)}
     assert invalid() == len(odd) + 2 * len(NO_NAMES)
+    costs = CostTracker()
+    costs.record("ocr", "x")  # type: ignore[arg-type]
+    costs.record("ocr", -1)
+    assert (costs.costs, costs.unpriced()) == ({}, [])
+    assert invalid() == len(odd) + 2 * len(NO_NAMES) + 2
+    assert setup().health()["invalid"]["figures"] >= invalid()
 
 
 def test_an_exception_may_be_given_for_its_text() -> None:

@@ -34,9 +34,11 @@ class CostTracker(View):
     def record(self, operation: str, cost: float) -> None:
         """Count one operation and its cost.
 
+        Never raises; what makes no sense is left out and counted, as in `MetricsCollector.record`.
+
         Args:
-            operation: its name.
-            cost: dollars; anything else (negative, NaN) is counted as invalid, and as a call of unknown cost.
+            operation: its name; anything that is not a name becomes `unnamed`.
+            cost: dollars; with anything else (negative, NaN, text) it is an operation of unknown cost.
         """
         self._own.record(recorded(operation, cost=cost))
 

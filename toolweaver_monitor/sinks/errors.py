@@ -34,8 +34,10 @@ class ErrorTracker(View):
     def record_call(self, tool_name: str, success: bool, error: str | BaseException = "") -> None:
         """Count one call by hand.
 
+        Never raises; what makes no sense is left out and counted, as in `MetricsCollector.record`.
+
         Args:
-            tool_name: the tool; anything that is not a name becomes `unnamed` and is counted as invalid.
+            tool_name: the tool; anything that is not a name becomes `unnamed`.
             success: whether it succeeded.
             error: what went wrong, if not: its text, or the exception itself; secrets are taken out.
         """

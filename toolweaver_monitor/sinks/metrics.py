@@ -38,8 +38,11 @@ class MetricsCollector(View):
     ) -> None:
         """Count one operation by hand.
 
+        Never raises, since it stands in the middle of your work: a figure that makes no sense (negative, NaN, text) is
+        left out, and the operation is counted all the same; `health()["invalid"]` of a monitor tells how many.
+
         Args:
-            operation: its name.
+            operation: its name; anything that is not a name becomes `unnamed`.
             duration: seconds.
             tokens: tokens used.
             cost: dollars.
