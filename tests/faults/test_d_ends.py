@@ -236,13 +236,43 @@ def test_d11_the_end_of_the_interpreter_is_quiet(tmp_path: Path) -> None:
 
     Seen red: with `get_monitor()` raising once the monitor has ended, each `__del__` at teardown had a traceback.
     """
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
-        pytest.skip("CPython 3.13 without a GIL empties every module before the last objects go, ours among them")
+    program = TEARDOWN
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):  # every module is empty there when the last objects go
+        program = program.replace("flush(0.2)", "pass")  # what cannot be called then: see docs/reliability.md
     out = tmp_path / "calls"
-    ended = run_program(TEARDOWN, str(out))
+    ended = run_program(program, str(out))
     assert (ended.code, ended.err) == (0, "")
     assert len(delivered(out)) >= 102
     assert ended.took_s < 6.0
+
+
+OUTLIVED = """
+import _thread
+from toolweaver_monitor import monitored, setup
+@monitored("tool")
+def tool(): return 1
+@monitored("waits")
+async def waits(): return 2
+@monitored("gives")
+def gives(): yield 3
+class Late:
+    def __del__(self, tool=tool, waits=waits, gives=gives, write=__import__("os").write):
+        try: waits().send(None)
+        except StopIteration as done: two = done.value
+        write(1, b"%d %d %d" % (tool(), two, *gives()))
+_thread.late = Late()  # a module that was there before ours, and is emptied after them
+setup(lambda call: None)
+tool()
+"""
+
+
+def test_d11_a_function_that_is_called_when_our_modules_are_empty_runs_bare() -> None:
+    """What lies in a module that Python empties after ours may still call a watched function, coroutine or generator.
+
+    Seen red: with the bus looked up in the module, each `__del__` printed `'NoneType' object has no attribute 'plain'`.
+    """
+    ended = run_program(OUTLIVED)
+    assert (ended.code, ended.out, ended.err) == (0, "1 2 3", "")
 
 
 def test_d11_moving_our_exit_hook_while_the_exit_is_under_way_loses_nothing(tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ generator function stays one. The user's code runs bare between `begin` and `lea
 What waits lets go of its arguments: the body may drop a large one, and ten thousand dicts are work for the garbage
 collector. They are set to None and not deleted, since who prints a traceback with the arguments of its frames
 (`inspect.formatargvalues`, `cgitb`) stumbles over one that is not there.
+
+Each holds the bus itself: at the end of the interpreter this module may be empty when a `__del__` makes a last call.
+The bus is off by then, and the user's code runs bare.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
-from toolweaver_monitor.bus.bus import HIGH_WATER, bus, inbox
+from toolweaver_monitor.bus.bus import HIGH_WATER, Bus, bus, inbox
 from toolweaver_monitor.call import ToolCall, innermost
 from toolweaver_monitor.clock import monotonic_s
 from toolweaver_monitor.instrument.hot_path import (
@@ -41,7 +44,7 @@ _append = inbox.append
 _unwound = BaseException.with_traceback  # given what is left without this frame, which the body's way out adds again
 
 
-def drive_function(function: Function, tool: Tool) -> Function:
+def drive_function(function: Function, tool: Tool, bus: Bus = bus) -> Function:
     """A plain function; one that returns a coroutine or a future closes its call when that has ended."""
     tool.defers = True
     name, plain = tool.name, not tool.special
@@ -88,7 +91,7 @@ def drive_function(function: Function, tool: Tool) -> Function:
     return run
 
 
-def drive_coroutine(function: Function, tool: Tool) -> Function:
+def drive_coroutine(function: Function, tool: Tool, bus: Bus = bus) -> Function:
     """A coroutine function."""
     name, plain = tool.name, not tool.special
 
@@ -138,7 +141,7 @@ def drive_coroutine(function: Function, tool: Tool) -> Function:
     return run
 
 
-def drive_generator(function: Function, tool: Tool) -> Function:
+def drive_generator(function: Function, tool: Tool, bus: Bus = bus) -> Function:
     """A generator function: the whole protocol, and the call is innermost only while the body runs.
 
     A step adds 0.25 us, of which 0.2 are the context variable, set and reset, and the second frame. What keeps it
@@ -193,7 +196,7 @@ def drive_generator(function: Function, tool: Tool) -> Function:
     return run
 
 
-def drive_async_generator(function: Function, tool: Tool) -> Function:
+def drive_async_generator(function: Function, tool: Tool, bus: Bus = bus) -> Function:
     """An async generator function; each step runs in the task that asked for it. Written as `drive_generator`."""
 
     async def run(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
