@@ -61,7 +61,8 @@ def monitored(
     Works with and without parentheses, on functions, coroutines, generators, async generators, methods (above or below
     `@classmethod` and `@staticmethod`), partials and callable objects. What it returns is of the same kind, has
     the same signature and types, and gives the same results and exceptions. Before `setup()` it costs about as much as
-    a plain wrapper.
+    a plain wrapper. Where a function has `@typing.overload`s, put it on the implementation alone: overloads are told
+    apart by the lines they are written in, and watched ones would all be written in one.
 
     Args:
         positional: the tool's name, or, without parentheses, the function itself.

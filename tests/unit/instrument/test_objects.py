@@ -40,6 +40,22 @@ class Pages:
         return self.left
 
 
+@typing.overload
+def halved(page: int) -> int: ...
+@typing.overload
+def halved(page: float) -> float: ...
+@monitored("halved")
+def halved(page: Any) -> Any:
+    """Half a page."""
+    return page // 2
+
+
+def test_overloads_are_found_where_their_implementation_is_watched() -> None:
+    """`@monitored` stands on the implementation, and `typing.get_overloads` knows them all."""
+    assert halved(4) == 2
+    assert [inspect.get_annotations(each)["page"] for each in typing.get_overloads(halved)] == ["int", "float"]
+
+
 def test_the_end_of_an_iterator_is_no_failure() -> None:
     """`StopIteration` out of `__next__` says that there is no more, as a generator's return does; others are errors."""
     monitor = setup()
