@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from toolweaver_monitor.secret_rules import AS_WRITTEN, IN_LOWER_CASE, KEYS, OUTLINE
+from toolweaver_monitor.secret_rules import AS_WRITTEN, IN_LOWER_CASE, KEYS, OUTLINE, UNSEEN
 
 MASK = "[redacted]"
 UNSCRUBBABLE = "<unscrubbable>"
@@ -60,6 +60,23 @@ _ROWS = tuple(cue for cue in _BY_CUE if isinstance(cue, bytes))
 
 def _secrets(text: str) -> list[Span]:
     """Where the secrets are, in order; one may lie in another."""
+    spans = _seen(text)
+    if not text.replace("\n", "").isprintable() or "\\" in text:
+        seen_at: list[int] = []
+        end = 0
+        for gap in UNSEEN.finditer(text):
+            seen_at += range(end, gap.start())
+            end = gap.end()
+        if end:  # a secret with one of these inside is still one to whoever copies it
+            seen_at += range(end, len(text))
+            joined = "".join([text[at] for at in seen_at])
+            spans += ((seen_at[start], seen_at[end - 1] + 1) for start, end in _seen(joined) if start < end)
+    spans.sort()
+    return spans
+
+
+def _seen(text: str) -> list[Span]:
+    """Where the secrets are in a text as it is written."""
     lowered = text.replace("\u0130", "i").lower()  # the one letter that would grow, and move all that follows
     outline = text.encode("ascii", "replace").translate(OUTLINE)
     cues: list[str | bytes] = [word for word in _WORDS if word in lowered]
@@ -72,7 +89,6 @@ def _secrets(text: str) -> list[Span]:
             start, end = match.span(match.lastindex or 0)
             if likely is None or likely(text[start:end]):
                 spans.append((start, end))
-    spans.sort()
     return spans
 
 

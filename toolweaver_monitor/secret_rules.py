@@ -42,6 +42,14 @@ OUTLINE = bytes(ord("k" if chr(byte).isalnum() or chr(byte) in "+/" else " ") fo
 """What each byte is in the outline of a text: a letter of base64, or none."""
 
 
+UNSEEN = Pattern(
+    r"\x1b\[[\d;]{0,16}[A-Za-z]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f"
+    r"\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb]"
+    r"|\\x1b\[[\d;]{0,16}[A-Za-z]|\\x(?:0[0-8bcef]|1[0-9a-f]|7f|[89][0-9a-f]|ad)|\\u(?:200[b-f]|20[26][0-9a-f]|feff)"
+)
+"""What nobody sees in a text, as it is and as `repr` writes it: controls, colours, characters of no width."""
+
+
 def _in_a_row(letters: int) -> bytes:
     """So many letters of base64, as the outline of a text shows them."""
     return b"k" * letters
@@ -63,6 +71,24 @@ def _looks_like_aws(text: str) -> bool:
     return all(re.search(kind, text) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
 
 
+_KNOWN_RUNS = Pattern(
+    r"\A[nrt]?(?:(?P<AWS>[A-Za-z0-9+/]{40})\Z"
+    # The sessions of AWS, its Bedrock, Artifactory, Fly.io
+    r"|(?:IQoJb3JpZ2lu|FwoGZXIvYXdz|ABSK|cmVmdGtu|fm2_[A-Za-z0-9+/]{4})[A-Za-z0-9+/]{36}"
+    r"|[A-Za-z0-9+/]{33,80}?(?:JQQJ99|AZDO|\+ACR|AzSe|AzFu|AzCa)[A-Za-z0-9+/]{4,40}={0,2}\Z)"  # Azure signs inside
+)
+
+
+def _is_a_known_run(text: str) -> bool:
+    """A long run of letters and digits that some issuer is known by."""
+    return any(match["AWS"] is None or _looks_like_aws(match["AWS"]) for match in _KNOWN_RUNS.finditer(text[:256]))
+
+
+def _looks_issued(text: str) -> bool:
+    """As `_looks_like_aws`, or long, with digits: what stands beside a secret's name may be a word or a path."""
+    return _looks_like_aws(text) or (len(text) >= 20 and re.search("[0-9]", text) is not None)
+
+
 def _not_a_small_number(text: str) -> bool:
     return not (text.isdecimal() and len(text) < 6)
 
@@ -72,26 +98,35 @@ def _not_a_small_number(text: str) -> bool:
 _UNMISTAKABLE = {  # how each issuer's keys begin -> the fewest characters that follow
     "ghp_": 10, "gho_": 10, "ghu_": 10, "ghs_": 10, "ghr_": 10, "github_pat_": 10, "sk_live_": 6, "sk_test_": 6,
     "rk_live_": 6, "rk_test_": 6, "whsec_": 8, "dop_v1_": 16, "doo_v1_": 16, "shpat_": 10, "shpss_": 10, "shpca_": 10,
-    "shppa_": 10, "lin_api_": 10, "glsa_": 16, "sntrys_": 10, "lsv2_": 12, "wandb_v1_": 10,
+    "shppa_": 10, "lin_api_": 10, "glsa_": 16, "sntrys_": 10, "lsv2_": 12, "wandb_v1_": 10, "sntryu_": 16,
+    "pscale_tkn_": 10, "pscale_pw_": 10, "pscale_oauth_": 10, "sb_secret_": 10, "dckr_pat_": 10, "dckr_oat_": 10,
+    "tgp_v1_": 16, "pylf_v1_": 10, "pylf_v2_": 10, "figd_": 16, "snyk_uat.": 16, "snyk_sat.": 16,
 }  # fmt: skip
 _DASHED = {
     "glpat-": 10, "xoxa-": 6, "xoxb-": 6, "xoxe-": 6, "xoxo-": 6, "xoxp-": 6, "xoxr-": 6, "xoxs-": 6, "xapp-": 6,
-    "GOCSPX-": 10, "NRAK-": 10, "PMAK-": 16, "AGE-SECRET-KEY-": 10,
+    "GOCSPX-": 10, "NRAK-": 10, "PMAK-": 16, "AGE-SECRET-KEY-": 10, "xoxc-": 6, "glptt-": 16, "gldt-": 16,
+    "glrt-": 16, "glrtr-": 16, "glcbt-": 16, "glagent-": 16, "gloas-": 16, "glsoat-": 16, "glft-": 16, "glimt-": 16,
+    "glffct-": 16, "nvapi-": 20, "bedrock-api-key-": 20, "sq0atp-": 16, "sq0csp-": 16, "HRKU-": 20,
+    "pat-na1-": 30, "pat-eu1-": 30, "xoxd-": 6,
 }  # fmt: skip
 _BARE_BEGINNINGS = {
-    "AKIA": 12, "ASIA": 12, "AIza": 20, "ya29.": 10, "SG.": 20, "hvs.": 12, "hvb.": 12, "dp.pt.": 10, "ATATT3": 16,
-    "1//0": 20,
+    "AKIA": 12, "ASIA": 12, "AIza": 20, "ya29.": 10, "SG.": 20, "hvs.": 12, "hvb.": 12, "ATATT3": 16,
+    "1//0": 20, "AQ.Ab": 20, "ATBB": 24, "ATCTT3": 16, "EAA": 60, "AKCp": 60,
 }  # fmt: skip
 _WORDLIKE = {  # a name may begin so, too: hf_summarize_long_documents
     "hf_": 12, "api_org_": 10, "gsk_": 16, "r8_": 20, "npm_": 20, "ntn_": 20, "glc_": 16, "pcsk_": 12, "sbp_": 20,
-    "e2b_": 20, "jina_": 20,
+    "e2b_": 20, "jina_": 20, "fw_": 20, "napi_": 40, "rnd_": 20, "nfp_": 30, "vcp_": 30, "sqp_": 36, "squ_": 36,
+    "sqa_": 36, "secret_": 40, "rubygems_": 40,
 }  # fmt: skip
-_WORDLIKE_DASHED = {"xai-": 16, "pplx-": 16, "pypi-": 16, "tvly-": 12}
+_WORDLIKE_DASHED = {"xai-": 16, "pplx-": 16, "pypi-": 16, "tvly-": 12, "csk-": 40, "fc-": 30, "pa-": 40, "sess-": 30}
 
 
 def _begun(prefixes: dict[str, int]) -> Pattern:
-    issued = "|".join(rf"{re.escape(prefix)}[\w.-]{{{fewest},}}" for prefix, fewest in prefixes.items())
-    return Pattern(issued)
+    """By first letters, so that a letter which begins none is passed over at once, however many there are."""
+    rests: dict[str, list[str]] = {}
+    for prefix, fewest in prefixes.items():
+        rests.setdefault(prefix[0], []).append(rf"{re.escape(prefix[1:])}[\w.-]{{{fewest},}}")
+    return Pattern("|".join(rf"{first}(?:{'|'.join(rest)})" for first, rest in rests.items()))
 
 
 AS_WRITTEN = (
@@ -104,7 +139,7 @@ AS_WRITTEN = (
     Rule(("sk_",), Pattern(r"(?<![aeiou])sk_[\w-]{20,}"), _looks_made),
     Rule(("eyj",), Pattern(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}")),  # base64 of {" : a JWT, or its like
     Rule(("key",), Pattern(
-        r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY.*?(?:-----END[A-Z0-9 ]{0,40}(?:-----)?|\Z)", re.DOTALL)),
+        r"-----BEGIN[A-Z0-9 +%]{0,40}PRIVATE(?:[ +]|%20)KEY.*?(?:-----END[A-Z0-9 +%]{0,50}(?:-----)?|\Z)", re.DOTALL)),
     Rule(("bearer", "basic", "token"), Pattern(
         r"(?:[Bb]earer|BEARER|[Bb]asic|BASIC)\s{1,4}([\w.~+/=-]{8,})|[Tt]oken\s([\w-]{16,})"), _looks_random),
     Rule(("://",), Pattern(r"://([^\s/?#\"'<>@]+(?:@[^\s/?#\"'<>@]+)*)@")),
@@ -114,12 +149,15 @@ AS_WRITTEN = (
     Rule(("@", "%40"), Pattern(r"(?<![\w.+-])[\w.+-]++(?:@|%40)[\w-]++(?:\.[\w-]++)+")),
     Rule(("hook",), Pattern(
         r"(?:hooks\.slack\.com/\w+|/api/webhooks|\.webhook\.office\.com/\w+)/([^\s\"'<>]+)")),
+    Rule(("dp.",), Pattern(r"dp\.(?:pt|st|ct|sa|scim|audit)\.[\w.-]{10,}")),  # Doppler
+    Rule(("q~",), Pattern(r"(?<![\w~.-])[\w~.-]{3}\dQ~[\w~.-]{31,34}")),  # Entra ID
+    Rule((".atlasv1.",), Pattern(r"[A-Za-z0-9]{14}\.atlasv1\.[\w-]{40,}")),  # Terraform
+    Rule((_in_a_row(40),), Pattern(r"pat[A-Za-z0-9]{14}\.[0-9a-f]{40,}")),  # Airtable
     Rule((":aa",), Pattern(r"(?<!\d)\d{6,12}:AA[\w-]{30,}")),  # Telegram
     Rule((_in_a_row(32),), Pattern(  # Twilio, Databricks, Mailgun
-        r"(?:SK|AC|dapi|key-(?<![a-z]key-))[0-9a-f]{32}(?![0-9a-f])")),
+        r"(?:SK|AC|dapi|dose|key-(?<![a-z]key-))[0-9a-f]{32}(?![0-9a-f])")),
     Rule((_in_a_row(86),), Pattern(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86}==")),  # Azure
-    Rule((_in_a_row(40),), Pattern(
-        r"(?<![A-Za-z0-9+/=_-])[nrt]?([A-Za-z0-9+/]{40})(?![A-Za-z0-9+/=_-])"), _looks_like_aws),
+    Rule((_in_a_row(40),), Pattern(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/=_-]{40,}"), _is_a_known_run),
 )  # fmt: skip
 
 # --- what secrets are called ----------------------------------------------------------------------------------------
@@ -131,8 +169,8 @@ def _after(words: Iterable[str], last: str) -> str:
 
 
 KEYS = (
-    "api", "access", "account", "admin", "encryption", "master", "private", "secret", "service", "shared", "signing",
-    "ssh", "subscription",
+    "api", "access", "account", "admin", "app", "auth", "consumer", "encryption", "functions", "master", "private",
+    "secret", "service", "shared", "signing", "ssh", "subscription",
 )  # fmt: skip
 _TOKENS = ("access", "api", "auth", "bearer", "bot", "client", "csrf", "id", "refresh", "security", "session", "xsrf")
 
@@ -145,7 +183,7 @@ _NAMES = {  # cues -> what is called so is a secret
         "(?:pwd|credentials?|x-amz-signature|cookie|authorization|connection_?string)"
     ),
 }
-_OFTEN = "token|auth|signature|sig|sid|sessionid|sessid|jwt|pass|otp|pin|nonce"
+_OFTEN = "token|auth|signature|sig|sid|sessionid|(?:php)?sessid|jsessionid|jwt|pass|otp|pin|nonce"
 """What follows these is one only if it looks like one: `token: unexpected end of file`, `pass: 3` are none."""
 
 _OFTEN_CUES = ("token", "auth", "sig", "sid", "sess", "jwt", "pass", "otp", "pin", "nonce")
@@ -156,16 +194,32 @@ _VALUE = (
 )
 """In quotes, in quotes that are escaped, or bare: then up to a space, or what separates it from the next `name=`."""
 _NO_VALUE = r"(?!(?:none|null|true|false|undefined)\b|\*|\[redacted)"
-_IS = r"""(?:\\*["'\]])?\s{0,3}(?:[:=]>?|%3[ad])\s{0,3}"""
+_GAP = r"(?:\s{0,3}|[ \t]{4,24})"
+"""What stands in columns has more of a gap."""
+_IS = rf"""(?:\\*["'\]])?{_GAP}(?:[:=]>?|->|%3[ad]|>(?![\s<])){_GAP}"""
 
 IN_LOWER_CASE = (
     Rule(("auth", "cookie"), Pattern(  # a header: all of the line
-        rf"(?:authorization|cookie){_IS}([^\s\"'\\][^\n\r\"'\\]*+)")),
+        rf"(?:authorization|cookie){_IS}([^\s\"'\\](?:[^\n\r\"'\\=]|=(?:\\?\"[^\"\n\r\\]*+\\?\")?)*+)")),
+    Rule(("cookie",), Pattern(r"cookies?[\"']?\s?[:=]\s?(\{[^}]{1,1024})")),
+    Rule(("auth",), Pattern(  # auth=('user', 'password')
+        r"auth[\"']?(?:\s?[:=]\s?)?[\[(][bru]?[\"'][^\"'\s]{0,128}[\"'],\s?[bru]?[\"']([^\"']+)")),
     *(Rule(cues, Pattern(rf"{name}(?:[_-][a-z0-9_-]{{1,24}})?{_IS}{_NO_VALUE}{_VALUE}"))
       for cues, name in _NAMES.items()),
     Rule(("key", "pass", "secret"), Pattern(
         r"(?:api key|password|passphrase|secret)\s(?:(?:provided|given|used|value|was|is)[:=]?\s){1,2}"
         r"[\"']?([^\s\"']*\d[^\s\"']*)")),
+    Rule(("key", "token", "pass", "secret"), Pattern(
+        r"(?:api[ _-]?key|token|password|secret(?:[ _-]key)?) (?:(?:is\s)?(?:not valid|invalid):?\s)?"
+        r"[\"'\[(`]?([\w~+=-]{10,})(?![\w./~+=-])"), _looks_issued),
+    Rule(("key", "token", "pass", "secret", "cookie", "auth"), Pattern(  # a pair of a name and its value
+        r"[\"'],(?:(?<=key..)|(?<=token..)|(?<=password..)|(?<=secret..)|(?<=cookie..)|(?<=authorization..))\s?"
+        r"(?:\\*[\"']value\\*[\"']\s?:\s?)?[bru]?\\*[\"']([^\"'\\]{10,})"), _looks_issued),
+    Rule(("input_value",), Pattern(  # pydantic names a field on one line, and on the next what it was given
+        r"(?:pass(?:word|wd|phrase)|secret|token|key|credentials?|dsn|pwd|cookie)\w{0,16}(?:\n|\\+n|  )"
+        r"[^\n]{1,256}?input_value=('[^'\n]*|\"[^\"\n]*|[^\s,\]]+)")),
+    Rule(("identified",), Pattern(r"identified\s(?:with\s\S{1,40}\s)?by\s[\"']([^\"']+)")),
+    Rule(("%3a%2f%2f",), Pattern(r"%3a%2f%2f((?:[^\s\"'<>%&]|%(?!40|2f))++)%40")),
     Rule(("pass",), Pattern(r"(?:password|passphrase)\s['\"]([^'\"]+)")),
     Rule(_OFTEN_CUES, Pattern(
         rf"(?<![a-z])(?:{_OFTEN})(?:={_NO_VALUE}{_VALUE}"

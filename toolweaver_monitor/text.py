@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 
@@ -31,6 +32,8 @@ def safe_name(name: str, limit: int = MAX_NAME_CHARS) -> str:
 @lru_cache(maxsize=1_024)
 def _safe(kept: str, limit: int) -> str:
     if not (kept.isascii() and kept.isprintable()):
+        if "\x1b" in kept:  # all of a colour goes, not only the escape that begins it
+            kept = re.sub(r"\x1b\[[\d;]{0,16}[A-Za-z]", "", kept)
         kept = unicodedata.normalize("NFC", "".join(c for c in kept if unicodedata.category(c) not in _UNSEEN))
     return redact.scrubbed(kept, limit).strip() or UNNAMED
 

@@ -7,6 +7,7 @@ import json
 import random
 import string
 from collections.abc import Iterator
+from urllib.parse import quote
 
 _random = random.Random(20_260_101)  # the same each time
 
@@ -58,10 +59,22 @@ def by_value() -> Iterator[tuple[str, str, str]]:
         "DigitalOcean": ("dop_v1_", 64), "Shopify": ("shpat_", 32), "Linear": ("lin_api_", 40), "Notion": ("ntn_", 46),
         "Vault": ("hvs.", 90), "Grafana": ("glsa_", 32), "New Relic": ("NRAK-", 27), "Sentry": ("sntrys_", 60),
         "Tavily": ("tvly-", 32), "Pinecone": ("pcsk_", 60), "LangSmith": ("lsv2_pt_", 40), "W&B": ("wandb_v1_", 40),
-        "ElevenLabs": ("sk_", 48), "E2B": ("e2b_", 40),
+        "ElevenLabs": ("sk_", 48), "E2B": ("e2b_", 40), "NVIDIA": ("nvapi-", 64), "Fireworks": ("fw_", 22),
+        "Together": ("tgp_v1_", 43), "Voyage": ("pa-", 43), "Cerebras": ("csk-", 48), "Firecrawl": ("fc-", 32),
+        "Gemini": ("AQ.Ab8R", 48), "Logfire": ("pylf_v1_us_", 43), "GitLab runner": ("glrt-", 20),
+        "GitLab trigger": ("glptt-", 40), "Slack session": ("xoxc-", 64), "Slack cookie": ("xoxd-", 80),
+        "Sentry user": ("sntryu_", 64), "PlanetScale": ("pscale_tkn_", 43), "Neon": ("napi_", 64),
+        "Supabase": ("sb_secret_", 31), "Docker": ("dckr_pat_", 27), "Figma": ("figd_", 40), "Render": ("rnd_", 28),
+        "Doppler": ("dp.st.prd.", 43), "Square": ("sq0atp-", 22), "Heroku": ("HRKU-AA", 58), "Snyk": ("snyk_uat.", 68),
+        "Bitbucket": ("ATBB", 32), "HubSpot": ("pat-na1-", 36), "RubyGems": ("rubygems_", 48),
+        "SonarQube": ("sqp_", 40),
+        "old Notion": ("secret_", 43), "AWS session": ("IQoJb3JpZ2luX2Vj", 300), "AWS Bedrock": ("ABSK", 128),
+        "Fly.io": ("fm2_", 200),
     }  # fmt: skip
     for name, (prefix, count) in issued.items():
-        letters = HEX if name in ("Databricks", "E2B", "ElevenLabs") else string.ascii_letters + string.digits
+        letters = (
+            HEX if name in ("Databricks", "E2B", "ElevenLabs", "Firecrawl") else string.ascii_letters + string.digits
+        )
         secret = _some(count, letters)
         yield name, _join(prefix, secret), secret
     for prefix in ("AKIA", "ASIA"):
@@ -69,6 +82,7 @@ def by_value() -> Iterator[tuple[str, str, str]]:
         yield f"AWS {prefix}", _join(prefix, secret), secret
     secret = _some(38) + "/" + _some(1, "abc")
     yield "AWS secret key", secret, secret
+    yield from by_middle()
     secret = _jwt()
     yield "JWT", secret, secret
     secret = _jwt(1_500)
@@ -76,6 +90,8 @@ def by_value() -> Iterator[tuple[str, str, str]]:
     for kind, lines in (("RSA ", 12), ("", 6), ("OPENSSH ", 30), ("EC ", 3)):
         secret = _pem(kind, lines)
         yield f"PEM {kind}", secret, secret
+    secret = quote(_pem("", 6), safe="")
+    yield "PEM in a form", f"data={secret}", secret
     secret = _some(24)
     yield "bearer", f"sent Bearer {secret} to it", secret
     secret = base64.b64encode(f"bob:{_some(12)}".encode()).decode()
@@ -87,6 +103,8 @@ def by_value() -> Iterator[tuple[str, str, str]]:
     for scheme in ("postgres", "mysql+pymysql", "redis", "mongodb+srv", "amqp", "https"):
         secret = _some(16)
         yield f"{scheme} address", f"{scheme}://user:{secret}@db.internal:5432/main", secret
+    secret = _some(16)
+    yield "address within an address", f"/login?next=postgres%3A%2F%2Fuser%3A{secret}%40db%2Fmain", secret
     secret = _some(10) + "/" + _some(6)
     yield "address with a slash in its password", f"postgres://user:{secret}@db/main", secret
     secret = _some(20)
@@ -101,6 +119,28 @@ def by_value() -> Iterator[tuple[str, str, str]]:
         yield f"query {name}", f"GET https://api.example.com/v1?page=2&{name}={secret}&limit=5", secret
 
 
+def by_middle() -> Iterator[tuple[str, str, str]]:
+    """As `by_value`, of those that are known by what is inside them, and of those with something unseen inside."""
+    secret = _some(52) + "JQQJ99BA" + _some(24)
+    yield "Azure OpenAI", secret, secret
+    secret = _some(3) + "8Q~" + _some(34)
+    yield "Entra ID", secret, secret
+    secret = _some(14) + ".atlasv1." + _some(67)
+    yield "Terraform", secret, secret
+    secret = _some(14) + "." + _some(64, HEX)
+    yield "Airtable", _join("pat", secret), secret
+    for name, unseen in (
+        ("a zero-width space", "\u200b"),
+        ("a NUL", "\0"),
+        ("a colour", "\x1b[1m"),
+        ("a soft hyphen", "\xad"),
+    ):
+        secret = _some(44)
+        yield f"OpenAI with {name} inside", _join("sk-p", unseen, "roj-", secret), secret
+        secret = _some(44)
+        yield f"OpenAI with {name} at its end", _join("sk-proj", unseen, "-", secret), secret
+
+
 def by_name() -> Iterator[tuple[str, str, str]]:
     """As `by_value`, of those that are known by what they are called."""
     names = (
@@ -113,6 +153,16 @@ def by_name() -> Iterator[tuple[str, str, str]]:
                 continue
             secret = _some(14, string.ascii_lowercase)
             yield f"{text.format(name, '...')}", "could not log in with " + text.format(name, secret), secret
+    for text in (
+        "password      =      {}", "password -> {}", "<password>{}</password>", "<apiKey>{}</apiKey>",
+        "[('x-api-key', '{}')]", '["password", "{}"]', '[{{"name": "OPENAI_API_KEY", "value": "{}"}}]',
+        "auth=('bob', '{}')", "HTTPBasicAuth('bob', '{}')", "cookies={{'session': '{}'}}", "JSESSIONID={}",
+        "CREATE USER bob IDENTIFIED BY '{}'", "Invalid API key {}", "API key '{}' not valid", "invalid token '{}'",
+        "API key not valid: {}", "x-functions-key: {}", 'Authorization: Digest username="bob", response="{}"',
+        "1 validation error for Settings\nopenai_api_key\n  Input should be a URL [type=url, input_value='{}', ...]",
+    ):  # fmt: skip
+        secret = _some(14)
+        yield text, text.format(secret), secret
     secret = _some(9) + " " + _some(5)
     yield "quoted with a space", f"password='{secret}'", secret
     secret = _some(14)

@@ -36,7 +36,7 @@ ARGUMENT, VARIABLE, KEY = "from-the-command-line-7Qx", "from-the-environment-8Ry
 
 
 def test_s7_a_run_holds_no_secret_of_the_program(tmp_path: Path) -> None:
-    """A real offline run: its whole folder, and all that was printed, searched for every byte of 136 secrets.
+    """A real offline run: its whole folder, and all that was printed, searched for every byte of 200 secrets.
 
     Beside those of the calls, what stands in `sys.argv`, in the environment and in `WANDB_API_KEY`. Mutation that
     turned it red: `x_disable_meta` left out (the run's metadata then holds the command line).

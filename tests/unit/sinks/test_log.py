@@ -35,7 +35,7 @@ def test_no_call_forges_a_line(caplog: pytest.LogCaptureFixture) -> None:
         raise ValueError("no\n\x1b[31mtool=forged")
     monitor.flush()
     (line,) = [record.getMessage() for record in caplog.records if record.name == "toolweaver_monitor.calls"]
-    assert line.startswith("tool=read[31m outcome=failure ")
+    assert line.startswith("tool=read outcome=failure ")
     assert line.endswith(r" error=ValueError: no\n\x1b[31mtool=forged")
 
 
