@@ -69,3 +69,32 @@ else:
     ended = run_program(program, str(out), options=("-W", "ignore::DeprecationWarning"))
     assert (ended.code, ended.err) == (0, "")
     assert sorted(Counter(process for _, process in delivered(out)).values()) == [1, 100]
+
+
+def test_d4_a_fork_that_becomes_a_process_of_greenlets_has_its_own_wandb_run(
+    require_package: Callable[..., None], tmp_path: Path
+) -> None:
+    """The same with a W&B logger made in the master, which made no call: the child's run has all 100 rows.
+
+    Seen red: with the queue of W&B's thread made in the master, the child's greenlet waited in C, and it for ever.
+    """
+    require_package("gevent", "pip install gevent")
+    require_package("wandb", "pip install 'toolweaver_monitor[wandb]'")
+    code = """
+from toolweaver_monitor.sinks import WandBLogger
+sink = WandBLogger()
+monitor = setup(sink)
+if os.fork():
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+else:
+    patch()
+    exec(used)
+    many()
+    assert sink.status()["rows"] == 100
+    assert shutdown(10)
+"""
+    program = "\n".join([GREEN, TOOL, f"used = {USED.replace('flush(5)', 'flush(15)')!r}", code])
+    homes = {name: str(tmp_path / "home") for name in ("HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")}
+    env = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), **homes}
+    ended = run_program(program, options=("-W", "ignore::DeprecationWarning"), cwd=tmp_path, env=env)
+    assert (ended.code, ended.err) == (0, "")
