@@ -47,7 +47,7 @@ class Patience:
             RuntimeError: no thread is to be had.
         """
         if self._thread is None or not self._thread.is_alive():
-            # Made with its thread: in a fork that gevent has patched, waiting for the parent's would stop all greenlets.
+            # Made with its thread: in a fork that gevent has patched, to wait for the parent's stops all greenlets.
             self._jobs = queue.SimpleQueue()
             thread = threading.Thread(target=self._run, name="toolweaver-monitor wandb calls", daemon=True)
             thread.start()
