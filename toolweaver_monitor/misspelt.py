@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from toolweaver_monitor.rollup import Rollup
 from toolweaver_monitor.tally import Tallies
 
 FIGURES = ("tokens", "input_tokens", "output_tokens", "cached_tokens", "cost", "attempt")
@@ -22,10 +23,16 @@ def meant_as_figures(sources: Iterable[Tallies]) -> dict[str, str]:
     found: dict[str, str] = {}
     for source in sources:
         with source.lock:
-            for key in source.rollup.tag_keys():
-                near = [ELSEWHERE[key]] if key in ELSEWHERE else get_close_matches(key.lower(), FIGURES, 1, 0.8)
-                if near and any(map(_is_number, source.rollup.by_tag(key))):
-                    found[key] = near[0]
+            found.update(_in(source.rollup, get_close_matches))
+    return found
+
+
+def _in(rollup: Rollup, close: Callable[..., list[str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key in rollup.tag_keys():
+        near = [ELSEWHERE[key]] if key in ELSEWHERE else close(key.lower(), FIGURES, 1, 0.8)
+        if near and any(map(_is_number, rollup.by_tag(key))):
+            found[key] = near[0]
     return found
 
 
