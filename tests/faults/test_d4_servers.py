@@ -115,7 +115,7 @@ def test_d4_uvicorn_in_one_process_delivers_every_call(
 ) -> None:
     """One process, as most run it.
 
-    Seen red: as above.
+    Seen red: without a handler of SIGTERM, nothing arrived.
     """
     require_package("uvicorn", "pip install uvicorn")
     app_module(tmp_path, ASGI)

@@ -337,9 +337,9 @@ def test_l6_a_flush_from_inside_a_sink_does_not_wait_for_itself() -> None:
 
 
 async def test_l6_aflush_leaves_the_loop_free() -> None:
-    """While a flush waits half a second for a sink that hangs, the loop is held up 5 ms at most.
+    """While a flush waits 0.2 s for a sink that hangs, the loop is held up 5 ms at most.
 
-    Seen red: with `aflush` calling `flush` itself, the loop stood for the whole half second.
+    Seen red: with `aflush` calling `flush` itself, the loop stood for the whole 0.2 s.
     """
     with HangSink() as sink:
         monitor = setup(sink)
