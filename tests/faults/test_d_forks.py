@@ -22,7 +22,11 @@ def work(n):
 if __name__ == "__main__":
     context = multiprocessing.get_context(sys.argv[2])
     setup(FileSink())
-    for _ in range(500): tool()   # queued when the children come
+    get_monitor().runners[0].worker.interval_s = 60  # nothing is written until the end
+    get_monitor().runners[0].worker.poke()
+    for _ in range(250): tool()
+    get_monitor().summary()  # these wait in the queue of the sink now, and the next in the inbox
+    for _ in range(250): tool()
     children = [context.Process(target=work, args=(n,)) for n in range(4)]
     for child in children: child.start()
     for child in children: child.join(20)
@@ -42,8 +46,8 @@ def counted(out: Path) -> list[int]:
 def test_d4_children_of_multiprocessing_deliver_everything(method: str, tmp_path: Path) -> None:
     """4 children with 100 calls each and no flush: 400 of 400; and the parent's 500 once.
 
-    Seen red: without `watch_in_child`, 0 of 400 for each method; with the queue not emptied after a fork, the parent's
-    came five times.
+    Seen red: without `watch_in_child`, 0 of 400; with the queue of the sink, or the inbox, not emptied in a forked
+    child, half of the parent's came five times.
     """
     out = tmp_path / "calls"
     ended = run_program(POOLS, str(out), method, script=tmp_path / "program.py", options=QUIET)
@@ -55,7 +59,7 @@ def test_d4_children_of_multiprocessing_deliver_everything(method: str, tmp_path
 def test_d4_a_process_pool_delivers_everything(method: str, tmp_path: Path) -> None:
     """`ProcessPoolExecutor` with two workers and 8 tasks of 50 calls: all 400.
 
-    Seen red: without `watch_in_child`, 150 of 400.
+    Seen red: without `watch_in_child`, 100 to 150 of 400, or none.
     """
     out = tmp_path / "calls"
     ended = run_program(
@@ -124,7 +128,8 @@ elif sys.argv[2] != "fork":
 def test_d4_a_child_that_becomes_a_daemon_hears_nothing_of_its_closed_descriptors(tmp_path: Path) -> None:
     """A child may close whatever is open, as daemons do, also after its first call, and still delivers all.
 
-    Seen red: with the thread that hears of a SIGTERM not minding that its pipe is gone, it died of that on stderr.
+    Seen red: with the thread that hears of a SIGTERM not minding that its pipe is gone, it died of that on stderr; with
+    the end of the pipe not taken for its own, it went on for ever.
     """
     out = tmp_path / "calls"
     ended = run_program(
@@ -157,14 +162,19 @@ def test_d4_a_bare_fork_delivers_everything_when_it_ends_normally(tmp_path: Path
 
     Nothing can be done at `os._exit`, and it is not patched; what was queued in the parent arrives once.
 
-    Seen red: with the child's threads taken for running, none of the child's arrived.
+    Seen red: with the parent's threads kept and taken for running in a child, its flush failed; with the queue, or the
+    inbox, not emptied there, it delivered 250 of the parent's, too.
     """
     out = tmp_path / "calls"
     ended = run_program(
         TOOL
         + """
 setup(FileSink())
-for _ in range(500): tool()
+get_monitor().runners[0].worker.interval_s = 60  # nothing is written until the end
+get_monitor().runners[0].worker.poke()
+for _ in range(250): tool()
+get_monitor().summary()  # these wait in the queue of the sink now, and the next in the inbox
+for _ in range(250): tool()
 for way in ("exit", "flush", "bare"):
     child = os.fork()
     if child == 0:
@@ -184,25 +194,28 @@ for way in ("exit", "flush", "bare"):
 def test_d4_a_call_that_is_open_at_the_fork_is_the_parents(tmp_path: Path) -> None:
     """The child ends it too, and says nothing of it; its own calls inside it are told.
 
-    Seen red: with the inbox left as it was and no call muted, `outer` came twice.
+    Seen red: with the inbox not emptied in a child, or the calls set aside not forgotten, `outer` came twice.
     """
     out = tmp_path / "calls"
     ended = run_program(
         TOOL
         + """
 @monitored("outer")
-def outer():
+def outer(aside):
+    if aside: get_monitor().summary()  # now it is no longer in the inbox: it was looked at, and set aside
     child = os.fork()
     tool()
     if child: os.waitpid(child, 0)
+    return child
 setup(FileSink())
-outer()
+for aside in [False, True] * 3:
+    if outer(aside) == 0: sys.exit()
 """,
         str(out),
         options=QUIET,
     )
     assert (ended.code, ended.err) == (0, "")
-    assert Counter(tool for tool, _ in delivered(out)) == {"tool": 2, "outer": 1}
+    assert Counter(tool for tool, _ in delivered(out)) == {"tool": 12, "outer": 6}
 
 
 LOCKS = (
@@ -269,9 +282,6 @@ def test_d5_a_fork_while_any_lock_is_held_leaves_a_child_that_works(tmp_path: Pa
     """
     out = tmp_path / "calls"
     ended = run_program(LOCKS, str(out), options=QUIET)
-    if ended.code != 0:  # once more: a second is short where the machine has much else to do
-        out.unlink(missing_ok=True)
-        ended = run_program(LOCKS, str(out), options=QUIET)
     assert ended.code == 0, ended.err
     names, forked = ended.out.splitlines()[:2]
     assert len(eval(names)) >= 8
