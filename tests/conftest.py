@@ -48,6 +48,12 @@ def require_package() -> Callable[..., None]:
     return require
 
 
+@pytest.fixture(scope="session")
+def real_wandb(require_package: Callable[..., None]) -> None:
+    """For tests of the real W&B: `pytestmark = pytest.mark.usefixtures("real_wandb")`."""
+    require_package("wandb", "pip install 'toolweaver_monitor[wandb]'")
+
+
 @pytest.fixture
 def calls() -> Iterator[Callable[[], list[ToolCall]]]:
     """Gives the calls since it was last asked."""

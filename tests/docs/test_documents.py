@@ -137,10 +137,12 @@ def outputs(path: Path, folder: Path) -> list[tuple[Block, str]]:
 
 
 @pytest.mark.parametrize("path", named([path for path in DOCUMENTS if RUN_ELSEWHERE not in path.parents]))
-def test_every_block_of_python_runs_and_prints_what_is_shown(path: Path, tmp_path: Path) -> None:
+def test_every_block_of_python_runs_and_prints_what_is_shown(
+    path: Path, require_package: Callable[[str, str], None], tmp_path: Path
+) -> None:
     """Code in a document is code."""
     for package in re.findall(r"<!-- needs (\w+) -->", path.read_text()):
-        pytest.importorskip(package)
+        require_package(package, "pip install 'toolweaver_monitor[all]'")
     for block, printed in outputs(path, tmp_path):
         says = f"{path}:{block.line}: it prints otherwise (`make docs` writes it):"
         assert matches(masked(printed), masked(block.code)), f"{says}\n{printed}"

@@ -35,13 +35,13 @@ assert monitor.shutdown(60)
 ARGUMENT, VARIABLE, KEY = "from-the-command-line-7Qx", "from-the-environment-8Ry", "0123456789abcdef" * 2 + "01234567"
 
 
+@pytest.mark.usefixtures("real_wandb")
 def test_s7_a_run_holds_no_secret_of_the_program(tmp_path: Path) -> None:
     """A real offline run: its whole folder, and all that was printed, searched for every byte of 200 secrets.
 
     Beside those of the calls, what stands in `sys.argv`, in the environment and in `WANDB_API_KEY`. Mutation that
     turned it red: `x_disable_meta` left out (the run's metadata then holds the command line).
     """
-    pytest.importorskip("wandb")
     here = str(Path(__file__).parent)
     done = run_program(
         PROGRAM.format(here=here),

@@ -18,7 +18,7 @@ import toolweaver_monitor
 from toolweaver_monitor.cli.doctor import children
 from toolweaver_monitor.cli.doctor.findings import Finding
 
-pytest.importorskip("wandb")
+pytestmark = pytest.mark.usefixtures("real_wandb")
 
 OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 

@@ -19,7 +19,7 @@ import pytest
 
 import toolweaver_monitor
 
-pytest.importorskip("wandb")
+pytestmark = pytest.mark.usefixtures("real_wandb")
 
 OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 """The programs run what these tests run."""

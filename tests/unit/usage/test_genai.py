@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +21,12 @@ from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.details import Details
 from toolweaver_monitor.usage import PriceBook, prices
 
-genai_prices: Any = pytest.importorskip("genai_prices", reason="pip install 'toolweaver_monitor[prices]'")
+
+@pytest.fixture(scope="module", autouse=True)
+def genai_prices(require_package: Callable[[str, str], None]) -> Any:
+    """The real one."""
+    require_package("genai_prices", "pip install 'toolweaver_monitor[prices]'")
+    return importlib.import_module("genai_prices")
 
 
 def until_ready(book: PriceBook) -> PriceBook:
@@ -61,7 +68,7 @@ def test_the_users_table_goes_before_genai_prices_and_that_before_nobody_knows(b
 )  # fmt: skip
 @pytest.mark.parametrize(("given", "made", "cached"), [(1, 1, 0), (1_000, 77, 0), (5_000, 123, 4_096), (250_000, 9, 3)])
 def test_our_sums_are_those_of_genai_prices(
-    book: PriceBook, model: str, provider: str | None, given: int, made: int, cached: int
+    genai_prices: Any, book: PriceBook, model: str, provider: str | None, given: int, made: int, cached: int
 ) -> None:
     """We reckon ourselves, in a fiftieth of the time, and come to the same nano-dollar."""
     if model.startswith("text-embedding"):
@@ -81,7 +88,7 @@ def test_our_sums_are_those_of_genai_prices(
 )
 @pytest.mark.parametrize(("heard", "heard_cached", "spoken"), [(0, 0, 0), (1, 0, 1), (900, 300, 70), (1_000, 400, 77)])
 def test_our_sums_of_audio_are_those_of_genai_prices(
-    book: PriceBook, model: str, provider: str, heard: int, heard_cached: int, spoken: int
+    genai_prices: Any, book: PriceBook, model: str, provider: str, heard: int, heard_cached: int, spoken: int
 ) -> None:
     """Speech costs several times what text does; a model whose list has no price for it takes that of text."""
     if (model, provider) == ("gpt-4o-transcribe", "openai"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
@@ -54,9 +55,13 @@ def test_a_price_table_comes_to_what_a_gateway_really_charged(case: Case) -> Non
 
 
 @pytest.mark.parametrize(("model", "host"), NAMED)
-def test_prices_written_by_hand_are_those_of_genai_prices(model: str, host: str) -> None:
+def test_prices_written_by_hand_are_those_of_genai_prices(
+    model: str, host: str, require_package: Callable[[str, str], None]
+) -> None:
     """Where it knows the model: a second list, kept by others, that has no part in working out what is expected."""
-    genai_prices = pytest.importorskip("genai_prices")
+    require_package("genai_prices", "pip install 'toolweaver_monitor[prices]'")
+    import genai_prices
+
     if model in MOVED:
         return
     rates = PriceBook(PRICES, genai=False)._entries(model)[0].rates
