@@ -132,6 +132,22 @@ def load() -> Any:
     return wandb
 
 
+def settings(wandb: Any) -> Any:
+    """What the environment says to W&B; starts its service process, if no one has.
+
+    Raises:
+        SinkUnavailable: something there that W&B does not take; with what it is.
+    """
+    try:
+        return wandb.setup().settings
+    except ValueError as error:  # pydantic's
+        fields = [str(place) for each in getattr(error, "errors", list)() for place in each["loc"][:1]]
+        raise SinkUnavailable(
+            f"W&B does not take its settings ({', '.join(fields) or type(error).__name__}); "
+            "correct the WANDB_* variables, such as WANDB_MODE and WANDB_BASE_URL"
+        ) from error
+
+
 def users_run(wandb: Any) -> Any:
     """The run that the user has going in this process, or None.
 
@@ -150,13 +166,13 @@ def begin(wandb: Any, *, project: str | None, entity: str | None, config: dict[s
     Raises:
         SinkUnavailable: logged out, nowhere to write, or too old a wandb; with the cure.
     """
-    settings = wandb.setup().settings  # starts the service process, if no one has
+    found = settings(wandb)
     _started_in.add(os.getpid())
     _no_analytics()
-    mode = settings.mode
-    host = urlsplit(settings.base_url).netloc.rpartition("@")[2]
+    mode = found.mode
+    host = urlsplit(found.base_url).netloc.rpartition("@")[2]
     if mode not in OFFLINE_MODES:
-        must_be_logged_in(settings.base_url)
+        must_be_logged_in(found.base_url)
 
     def init(mode: str | None = None) -> Any:
         run = wandb.init(
@@ -190,6 +206,8 @@ def begin(wandb: Any, *, project: str | None, entity: str | None, config: dict[s
         log.warning("sink 'wandb': %s", session.note)
     else:
         log.info("sink 'wandb' logs to %s", session.where)
+    if mode == "disabled":
+        session.note = "WANDB_MODE=disabled, so nothing is logged; unset it"
     return session
 
 

@@ -274,7 +274,7 @@ class WandBLogger:
         # process, while it starts, says where it listens. That hook is registered with the first finalizer there is.
         weakref.finalize(wandb, int).detach()
         self.be_first()
-        wandb.setup()
+        runs.settings(wandb)  # starts its service process, if no one has
         atexit.register(self._at_exit)  # after wandb's own, so that it runs before it, and the shutdown before both
         self.be_first()
         self._troubled = True  # until the run has started: an exit in the meantime must not wait for it

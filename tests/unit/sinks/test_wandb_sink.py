@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -380,3 +382,40 @@ def test_construction_and_setup_do_not_import_wandb() -> None:
         "sys.exit('wandb' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "state", "said"),
+    [
+        (
+            "WANDB_MODE",
+            "of-line",
+            "unavailable",
+            "W&B does not take its settings (mode); correct the WANDB_",
+        ),
+        ("WANDB_BASE_URL", "nowhere", "unavailable", "W&B does not take its settings (base_url); correct the WANDB_"),
+        ("WANDB_MODE", "disabled", "ok", "WANDB_MODE=disabled, so nothing is logged; unset it"),
+    ],
+)
+def test_health_says_what_in_the_environment_keeps_w_and_b_from_logging(
+    variable: str, value: str, state: str, said: str, tmp_path: Path
+) -> None:
+    """By the name of the setting; with a real W&B, in a program of its own.
+
+    Seen red: with `wandb.setup()` called bare, which was five tries and "fix what the error names"; without the note.
+    """
+    pytest.importorskip("wandb")
+    program = (
+        "from toolweaver_monitor import setup, track\n"
+        "monitor = setup('wandb')\n"
+        "with track('a'): pass\n"
+        "monitor.flush(30)\n"
+        "health = monitor.health()\n"
+        "print(health['sinks']['wandb']['state'], health['problems'], health['notes'])\n"
+    )
+    environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true", variable: value}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90
+    )
+    assert done.stdout.startswith(state), done.stderr
+    assert f"wandb: {said}" in done.stdout

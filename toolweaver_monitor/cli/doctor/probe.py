@@ -179,7 +179,7 @@ def wandb_account(online: bool) -> Iterator[Finding]:
     """Whether the sink could log where this environment says; nothing is written there."""
     try:
         wandb = runs.load()
-        settings = wandb.setup().settings
+        settings = runs.settings(wandb)
         host = settings.base_url.partition("//")[2].rpartition("@")[2]
         version = f"wandb {wandb.__version__}"
         if settings.mode == "disabled":
