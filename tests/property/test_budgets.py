@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interleaving import in_threads
 
@@ -42,6 +42,13 @@ steps = st.lists(
     max_size=40,
 )
 """For each: the customer, cents, whether a call that runs ends before it opens another, and seconds that pass."""
+
+WAS_IN_USE_AGAIN = [
+    (3, 0, False, 0), (1, 0, True, 0), (0, 0, False, 59), (1, 0, True, 0), (0, 0, True, 15), (2, 0, True, 59),
+    (8, 0, False, 0), (8, 0, False, 15), (3, 0, True, 59), (1, 0, True, 15), (1, 0, True, 0), (0, 0, True, 0),
+    (0, 0, True, 0), (0, 0, True, 0), (0, 1, True, 0),
+]  # fmt: skip
+"""What was not in use when it was looked at is, when room is wanted; so all have to be looked at again."""
 
 
 class Watched:
@@ -181,6 +188,7 @@ class Customers:
 
 
 @settings(max_examples=300, deadline=None)
+@example(WAS_IN_USE_AGAIN)
 @given(steps)
 def test_accounts_that_are_not_in_use_take_no_room(steps: list[tuple[int, int, bool, int]]) -> None:
     """As long as no more customers are active than there is room for, each has a limit of its own, and it is exact."""

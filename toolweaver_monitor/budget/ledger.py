@@ -101,12 +101,12 @@ class Ledger:
 
     def _admit_by_all(self, call: ToolCall, known_nanousd: int | None) -> None:
         let_by: list[Meter] = []
-        while True:
-            refusing = self._take_all(call, known_nanousd, let_by)
-            if refusing is None:
-                return
-            self._ask(*refusing)  # outside the lock: it runs code of the user's
-            let_by.append(refusing[0])
+        try:
+            while (refusing := self._take_all(call, known_nanousd, let_by)) is not None:
+                self._ask(*refusing)  # outside the lock: it runs code of the user's
+                let_by.append(refusing[0])
+        finally:  # or the traceback of the refusal, which has this frame, would hold it and the account
+            refusing, let_by = None, []
 
     def _take_all(
         self, call: ToolCall, known_nanousd: int | None, let_by: list[Meter]
@@ -169,7 +169,10 @@ class Ledger:
                 _asking.now = False
         with self._lock:
             meter.rejections += 1
-        raise error from cause
+        try:
+            raise error from cause
+        finally:  # as above
+            del meter, error, cause
 
     def _warn(self, meter: Meter, error: BudgetExceeded) -> None:
         with self._lock:

@@ -106,11 +106,13 @@ class Scope:
 
     def _make_room(self) -> None:
         """Close an account that is not in use, if there is any; all are looked at at most once a slot of the window."""
-        if not self._idle and self._now() >= self._look_at_s:
-            self._look_at_s = self._now() + self.budget.slot_s
-            self._idle = [key for key in list(self.accounts) if key is not None and self._is_idle(key)]
-            self._shown = {key: shown for key, shown in self._shown.items() if shown in self.accounts}
-        while self._is_full() and self._idle:
+        while self._is_full():
+            if not self._idle and self._now() >= self._look_at_s:
+                self._look_at_s = self._now() + self.budget.slot_s
+                self._idle = [key for key in list(self.accounts) if key is not None and self._is_idle(key)]
+                self._shown = {key: shown for key, shown in self._shown.items() if shown in self.accounts}
+            if not self._idle:
+                return
             self._close_if_idle(self._idle.pop())
 
     def _is_idle(self, key: str) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -67,6 +69,32 @@ def test_accounts_are_bounded_and_the_overflow_shares_one() -> None:
     assert refused(ledger, customer="yet another").budget == "calls/run by customer"
     opened(ledger, customer="c7")
     refused(ledger, customer="c7")
+
+
+def dividing(_: BudgetExceeded) -> float:
+    return 1 / 0
+
+
+@pytest.mark.parametrize("on_exceed", ["raise", lambda error: False, dividing])
+def test_a_refusal_that_is_kept_keeps_no_account(monkeypatch: pytest.MonkeyPatch, on_exceed: Any) -> None:
+    """Its traceback holds neither the account nor, in a loop, itself: both go without the garbage collector."""
+    monkeypatch.setattr(scope_module, "MAX_ACCOUNTS", 1)
+    clock = Clock()
+    ledger = Ledger([Budget(limit_usd=1, tag="customer", per="minute", on_exceed=on_exceed)], now=clock)
+    ended(opened(ledger, customer="acme"), cost=1)
+    gc.disable()
+    try:
+        try:
+            opened(ledger, CENT, customer="acme")
+        except BudgetExceeded as refusal:
+            gone = weakref.ref(refusal)
+            clock.now_s += 100
+            opened(ledger, customer="globex")
+    finally:
+        gc.enable()
+    assert gone() is None or on_exceed is dividing  # whose own frame, in the cause's traceback, has the refusal
+    assert [entry["account"] for entry in ledger.status()] == ["__overflow__", "globex"]
+    assert ledger.rejections == {next(iter(ledger.rejections)): 1}
 
 
 def test_an_account_stays_while_the_price_of_a_call_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
