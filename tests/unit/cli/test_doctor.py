@@ -314,6 +314,23 @@ def test_https_asked_of_plain_http_is_told(doctor: Doctor, stranger: Callable[..
     assert "TLS failed" in found["endpoint"]["says"]
 
 
+@pytest.mark.parametrize("held", [b"s3cret\nX: 1\n", b"\xff\xfe", b"", "s\u00e9cret".encode()])
+def test_a_file_that_holds_no_token_is_told_and_not_shown(
+    held: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """More than one line, or not ASCII: exit code 2, no traceback.
+
+    Seen red: with the text handed on as it was, which the traceback of `http.client` showed.
+    """
+    (tmp_path / "token").write_bytes(held)
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "--url", "localhost:1", "--token-file", str(tmp_path / "token")])
+    said = capsys.readouterr()
+    assert ended.value.code == 2
+    assert "holds no token" in said.err
+    assert "cret" not in said.out + said.err
+
+
 def test_a_token_is_read_from_a_file_and_not_from_the_command_line(
     doctor: Doctor, stranger: Callable[..., int], tmp_path: Path
 ) -> None:

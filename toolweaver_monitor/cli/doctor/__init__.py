@@ -209,4 +209,10 @@ def _token(file: Path | None) -> str | None:
     except OSError as error:
         sys.stderr.write(f"toolweaver-monitor: cannot read {file} ({error.strerror})\n")
         raise SystemExit(2) from None
-    return text.strip()
+    except UnicodeDecodeError:
+        text = ""
+    token = text.strip()
+    if not (token and token.isascii() and token.isprintable()):
+        sys.stderr.write(f"toolweaver-monitor: {file} holds no token; it is one line of printable ASCII\n")
+        raise SystemExit(2)
+    return token
