@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from toolweaver_monitor.errors import ConfigurationError
@@ -85,12 +84,12 @@ def checked_hosts(hosts: object) -> tuple[str, ...]:
 
 def is_loopback(host: str) -> bool:
     """Whether an address or a name can only be this machine."""
-    if host == "localhost":
+    if host in ("localhost", "127.0.0.1"):
         return True
-    import ipaddress  # 5 ms, and most endpoints are on the address below
+    import ipaddress  # 1 ms, and most endpoints are on the address above
 
     try:
-        return host == "127.0.0.1" or ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
@@ -111,7 +110,7 @@ def tls_context(certfile: str | os.PathLike[str] | None, keyfile: str | os.PathL
             raise ConfigurationError("keyfile= is given without its certificate; give certfile=, too")
         return None
     for argument, file in (("certfile", certfile), ("keyfile", keyfile)):
-        if file is not None and not (isinstance(file, str | os.PathLike) and Path(file).is_file()):
+        if file is not None and not (isinstance(file, str | os.PathLike) and os.path.isfile(file)):  # noqa: PTH113 - pathlib is 2 ms
             raise ConfigurationError(f"{argument}={file!r} is not a readable file; give the path of a PEM file")
     import ssl
 

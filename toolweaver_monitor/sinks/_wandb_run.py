@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
-from urllib.parse import urlsplit
 
 from toolweaver_monitor import locks
 from toolweaver_monitor.sinks.base import SinkUnavailable
@@ -166,6 +165,8 @@ def begin(wandb: Any, *, project: str | None, entity: str | None, config: dict[s
     Raises:
         SinkUnavailable: logged out, nowhere to write, or too old a wandb; with the cure.
     """
+    from urllib.parse import urlsplit  # 2 ms of an import, and wandb has loaded it by now
+
     found = settings(wandb)
     _started_in.add(os.getpid())
     _no_analytics()

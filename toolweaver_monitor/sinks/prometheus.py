@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import os
 from bisect import bisect_left
@@ -192,6 +191,8 @@ class PrometheusExporter(View):
         body = self.text().encode("utf-8", "replace")
         if len(body) < GZIP_FROM or not takes_gzip(headers.get("accept-encoding", "")):
             return Response(body=body, content_type=CONTENT_TYPE)
+        import gzip  # 1 ms, and the first scrape is soon enough
+
         return Response(body=gzip.compress(body, compresslevel=1), content_type=CONTENT_TYPE, encoding="gzip")
 
     def _register(self) -> None:
