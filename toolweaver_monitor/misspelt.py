@@ -18,8 +18,10 @@ ELSEWHERE = {
 
 def meant_as_figures(sources: Iterable[Tallies]) -> dict[str, str]:
     """Keys of tags that hold a number and are called almost as a figure is, each with that figure's name."""
-    from difflib import get_close_matches  # 1 ms that the import need not take
-
+    try:
+        from difflib import get_close_matches  # 1 ms that the import need not take
+    except ImportError:  # a program that gave up its rights may no longer read Python's own library
+        return {}
     found: dict[str, str] = {}
     for source in sources:
         with source.lock:

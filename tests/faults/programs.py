@@ -96,6 +96,7 @@ class FileSink:
     def __init__(self, path=None, name="file", write_s=0.0):
         self.path, self.name, self.write_s, self.inside, self.owner = path or sys.argv[1], name, write_s, 0, os.getpid()
     def write(self, calls):
+        if self.owner != os.getpid(): self.owner, self.inside = os.getpid(), 0  # forked while its parent wrote
         self.inside += 1
         if self.inside > 1: os.write(2, b"OVERLAP\\n")
         time.sleep(self.write_s)
