@@ -191,6 +191,41 @@ for way in ("exit", "flush", "bare"):
     assert counted(out)[:3] == [500, 100, 100]
 
 
+def test_d4_a_child_forked_by_a_thread_ends_with_that_thread(tmp_path: Path) -> None:
+    """Where a thread forks, the child ends when that thread does, as bare, and has all its calls out before.
+
+    Seen red: with our threads staying, or the one that hears of a SIGTERM, the child never ended.
+    """
+    out = tmp_path / "calls"
+    ended = run_program(
+        TOOL
+        + """
+setup(FileSink())
+tool()
+children = []
+def fork():
+    children.append(os.fork())
+    if children == [0]:
+        _f.cancel_dump_traceback_later()  # a thread of Python's own, which would stay as well
+        for _ in range(1_000): tool()
+        time.sleep(0.5)
+        tool()
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+deadline = time.monotonic() + 10
+while (ended := os.waitpid(children[0], os.WNOHANG)) == (0, 0):
+    if time.monotonic() > deadline: os.kill(children[0], signal.SIGKILL)
+    time.sleep(0.01)
+assert ended[1] == 0, ended
+""",
+        str(out),
+        options=QUIET,
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert counted(out) == [1_001, 1]
+
+
 def test_d4_a_call_that_is_open_at_the_fork_is_the_parents(tmp_path: Path) -> None:
     """The child ends it too, and says nothing of it; its own calls inside it are told.
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from toolweaver_monitor.bus import sigterm
+from toolweaver_monitor.bus.worker import ends_with_a_thread
 
 EXIT_S = 2.0
 
@@ -93,7 +94,7 @@ def watch_in_child() -> None:
     global _registered_in_child  # noqa: PLW0603
     if _registered_in_child == os.getpid():
         return
-    sigterm.take(watched, in_child=True)
+    sigterm.take(watched, in_child=is_child() or not ends_with_a_thread())
     for package in _PACKAGES:
         util = sys.modules.get(f"{package}.util")
         if util is not None and _is_child_of(package):

@@ -32,6 +32,25 @@ MAY_HAVE_THREADS = _is_main_interpreter()
 
 START_S = 0.5
 """How long a new thread may take to its first line; after that whoever started it goes on."""
+LOOK_S = 0.25
+"""How often a thread in a child that another thread forked looks whether that one has ended."""
+
+
+_forked_by_a_thread = False
+
+
+def _notice_fork() -> None:
+    global _forked_by_a_thread  # noqa: PLW0603 - there is one a process
+    main = threading.main_thread()  # the one that forked; a program's own has a class of its own
+    _forked_by_a_thread = not isinstance(main, threading._MainThread)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def ends_with_a_thread() -> bool:
+    """Whether this is a child that ends when the thread that forked it does, and all others: no exit hook runs then."""
+    return _forked_by_a_thread
+
+
+locks.in_forked_child(_notice_fork)
 
 
 class _Started(threading.Event):
@@ -123,13 +142,22 @@ class Worker:
 
     def _loop(self, me: threading.Thread) -> None:
         while True:
-            self._wake.acquire(timeout=-1 if self.interval_s is None else self.interval_s)
+            self._wake.acquire(timeout=self._wait_s())
             if self._stopping:
                 return
             if self._thread is not me and self.is_running():
                 self._raise_flag()
                 return
+            is_last = ends_with_a_thread() and not threading.main_thread().is_alive()
             self._work()
+            if is_last:
+                return
+
+    def _wait_s(self) -> float:
+        wait_s = -1.0 if self.interval_s is None else self.interval_s
+        if ends_with_a_thread() and not 0 <= wait_s <= LOOK_S:
+            return LOOK_S
+        return wait_s
 
     def _in_child(self) -> None:
         self._thread = None
