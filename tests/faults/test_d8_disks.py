@@ -5,6 +5,7 @@ The store's own part of this row comes with the store. Here a file sink of a use
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -71,13 +72,16 @@ def go(break_it, mend):
 """
 )
 
-FAULTS = {
-    "full": """
+FILL = """
 def fill():
     with open(f"{folder}/filler", "wb", buffering=0) as file:
         try:
             while True: file.write(b"x" * 4096)
         except OSError: pass
+"""
+FAULTS = {
+    "full": FILL
+    + """
 go(fill, lambda: os.unlink(f"{folder}/filler"))
 """,
     "limited": """
@@ -105,11 +109,16 @@ def run_on(fault: str, scale: float, folder: Path) -> Ended:
     place.mkdir()
     if fault not in {"full", "read-only"}:
         return run_program(PROGRAM + FAULTS[fault], str(place), str(scale), timeout_s=110, env={"FAULT_HANG_S": "100"})
+    return run_on_a_disk_of_its_own(PROGRAM + FAULTS[fault], place, "1m", str(scale))
+
+
+def run_on_a_disk_of_its_own(code: str, place: Path, size: str, *args: str) -> Ended:
+    """Run a program with a small disk at `place`, which only it and its children see."""
     if shutil.which("unshare") is None or os.geteuid() != 0:
         pytest.skip("a small disk of one's own needs root and `unshare`")
-    program = folder / "program.py"
-    program.write_text(PROGRAM + FAULTS[fault])
-    inside = f"mount -t tmpfs -o size=1m tmpfs {place} && exec {sys.executable} {program} {place} {scale}"
+    program = place.parent / "program.py"
+    program.write_text(code)
+    inside = f"mount -t tmpfs -o size={size} tmpfs {place} && exec {sys.executable} {program} {place} {' '.join(args)}"
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", inside],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
@@ -121,8 +130,6 @@ def run_on(fault: str, scale: float, folder: Path) -> Ended:
 
 
 def survived(fault: str, scale: float, folder: Path) -> None:
-    import json
-
     ended = run_on(fault, scale, folder)
     assert ended.code == 0, ended.err
     assert "Traceback" not in ended.err
@@ -156,3 +163,60 @@ def test_d8_a_disk_that_takes_nothing_is_tried_again_within_35_s(fault: str, tmp
     Seen red as `test_d8_a_disk_that_takes_nothing_harms_nobody_and_is_tried_again`, whose check it shares.
     """
     survived(fault, 1.0, tmp_path)
+
+
+OFFLINE_RUN = (
+    TOOL
+    + FILL
+    + """
+import glob, json, subprocess
+from toolweaver_monitor.bus import retries
+from toolweaver_monitor.sinks import WandBLogger
+retries.FIRST_RETRY_S, retries.TRIES, folder = 0.5, 99, sys.argv[1]
+def until(true):
+    began = time.monotonic()
+    while not true() and time.monotonic() < began + 30: time.sleep(0.01)
+    return time.monotonic() - began
+def written(): return [os.path.getsize(name) for name in glob.glob(f"{folder}/wandb/offline-*/*.wandb")]
+def books(): return monitor.health()["sinks"]["wandb"]
+monitor = setup(WandBLogger())
+for _ in range(100): tool()
+assert flush(60)
+before = written()
+until(lambda: written() != before)  # W&B writes a second later
+time.sleep(1)
+fill()
+for _ in range(1_000): tool()
+degraded = until(lambda: books()["state"] != "ok")
+full = books()
+os.unlink(f"{folder}/filler")
+recovered = until(lambda: books()["state"] == "ok")
+ended = shutdown(30), books()
+rows = 0
+for file in glob.glob(f"{folder}/wandb/offline-*/*.wandb"):
+    said = subprocess.run([sys.executable, "-m", "wandb", "leet", "inspect", "--json", file], capture_output=True)
+    rows += sum(b"tool/status" in line for line in said.stdout.splitlines() if b'"history"' in line)
+print(json.dumps({"degraded_s": degraded, "full": full, "recovered_s": recovered, "ended": ended, "rows": rows}))
+"""
+)
+
+
+@pytest.mark.usefixtures("real_wandb")
+def test_d8_a_full_disk_costs_an_offline_run_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B's service process says nothing of a disk that is full, and writes nothing more ever after. So rows wait here.
+
+    Seen red: with no look at the room, `health()` knew of no trouble.
+    """
+    place = tmp_path / "disk"
+    place.mkdir()
+    for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": place, "HOME": tmp_path}.items():
+        monkeypatch.setenv(name, str(value))
+    ended = run_on_a_disk_of_its_own(OFFLINE_RUN, place, "64m")
+    assert ended.code == 0, ended.err
+    found = json.loads(ended.out)
+    assert found["degraded_s"] <= 1.0
+    assert (found["full"]["state"], found["full"]["last_error"]) == ("degraded", "DiskFull in wandb")
+    assert found["recovered_s"] <= 10.0
+    is_through, books = found["ended"]
+    assert is_through
+    assert found["rows"] == books["delivered"] == 1_100

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from toolweaver_monitor import locks
 from toolweaver_monitor.call import ToolCall
 from toolweaver_monitor.sinks import _wandb_rows as rows
-from toolweaver_monitor.sinks._wandb_run import Session, drop_service, users_run
+from toolweaver_monitor.sinks._wandb_run import DiskFull, Session, drop_service, users_run
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -66,8 +67,11 @@ class Feed:
 
         Raises:
             ConnectionError: the run takes no more rows.
+            DiskFull: there is no room for them; nothing is lost by that.
         """
         session = self.live()
+        if calls or self.holds():
+            self._must_have_room(session)
         with self._lock:
             held, self._held = self._held, {}
         self._merged_rows.extend(self._merged(held))
@@ -94,7 +98,8 @@ class Feed:
         """Write what is left, the summary and the latest errors; finish the run if it is ours."""
         if self.session is not None and not self.session.is_live() and not self.holds():
             return  # the program has finished its run, and with it everything that was logged
-        self.write(())
+        with suppress(DiskFull):
+            self.write(())
         self.write_summary(summary)
         session = self.live()
         try:
@@ -149,14 +154,20 @@ class Feed:
             self.rows += 1
             waiting.popleft()
 
-    def _lost(self, session: Session, error: Exception) -> None:
+    def _must_have_room(self, session: Session) -> None:
+        try:
+            session.must_have_room()
+        except FileNotFoundError as error:
+            self._lost(session, error, "the folder of W&B's run is gone")
+
+    def _lost(self, session: Session, error: Exception, why: str = "W&B's service process died") -> None:
         """The run takes no more rows: have the next write find or start another."""
         if self.abandoned:
             raise ConnectionError("W&B was given up") from error
         if session.ours:
             drop_service()
             self.session = None
-            message = "W&B's service process died; a new run goes on"
+            message = f"{why}; a new run goes on"
             log.warning("sink 'wandb': %s", message)
         else:
             message = session.note = f"the program's own W&B run takes no more rows ({type(error).__name__})"

@@ -25,6 +25,8 @@ log = logging.getLogger("toolweaver_monitor")
 INSTALL = "wandb is not installed; run `pip install 'toolweaver_monitor[wandb]'`"
 LOG_IN = "W&B is not logged in; run `wandb login`, or set WANDB_MODE=offline to keep runs on this machine"
 OFFLINE_MODES = ("offline", "dryrun", "disabled")
+ROOM_BYTES = 16 * 2**20
+"""What must be free on the disk of an offline run: several batches, which W&B writes a second later."""
 
 
 _started_in: set[int] = set()
@@ -84,6 +86,10 @@ class Patience:
             del work, job
 
 
+class DiskFull(OSError):
+    """There is no room for more rows now. They were not given to W&B, and are tried again as after any failure."""
+
+
 class Session:
     """A live run, and whether it is ours to finish."""
 
@@ -98,6 +104,20 @@ class Session:
     def is_live(self) -> bool:
         """Whether the run can still be logged to. A user ends theirs when they like."""
         return self.ours or self.wandb.run is self.run
+
+    def must_have_room(self) -> None:
+        """Look whether an offline run can grow: W&B says nothing of rows that it cannot write, nor writes any later.
+
+        Raises:
+            DiskFull: its disk is full, or nearly so.
+            FileNotFoundError: its folder is gone.
+        """
+        if not self.run.offline or not self.where:
+            return
+        from shutil import disk_usage  # wandb has loaded it by now
+
+        if disk_usage(self.where).free < ROOM_BYTES:
+            raise DiskFull(f"less than {ROOM_BYTES:,} bytes are free in {self.where}; make room there")
 
     def define(self, names: Any, step: str) -> None:
         """Plot these metrics against our own step; each by its full name, so that none of the user's is taken along."""

@@ -34,8 +34,8 @@ class FakeRun:
     """A run that keeps what it is given. It has no `step` argument, so passing one is an error."""
 
     def __init__(self) -> None:
-        self.offline = True
-        self.settings = SimpleNamespace(sync_dir="somewhere")
+        self.offline = False
+        self.url = "somewhere"
         self.logged: list[dict[str, Any]] = []
         self.defined: list[tuple[str, str | None]] = []
         self.summary: dict[str, Any] = {}
@@ -232,6 +232,39 @@ def test_a_run_the_user_has_finished_gets_nothing_more() -> None:
     feed.session.wandb.run = following = FakeRun()
     feed.write([a_call()])
     assert (len(run.logged), len(following.logged)) == (1, 1)
+
+
+def test_an_offline_run_whose_disk_is_full_is_given_nothing_and_is_finished_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Rows wait for room; what still waits at the end is not written, but the run has its end."""
+    feed, run = a_feed(ours=True)
+    run.offline, run.settings = True, SimpleNamespace(sync_dir=str(tmp_path))
+    feed.write([a_call()])
+    monkeypatch.setattr(runs, "ROOM_BYTES", 2**80)
+    late = [a_call("late")]
+    for _ in range(2):
+        with pytest.raises(runs.DiskFull, match="make room there"):
+            feed.write(late)
+    assert len(run.logged) == 1
+    monkeypatch.setattr(runs, "ROOM_BYTES", 0)
+    feed.write(late)
+    assert len(run.logged) == 2
+    monkeypatch.setattr(runs, "ROOM_BYTES", 2**80)
+    feed.merge([a_call()])
+    feed.end(None)
+    assert (len(run.logged), run.finished) == (2, 1)
+
+
+def test_an_offline_run_whose_folder_is_gone_is_followed_by_another(tmp_path: Path) -> None:
+    """W&B would go on writing into a file that nobody can find."""
+    feed, run = a_feed(ours=True)
+    run.offline, run.settings = True, SimpleNamespace(sync_dir=str(tmp_path / "gone"))
+    with pytest.raises(ConnectionError, match="the folder of W&B's run is gone; a new run goes on"):
+        feed.write([a_call()])
+    run.offline = False
+    feed.write([a_call()])
+    assert len(run.logged) == 1
 
 
 @pytest.mark.parametrize("ours", [True, False])
