@@ -1,6 +1,6 @@
 """How does a W&B run start and end without ever taking the program with it?
 
-Everything here may block, and runs on the thread of `_Patience`, which waits for it only so long.
+Everything here may block, and runs on the thread of `Patience`, which waits for it only so long.
 """
 
 from __future__ import annotations
@@ -9,12 +9,8 @@ import concurrent.futures.thread  # noqa: F401 - wandb imports it, which fails o
 import importlib
 import logging
 import os
-import queue
 import re
 import sys
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 from toolweaver_monitor import locks
@@ -31,59 +27,6 @@ ROOM_BYTES = 16 * 2**20
 
 _started_in: set[int] = set()
 """The processes in which wandb may have started its service process for our sake."""
-
-
-class Patience:
-    """Runs one thing at a time on a daemon thread of its own, and waits for each only so long."""
-
-    def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[tuple[Callable[[], object], Future[object]]] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._last: Future[object] | None = None
-
-    def be_ready(self) -> None:
-        """Have the thread running.
-
-        Raises:
-            RuntimeError: no thread is to be had.
-        """
-        if self._thread is None or not self._thread.is_alive():
-            # Made with its thread: in a fork that gevent has patched, to wait for the parent's stops all greenlets.
-            self._jobs = queue.SimpleQueue()
-            thread = threading.Thread(target=self._run, name="toolweaver-monitor wandb calls", daemon=True)
-            thread.start()
-            self._thread = thread
-
-    def start(self, work: Callable[[], object]) -> Future[object]:
-        """Have `work` done; only call this when `busy()` is False.
-
-        Raises:
-            RuntimeError: no thread is to be had, and it will not be done.
-        """
-        self.be_ready()
-        job: Future[object] = Future()
-        self._last = job
-        self._jobs.put((work, job))
-        return job
-
-    def busy(self, timeout_s: float = 0.0) -> bool:
-        """Whether the last thing is still not done after `timeout_s` seconds."""
-        if self._last is None or self._last.done():
-            return False
-        try:
-            self._last.exception(timeout_s)
-        except TimeoutError:
-            return True
-        return False
-
-    def _run(self) -> None:
-        while True:
-            work, job = self._jobs.get()
-            try:
-                job.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - it is raised again where the job is waited for
-                job.set_exception(error)
-            del work, job
 
 
 class DiskFull(OSError):

@@ -18,6 +18,7 @@ from toolweaver_monitor.rendering import fault_text
 from toolweaver_monitor.sinks import _wandb_late as late
 from toolweaver_monitor.sinks import _wandb_run as runs
 from toolweaver_monitor.sinks._wandb_feed import MERGE_ABOVE, Feed
+from toolweaver_monitor.sinks._wandb_patience import Patience
 from toolweaver_monitor.sinks.base import SinkUnavailable
 
 log = logging.getLogger("toolweaver_monitor")
@@ -81,7 +82,7 @@ class WandBLogger:
         self.finish_timeout_s = _seconds("finish_timeout_s", finish_timeout_s)
         self.be_first: Callable[[], None] = lambda: None
         """Puts the shutdown before the exit hooks registered so far; given by `setup()`."""
-        self._patience = runs.Patience()
+        self._patience = Patience()
         self._under_setup = False
         self._off: SinkUnavailable | None = None
         self._ended: dict[str, Any] = {}
@@ -311,7 +312,7 @@ class WandBLogger:
             runs.drop_service()
         atexit.unregister(self._at_exit)
         if self._patience.busy():
-            self._patience = runs.Patience()  # the thread that hangs is a daemon, and is left behind
+            self._patience = Patience()  # the thread that hangs is a daemon, and is left behind
         self._fresh()
 
     def _at_exit(self) -> None:

@@ -20,7 +20,8 @@ from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import _wandb_rows as rows
 from toolweaver_monitor.sinks import _wandb_run as runs
 from toolweaver_monitor.sinks._wandb_feed import MERGE_ABOVE, Feed
-from toolweaver_monitor.sinks._wandb_run import Patience, Session
+from toolweaver_monitor.sinks._wandb_patience import Patience
+from toolweaver_monitor.sinks._wandb_run import Session
 from toolweaver_monitor.sinks.wandb import WandBLogger
 from toolweaver_monitor.values import NANO
 
