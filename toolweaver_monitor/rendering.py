@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from types import MemberDescriptorType
-from typing import Any
+from typing import Any, cast
 
 from toolweaver_monitor.redact import AHEAD, MASK, UNSCRUBBABLE, is_secret_name, scrub
 from toolweaver_monitor.text import safe_name, visible
@@ -147,8 +147,10 @@ def fault_text(error: BaseException, limit: int = 512) -> str:
 
 def _speaker(kind: type) -> type[BaseException]:
     """The class whose `__str__` speaks for exceptions of this kind."""
-    found: type[BaseException] = next(base for base in _ancestors_of(kind) if "__str__" in _namespace_of(base))
-    return found
+    for base in _ancestors_of(kind):  # no generator: a Ctrl-C that strikes while one is closed is lost
+        if "__str__" in _namespace_of(base):
+            return cast("type[BaseException]", base)
+    return BaseException
 
 
 def _from_args(args: tuple[object, ...], limit: int, *, quoted: bool) -> str:

@@ -182,9 +182,8 @@ def books(): return monitor.health()["sinks"]["wandb"]
 monitor = setup(WandBLogger())
 for _ in range(100): tool()
 assert flush(60)
-before = written()
-until(lambda: written() != before)  # W&B writes a second later
-time.sleep(1)
+until(lambda: sum(written()) > 20_000)  # W&B writes a second later
+time.sleep(2)
 fill()
 for _ in range(1_000): tool()
 degraded = until(lambda: books()["state"] != "ok")
@@ -194,7 +193,8 @@ recovered = until(lambda: books()["state"] == "ok")
 ended = shutdown(30), books()
 rows = 0
 for file in glob.glob(f"{folder}/wandb/offline-*/*.wandb"):
-    said = subprocess.run([sys.executable, "-m", "wandb", "leet", "inspect", "--json", file], capture_output=True)
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", file]
+    said = subprocess.run(inspect, stdout=subprocess.PIPE, check=True)
     rows += sum(b"tool/status" in line for line in said.stdout.splitlines() if b'"history"' in line)
 print(json.dumps({"degraded_s": degraded, "full": full, "recovered_s": recovered, "ended": ended, "rows": rows}))
 """
