@@ -22,7 +22,7 @@ demo: $(VENV)/.demo ## read receipts with a real OCR engine and watch it (about 
 test: $(VENV)/.dev ## run the tests but the slow ones
 	@$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
 
-faults: $(VENV)/.dev ## run the fault tests, the slow ones too (about an hour)
+faults: $(VENV)/.dev ## run the fault tests, the slow ones too (about 40 minutes)
 	@$(BIN)/python -m pytest -q -o faulthandler_timeout=2400 tests/faults $(ARGS)
 
 lint: $(VENV)/.dev ## ruff
