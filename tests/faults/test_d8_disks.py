@@ -209,6 +209,7 @@ def test_d8_a_full_disk_costs_an_offline_run_no_row(tmp_path: Path, monkeypatch:
     """
     place = tmp_path / "disk"
     place.mkdir()
+    monkeypatch.delenv("WANDB_SERVICE", raising=False)  # another test's service process does not see this disk
     for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": place, "HOME": tmp_path}.items():
         monkeypatch.setenv(name, str(value))
     ended = run_on_a_disk_of_its_own(OFFLINE_RUN, place, "64m")
