@@ -12,10 +12,10 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any
 
-from toolweaver_monitor.call import ToolCall, innermost
-from toolweaver_monitor.details import Figures
-from toolweaver_monitor.usage.dicts import MANY, SMALL
-from toolweaver_monitor.usage.shapes import DICT_KEYS
+from toolweaver_monitor._core.call import ToolCall, innermost
+from toolweaver_monitor._core.details import Figures
+from toolweaver_monitor._usage.dict_results import MANY, SMALL
+from toolweaver_monitor._usage.extract import DICT_KEYS
 
 _box: deque[ToolCall] = deque()
 _put, _get, _set, _reset = _box.append, innermost.get, innermost.set, innermost.reset

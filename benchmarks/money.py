@@ -12,10 +12,10 @@ from benchmarks.harness import Contender, interleaved
 from benchmarks.loops import calls
 from benchmarks.options import Options
 from benchmarks.results import Results
-from toolweaver_monitor.call import ToolCall
-from toolweaver_monitor.details import Details
-from toolweaver_monitor.tally import Tallies
-from toolweaver_monitor.usage import PriceBook
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._stats.tool_stats import Tallies
+from toolweaver_monitor._usage import PriceBook
 
 BATCH = 1_024
 TABLE = {"gpt-4o": {"input": 2.50, "cached_input": 1.25, "output": 10.00}}

@@ -17,11 +17,11 @@ from benchmarks.harness import Contender, interleaved
 from benchmarks.options import Options
 from benchmarks.ours import BURST, USUAL
 from benchmarks.results import Results
-from toolweaver_monitor.call import ToolCall, innermost
-from toolweaver_monitor.details import Figures
-from toolweaver_monitor.instrument import hot_path
-from toolweaver_monitor.instrument.tool import Tool
-from toolweaver_monitor.usage.shapes import DICT_KEYS
+from toolweaver_monitor._core.call import ToolCall, innermost
+from toolweaver_monitor._core.details import Figures
+from toolweaver_monitor._instrument import hot_path
+from toolweaver_monitor._instrument.tool import Tool
+from toolweaver_monitor._usage.extract import DICT_KEYS
 
 new: Any = ToolCall  # its other fields have defaults
 CALL = new("tool")

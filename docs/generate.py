@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, get_overloads
 
 import toolweaver_monitor
-from toolweaver_monitor import catalogue, config, errors, sinks, testing
-from toolweaver_monitor.call import ENDED
-from toolweaver_monitor.cli import parser
+from toolweaver_monitor import errors, sinks, testing
+from toolweaver_monitor._cli import parser
+from toolweaver_monitor._core import config
+from toolweaver_monitor._core.call import ENDED
+from toolweaver_monitor.sinks._prometheus import catalog
 from toolweaver_monitor.testing import faults
 
 FOLDER = Path(__file__).parent / "reference"
@@ -81,15 +83,15 @@ Base units: seconds, dollars, tokens. A scrape shows every call that ended befor
 
 | metric | type | labels | what it says |
 |---|---|---|---|"""
-    for metric in catalogue.METRICS:
+    for metric in catalog.METRICS:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         yield f"| `{metric.name}` | {metric.type} | {labels} | {metric.help} |"
-    low, high = catalogue.BUCKETS_S[0], catalogue.BUCKETS_S[-1]
+    low, high = catalog.BUCKETS_S[0], catalog.BUCKETS_S[-1]
     yield f"""
 - `status` is [how the call ended](outcomes.md): {", ".join(f"`{outcome}`" for outcome in ENDED)}.
 - `type` of tokens is `input`, `output`, `unsplit` or `cached`; cached ones are a part of input, so never sum over all.
 - `result` is `delivered`, `failed` or `dropped`; `reason` says why.
-- Duration buckets are the {len(catalogue.BUCKETS_S)} powers of two from {low:.7f} s to {high:g} s; where you need
+- Duration buckets are the {len(catalog.BUCKETS_S)} powers of two from {low:.7f} s to {high:g} s; where you need
   others, give `PrometheusExporter(buckets=...)`.
 - At most {config.MAX_LABEL_VALUES.default:,} values of `tool_name` are told apart; the rest is `__overflow__`, and
   totals stay exact.
@@ -127,10 +129,6 @@ def api() -> Iterator[str]:
     for name in sinks.__all__:
         if name not in toolweaver_monitor.__all__:
             yield from _entry(name, getattr(sinks, name))
-    from toolweaver_monitor.sinks.base import SinkUnavailable
-
-    yield "## toolweaver_monitor.sinks.base\n"
-    yield from _entry("SinkUnavailable", SinkUnavailable)
     yield "## toolweaver_monitor.testing\n"
     for name in testing.__all__:
         yield from _entry(name, getattr(testing, name))

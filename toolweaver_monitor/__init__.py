@@ -3,19 +3,19 @@
 `@monitored(name)` and `track(name)` feed one bus; `setup()` says where the calls go.
 """
 
-from toolweaver_monitor.budget import Budget
-from toolweaver_monitor.call import ToolCall, current_call
+from toolweaver_monitor._budget import Budget
+from toolweaver_monitor._core.call import ToolCall, current_call
+from toolweaver_monitor._instrument.decorator import monitored
+from toolweaver_monitor._instrument.patching.instrument import instrument, uninstrument
+from toolweaver_monitor._instrument.track import track
+from toolweaver_monitor._runtime.monitor import Monitor
+from toolweaver_monitor._runtime.setup import flush, get_monitor, setup, shutdown
+from toolweaver_monitor._usage import Usage
 from toolweaver_monitor.errors import BudgetExceeded
-from toolweaver_monitor.instrument.decorator import monitored
-from toolweaver_monitor.instrument.patching import instrument, uninstrument
-from toolweaver_monitor.instrument.tracking import track
-from toolweaver_monitor.monitor import Monitor
-from toolweaver_monitor.setup import flush, get_monitor, setup, shutdown
-from toolweaver_monitor.sinks.base import Sink
-from toolweaver_monitor.sinks.costs import CostTracker
-from toolweaver_monitor.sinks.errors import ErrorTracker
-from toolweaver_monitor.sinks.metrics import MetricsCollector
-from toolweaver_monitor.usage import Usage
+from toolweaver_monitor.sinks._base import Sink
+from toolweaver_monitor.sinks._memory.costs import CostTracker
+from toolweaver_monitor.sinks._memory.errors import ErrorTracker
+from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 
 __version__ = "0.1.0"
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from toolweaver_monitor.cli import main
+from toolweaver_monitor._cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

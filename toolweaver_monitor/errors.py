@@ -52,3 +52,10 @@ _FIGURES = ("budget", "limit", "spent", "asked", "unit", "frees_in_s")
 
 def _rebuild(message: str, figures: dict[str, object]) -> BudgetExceeded:
     return BudgetExceeded(message, **figures)  # type: ignore[arg-type]
+
+
+class SinkUnavailable(ToolweaverMonitorError):
+    """Raised by a sink that cannot work until it is set up again (a package missing, logged out).
+
+    The message ends with the cure. It is logged once and shown by `health()`; later calls are counted as dropped.
+    """

@@ -30,10 +30,10 @@ from toolweaver_monitor import (
     shutdown,
     track,
 )
-from toolweaver_monitor.call import ENDED
+from toolweaver_monitor._core.call import ENDED
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
-from toolweaver_monitor.sinks.base import FunctionSink
-from toolweaver_monitor.sinks.view import View
+from toolweaver_monitor.sinks._base import FunctionSink
+from toolweaver_monitor.sinks._memory.view import View
 from toolweaver_monitor.testing import check_sink
 
 SECRET = "sk-proj-" + "a1B2c3D4" * 5

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from toolweaver_monitor import catalogue
+from toolweaver_monitor.sinks._prometheus import catalog
 
 FOLDER = Path(__file__).parents[2] / "docs" / "dashboards"
 DASHBOARD, ALERTS = FOLDER / "grafana.json", FOLDER / "alerts.yml"
@@ -20,7 +20,7 @@ def test_every_metric_is_on_the_dashboard_and_every_name_on_it_is_a_metric() -> 
         re.sub(r"_(bucket|sum|count)$", "", name)
         for name in re.findall(r"\btoolweaver_\w+_\w+(?=[{\[ )])", DASHBOARD.read_text())
     }
-    assert named == {metric.name for metric in catalogue.METRICS}
+    assert named == {metric.name for metric in catalog.METRICS}
 
 
 def test_panels_stand_side_by_side_and_have_a_title_a_unit_and_a_sentence() -> None:

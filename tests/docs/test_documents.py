@@ -32,8 +32,9 @@ from typing import NamedTuple
 import pytest
 
 import toolweaver_monitor
-from toolweaver_monitor import catalogue, config
-from toolweaver_monitor.cli import parser
+from toolweaver_monitor._cli import parser
+from toolweaver_monitor._core import config
+from toolweaver_monitor.sinks._prometheus import catalog
 
 ROOT = Path(__file__).parents[2]
 OURS = str(Path(toolweaver_monitor.__file__).parents[1])
@@ -244,7 +245,7 @@ def test_prometheus_takes_every_configuration_and_query(require_program: Callabl
 def test_every_metric_and_variable_that_is_named_exists(path: Path) -> None:
     """A name in a document is a name of the catalogue or of the settings."""
     text = path.read_text()
-    metrics = {metric.name for metric in catalogue.METRICS}
+    metrics = {metric.name for metric in catalog.METRICS}
     for name in set(re.findall(r"\btoolweaver_(?:tool|active|budget|monitor)_\w+[a-z]\b", text)):
         if name.startswith("toolweaver_monitor_") and f"_{name}" in text:
             continue  # the pytest plugin's module

@@ -20,8 +20,8 @@ from programs import OURS, run_program
 from prometheus_client.parser import text_string_to_metric_families
 
 from toolweaver_monitor import monitored, setup, track
-from toolweaver_monitor.bus import retries
-from toolweaver_monitor.bus.runner import Runner
+from toolweaver_monitor._bus import retry
+from toolweaver_monitor._bus.sink_runner import Runner
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.testing.faults import FlappySink, HangSink, KeepSink, PoisonSink, RaiseSink, SlowSink
 
@@ -43,8 +43,8 @@ def switching_often() -> Iterator[None]:
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries and the breaker at a hundredth of their times."""
-    monkeypatch.setattr(retries, "FIRST_RETRY_S", 0.01)
-    monkeypatch.setattr(retries, "BREAKER_OPEN_S", 0.3)
+    monkeypatch.setattr(retry, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(retry, "BREAKER_OPEN_S", 0.3)
 
 
 class Merging(KeepSink):

@@ -17,7 +17,7 @@ from programs import OURS, TOOL, delivered, run_program
 
 import toolweaver_monitor
 from toolweaver_monitor import get_monitor, monitored, setup, shutdown
-from toolweaver_monitor.bus import lifecycle
+from toolweaver_monitor._bus import process_exit
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.testing.faults import HangSink, KeepSink
@@ -181,7 +181,7 @@ def test_c1_a_signal_handler_that_calls_setup_inside_setup_is_told_that_it_is_bu
         interrupted(lambda sink=sinks[0]: setup(sink), place, handler)  # type: ignore[misc]
         monitor = get_monitor()
         assert monitor is not None
-        assert lifecycle.watched() == (monitor,), place
+        assert process_exit.watched() == (monitor,), place
         tool()
         assert monitor.summary()["count"] == 1, place
         assert monitor.flush(5.0), place

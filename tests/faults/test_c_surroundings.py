@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from programs import TOOL, delivered, run_program
 
-from toolweaver_monitor import clock, setup, track
-from toolweaver_monitor.bus import retries
+from toolweaver_monitor import setup, track
+from toolweaver_monitor._bus import retry
+from toolweaver_monitor._core import clock
 from toolweaver_monitor.testing.faults import KeepSink, RaiseSink
 
 
@@ -60,7 +61,7 @@ def test_c4_a_wall_clock_that_is_set_during_retries_and_flushes_changes_no_deadl
 
     Seen red: with the deadline of `flush` from `time.time()`, it took an hour or no time.
     """
-    monkeypatch.setattr(retries, "FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr(retry, "FIRST_RETRY_S", 0.05)
     sink = RaiseSink(times=2)
     monitor = setup(sink)
     with track("call"):

@@ -86,7 +86,7 @@ WITHOUT_A_GIL = """
 import json, sys, threading
 from toolweaver_monitor import Budget, BudgetExceeded, current_call, monitored, setup, track
 from toolweaver_monitor.testing.faults import FlappySink, KeepSink
-from toolweaver_monitor.values import Invalid
+from toolweaver_monitor._core.sanitize import Invalid
 
 count = int(sys.argv[1])
 raised = []

@@ -19,7 +19,7 @@ PROGRAM = (
     TOOL
     + """
 import errno, json
-from toolweaver_monitor.bus import retries
+from toolweaver_monitor._bus import retries
 scale = float(sys.argv[2])
 retries.FIRST_RETRY_S *= scale
 retries.BREAKER_OPEN_S *= scale
@@ -170,7 +170,7 @@ OFFLINE_RUN = (
     + FILL
     + """
 import glob, json, subprocess
-from toolweaver_monitor.bus import retries
+from toolweaver_monitor._bus import retries
 from toolweaver_monitor.sinks import WandBLogger
 retries.FIRST_RETRY_S, retries.TRIES, folder = 0.5, 99, sys.argv[1]
 def until(true):

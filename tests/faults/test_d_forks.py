@@ -256,7 +256,7 @@ for aside in [False, True] * 3:
 LOCKS = (
     TOOL
     + """
-from toolweaver_monitor import locks
+from toolweaver_monitor._core import locks
 from toolweaver_monitor.sinks import PrometheusExporter, WandBLogger
 from toolweaver_monitor.testing.faults import HangSink
 hang = HangSink()
@@ -357,7 +357,7 @@ def package_sources() -> list[Path]:
     import toolweaver_monitor
 
     root = Path(toolweaver_monitor.__file__).parent
-    return [path for path in root.rglob("*.py") if not {"testing", "cli"} & set(path.parts)]
+    return [path for path in root.rglob("*.py") if not {"testing", "_cli"} & set(path.parts)]
 
 
 def test_d5_a_lock_let_go_is_forgotten() -> None:
@@ -365,7 +365,8 @@ def test_d5_a_lock_let_go_is_forgotten() -> None:
 
     Seen red: with the list never swept, 5,000 more.
     """
-    from toolweaver_monitor import MetricsCollector, locks
+    from toolweaver_monitor import MetricsCollector
+    from toolweaver_monitor._core import locks
 
     before = len(locks._locks)
     for _ in range(5_000):

@@ -18,15 +18,15 @@ from opcodes import interrupted
 from programs import run_program
 
 from toolweaver_monitor import ToolCall, monitored, setup, shutdown, track
-from toolweaver_monitor.bus import retries
-from toolweaver_monitor.bus.bus import Bus, bus, inbox
-from toolweaver_monitor.bus.retries import WELL
-from toolweaver_monitor.bus.runner import Runner
-from toolweaver_monitor.bus.worker import Worker
-from toolweaver_monitor.details import Details
+from toolweaver_monitor._bus import retry
+from toolweaver_monitor._bus.bus import Bus, bus, inbox
+from toolweaver_monitor._bus.retry import WELL
+from toolweaver_monitor._bus.sink_runner import Runner
+from toolweaver_monitor._bus.worker import Worker
+from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._core.sanitize import Invalid
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.testing.faults import KeepSink, PoisonSink, RaiseSink, ReentrantSink, SlowSink
-from toolweaver_monitor.values import Invalid
 
 ANYTHING = [
     Exception, SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, MemoryError, RecursionError,
@@ -37,8 +37,8 @@ ANYTHING = [
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries and the breaker at a hundredth of their times."""
-    monkeypatch.setattr(retries, "FIRST_RETRY_S", 0.01)
-    monkeypatch.setattr(retries, "BREAKER_OPEN_S", 0.3)
+    monkeypatch.setattr(retry, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(retry, "BREAKER_OPEN_S", 0.3)
 
 
 @monitored("tool")
@@ -225,7 +225,7 @@ def test_d6_a_strike_at_any_place_of_a_delivery_loses_no_call(
         raise kind
 
     monkeypatch.setattr(Worker, "ensure", lambda _: True)
-    monkeypatch.setattr("toolweaver_monitor.bus.voice.say", lambda *_: None)
+    monkeypatch.setattr("toolweaver_monitor._bus.deferred_log.say", lambda *_: None)
     place, struck = 0, True
     while struck:
         place += 1
@@ -253,7 +253,7 @@ def test_d6_an_offer_that_is_struck_again_and_again_is_made_in_the_end(monkeypat
 
     Seen red: with an offer taken again once only, the call never arrived.
     """
-    monkeypatch.setattr("toolweaver_monitor.bus.voice.say", lambda *_: None)
+    monkeypatch.setattr("toolweaver_monitor._bus.deferred_log.say", lambda *_: None)
     sink = KeepSink()
     monitor = setup(sink)
     queue, strikes = monitor.runners[0].queue, iter([MemoryError] * 3)
@@ -303,7 +303,7 @@ def test_d6_a_strike_at_any_place_of_a_drain_without_threads_leaves_no_lock_held
     Seen red: with the lock taken before the `try`, it was held for ever where the strike came just after.
     """
     monkeypatch.setattr(Worker, "ensure", lambda _: False)
-    monkeypatch.setattr("toolweaver_monitor.bus.voice.say", lambda *_: None)
+    monkeypatch.setattr("toolweaver_monitor._bus.deferred_log.say", lambda *_: None)
     place, struck = 0, True
     while struck:
         place += 1
@@ -339,7 +339,7 @@ def test_d6_a_thread_that_is_killed_again_and_again_loses_nothing(whose: str, mo
     Seen red: with `except Exception` in the worker's loop alone, it did not end.
     """
     # Strikes inside `write` are taken for failures of the sink's.
-    monkeypatch.setattr("toolweaver_monitor.bus.runner.TRIES", 1_000)
+    monkeypatch.setattr("toolweaver_monitor._bus.sink_runner.TRIES", 1_000)
     chance = random.Random(1)
     sink = SlowSink(0.0005)
     sink.max_calls = 10**6  # type: ignore[attr-defined]

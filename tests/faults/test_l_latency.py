@@ -14,7 +14,7 @@ import pytest
 from programs import run_program
 
 from toolweaver_monitor import monitored, setup
-from toolweaver_monitor.bus import retries
+from toolweaver_monitor._bus import retry
 from toolweaver_monitor.testing.faults import HangSink, KeepSink, RaiseSink, SlowSink
 
 
@@ -293,8 +293,8 @@ def test_l6_a_flush_that_failed_does_not_defeat_the_breaker(monkeypatch: pytest.
 
     Seen red: with the flush's wish never expiring, the sink was tried five times a second.
     """
-    monkeypatch.setattr(retries, "FIRST_RETRY_S", 60.0)
-    monkeypatch.setattr(retries, "up_to", float)
+    monkeypatch.setattr(retry, "FIRST_RETRY_S", 60.0)
+    monkeypatch.setattr(retry, "up_to", float)
     sink = RaiseSink()
     with setup(sink) as monitor:
         watched()

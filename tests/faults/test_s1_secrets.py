@@ -16,7 +16,7 @@ import pytest
 from secret_corpus import CORPUS, NAMED, VALUES, piece
 
 from toolweaver_monitor import CostTracker, ErrorTracker, MetricsCollector, Monitor, ToolCall, monitored, setup, track
-from toolweaver_monitor.redact import scrub
+from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
 
 

@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from secret_corpus import CORPUS
 
-from toolweaver_monitor import redact, rendering, secret_rules
-from toolweaver_monitor.redact import MASK, UNSCRUBBABLE, scrub
-from toolweaver_monitor.text import safe_name, visible
+from toolweaver_monitor._text import redact, safe_repr, secret_patterns
+from toolweaver_monitor._text.names import safe_name, visible
+from toolweaver_monitor._text.redact import MASK, UNSCRUBBABLE, scrub
 
 MEGABYTE = 2**20
 
@@ -64,10 +64,10 @@ def test_s2_every_pattern_is_linear() -> None:
     Mutation that turned it red: `(?:[\w.+-]+)+` for `[\w.+-]++` in the e-mail rule (it hung).
     """
     grown = {}
-    for rule in (*secret_rules.AS_WRITTEN, *secret_rules.IN_LOWER_CASE):
+    for rule in (*secret_patterns.AS_WRITTEN, *secret_patterns.IN_LOWER_CASE):
         for chunk in CHUNKS:
 
-            def search(size: int, rule: secret_rules.Rule = rule, chunk: str = chunk) -> None:
+            def search(size: int, rule: secret_patterns.Rule = rule, chunk: str = chunk) -> None:
                 text = (chunk * (size // len(chunk) + 1))[:size]
                 for _ in rule.pattern.finditer(text):
                     pass
@@ -114,7 +114,7 @@ def by_every_rule(text: str) -> list[tuple[int, int]]:
     lowered = text.replace("\u0130", "i").lower()
     spans = [
         (rule, match.span(match.lastindex or 0))
-        for rules, subject in ((secret_rules.AS_WRITTEN, text), (secret_rules.IN_LOWER_CASE, lowered))
+        for rules, subject in ((secret_patterns.AS_WRITTEN, text), (secret_patterns.IN_LOWER_CASE, lowered))
         for rule in rules
         for match in rule.pattern.finditer(subject)
     ]
@@ -154,8 +154,8 @@ def test_s2_if_the_scrubber_fails_the_text_is_not_shown(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(redact, "_secrets", broken)
     assert scrub("hello") == UNSCRUBBABLE
-    assert rendering.captured(["hello"]) == UNSCRUBBABLE
-    assert rendering.captured_arguments(("hello",), {}) == UNSCRUBBABLE
+    assert safe_repr.captured(["hello"]) == UNSCRUBBABLE
+    assert safe_repr.captured_arguments(("hello",), {}) == UNSCRUBBABLE
 
 
 @given(TEXTS, st.integers(0, 1_200))

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import Monitor, setup, track
-from toolweaver_monitor.endpoint import Endpoint
+from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._http.access import Token
+from toolweaver_monitor._http.endpoint import Endpoint
+from toolweaver_monitor._http.messages import Response, hostname, parsed
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.http_access import Token
-from toolweaver_monitor.http_messages import Response, hostname, parsed
 from toolweaver_monitor.sinks import PrometheusExporter
-from toolweaver_monitor.values import Invalid
 
 TOKEN = "a-long-random-token-" + "x" * 20
 OPEN_SOCKETS = 500
@@ -247,10 +247,10 @@ def test_s3_whoever_dawdles_is_dropped_after_five_seconds(
 
     Mutation that turned it red: the deadline set anew whenever something comes in.
     """
-    from toolweaver_monitor import http_loop
+    from toolweaver_monitor._http import server
 
-    assert http_loop.TIMEOUT_S == 5.0
-    monkeypatch.setattr(http_loop, "TIMEOUT_S", 0.3)
+    assert server.TIMEOUT_S == 5.0
+    monkeypatch.setattr(server, "TIMEOUT_S", 0.3)
     with connected(exporter.port) as silent, connected(exporter.port) as slow:
         start = time.monotonic()
         with pytest.raises(OSError):  # noqa: PT011, PT012 - a reset or a broken pipe, whichever comes first

@@ -12,11 +12,11 @@ from itertools import product
 import pytest
 
 from toolweaver_monitor import Budget, Monitor, ToolCall, setup, track
-from toolweaver_monitor.cli.doctor import findings
+from toolweaver_monitor._cli.doctor import findings
+from toolweaver_monitor._text.names import visible
+from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
-from toolweaver_monitor.sinks.base import SinkUnavailable
 from toolweaver_monitor.testing import ToolRecorder
-from toolweaver_monitor.text import visible
 
 CONTROLS = (
     "\x1b[31m", "\x1b[2J", "\x1b[1A\x1b[2K", "\x1b]0;owned\a", "\x1b]8;;http://evil\x1b\\click\x1b]8;;\x1b\\",

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from toolweaver_monitor import Monitor, Usage, monitored, setup, track
+from toolweaver_monitor._core.sanitize import Invalid
 from toolweaver_monitor.sinks import PrometheusExporter
-from toolweaver_monitor.values import Invalid
 
 RAISED = (
     ValueError("x"),

@@ -13,8 +13,8 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from toolweaver_monitor import Monitor, current_call, monitored, setup, track
-from toolweaver_monitor.call import INERT
-from toolweaver_monitor.values import Invalid
+from toolweaver_monitor._core.call import INERT
+from toolweaver_monitor._core.sanitize import Invalid
 
 
 @pytest.fixture

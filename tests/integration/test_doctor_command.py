@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import toolweaver_monitor
-from toolweaver_monitor.cli.doctor import children
-from toolweaver_monitor.cli.doctor.findings import Finding
+from toolweaver_monitor._cli.doctor import subprocesses
+from toolweaver_monitor._cli.doctor.findings import Finding
 
 pytestmark = pytest.mark.usefixtures("real_wandb")
 
@@ -107,7 +107,7 @@ def test_the_server_is_asked_only_with_online(
     """Without it a key is found and not sent; with it the server says whose it is, or refuses it."""
 
     def account(url: str, *online: str) -> Finding:
-        done = run(tmp_path, children.PROBE, "wandb", *online, WANDB_BASE_URL=url, WANDB_API_KEY="a" * 40)
+        done = run(tmp_path, subprocesses.PROBE, "wandb", *online, WANDB_BASE_URL=url, WANDB_API_KEY="a" * 40)
         return Finding(*json.loads(done.stdout))
 
     url, asked = wandb_server(200)

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from toolweaver_monitor import Budget, BudgetExceeded, Monitor, catalogue, monitored, setup, track
+from toolweaver_monitor import Budget, BudgetExceeded, Monitor, monitored, setup, track
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
+from toolweaver_monitor.sinks._prometheus import catalog
 
 
 def free_port() -> int:
@@ -180,7 +181,7 @@ def test_a_real_server_sees_exactly_what_the_program_did(
         server.wait_for("toolweaver_budget_rejections_total", {("dear",): 1})
         server.wait_for("toolweaver_monitor_calls_total{result='delivered'}", {("delivered", "log"): total["count"]})
         server.wait_for("toolweaver_monitor_queue_size", {("log",): 0})
-        for metric in catalogue.METRICS:
+        for metric in catalog.METRICS:
             name = f"{metric.name}_count" if metric.type == "histogram" else metric.name
             assert server.query(name), f"{name} is in the catalogue, and nothing here asks for it"
         server.wait_for("toolweaver_active_operations", {(): 0})

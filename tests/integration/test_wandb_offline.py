@@ -40,9 +40,9 @@ CALLS: list[dict[str, Any]] = [
 ]
 PROGRAM = """
 import json, os, sys
-from toolweaver_monitor.call import ToolCall
-from toolweaver_monitor.details import Details
-from toolweaver_monitor.sinks.wandb import WandBLogger
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.details import Details
+from toolweaver_monitor.sinks._wandb.logger import WandBLogger
 
 def a_call(tool="ocr", outcome="success", seconds=0.5, cost=None, tokens=0):
     details = Details(cost_nanousd=cost, unsplit_tokens=tokens)

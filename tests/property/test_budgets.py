@@ -13,10 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interleaving import in_threads
 
-from toolweaver_monitor.budget import Budget, Ledger, scope
-from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor._budget import Budget, Ledger, scope
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor.errors import BudgetExceeded
-from toolweaver_monitor.values import NANO
 
 CENT = NANO // 100
 RESERVE = 5

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolweaver_monitor import CostTracker
-from toolweaver_monitor.call import ENDED, ToolCall
-from toolweaver_monitor.details import Details
+from toolweaver_monitor._core.call import ENDED, ToolCall
+from toolweaver_monitor._core.details import Details
 
 FIGURES = (
     "calls", "operations", "retries", "errors", "rejected", "unpriced", "cache_hits", "tokens", "input_tokens",

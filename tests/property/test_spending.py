@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from interleaving import in_threads
 
 from toolweaver_monitor import Budget, BudgetExceeded, Monitor, current_call, monitored, setup, track
-from toolweaver_monitor.budget import Ledger
-from toolweaver_monitor.call import ToolCall
-from toolweaver_monitor.usage import PriceBook
-from toolweaver_monitor.values import NANO
+from toolweaver_monitor._budget import Ledger
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.sanitize import NANO
+from toolweaver_monitor._usage import PriceBook
 
 CENT = NANO // 100
 MOST = 5

@@ -27,10 +27,10 @@ from toolweaver_monitor import (
     shutdown,
     track,
 )
+from toolweaver_monitor._core.sanitize import Invalid
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
 from toolweaver_monitor.testing.faults import HangSink
-from toolweaver_monitor.values import Invalid
 
 NO_MONEY = [-1, -0.01, math.nan, math.inf, -math.inf, "0.10", True, 10**400, [0.1], Decimal("NaN"), object()]
 NO_NAMES: list[Any] = ["", "  ", 3, None, b"ocr", ["ocr"], object()]

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from toolweaver_monitor import monitored, setup, track
-from toolweaver_monitor.bus.bus import Bus, bus
-from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor._bus.bus import Bus, bus
+from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor.testing.faults import KeepSink
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from toolweaver_monitor import Budget, CostTracker, ErrorTracker, MetricsCollector, ToolCall
-from toolweaver_monitor.choices import as_ledger, as_sink, uniquely_named
+from toolweaver_monitor._runtime.options import as_ledger, as_sink, uniquely_named
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
 from toolweaver_monitor.testing.faults import KeepSink

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from toolweaver_monitor import config
+from toolweaver_monitor._core import config
 from toolweaver_monitor.errors import ConfigurationError
 
 WRONG = {

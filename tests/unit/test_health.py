@@ -18,8 +18,8 @@ import pytest
 
 import toolweaver_monitor
 from toolweaver_monitor import Monitor, ToolCall, setup, track
+from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
-from toolweaver_monitor.sinks.base import SinkUnavailable
 
 
 class Sink:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolweaver_monitor import histogram
+from toolweaver_monitor._stats import histogram
 
 durations = st.floats(min_value=1e-8, max_value=1e5, allow_nan=False)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import ToolCall, setup, track
-from toolweaver_monitor.bus import retries
+from toolweaver_monitor._bus import retry
 
 CALLS = 10
 
@@ -58,7 +58,7 @@ def test_a_sink_may_change_the_list_that_it_is_given(change: Callable[[list[Tool
 
 def test_a_sink_that_takes_calls_out_of_its_list_is_not_given_them_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it raised in the middle of a batch, it goes on there; all of the batch counts as delivered in the end."""
-    monkeypatch.setattr(retries, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(retry, "FIRST_RETRY_S", 0.01)
     sent: list[ToolCall] = []
 
     def send_each(calls: list[ToolCall]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from toolweaver_monitor import ToolCall, setup, track
-from toolweaver_monitor.bus.queue import Queue
-from toolweaver_monitor.bus.retries import UNAVAILABLE
+from toolweaver_monitor._bus.retry import UNAVAILABLE
+from toolweaver_monitor._bus.sink_queue import Queue
 from toolweaver_monitor.testing.faults import KeepSink
 
 

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from toolweaver_monitor import monitored, track
-from toolweaver_monitor.call import ToolCall
-from toolweaver_monitor.details import Details
-from toolweaver_monitor.records import stored_plainly
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._core.structs import stored_plainly
 from toolweaver_monitor.testing import ToolRecorder
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import monitored, redact, setup, text
-from toolweaver_monitor.instrument.tool import named
-from toolweaver_monitor.rendering import captured, captured_arguments, error_text, fault_text, rendered, type_name
+from toolweaver_monitor import monitored, setup
+from toolweaver_monitor._instrument.tool import named
+from toolweaver_monitor._text import names, redact
+from toolweaver_monitor._text.safe_repr import captured, captured_arguments, error_text, fault_text, rendered, type_name
 
 
 def raised(run: Any) -> BaseException:
@@ -75,7 +76,7 @@ def test_a_name_that_could_not_be_made_safe_once_can_be_the_next_time(monkeypatc
 
 def test_a_runaway_recursion_is_called_by_its_name() -> None:
     """But for the calls at the very bottom, all that fail of a RecursionError say so."""
-    text._safe.cache_clear()
+    names._safe.cache_clear()
     monitor = setup()
 
     @monitored("endless")

@@ -8,12 +8,13 @@ import threading
 
 import pytest
 
-from toolweaver_monitor import CostTracker, Monitor, current_call, monitored, rollup, setup, track
-from toolweaver_monitor.call import ToolCall
-from toolweaver_monitor.details import Details
+from toolweaver_monitor import CostTracker, Monitor, current_call, monitored, setup, track
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._core.sanitize import NANO
+from toolweaver_monitor._stats import rollup
+from toolweaver_monitor._stats.totals import MAX_NAMES, OVERFLOW
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.sums import MAX_NAMES, OVERFLOW
-from toolweaver_monitor.values import NANO
 
 
 def cost(dollars: float, **more: object) -> Details:

@@ -20,10 +20,10 @@ from toolweaver_monitor import (
     shutdown,
     track,
 )
-from toolweaver_monitor.bus import retries, sigterm
+from toolweaver_monitor._bus import retry, sigterm
+from toolweaver_monitor._core.sanitize import Invalid
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import PrometheusExporter
-from toolweaver_monitor.values import Invalid
 
 
 class Kept:
@@ -108,7 +108,7 @@ def test_a_callable_that_fails_at_one_call_is_not_given_the_earlier_ones_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The batch is tried again from the call that failed."""
-    monkeypatch.setattr(retries, "FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr(retry, "FIRST_RETRY_S", 0.001)
     given: list[int] = []
 
     def insert(call: ToolCall) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import Monitor, setup
+from toolweaver_monitor._text.display import ranked, table, width
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.tabular import ranked, table, width
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from toolweaver_monitor.sinks.costs import CostTracker
-from toolweaver_monitor.sinks.errors import ErrorTracker
-from toolweaver_monitor.sinks.metrics import MetricsCollector
+from toolweaver_monitor.errors import SinkUnavailable
+from toolweaver_monitor.sinks._base import Sink
+from toolweaver_monitor.sinks._memory.costs import CostTracker
+from toolweaver_monitor.sinks._memory.errors import ErrorTracker
+from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 
 if TYPE_CHECKING:
-    from toolweaver_monitor.sinks.log import LogSink
-    from toolweaver_monitor.sinks.prometheus import PrometheusExporter
-    from toolweaver_monitor.sinks.wandb import WandBLogger
+    from toolweaver_monitor.sinks._log import LogSink
+    from toolweaver_monitor.sinks._prometheus.exporter import PrometheusExporter
+    from toolweaver_monitor.sinks._wandb.logger import WandBLogger
 
-__all__ = ["CostTracker", "ErrorTracker", "LogSink", "MetricsCollector", "PrometheusExporter", "WandBLogger"]
+__all__ = [
+    "CostTracker",
+    "ErrorTracker",
+    "LogSink",
+    "MetricsCollector",
+    "PrometheusExporter",
+    "Sink",
+    "SinkUnavailable",
+    "WandBLogger",
+]
 
-_WHERE = {"LogSink": "log", "PrometheusExporter": "prometheus", "WandBLogger": "wandb"}
+_WHERE = {"LogSink": "_log", "PrometheusExporter": "_prometheus.exporter", "WandBLogger": "_wandb.logger"}
 
 
 def __getattr__(name: str) -> Any:

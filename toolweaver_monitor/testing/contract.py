@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from toolweaver_monitor.call import ENDED, ERRORS, ToolCall
-from toolweaver_monitor.choices import as_sink
-from toolweaver_monitor.clock import monotonic_s
-from toolweaver_monitor.details import Details
+from toolweaver_monitor._core.call import ENDED, ERRORS, ToolCall
+from toolweaver_monitor._core.clock import monotonic_s
+from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._runtime.options import as_sink
 from toolweaver_monitor.errors import ConfigurationError
 
 WAIT_S = 30.0

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor._core.call import ToolCall
 
 
 class KeepSink:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from toolweaver_monitor.bus.bus import bus
-from toolweaver_monitor.call import ENDED, Outcome, ToolCall
+from toolweaver_monitor._bus.bus import bus
+from toolweaver_monitor._core.call import ENDED, Outcome, ToolCall
+from toolweaver_monitor._core.sanitize import NANO, TagValue
+from toolweaver_monitor._runtime.setup import get_monitor, setup
+from toolweaver_monitor._text.names import visible
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.setup import get_monitor, setup
-from toolweaver_monitor.sinks.view import View
-from toolweaver_monitor.text import visible
-from toolweaver_monitor.values import NANO, TagValue
+from toolweaver_monitor.sinks._memory.view import View
 
 SHOWN = 20
 

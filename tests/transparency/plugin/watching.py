@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from toolweaver_monitor import get_monitor, instrument, setup
+from toolweaver_monitor._instrument.patching import patch
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.instrument import places
 
 
 def pytest_load_initial_conftests() -> None:
@@ -30,6 +30,6 @@ def pytest_load_initial_conftests() -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Say how much was watched."""
-    functions = {id(place.original) for place in places.places.values()}
+    functions = {id(place.original) for place in patch.places.values()}
     calls = get_monitor().summary()["count"]
     Path(os.environ["TRANSPARENCY_SAID"]).write_text(f"{len(functions)} {calls}")

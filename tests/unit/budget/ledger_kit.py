@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor.budget import Ledger
-from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor._budget import Ledger
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor.errors import BudgetExceeded
-from toolweaver_monitor.values import NANO
 
 CENT = NANO // 100
 

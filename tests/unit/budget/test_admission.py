@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from ledger_kit import CENT, Clock, books, ended, opened, refused
 
-from toolweaver_monitor.budget import Budget, Ledger
-from toolweaver_monitor.values import NANO
+from toolweaver_monitor._budget import Budget, Ledger
+from toolweaver_monitor._core.sanitize import NANO
 
 
 def test_a_call_that_would_pass_the_limit_does_not_run() -> None:

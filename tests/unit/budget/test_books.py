@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from ledger_kit import CENT, books, ended, opened, refused
 
-from toolweaver_monitor.budget import Budget, Ledger
-from toolweaver_monitor.budget import ledger as ledger_module
-from toolweaver_monitor.budget import meter as meter_module
-from toolweaver_monitor.budget.meter import LockedAdmission
-from toolweaver_monitor.values import NANO
+from toolweaver_monitor._budget import Budget, Ledger
+from toolweaver_monitor._budget import ledger as ledger_module
+from toolweaver_monitor._budget import meter as meter_module
+from toolweaver_monitor._budget.meter import LockedAdmission
+from toolweaver_monitor._core.sanitize import NANO
 
 
 def test_status_is_ready_for_json_and_complete() -> None:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from ledger_kit import CENT, books, ended, opened, pinched_switches
 
-from toolweaver_monitor.budget import Budget, Ledger
-from toolweaver_monitor.call import ToolCall
+from toolweaver_monitor._budget import Budget, Ledger
+from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor.errors import BudgetExceeded
 
 

@@ -11,10 +11,11 @@ import pytest
 from ledger_kit import Clock
 from prometheus_client.parser import text_string_to_metric_families
 
-from toolweaver_monitor import Budget, BudgetExceeded, current_call, locks, monitored, setup, track
-from toolweaver_monitor.budget import ledger as ledger_module
+from toolweaver_monitor import Budget, BudgetExceeded, current_call, monitored, setup, track
+from toolweaver_monitor._budget import ledger as ledger_module
+from toolweaver_monitor._core import locks
 from toolweaver_monitor.sinks import PrometheusExporter
-from toolweaver_monitor.sinks._wandb_rows import summary_row
+from toolweaver_monitor.sinks._wandb.rows import summary_row
 from toolweaver_monitor.testing import ToolRecorder
 
 NEVER_SHOWN = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGH"

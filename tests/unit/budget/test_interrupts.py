@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from ledger_kit import CENT, books, ended, opened, refused
 
-from toolweaver_monitor import locks
-from toolweaver_monitor.budget import Budget, Ledger
-from toolweaver_monitor.values import NANO
+from toolweaver_monitor._budget import Budget, Ledger
+from toolweaver_monitor._core import locks
+from toolweaver_monitor._core.sanitize import NANO
 
 ALL_WAYS = [
     [Budget(limit_usd=1_000_000)],

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from ledger_kit import ended, opened, refused
 
-from toolweaver_monitor.budget import Budget, Ledger
+from toolweaver_monitor._budget import Budget, Ledger
+from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
-from toolweaver_monitor.values import NANO
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import threading
 import pytest
 from ledger_kit import Clock, books, ended, opened, refused
 
-from toolweaver_monitor.budget import Budget, Ledger
-from toolweaver_monitor.budget import ledger as ledger_module
+from toolweaver_monitor._budget import Budget, Ledger
+from toolweaver_monitor._budget import ledger as ledger_module
+from toolweaver_monitor._core.sanitize import NANO, Invalid
 from toolweaver_monitor.errors import BudgetExceeded
-from toolweaver_monitor.values import NANO, Invalid
 
 
 def test_warn_lets_run_and_says_so_once_a_minute_with_a_count(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,10 +11,10 @@ import pytest
 from ledger_kit import CENT, Clock, books, ended, opened, refused
 
 from toolweaver_monitor import BudgetExceeded, setup, track
-from toolweaver_monitor.budget import Budget, Ledger
-from toolweaver_monitor.budget import scope as scope_module
-from toolweaver_monitor.call import innermost
-from toolweaver_monitor.values import NANO
+from toolweaver_monitor._budget import Budget, Ledger
+from toolweaver_monitor._budget import scope as scope_module
+from toolweaver_monitor._core.call import innermost
+from toolweaver_monitor._core.sanitize import NANO
 
 
 def test_a_budget_of_one_tool_does_not_mind_others() -> None:

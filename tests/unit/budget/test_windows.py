@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from ledger_kit import CENT, Clock, books, ended, opened, refused
 
-from toolweaver_monitor.budget import Budget, Ledger
-from toolweaver_monitor.values import NANO
+from toolweaver_monitor._budget import Budget, Ledger
+from toolweaver_monitor._core.sanitize import NANO
 
 
 @pytest.mark.parametrize(("per", "window_s"), [("minute", 60.0), ("hour", 3_600.0), ("day", 86_400.0)])

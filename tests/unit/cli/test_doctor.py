@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 import toolweaver_monitor
-from toolweaver_monitor import config, setup, track
-from toolweaver_monitor.cli import main
-from toolweaver_monitor.cli.doctor import children, probe, running, sinks
-from toolweaver_monitor.cli.doctor.findings import Finding
+from toolweaver_monitor import setup, track
+from toolweaver_monitor._cli import main
+from toolweaver_monitor._cli.doctor import running_program, self_check, sink_checks, subprocesses
+from toolweaver_monitor._cli.doctor.findings import Finding
+from toolweaver_monitor._core import config
 from toolweaver_monitor.sinks import PrometheusExporter
 
 Doctor = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
@@ -132,7 +133,7 @@ def test_every_sink_that_fails_is_told_in_one_run(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch, stranger: Callable[..., int]
 ) -> None:
     """Nothing hides behind the first fault; each has its cure."""
-    monkeypatch.setattr(sinks, "installed", lambda package: False)
+    monkeypatch.setattr(sink_checks, "installed", lambda package: False)
     monkeypatch.setenv("TOOLWEAVER_MONITOR_SINKS", "prometheus, wandb, log")
     monkeypatch.setenv("TOOLWEAVER_MONITOR_PROMETHEUS_PORT", str(stranger()))
     monkeypatch.setenv("TOOLWEAVER_MONITOR_LOG_LEVEL", "LOUD")
@@ -183,7 +184,7 @@ def test_a_taken_port_is_a_fault_only_where_the_endpoint_is_wanted(
     monkeypatch.delenv("TOOLWEAVER_MONITOR_PROMETHEUS_PORT")
     port = stranger()
     monkeypatch.setattr(config, "PROMETHEUS_PORT", config.PROMETHEUS_PORT._replace(default=port))
-    monkeypatch.setattr("toolweaver_monitor.cli.doctor.sinks.installed", lambda package: False)
+    monkeypatch.setattr("toolweaver_monitor._cli.doctor.sink_checks.installed", lambda package: False)
     code, found = doctor()
     assert (code, found["prometheus"]["state"]) == (0, "note")
     assert f"127.0.0.1:{port}" in found["prometheus"]["says"]
@@ -200,7 +201,7 @@ def test_a_port_that_answers_nothing_does_not_hold_the_doctor_up(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A program that accepts and keeps silent is told as such."""
-    monkeypatch.setattr("toolweaver_monitor.cli.doctor.web.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("toolweaver_monitor._cli.doctor.http_get.TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         code, found = doctor("--sinks", "prometheus", "--port", str(silent.getsockname()[1]))
     assert code == 1
@@ -212,7 +213,7 @@ def test_an_answer_that_trickles_for_ever_is_cut(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch, trickle: bytes
 ) -> None:
     """In the status line, in the headers, or in the body."""
-    monkeypatch.setattr("toolweaver_monitor.cli.doctor.web.DEADLINE_S", 0.3)
+    monkeypatch.setattr("toolweaver_monitor._cli.doctor.http_get.DEADLINE_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def drip() -> None:
@@ -245,7 +246,7 @@ def test_a_running_program_tells_its_drops_its_queue_and_what_is_stuck(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Read from `/metrics` alone: nothing else of the program is needed."""
-    monkeypatch.setattr(running, "SECOND_LOOK_S", 0.1)
+    monkeypatch.setattr(running_program, "SECOND_LOOK_S", 0.1)
     going = threading.Event()
     exporter = PrometheusExporter(port=0)
     monitor = setup(exporter, lambda call: going.wait(30))
@@ -267,7 +268,7 @@ def test_a_sink_that_delivers_nothing_while_calls_wait_is_stuck(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two looks at a program tell a queue that moves from one that does not."""
-    monkeypatch.setattr(running, "SECOND_LOOK_S", 0.1)
+    monkeypatch.setattr(running_program, "SECOND_LOOK_S", 0.1)
     going = threading.Event()
     exporter = PrometheusExporter(port=0)
     setup(exporter, lambda call: going.wait(30))
@@ -349,7 +350,7 @@ def test_a_token_is_read_from_a_file_and_not_from_the_command_line(
 
 def test_wandb_not_installed_is_told_with_the_install(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Said, not raised; feigned here, and real where the suite runs without any extra."""
-    monkeypatch.setattr(sinks, "installed", lambda package: False)
+    monkeypatch.setattr(sink_checks, "installed", lambda package: False)
     code, found = doctor("--sinks", "wandb")
     assert code == 1
     assert "pip install" in found["wandb"]["cure"]
@@ -362,8 +363,8 @@ def test_a_folder_of_offline_runs_is_not_taken_for_the_package(monkeypatch: pyte
     """Python takes `./wandb` for an empty package."""
     (tmp_path / "no_such_package").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert sinks.installed("no_such_package") is False
-    assert sinks.installed("json") is True
+    assert sink_checks.installed("no_such_package") is False
+    assert sink_checks.installed("json") is True
 
 
 # --- the doctor itself ----------------------------------------------------------------------------------------------
@@ -371,20 +372,20 @@ def test_a_folder_of_offline_runs_is_not_taken_for_the_package(monkeypatch: pyte
 
 def test_places_that_do_not_agree_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The self-check can fail: here a scrape is made to hold one call less."""
-    seen = probe.MADE._replace(calls=6)
-    monkeypatch.setattr(probe, "_in_prometheus", lambda url: seen)
-    found = list(probe.agreement(with_wandb=False))
+    seen = self_check.MADE._replace(calls=6)
+    monkeypatch.setattr(self_check, "_in_prometheus", lambda url: seen)
+    found = list(self_check.agreement(with_wandb=False))
     assert [(one.state, one.name) for one in found] == [("ok", "delivery"), ("wrong", "agreement")]
-    assert found[1].says == f"Prometheus holds {seen}, not {probe.MADE}"
+    assert found[1].says == f"Prometheus holds {seen}, not {self_check.MADE}"
 
 
 def test_a_probe_that_hangs_or_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The doctor always comes to an end, whatever it looks at."""
-    monkeypatch.setattr(children, "PROBE", "http.server")
-    [hung] = children.Child("hung", ["0"], os.environ, tmp_path).findings(0.5)
+    monkeypatch.setattr(subprocesses, "PROBE", "http.server")
+    [hung] = subprocesses.Child("hung", ["0"], os.environ, tmp_path).findings(0.5)
     assert (hung.state, hung.name) == ("wrong", "hung")
     assert "no answer within" in hung.says
-    [broken] = children.Child("broken", ["no-port"], os.environ, tmp_path).findings(30)
+    [broken] = subprocesses.Child("broken", ["no-port"], os.environ, tmp_path).findings(30)
     assert "it ended with 2" in broken.says
 
 
@@ -426,12 +427,12 @@ def test_each_section_is_shown_as_soon_as_it_is_known(
     """The self-check takes seconds; nobody looks at an empty screen until then."""
     shown: list[str] = []
 
-    def findings(child: children.Child, timeout_s: float) -> list[Finding]:
+    def findings(child: subprocesses.Child, timeout_s: float) -> list[Finding]:
         shown.append(capsys.readouterr().out)
         return real(child, timeout_s)
 
-    real = children.Child.findings
-    monkeypatch.setattr(children.Child, "findings", findings)
+    real = subprocesses.Child.findings
+    monkeypatch.setattr(subprocesses.Child, "findings", findings)
     assert main(["doctor", "--sinks", "log"]) == 0
     assert [title in shown[0] for title in ("\nSettings (", "\nSinks\n", "\nPrices\n", "\nSelf-check\n")] == [
         True, True, True, False,

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import monitored
-from toolweaver_monitor.bus.bus import bus
-from toolweaver_monitor.call import innermost
+from toolweaver_monitor._bus.bus import bus
+from toolweaver_monitor._core.call import innermost
 
 
 def doubled(n: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from toolweaver_monitor import ToolCall, monitored, setup
-from toolweaver_monitor.values import Invalid
+from toolweaver_monitor._core.sanitize import Invalid
 
 
 def test_a_naming_function_that_raises_costs_the_call_nothing_but_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

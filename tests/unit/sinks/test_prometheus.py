@@ -9,9 +9,10 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from toolweaver_monitor import setup, track
-from toolweaver_monitor.call import ToolCall
-from toolweaver_monitor.http_loop import Loop
-from toolweaver_monitor.sinks import PrometheusExporter, exposition
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._http.server import Loop
+from toolweaver_monitor.sinks import PrometheusExporter
+from toolweaver_monitor.sinks._prometheus import exposition
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:

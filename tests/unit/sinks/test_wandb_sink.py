@@ -14,16 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolweaver_monitor.call import ToolCall
-from toolweaver_monitor.details import Details
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.sinks import _wandb_rows as rows
-from toolweaver_monitor.sinks import _wandb_run as runs
-from toolweaver_monitor.sinks._wandb_feed import MERGE_ABOVE, Feed
-from toolweaver_monitor.sinks._wandb_patience import Patience
-from toolweaver_monitor.sinks._wandb_run import Session
-from toolweaver_monitor.sinks.wandb import WandBLogger
-from toolweaver_monitor.values import NANO
+from toolweaver_monitor.sinks._wandb import rows
+from toolweaver_monitor.sinks._wandb import run as runs
+from toolweaver_monitor.sinks._wandb.deadline import Patience
+from toolweaver_monitor.sinks._wandb.feed import MERGE_ABOVE, Feed
+from toolweaver_monitor.sinks._wandb.logger import WandBLogger
+from toolweaver_monitor.sinks._wandb.run import Session
 
 
 def a_call(tool: str = "ocr", outcome: Any = "success", seconds: float = 0.5, **more: Any) -> ToolCall:
@@ -337,7 +337,7 @@ def refuse(_: threading.Thread) -> None:
 
 def test_a_batch_that_only_came_late_is_not_logged_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a timeout the same batch is waited for, not written again."""
-    monkeypatch.setattr("toolweaver_monitor.sinks.wandb.ANSWER_S", 0.3)
+    monkeypatch.setattr("toolweaver_monitor.sinks._wandb.logger.ANSWER_S", 0.3)
     sink, run, hold = WandBLogger(), FakeRun(), threading.Event()
     sink._feed = Feed(lambda: Session(FakeWandb(run), run, ours=False))
     sink.write([a_call()])
@@ -410,7 +410,7 @@ def test_settings_that_an_older_wandb_does_not_know_are_left_out() -> None:
 def test_construction_and_setup_do_not_import_wandb() -> None:
     """The import takes most of a second, so it waits for the first call."""
     code = (
-        "import sys; from toolweaver_monitor.sinks.wandb import WandBLogger\n"
+        "import sys; from toolweaver_monitor.sinks._wandb.logger import WandBLogger\n"
         "sink = WandBLogger(); sink.start(); sink.log_summary({'total_operations': 0}); sink.close()\n"
         "assert sink.run is None and sink.status()['run'] is None\n"
         "sys.exit('wandb' in sys.modules)"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import ToolCall
-from toolweaver_monitor.call import ENDED
+from toolweaver_monitor._core.call import ENDED
 from toolweaver_monitor.sinks import LogSink, MetricsCollector, PrometheusExporter
 from toolweaver_monitor.testing import check_sink, sample_calls
 

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import Budget, monitored, setup, track
-from toolweaver_monitor.call import ToolCall
-from toolweaver_monitor.details import Details
-from toolweaver_monitor.usage import PriceBook, prices
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._usage import PriceBook
+from toolweaver_monitor._usage.pricing import book as book_module
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,7 +111,7 @@ def test_our_sums_of_audio_are_those_of_genai_prices(
 def test_it_is_imported_on_a_thread_and_no_event_loop_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """`setup()` and the first calls go on at once; what they cost is found when the list is there."""
     may_load = threading.Event()
-    real = prices.GenaiPrices
+    real = book_module.GenaiPrices
     importers: list[str] = []
 
     def slow() -> Any:
@@ -118,7 +119,7 @@ def test_it_is_imported_on_a_thread_and_no_event_loop_waits_for_it(monkeypatch: 
         may_load.wait(30)
         return real()
 
-    monkeypatch.setattr(prices, "GenaiPrices", slow)
+    monkeypatch.setattr(book_module, "GenaiPrices", slow)
 
     @monitored("chat")
     async def chat() -> dict[str, Any]:
@@ -141,8 +142,8 @@ def test_it_is_imported_on_a_thread_and_no_event_loop_waits_for_it(monkeypatch: 
 def test_a_reader_on_an_event_loop_does_not_wait_for_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets its figures at once; what has no price yet is unpriced, not free."""
     may_load = threading.Event()
-    monkeypatch.setattr(prices, "GenaiPrices", lambda: may_load.wait(30))
-    monkeypatch.setattr(prices, "PATIENCE_S", 30)
+    monkeypatch.setattr(book_module, "GenaiPrices", lambda: may_load.wait(30))
+    monkeypatch.setattr(book_module, "PATIENCE_S", 30)
 
     async def run() -> None:
         monitor = setup()
@@ -161,8 +162,8 @@ def test_a_short_program_prints_its_costs_though_the_list_was_still_loading() ->
     """Totals that are read in the first moments wait for the list, since nobody else waits for them."""
     code = (
         "import toolweaver_monitor as t\n"
-        "from toolweaver_monitor.usage import prices\n"
-        "prices.PATIENCE_S = 30\n"  # this machine may be busy
+        "from toolweaver_monitor._usage.pricing import book\n"
+        "book.PATIENCE_S = 30\n"  # this machine may be busy
         "monitor = t.setup()\n"
         "with t.track('chat') as call: call.record(model='gpt-4o-mini', input_tokens=1_000_000)\n"
         "print(monitor.summary()['total_cost_usd'], monitor.summary()['unpriced_calls'])\n"
@@ -240,7 +241,7 @@ def test_a_package_that_is_broken_stops_nothing_and_health_says_so(
     def broken() -> Any:
         raise kind("half installed")
 
-    monkeypatch.setattr(prices, "GenaiPrices", broken)
+    monkeypatch.setattr(book_module, "GenaiPrices", broken)
     monitor = setup()
     assert monitor.prices is not None
     until_ready(monitor.prices)
@@ -251,9 +252,9 @@ def test_a_package_that_is_broken_stops_nothing_and_health_says_so(
 
 def test_names_that_nobody_knows_fill_no_memory(book: PriceBook) -> None:
     """A model's name may come from anywhere, also from an attacker."""
-    for n in range(prices.MAX_MODELS + 100):
+    for n in range(book_module.MAX_MODELS + 100):
         assert book.cost_nanousd(of(f"made-up-{n}", input_tokens=1)) is None
-    assert len(book._tariffs) <= prices.MAX_MODELS
+    assert len(book._tariffs) <= book_module.MAX_MODELS
 
 
 def test_setup_does_not_import_it_on_the_callers_thread() -> None:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolweaver_monitor.usage.rates import Rates
+from toolweaver_monitor._usage.pricing.rates import Rates
 
 price = st.decimals(min_value=Decimal("0.000001"), max_value=1_000, places=6)
 tokens = st.integers(0, 10**9)

@@ -23,8 +23,8 @@ from toolweaver_monitor import (
     track,
     uninstrument,
 )
+from toolweaver_monitor._core.sanitize import Invalid
 from toolweaver_monitor.testing import ToolRecorder
-from toolweaver_monitor.values import Invalid
 
 PRICES = {
     "gpt-4o": {"input": 2.50, "output": 10.00},

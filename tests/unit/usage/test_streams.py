@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolweaver_monitor.usage import StreamUsage
+from toolweaver_monitor._usage import StreamUsage
 
 responses = st.lists(st.lists(st.integers(0, 1_000), min_size=1, max_size=6), max_size=5)
 

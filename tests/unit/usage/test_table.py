@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import clock, setup, track
-from toolweaver_monitor.call import ToolCall
-from toolweaver_monitor.details import Details
+from toolweaver_monitor import setup, track
+from toolweaver_monitor._core import clock
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._usage import PriceBook
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.usage import PriceBook
 
 MILLION = 1_000_000
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import ToolCall
-from toolweaver_monitor.instrument.places import places
+from toolweaver_monitor._instrument.patching.patch import places
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,8 @@ import pytest
 import wrapt
 
 from toolweaver_monitor import instrument, monitored, uninstrument
+from toolweaver_monitor._instrument.patching.patch import places
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.instrument.places import places
 
 
 class Plain:

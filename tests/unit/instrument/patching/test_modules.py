@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import instrument, setup, uninstrument
+from toolweaver_monitor._instrument.patching import import_hooks
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.instrument import dotted
 
 
 def test_a_module_is_watched_with_all_that_is_public_and_defined_in_it(names: Any) -> None:
@@ -313,8 +313,10 @@ def test_an_import_under_way_in_another_thread_is_waited_for(
         thread.join(0.001)
     if just_begun:
         first_answer = iter([None])
-        looks = dotted.loaded
-        monkeypatch.setattr(dotted, "loaded", lambda name: (next(first_answer, False) is False and looks(name)) or None)
+        looks = import_hooks.loaded
+        monkeypatch.setattr(
+            import_hooks, "loaded", lambda name: (next(first_answer, False) is False and looks(name)) or None
+        )
     instrument("slow:f")
     thread.join(20)
     sys.modules["slow"].f()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import instrument, uninstrument
-from toolweaver_monitor.values import Invalid
+from toolweaver_monitor._core.sanitize import Invalid
 
 
 class Names(enum.StrEnum):

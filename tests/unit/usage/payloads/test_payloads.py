@@ -25,8 +25,8 @@ from payload_kit import Case, micro_dollars
 from price_pages import PRICES
 
 from toolweaver_monitor import ToolCall, monitored
+from toolweaver_monitor._usage import PriceBook
 from toolweaver_monitor.testing import ToolRecorder
-from toolweaver_monitor.usage import PriceBook
 
 CASES: list[Case] = [
     *payloads_openai.CASES,

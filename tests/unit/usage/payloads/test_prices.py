@@ -13,7 +13,7 @@ from payload_kit import Case, micro_dollars
 from price_pages import PRICES
 from test_payloads import CASES, returned
 
-from toolweaver_monitor.usage import PriceBook
+from toolweaver_monitor._usage import PriceBook
 
 CHARGED = [case for case in CASES if case.cost_source == "reported" and case.name.startswith("OpenRouter, ")]
 HOSTS = {"Groq": "groq", "Cerebras": "cerebras", "Mistral": "mistral"}

@@ -1,0 +1,255 @@
+"""What may be spent, by which calls, in which time? A `Budget`, checked when it is made."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import msgspec
+
+from toolweaver_monitor._core.sanitize import MAX_COUNT, TagValue, whole
+from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
+
+Unit = Literal["usd", "tokens", "calls"]
+Per = Literal["run", "minute", "hour", "day"]
+
+WINDOW_S: dict[str, float] = {"minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
+SLOTS = 61
+"""A window slides by sixtieths, see `Meter`."""
+MAX_LIMIT_USD = 1_000_000_000
+
+
+class _Said(msgspec.StructMeta):
+    """Tells a wrong argument of a `Budget` with what could be meant."""
+
+    if not TYPE_CHECKING:  # to a type checker the arguments are the fields
+
+        def __call__(cls, *args: Any, **given: Any) -> Any:  # noqa: N805 - a metaclass
+            if args:
+                raise ConfigurationError(
+                    f"Budget({args[0]!r}) does not say what it limits: give limit_usd=, limit_tokens= or limit_calls="
+                )
+            for name in given:
+                if name not in cls.__struct_fields__:
+                    raise ConfigurationError(f"a Budget has no {name}=: {_meant(name, cls.__struct_fields__)}")
+            return super().__call__(**given)
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Said):
+    """A limit on what tools may spend. A call that would pass it does not run.
+
+    Give one limit or several; a call must fit them all. A limit of 0 is allowed and means that nothing may be spent:
+    only calls that are declared to cost nothing run (and under `limit_calls=0` none).
+
+    Args:
+        limit_usd: dollars.
+        limit_tokens: tokens, input and output together. What a call uses is known when it ends (or records it), so
+            a call is let in while any room is left.
+        limit_calls: calls let in, however they end.
+        per: `"run"` counts from `setup()` on and never frees. `"minute"`, `"hour"` and `"day"` slide: they count the
+            last 60 s, 3,600 s, 86,400 s of the monotonic clock.
+        tool: count the calls of this tool only.
+        tag: count only calls with this tag: `("customer", "acme")` or `"customer=acme"`. `"customer"` alone gives
+            each customer the whole limit. A call without the tag counts where the call
+            it runs in counts.
+        on_exceed: `"raise"` refuses the call with `BudgetExceeded`; `"warn"` lets it run and says so in the log, at
+            most once a minute; a plain function is given the `BudgetExceeded` and lets the call run by returning
+            True. Anything else it returns or raises refuses the call.
+        reserve: dollars to set aside for a call whose cost is not known before it runs (one without `cost=`), until
+            it ends. With a reserve no smaller than any call's cost, the limit is never passed, however many calls
+            run at once; without one, the calls running when the limit is reached may pass it.
+        name: how messages, health and Prometheus call it; from the limits and the scope if not given.
+
+    Raises:
+        ConfigurationError: a value that cannot be used; the message says what to give.
+    """
+
+    limit_usd: float | Decimal | None = None
+    limit_tokens: int | None = None
+    limit_calls: int | None = None
+    per: Per = "run"
+    tool: str | None = None
+    tag: str | tuple[str, TagValue] | None = None
+    on_exceed: Literal["raise", "warn"] | Callable[[BudgetExceeded], object] = "raise"
+    reserve: float | Decimal | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        usd = _nanousd("limit_usd", self.limit_usd)
+        _whole("limit_tokens", self.limit_tokens)
+        _whole("limit_calls", self.limit_calls)
+        if not self.limits:
+            raise ConfigurationError(
+                "a Budget without a limit limits nothing: give limit_usd=, limit_tokens= or limit_calls="
+            )
+        reserve = _nanousd("reserve", self.reserve)
+        if reserve is not None and usd is None:
+            raise ConfigurationError("reserve= sets dollars aside, and this Budget limits none: give limit_usd=, too")
+        if reserve is not None and usd is not None and reserve > usd:
+            raise ConfigurationError(
+                f"reserve={self.reserve!r} is more than limit_usd={self.limit_usd!r}, so no call of unknown cost could "
+                "ever run: give a smaller reserve="
+            )
+        if type(self.per) is not str or self.per not in get_args(Per):
+            raise ConfigurationError(f"per={self.per!r} is not a window: give per='run', 'minute', 'hour' or 'day'")
+        _text("tool", self.tool, "the name of a tool, for example tool='ocr'")
+        _text("name", self.name, "some text, for example name='daily money'")
+        self.tag_key_and_value  # noqa: B018 - raises for a tag that is none
+        _check_on_exceed(self.on_exceed)
+
+    @property
+    def limits(self) -> dict[Unit, int]:
+        """The limits by unit, as integers: nano-dollars, tokens, calls."""
+        found: dict[Unit, int | None] = {
+            "usd": _nanousd("limit_usd", self.limit_usd),
+            "tokens": _whole("limit_tokens", self.limit_tokens),
+            "calls": _whole("limit_calls", self.limit_calls),
+        }
+        return {unit: limit for unit, limit in found.items() if limit is not None}
+
+    @property
+    def slot_s(self) -> float:
+        """Seconds after which something may leave the window; infinite for a run, which nothing leaves."""
+        return WINDOW_S.get(self.per, math.inf) / (SLOTS - 1)
+
+    @property
+    def reserve_nanousd(self) -> int:
+        """What is set aside for a call of unknown cost; 0 for nothing."""
+        return _nanousd("reserve", self.reserve) or 0
+
+    @property
+    def tag_key_and_value(self) -> tuple[str, str | None] | None:
+        """The tag this budget asks for; None as value where each value has an account of its own."""
+        tag = self.tag
+        if tag is None:
+            return None
+        if type(tag) is str:
+            key, equals, text = tag.partition("=")
+            if key and (text or not equals):
+                return key, text if equals else None
+        elif type(tag) is tuple and len(tag) == 2:
+            key, value = tag
+            if type(key) is str and key and type(value) in (str, int, float, bool):
+                return key, str(value)
+        raise ConfigurationError(
+            f"tag={tag!r} is not a tag: give tag='customer', tag='customer=acme' or tag=('customer', 'acme')"
+        )
+
+    @property
+    def names(self) -> dict[Unit, str]:
+        """What each of its limits is called: as the budget is, where it has just one."""
+        label = self.label
+        return {unit: label if len(self.limits) == 1 else f"{label} {unit}" for unit in self.limits}
+
+    @property
+    def label(self) -> str:
+        """The name, or one made of the limits and the scope: `usd/day tool=ocr`."""
+        if self.name is not None:
+            return self.name
+        words = ["+".join(self.limits) + "/" + self.per]
+        if self.tool is not None:
+            words.append(f"tool={self.tool}")
+        tag = self.tag_key_and_value
+        if tag is not None:
+            words.append(f"by {tag[0]}" if tag[1] is None else f"{tag[0]}={tag[1]}")
+        if not isinstance(self.on_exceed, str):
+            words.append("ask")
+        elif self.on_exceed == "warn":
+            words.append("warn")
+        return " ".join(words)
+
+
+_WORDS = {
+    "limit": "limit_usd", "budget": "limit_usd", "amount": "limit_usd", "max": "limit_usd", "usd": "limit_usd",
+    "cost": "limit_usd", "dollar": "limit_usd", "money": "limit_usd", "token": "limit_tokens", "call": "limit_calls",
+    "request": "limit_calls", "tool": "tool", "window": "per", "minute": "per", "hour": "per", "day": "per",
+    "period": "per", "interval": "per", "every": "per", "customer": "tag", "exceed": "on_exceed",
+    "action": "on_exceed", "label": "name",
+}  # fmt: skip
+"""What others call it, by a word that is in their name for it; the later ones go before."""
+
+
+def _meant(name: str, fields: Sequence[str]) -> str:
+    import difflib  # slow, and only where there is a mistake
+
+    close = [field for word, field in reversed(_WORDS.items()) if word in name.lower()] or difflib.get_close_matches(
+        name, fields, 1
+    )
+    if close:
+        return f"did you mean {close[0]}=?"
+    return f"give {', '.join(f'{field}=' for field in fields[:-1])} or {fields[-1]}="
+
+
+def check_clashes(budgets: Sequence[Budget]) -> None:
+    """See that no two budgets have one name, or limit the same thing in the same way.
+
+    Raises:
+        ConfigurationError: two do.
+    """
+    labels: set[str] = set()
+    scopes: dict[object, str] = {}
+    for budget in budgets:
+        label = budget.label
+        for unit in budget.limits:
+            policy = budget.on_exceed if isinstance(budget.on_exceed, str) else id(budget.on_exceed)
+            scope = (unit, budget.per, budget.tool, budget.tag_key_and_value, policy)
+            if scope in scopes:
+                raise ConfigurationError(
+                    f"budgets {scopes[scope]!r} and {label!r} both limit {unit} per {budget.per} for the same calls: "
+                    "only the smaller one could ever act, so remove the other"
+                )
+            scopes[scope] = label
+        for name in {label, *budget.names.values()}:
+            if name in labels:
+                raise ConfigurationError(f"two budgets are named {name!r}: give each a name= of its own")
+            labels.add(name)
+
+
+def _nanousd(field: str, given: object) -> int | None:
+    if given is None:
+        return None
+    dollars = given
+    if isinstance(dollars, float) and math.isfinite(dollars):
+        dollars = Decimal(str(float(dollars)))  # as it is written: multiplied as a float it would be off for large sums
+    elif isinstance(dollars, bool) or (isinstance(dollars, Decimal) and not dollars.is_finite()):
+        dollars = None
+    if isinstance(dollars, int | Decimal) and 0 <= dollars <= MAX_LIMIT_USD:
+        nano = whole(Decimal(dollars))
+        if nano or not dollars:
+            return nano
+        raise ConfigurationError(
+            f"{field}={given!r} is less than money is counted in: give {field}=0, or a billionth of a dollar and more"
+        )
+    raise ConfigurationError(
+        f"{field}={given!r} is not an amount of money: give dollars from 0 to {MAX_LIMIT_USD:,}, such as {field}=5.00, "
+        "or leave it out"
+    )
+
+
+def _whole(field: str, number: object) -> int | None:
+    if number is None:
+        return None
+    if (type(number) is int or (type(number) is float and number.is_integer())) and 0 <= number <= MAX_COUNT:
+        return int(number)
+    raise ConfigurationError(
+        f"{field}={number!r} is not a count: give a whole number from 0 to {MAX_COUNT:,}, for example {field}=1000, "
+        "or leave it out"
+    )
+
+
+def _text(field: str, text: object, cure: str) -> None:
+    if text is not None and (type(text) is not str or not text.strip() or not text.isprintable() or len(text) > 128):
+        raise ConfigurationError(f"{field}={text!r} cannot be used: give {cure} (printable, at most 128 characters)")
+
+
+def _check_on_exceed(on_exceed: object) -> None:
+    if type(on_exceed) is str and on_exceed in ("raise", "warn"):
+        return
+    if isinstance(on_exceed, type) or not callable(on_exceed) or inspect.iscoroutinefunction(on_exceed):
+        raise ConfigurationError(
+            f"on_exceed={on_exceed!r} cannot be asked: give 'raise', 'warn', or a plain function (no async one) that "
+            "takes the BudgetExceeded and returns True to let the call run"
+        )

@@ -1,0 +1,1 @@
+"""`toolweaver-monitor doctor`: check the settings, the sinks and the endpoint."""

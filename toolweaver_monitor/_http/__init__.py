@@ -1,0 +1,1 @@
+"""One HTTP endpoint and its access rules."""

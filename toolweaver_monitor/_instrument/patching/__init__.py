@@ -1,0 +1,1 @@
+"""`instrument()` and `uninstrument()`: patching of code that is not decorated."""

@@ -1,0 +1,62 @@
+"""What did a generator yield: how many items, how soon the first, and what do they say of tokens and money?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolweaver_monitor._core.call import ToolCall, innermost
+from toolweaver_monitor._core.clock import monotonic_s
+from toolweaver_monitor._instrument import closing
+from toolweaver_monitor._instrument.results import handler_for, handlers, unseen
+from toolweaver_monitor._usage import StreamUsage, absorb
+
+_handler = handlers.get
+
+
+class Stream:
+    """Watches the items of one generator call on their way to the consumer."""
+
+    __slots__ = ("call", "reads", "usage")
+
+    def __init__(self, call: ToolCall, *, reads: bool = True) -> None:
+        self.call = call
+        self.reads = reads
+        self.usage: StreamUsage | None = None
+
+    def saw(self, item: Any) -> type | None:
+        """Note when the first item came, and read what this one says; gives its type where no item of it says a thing.
+
+        The driver counts the items, and need not ask about those of the type it was given last.
+        """
+        details = self.call.say()
+        if details.first_item_s is None:
+            details.first_item_s = monotonic_s() - self.call.opened_at
+        kind = type(item)
+        if _handler(kind, unseen) is not None:
+            self.read(item)
+        return kind if _handler(kind, unseen) is None else None
+
+    def read(self, item: Any) -> None:
+        """Read the usage of an item, or learn that its type carries none."""
+        try:
+            if _handler(type(item), unseen) is unseen and handler_for(type(item)) is None:
+                return
+            if self.reads and closing.Settings.read_results:
+                if self.usage is None:
+                    self.usage = StreamUsage()
+                if closing.is_seen(self.call, item) or self.usage.see(item):
+                    closing.tell(innermost.get(), item)  # the consumer's call may hand it on
+        except Exception as error:  # noqa: BLE001 - the item goes on to its consumer whatever we make of it
+            closing.mishap(error)
+
+    def end(self, items: int) -> None:
+        """Put what was seen into the call, before it closes."""
+        call = self.call
+        call.say().items = items
+        if self.usage is not None:
+            try:
+                usage = self.usage.total()
+                if usage is not None:
+                    absorb(call, usage)
+            except Exception as error:  # noqa: BLE001 - as above
+                closing.mishap(error)

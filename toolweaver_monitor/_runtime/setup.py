@@ -1,0 +1,258 @@
+"""How is everything put together? `setup()`: the only place that knows both where calls are born and where they end."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from toolweaver_monitor._budget import Budget
+from toolweaver_monitor._bus import process_exit, sigterm
+from toolweaver_monitor._bus.bus import Consumer, bus
+from toolweaver_monitor._bus.sink_runner import Gate, Runner
+from toolweaver_monitor._bus.worker import MAY_HAVE_THREADS
+from toolweaver_monitor._core import config, locks
+from toolweaver_monitor._core.sanitize import NO_TAGS, TagValue
+from toolweaver_monitor._core.timeouts import checked_timeout
+from toolweaver_monitor._instrument import closing, opening, results
+from toolweaver_monitor._instrument.tool import checked_tags
+from toolweaver_monitor._runtime.enrichment import Sealer
+from toolweaver_monitor._runtime.monitor import Monitor
+from toolweaver_monitor._runtime.options import (
+    Chosen,
+    as_ledger,
+    as_sink,
+    checked_flags,
+    told_what_was_meant,
+    uniquely_named,
+)
+from toolweaver_monitor._stats.tool_stats import Tallies
+from toolweaver_monitor._text.safe_repr import fault_text
+from toolweaver_monitor._usage import PriceBook
+from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
+from toolweaver_monitor.sinks._memory.costs import CostTracker
+from toolweaver_monitor.sinks._memory.errors import ErrorTracker
+from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
+from toolweaver_monitor.sinks._memory.view import View, checked_max_operations
+
+log = logging.getLogger("toolweaver_monitor")
+
+_current: Monitor | None = None
+_settling = locks.new_rlock("setup")
+
+
+@told_what_was_meant
+def setup(
+    *sinks: Any,
+    budget: float | Budget | Sequence[Budget] | None = None,
+    prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    tags: Mapping[str, TagValue] | None = None,
+    usage: bool = True,
+    capture: bool = False,
+    redact: bool | None = None,
+    max_operations: int | None = None,
+    enabled: bool | None = None,
+) -> Monitor:
+    """Start watching: every monitored call from now on goes to these sinks.
+
+    In-memory metrics, costs and errors are always there. If it is called again, the earlier setup is flushed, closed
+    and replaced; a sink object that is passed again goes on working.
+
+    Args:
+        *sinks: `Sink` objects, names (`"prometheus"`, `"wandb"`, `"log"`: defaults and environment), or callables that
+            take a `ToolCall`. Without any: those that `TOOLWEAVER_MONITOR_SINKS` names, or memory only.
+        budget: dollars that this run may spend, a `Budget`, or several.
+        prices: your own price table, or the JSON or TOML file that holds it; dollars per million tokens.
+        tags: your own labels for every call.
+        usage: look at results for tokens and cost.
+        capture: keep arguments and results as scrubbed text.
+        redact: remove secrets from error texts and tags. Default: yes.
+        max_operations: how many of the last calls are kept in memory. Default: 10,000; totals are all-time anyway.
+        enabled: whether to watch at all. Default: yes.
+
+    Returns:
+        The `Monitor`: figures, health, flush and shutdown.
+
+    Raises:
+        ConfigurationError: something that cannot be used, or a call from within `setup()` itself; the message says the
+            cure. A fault of the environment (a package missing, logged out, a port taken) never raises: one log line
+            and `health()` say it.
+    """
+    if _settling._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as threading.Condition asks
+        raise ConfigurationError(
+            "setup() was called while a setup() is still under way on this thread, by a signal handler or a sink's "
+            "start(); let the handler only note that it is wanted, and call setup() after this one"
+        )
+    checked_flags(usage=usage, capture=capture, redact=redact, enabled=enabled)
+    chosen = Chosen(
+        sinks=list({id(sink): sink for sink in map(as_sink, sinks or config.SINKS.value())}.values()),
+        max_operations=checked_max_operations(config.MAX_OPERATIONS.value(max_operations)),
+        max_names=config.MAX_LABEL_VALUES.value(),
+        tags=checked_tags(tags),
+        ledger=as_ledger(config.BUDGET_USD.value(None) if budget is None else budget),
+        book=PriceBook(prices),
+        usage=usage,
+        capture=capture,
+        scrubbing=config.REDACT.value(redact),
+        watching=config.ENABLED.value(enabled),
+    )
+    sigterm.handled = config.HANDLE_SIGTERM.value()
+    with _settling:
+        _end_the_interrupted()
+        return _replace(chosen)
+
+
+def _replace(chosen: Chosen) -> Monitor:
+    """Send calls to what was chosen, end the earlier setup, and start the sinks, in this order: no call is lost."""
+    earlier = None if _current is None or _current.closed else _current
+    sealer = Sealer(chosen.scrubbing, chosen.book)
+    tallies = Tallies(chosen.max_operations, chosen.max_names, before_read=sealer.read, open_calls=bus.open_calls)
+    metrics = _mine(chosen.sinks, MetricsCollector) or MetricsCollector(chosen.max_operations)
+    costs = _mine(chosen.sinks, CostTracker) or CostTracker()
+    errors = _mine(chosen.sinks, ErrorTracker) or ErrorTracker()
+    views = [view for view in (metrics, costs, errors, *chosen.sinks) if isinstance(view, View)]
+
+    going_on = {id(runner.sink): runner for runner in (earlier.runners if earlier is not None else ())}
+    gate = Gate()
+    runners: list[Runner] = []
+    consumers: list[Consumer] = [tallies.fold]
+    names: dict[int, str] = {}
+    for name, sink in uniquely_named(chosen.sinks):
+        names[id(sink)] = name
+        if not isinstance(sink, View):
+            runner = going_on.get(id(sink)) or Runner(sink, name, SinkUnavailable, gate=gate)
+            runner.name = name
+            runners.append(runner)
+        elif getattr(sink, "counts_itself", False):
+            consumers.append(sink.observe)  # type: ignore[attr-defined]
+
+    held = metrics, costs, errors, chosen.sinks, runners, chosen.ledger, chosen.book, names
+    monitor = Monitor(*held, release=_release)
+    _tell_callers_side(chosen)
+
+    def hand_over() -> None:
+        global _current  # noqa: PLW0603 - with the switch of the bus, at one moment
+        for view in views:
+            view.share(tallies)
+        _current = monitor
+
+    try:
+        process_exit.watch(monitor)
+        bus.attach(consumers, runners, sealer.seal, meanwhile=hand_over)
+        bus.turn(on=chosen.watching)
+        if MAY_HAVE_THREADS:
+            chosen.book.warm()
+        if earlier is not None:
+            earlier.replaced_by(monitor)  # before the new sinks start: they may want the same port or file
+        for sink in chosen.sinks:
+            _start(sink, names[id(sink)], monitor)
+        for runner in runners:
+            if runner.name in monitor.faults:
+                runner.refuse(SinkUnavailable(monitor.faults[runner.name]))
+    finally:
+        gate.shut_by = None  # a Ctrl-C, too, leaves a setup that works
+    for runner in runners:
+        runner.worker.poke()
+    return monitor
+
+
+def _end_the_interrupted() -> None:
+    """End what a Ctrl-C in an earlier setup or shutdown has left half ended: it may still hold a port and threads."""
+    left = [monitor for monitor in process_exit.watched() if isinstance(monitor, Monitor)]
+    if any(monitor.closed or monitor is not _current for monitor in left):
+        bus.drain()  # a switch to a setup that was interrupted may still wait
+    for monitor in left:
+        if monitor.closed or _current is None:
+            monitor.shutdown()
+        elif monitor is not _current:
+            monitor.replaced_by(_current)
+
+
+def _tell_callers_side(chosen: Chosen) -> None:
+    """Put what opening and ending a call must know where they read it."""
+    opening.Settings.tags = chosen.tags
+    opening.Settings.tags_asked = chosen.ledger is not None and chosen.ledger.asks_tags
+    opening.Settings.in_child = _in_child if process_exit.is_child() else None
+    closing.Settings.capture = chosen.capture
+    closing.Settings.read_results = chosen.usage
+    closing.Settings.price = chosen.book.cost_nanousd
+    closing.Settings.priced_tools = chosen.book.tools
+    results.reading(chosen.usage)
+    admit = chosen.ledger.admit if chosen.ledger is not None else False
+    bus.turn(special=opening.Settings.needed(), admit=admit)
+
+
+def _release(monitor: Monitor) -> None:
+    """Take back what a setup has told the bus and the callers' side, unless another has told them its own."""
+    if monitor is not _current:
+        return
+    bus.detach()
+    opening.Settings.tags, opening.Settings.tags_asked, opening.Settings.in_child = NO_TAGS, False, None
+    closing.Settings.price, closing.Settings.capture, closing.Settings.read_results = None, False, True
+    closing.Settings.priced_tools = frozenset()
+    results.reading(True)
+    bus.turn(special=False, admit=False)
+
+
+def _mine(sinks: Sequence[Any], kind: type[Any]) -> Any:
+    return next((sink for sink in sinks if isinstance(sink, kind)), None)
+
+
+def _start(sink: Any, name: str, monitor: Monitor) -> None:
+    """Start a sink that wants starting; a fault of the environment is told once, and kept for `health()`."""
+    try:
+        if _is_ours(sink):
+            if hasattr(sink, "live"):
+                sink.live(monitor.figures)
+            if hasattr(sink, "be_first"):
+                sink.be_first = process_exit.be_first
+        start = getattr(sink, "start", None)
+        if callable(start):
+            start()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - no fault of the environment stops the program
+        monitor.faults[name] = fault = fault_text(error)
+        log.warning("sink %r is off: %s", name, fault)
+
+
+def _is_ours(sink: Any) -> bool:
+    """Whether this package knows what the sink's attributes mean, beside those of the protocol."""
+    return any(kind.__module__.partition(".")[0] == "toolweaver_monitor" for kind in type(sink).__mro__)
+
+
+def get_monitor() -> Monitor | None:
+    """The monitor of the last `setup()`; None before it and after `shutdown()`."""
+    return None if _current is None or _current.closed else _current
+
+
+def flush(timeout: float = 2.0) -> bool:
+    """Have every sink write out what ended before now; see `Monitor.flush`. True if nothing is set up."""
+    checked_timeout(timeout)
+    monitor = get_monitor()
+    return monitor.flush(timeout) if monitor is not None else True
+
+
+def shutdown(timeout: float = 2.0) -> bool:
+    """End the current setup; see `Monitor.shutdown`. True if nothing is set up."""
+    checked_timeout(timeout)
+    monitor = get_monitor()
+    return monitor.shutdown(timeout) if monitor is not None else True
+
+
+def _in_child() -> None:
+    """At the first call in a child: the dispatcher, and the end of a multiprocessing child."""
+    opening.Settings.in_child = None
+    bus.turn(special=opening.Settings.needed())
+    process_exit.watch_in_child()
+    bus.wake()
+
+
+def _after_fork() -> None:
+    if bus.on:
+        opening.Settings.in_child = _in_child
+        bus.turn(special=True)
+
+
+locks.in_forked_child(_after_fork)

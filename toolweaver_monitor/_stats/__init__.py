@@ -1,0 +1,1 @@
+"""Statistics: everything is counted once."""

@@ -1,0 +1,147 @@
+"""What is added up over many calls? Whole nano-dollars, tokens and counts: exact, and the same in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from toolweaver_monitor._core.call import ERRORS, ToolCall
+from toolweaver_monitor._core.sanitize import NANO
+
+OVERFLOW = "__overflow__"
+"""Stands for every name past a cap, so that totals stay exact while memory stays bounded (OpenTelemetry's rule)."""
+
+MAX_NAMES = 2_000
+
+
+class Sums:
+    """What some calls used and cost together."""
+
+    __slots__ = (
+        "cache_hits", "cached_tokens", "calls", "cost_nanousd", "costed", "errors", "input_tokens", "output_tokens",
+        "rejected", "retries", "runs", "saved_nanousd", "unpriced", "unsplit_tokens",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.runs = 0
+        """Of these, the outermost ones."""
+        self.retries = 0
+        """Of these, second and later attempts of an operation."""
+        self.errors = 0
+        self.rejected = 0
+        self.costed = 0
+        self.unpriced = 0
+        self.cache_hits = 0
+        self.cost_nanousd = 0
+        self.saved_nanousd = 0
+        self.unsplit_tokens = 0
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.cached_tokens = 0
+
+    @classmethod
+    def of(cls, call: ToolCall) -> Sums:
+        """One call's own part, without what ran inside it."""
+        sums = cls()
+        sums.count(call)
+        return sums
+
+    def count(self, call: ToolCall) -> None:
+        """Add one call's own part."""
+        self.calls += 1
+        if call.parent_serial is None:
+            self.runs += 1
+        details = call.details
+        if details is None:
+            return
+        if call.outcome != "success":
+            self.errors += call.outcome in ERRORS
+            self.rejected += call.outcome == "rejected"
+        if details.attempt > 1:
+            self.retries += 1
+        cost = details.cost_nanousd
+        if cost is not None:
+            self.costed += 1
+            self.cost_nanousd += cost
+        elif details.lacks_price:
+            self.unpriced += 1
+        if details.cached:
+            self.cache_hits += 1
+            self.saved_nanousd += details.saved_nanousd
+        self.unsplit_tokens += details.unsplit_tokens
+        self.input_tokens += details.input_tokens
+        self.output_tokens += details.output_tokens
+        self.cached_tokens += details.cached_tokens
+
+    def count_plain(self, calls: Sequence[ToolCall]) -> None:
+        """As `count`, for many outermost calls whose details are `Figures`."""
+        said: list[Any] = [call.details for call in calls]
+        self.calls += len(calls)
+        self.runs += len(calls)
+        self.costed += len(calls)
+        self.cost_nanousd += sum([round(figures.cost * NANO) for figures in said])
+        self.unsplit_tokens += sum([figures.unsplit_tokens for figures in said])
+
+    def add(self, other: Sums) -> None:
+        """Add what others used."""
+        self.calls += other.calls
+        self.runs += other.runs
+        self.retries += other.retries
+        self.errors += other.errors
+        self.rejected += other.rejected
+        self.costed += other.costed
+        self.unpriced += other.unpriced
+        self.cache_hits += other.cache_hits
+        self.cost_nanousd += other.cost_nanousd
+        self.saved_nanousd += other.saved_nanousd
+        self.unsplit_tokens += other.unsplit_tokens
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.cached_tokens += other.cached_tokens
+
+    def take_away(self, other: Sums) -> None:
+        """The opposite of `add`."""
+        for name in Sums.__slots__:
+            setattr(self, name, getattr(self, name) - getattr(other, name))
+
+    @property
+    def tokens(self) -> int:
+        """Input, output and unsplit; cached tokens are a part of input."""
+        return self.unsplit_tokens + self.input_tokens + self.output_tokens
+
+    def shown(self) -> dict[str, Any]:
+        """For people and for JSON: see `CostTracker.by`."""
+        return {
+            "calls": self.calls,
+            "operations": self.calls - self.retries,
+            "retries": self.retries,
+            "errors": self.errors,
+            "rejected": self.rejected,
+            "cost_usd": self.cost_nanousd / NANO if self.costed or not self.unpriced else None,
+            "unpriced": self.unpriced,
+            "saved_usd": self.saved_nanousd / NANO,
+            "cache_hits": self.cache_hits,
+            "tokens": self.tokens,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cached_tokens": self.cached_tokens,
+        }
+
+
+class Table(dict[str, Sums]):
+    """Sums by name, at most `MAX_NAMES` of them; the rest together as `__overflow__`."""
+
+    def at(self, name: str) -> Sums:
+        """The sums of this name, to be added to."""
+        sums = self.get(name)
+        if sums is None:
+            if len(self) >= MAX_NAMES and name != OVERFLOW:
+                return self.at(OVERFLOW)
+            sums = self[name] = Sums()
+        return sums
+
+    def absorb(self, others: Mapping[str, Sums]) -> None:
+        """Add another table's sums, name by name."""
+        for name, sums in others.items():
+            self.at(name).add(sums)

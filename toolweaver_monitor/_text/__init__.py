@@ -1,0 +1,1 @@
+"""Safe text: names, redaction, text of values, tables for terminals."""

@@ -1,0 +1,1 @@
+"""Prices: the user's own table first, then genai-prices."""

@@ -1,0 +1,91 @@
+"""What did a call use, in the words of this library? `Usage`, and how it gets into a call that is closing."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.sanitize import Invalid, nanodollars, plain_text, token_count
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What one call used: returned by your `usage=` callable, and read from the results of model SDKs.
+
+    Args:
+        tokens: tokens that are not split into input and output.
+        input_tokens: tokens sent to the model, cached ones included.
+        output_tokens: tokens the model produced, its thinking included.
+        cached_tokens: the part of `input_tokens` that was read from the provider's cache.
+        cache_write_tokens: the part of `input_tokens` that was written to the provider's cache.
+        cache_write_1h_tokens: the part of `cache_write_tokens` kept for an hour, which some providers price apart.
+        input_audio_tokens: the part of `input_tokens` that is audio, which some providers price apart.
+        cached_audio_tokens: the part of `input_audio_tokens` that was read from the provider's cache.
+        output_audio_tokens: the part of `output_tokens` that is audio.
+        cost: dollars, if the result itself says them; None is unknown, never 0.
+        model: the model's name, as its price list spells it.
+        provider: who served it, for example `"openai"`.
+        cached: whether your cache answered the whole call.
+        increment: in a stream, True if this item adds to the items before it; False if it covers the stream so far.
+    """
+
+    tokens: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    input_audio_tokens: int = 0
+    cached_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    cost: float | Decimal | None = None
+    model: str | None = None
+    provider: str | None = None
+    cached: bool = False
+    increment: bool = False
+
+
+def absorb(call: ToolCall, usage: Usage) -> None:
+    """Put what a result says into the call that returned it. What `record()` said goes before.
+
+    Figures that cannot be counted (negative, NaN, text) are left out and counted as invalid; nothing is raised.
+
+    Args:
+        call: a call that is about to close.
+        usage: what its result says.
+    """
+    details = call.say()
+    if not details.tokens:
+        details.unsplit_tokens = token_count(usage.tokens)
+        details.input_tokens = given = token_count(usage.input_tokens)
+        details.output_tokens = token_count(usage.output_tokens)
+        details.cached_tokens = cached = part(usage.cached_tokens, given)
+        if usage.cache_write_tokens:
+            details.cache_write_tokens = written = part(usage.cache_write_tokens, given - cached)
+            details.cache_write_1h_tokens = part(usage.cache_write_1h_tokens, written)
+        if usage.input_audio_tokens or usage.output_audio_tokens:
+            heard = part(usage.input_audio_tokens, given)
+            # What was cached is audio and text, and no more text than there is.
+            cached_audio = max(part(usage.cached_audio_tokens, min(heard, cached)), heard + cached - given)
+            details.audio_tokens = heard, cached_audio, part(usage.output_audio_tokens, details.output_tokens)
+    if details.cost_source is None and usage.cost is not None:
+        nano = nanodollars(usage.cost)
+        if nano is not None:
+            details.cost_nanousd = nano
+            details.cost_source = "reported"
+    if details.model is None and usage.model is not None:
+        details.model = plain_text(usage.model, 256)
+    if details.provider is None and usage.provider is not None:
+        details.provider = plain_text(usage.provider, 256)
+    if usage.cached is True:
+        details.cached = True
+
+
+def part(tokens: object, whole: int) -> int:
+    """Tokens that are a part of `whole`. A part greater than its whole is cut to it, and counted as invalid."""
+    count = token_count(tokens)
+    if count > whole:
+        Invalid.figures += 1
+        return whole
+    return count

@@ -1,9 +1,0 @@
-"""How much may be spent? Limits on money, tokens and calls, asked before a tool runs."""
-
-from __future__ import annotations
-
-from toolweaver_monitor.budget.ledger import Ledger
-from toolweaver_monitor.budget.limits import Budget
-from toolweaver_monitor.budget.meter import Admission
-
-__all__ = ["Admission", "Budget", "Ledger"]

@@ -1,0 +1,1 @@
+"""In-memory sinks: metrics, costs and errors."""

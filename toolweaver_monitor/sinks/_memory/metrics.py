@@ -1,0 +1,120 @@
+"""How often did what run, and how long did it take? The in-memory metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.sanitize import NANO
+from toolweaver_monitor._stats import histogram
+from toolweaver_monitor._stats.tool_stats import Tally
+from toolweaver_monitor.sinks._memory.view import View, recorded
+
+SHARES = {"p50_s": 0.50, "p95_s": 0.95, "p99_s": 0.99}
+
+
+class MetricsCollector(View):
+    """Counts, durations, tokens and costs of every operation; also works on its own, without `setup()`.
+
+    Totals and percentiles are all-time; `operations` keeps only the last calls, so memory stays flat.
+
+    Args:
+        max_operations: how many of the last calls `operations` keeps.
+
+    Raises:
+        ConfigurationError: `max_operations` is no whole number from 1 up.
+    """
+
+    name = "metrics"
+
+    def record(
+        self,
+        operation: str,
+        duration: float,
+        tokens: int = 0,
+        cost: float | None = 0.0,
+        success: bool = True,
+        error: str = "",
+    ) -> None:
+        """Count one operation by hand.
+
+        Never raises, since it stands in the middle of your work: a figure that makes no sense (negative, NaN, text) is
+        left out, and the operation is counted all the same; `health()["invalid"]` of a monitor tells how many.
+
+        Args:
+            operation: its name; anything that is not a name becomes `unnamed`.
+            duration: seconds.
+            tokens: tokens used.
+            cost: dollars.
+            success: whether it succeeded.
+            error: what went wrong, if not; secrets are taken out.
+        """
+        self._own.record(
+            recorded(operation, duration_s=duration, tokens=tokens, cost=cost or None, success=success, error=error)
+        )
+
+    @property
+    def operations(self) -> list[dict[str, Any]]:
+        """The last calls, oldest first.
+
+        Each has operation, duration (seconds), tokens, cost (dollars, 0.0 if unknown), success, error, timestamp (Unix
+        seconds) and outcome.
+        """
+        calls: list[ToolCall] = []
+        for source in self.sources():
+            with source.lock:
+                calls.extend(source.operations)
+        if self._shared is not None and self._own.operations:
+            calls.sort(key=lambda call: call.opened_at + call.duration_s)
+        return [as_operation(call) for call in calls[-(self._own.operations.maxlen or len(calls)) :]]
+
+    def summary(self) -> dict[str, Any]:
+        """All-time figures over every operation.
+
+        Returns:
+            `count` and `total_operations` (calls of every outcome), `successes`, `failures` (timeouts included),
+            `success_rate` (0..1; None until a call has succeeded or failed), `total_cost_usd`, `avg_duration_s`,
+            `total_tokens`, `p50_s`, `p95_s`, `p99_s` (within 4.5 %), `unpriced_calls` (cost unknown). Calls that a
+            budget rejected did not run, and are no part of the durations.
+        """
+        return summarised(self.total())
+
+    def by_operation(self) -> dict[str, dict[str, Any]]:
+        """The figures of `summary()` for each operation."""
+        return {operation: summarised(tally) for operation, tally in sorted(self.by_tool().items())}
+
+    def cost_by_operation(self) -> dict[str, float]:
+        """Dollars by operation, the most expensive first."""
+        found = {operation: tally.cost_nanousd for operation, tally in self.by_tool().items()}
+        return {operation: nano / NANO for operation, nano in sorted(found.items(), key=lambda item: -item[1])}
+
+
+def summarised(tally: Tally) -> dict[str, Any]:
+    """The figures of `MetricsCollector.summary` from one tally."""
+    found = histogram.percentiles(tally.buckets, SHARES.values(), tally.duration_min_s, tally.duration_max_s)
+    return {
+        "count": tally.calls,
+        "total_operations": tally.calls,
+        "successes": tally.outcomes["success"],
+        "failures": tally.failures,
+        "success_rate": tally.outcomes["success"] / tally.judged if tally.judged else None,
+        "total_cost_usd": tally.cost_nanousd / NANO,
+        "avg_duration_s": tally.duration_sum_s / tally.ran if tally.ran else 0.0,
+        "total_tokens": tally.tokens,
+        **dict(zip(SHARES, found, strict=True)),
+        "unpriced_calls": tally.unpriced,
+    }
+
+
+def as_operation(call: ToolCall) -> dict[str, Any]:
+    """A call as an entry of `operations`."""
+    return {
+        "operation": call.tool_name,
+        "duration": call.duration_s,
+        "tokens": call.tokens,
+        "cost": call.cost_usd or 0.0,
+        "success": call.outcome == "success",
+        "error": call.error,
+        "timestamp": call.started_at,
+        "outcome": call.outcome,
+    }

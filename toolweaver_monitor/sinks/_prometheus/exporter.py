@@ -1,0 +1,251 @@
+"""How does Prometheus reach the figures? An endpoint of our own, and, if wanted, the application's own registry."""
+
+from __future__ import annotations
+
+import logging
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from toolweaver_monitor._core import config
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._http.endpoint import Endpoint
+from toolweaver_monitor._http.messages import Response
+from toolweaver_monitor._stats.tool_stats import OVERFLOW, reserved
+from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
+from toolweaver_monitor.sinks._memory.view import View
+from toolweaver_monitor.sinks._prometheus import catalog, exposition
+
+log = logging.getLogger("toolweaver_monitor")
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+GZIP_FROM = 4_096
+
+
+class PrometheusExporter(View):
+    """Serves `/metrics` for Prometheus to scrape.
+
+    Args:
+        port: where to listen; 0 takes a free port, and `.port` says which.
+        addr: the address to bind; any but loopback needs a token, TLS or `insecure=True`.
+        registry: a `prometheus_client` registry of yours that is to show our metrics, too; the endpoint then serves
+            all of it.
+        buckets: upper bounds of the duration buckets in seconds, rising. Default: powers of two from 2**-10 to 2**7.
+        token: a bearer token that scrapes must carry.
+        certfile: a TLS certificate (PEM).
+        keyfile: its key (PEM), if that is in another file.
+        allowed_hosts: Host names to answer to, besides loopback and the bound address; checked only without a token.
+        insecure: listen beyond loopback with neither a token nor TLS.
+
+    Raises:
+        ConfigurationError: an argument that cannot be used; the message says what to do.
+    """
+
+    name = "prometheus"
+
+    def __init__(
+        self,
+        port: int | None = None,
+        addr: str | None = None,
+        *,
+        registry: Any = None,
+        buckets: Sequence[float] | None = None,
+        token: str | None = None,
+        certfile: str | None = None,
+        keyfile: str | None = None,
+        allowed_hosts: Sequence[str] | None = None,
+        insecure: bool = False,
+    ) -> None:
+        super().__init__(max_operations=1)
+        self._endpoint = Endpoint(
+            {"/metrics": self._answer},
+            port=config.PROMETHEUS_PORT.value(port),
+            addr=config.PROMETHEUS_ADDR.value(addr),
+            token=token,
+            certfile=certfile,
+            keyfile=keyfile,
+            allowed_hosts=allowed_hosts,
+            insecure=insecure,
+            name="prometheus",
+        )
+        self._registry = checked_registry(registry)
+        self._collector: Any = None
+        self.bounds = checked_buckets(buckets)
+        self._counts: dict[str, list[int]] | None = None if buckets is None else {}
+        self._most_names = config.MAX_LABEL_VALUES.value()
+        self._made_up = 0
+        """Names counted here that stand nowhere in the code, as `Tallies` caps them."""
+        self._live: Callable[[], dict[str, Any]] = dict
+        self._served_by: int | None = None
+
+    def __repr__(self) -> str:
+        return f"PrometheusExporter({self._endpoint!r})"
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; before it has started, the one asked for."""
+        return self._endpoint.port
+
+    @property
+    def url(self) -> str:
+        """The address to scrape."""
+        return self._endpoint.url
+
+    @property
+    def counts_itself(self) -> bool:
+        """Whether it must see every call: buckets that are not powers of two cannot be read off the tallies."""
+        return self._counts is not None
+
+    def start(self) -> None:
+        """Listen. `setup()` calls it; alone, call it yourself.
+
+        Raises:
+            SinkUnavailable: the port is taken, or may not be bound; the message says what to do.
+        """
+        if self._endpoint.listening:
+            return
+        if self._registry is not None and self._collector is None:
+            self._register()
+        try:
+            self._endpoint.start()
+        except OSError as error:
+            raise SinkUnavailable(
+                f"cannot listen on {self._endpoint.addr}:{self._endpoint.port} ({error.strerror or error}); "
+                "stop what uses the port, or give another: PrometheusExporter(port=...), port=0 takes a free one"
+            ) from None
+        self._served_by = os.getpid()
+        log.info("metrics are served on %s", self.url)
+
+    def live(self, figures: Callable[[], dict[str, Any]]) -> None:
+        """Have `active`, `budgets` and `books` read from here at each scrape. `setup()` calls it."""
+        self._live = figures
+
+    def observe(self, calls: Sequence[ToolCall]) -> None:
+        """Count durations into buckets of the user's own."""
+        counts = self._counts
+        if counts is not None:
+            for call in calls:
+                if call.outcome == "rejected":  # did not run
+                    continue
+                row = counts.get(call.tool_name)
+                if row is None:
+                    row = counts.setdefault(self._shown_as(call.tool_name), [0] * (len(self.bounds) + 1))
+                row[bisect_left(self.bounds, call.duration_s)] += 1
+
+    def _shown_as(self, tool: str) -> str:
+        if tool in reserved:
+            return tool
+        if self._made_up >= self._most_names:
+            return OVERFLOW
+        self._made_up += 1
+        return tool
+
+    def write(self, calls: Sequence[ToolCall]) -> None:
+        """Count a batch of closed calls."""
+        super().write(calls)
+        self.observe(calls)
+
+    def text(self) -> str:
+        """What a scrape gets, including every call that has ended."""
+        if self._registry is not None:
+            from prometheus_client import generate_latest
+
+            return generate_latest(self._registry).decode()
+        return exposition.text(self.figures())
+
+    def figures(self) -> exposition.Figures:
+        """All that is exposed right now."""
+        return exposition.Figures(
+            tools=self.by_tool(),
+            own_buckets=self._counts,
+            bounds=self.bounds,
+            most_names=self._most_names,
+            **self._live(),
+        )
+
+    def status(self) -> dict[str, Any]:
+        """For `health()`."""
+        listening = self._endpoint.listening
+        status: dict[str, Any] = {"listening": listening, "url": self.url if listening else None}
+        if not listening and self._registry is None and self._served_by not in (None, os.getpid()):
+            status |= {
+                "state": "unavailable",
+                "last_error": "this process is a fork of the one that serves the metrics; "
+                "call setup() in it, with a port of its own",
+            }
+        return status
+
+    def close(self) -> None:
+        """Stop listening, and leave the registry."""
+        self._endpoint.close()
+        if self._collector is not None:
+            try:
+                self._registry.unregister(self._collector)
+            except KeyError:  # the registry was emptied by its owner
+                pass
+            self._collector = None
+
+    def _answer(self, headers: Mapping[str, str]) -> Response:
+        body = self.text().encode("utf-8", "replace")
+        if len(body) < GZIP_FROM or not takes_gzip(headers.get("accept-encoding", "")):
+            return Response(body=body, content_type=CONTENT_TYPE)
+        import gzip  # 1 ms, and the first scrape is soon enough
+
+        return Response(body=gzip.compress(body, compresslevel=1), content_type=CONTENT_TYPE, encoding="gzip")
+
+    def _register(self) -> None:
+        from toolweaver_monitor.sinks._prometheus.collector import Collector
+
+        collector = Collector(self.figures)
+        try:
+            self._registry.register(collector)
+        except ValueError:  # it would name them all
+            raise SinkUnavailable(
+                "the registry already has metrics with these names; give each exporter its own registry, "
+                "or shut the earlier one down first"
+            ) from None
+        self._collector = collector
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether a client that sent this `Accept-Encoding` wants gzip, as Prometheus does: a tenth of the bytes."""
+    for offer in accepted.lower().split(","):
+        coding, _, quality = offer.partition(";")
+        if coding.strip() == "gzip":
+            return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
+
+
+def checked_registry(registry: Any) -> Any:
+    """A registry of the application's, or None.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    methods = ("register", "unregister", "collect")
+    if registry is None or all(callable(getattr(registry, method, None)) for method in methods):
+        return registry
+    raise ConfigurationError(
+        f"registry={registry!r} is not a registry; give a prometheus_client.CollectorRegistry, "
+        "such as prometheus_client.REGISTRY"
+    )
+
+
+def checked_buckets(buckets: Iterable[float] | None) -> tuple[float, ...]:
+    """Upper bounds in seconds, rising.
+
+    Raises:
+        ConfigurationError: they are none, not rising, or no positive numbers.
+    """
+    if buckets is None:
+        return catalog.BUCKETS_S
+    try:
+        bounds = tuple(float(bound) for bound in buckets if bound != float("inf"))
+    except (TypeError, ValueError):
+        bounds = ()
+    if not bounds or any(not 0 < bound < float("inf") for bound in bounds) or list(bounds) != sorted(set(bounds)):
+        raise ConfigurationError(
+            f"buckets={buckets!r} are not bucket bounds; give seconds from low to high, such as [0.1, 0.5, 1, 5]"
+        )
+    return bounds
