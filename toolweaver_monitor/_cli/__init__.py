@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 
 import toolweaver_monitor
-from toolweaver_monitor._cli.doctor import command as doctor
+from toolweaver_monitor._cli.doctor import command as doctor_command
 
-COMMANDS = (doctor,)
+COMMANDS = (doctor_command,)
 """Each has `add(commands)`, which gives it its options, and `run(options)`, which gives the exit code."""
 
 
