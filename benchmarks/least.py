@@ -12,7 +12,8 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any
 
-from toolweaver_monitor._core.call import ToolCall, innermost
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context import innermost
 from toolweaver_monitor._core.details import Figures
 from toolweaver_monitor._usage.dict_results import MANY, SMALL
 from toolweaver_monitor._usage.extract import DICT_KEYS

@@ -14,7 +14,7 @@ from benchmarks.options import Options
 from benchmarks.results import Results
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import Details
-from toolweaver_monitor._stats.tool_stats import Tallies
+from toolweaver_monitor._stats.aggregator import Tallies
 from toolweaver_monitor._usage import PriceBook
 
 BATCH = 1_024

@@ -17,7 +17,8 @@ from benchmarks.harness import Contender, interleaved
 from benchmarks.options import Options
 from benchmarks.ours import BURST, USUAL
 from benchmarks.results import Results
-from toolweaver_monitor._core.call import ToolCall, innermost
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context import innermost
 from toolweaver_monitor._core.details import Figures
 from toolweaver_monitor._instrument import hot_path
 from toolweaver_monitor._instrument.tool import Tool

@@ -11,7 +11,7 @@ import pytest
 
 import toolweaver_monitor
 from toolweaver_monitor import ToolCall, flush, setup
-from toolweaver_monitor._core.call import innermost
+from toolweaver_monitor._core.context import innermost
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 

@@ -4,7 +4,8 @@
 """
 
 from toolweaver_monitor._budget import Budget
-from toolweaver_monitor._core.call import ToolCall, current_call
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context import current_call
 from toolweaver_monitor._instrument.decorator import monitored
 from toolweaver_monitor._instrument.patching.instrument import instrument, uninstrument
 from toolweaver_monitor._instrument.track import track

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from secret_corpus import CORPUS
 
 from toolweaver_monitor._text import redact, safe_repr, secret_patterns
-from toolweaver_monitor._text.names import safe_name, visible
+from toolweaver_monitor._text.display import visible
+from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor._text.redact import MASK, UNSCRUBBABLE, scrub
 
 MEGABYTE = 2**20

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from toolweaver_monitor import Budget, MetricsCollector, Monitor, ToolCall, monitored, setup, track
-from toolweaver_monitor._stats.tool_stats import OVERFLOW
+from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.sinks._prometheus import exposition
 

@@ -13,7 +13,7 @@ import pytest
 
 from toolweaver_monitor import Budget, Monitor, ToolCall, setup, track
 from toolweaver_monitor._cli.doctor import findings
-from toolweaver_monitor._text.names import visible
+from toolweaver_monitor._text.display import visible
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
 from toolweaver_monitor.testing import ToolRecorder

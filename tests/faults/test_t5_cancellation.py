@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import Monitor, current_call, monitored, setup, track
-from toolweaver_monitor._core.call import INERT
+from toolweaver_monitor._core.context import INERT
 
 Watch = Callable[[str], Callable[[Any], Any]]
 

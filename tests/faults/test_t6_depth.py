@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from toolweaver_monitor import Monitor, current_call, monitored, setup, track
-from toolweaver_monitor._core.call import INERT
+from toolweaver_monitor._core.context import INERT
 from toolweaver_monitor._core.sanitize import Invalid
 
 

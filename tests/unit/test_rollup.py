@@ -13,7 +13,7 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import Details
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats import rollup
-from toolweaver_monitor._stats.totals import MAX_NAMES, OVERFLOW
+from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 from toolweaver_monitor.errors import ConfigurationError
 
 

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from toolweaver_monitor._core.call import ENDED, ToolCall
 from toolweaver_monitor._core.details import Details
-from toolweaver_monitor._stats import tool_stats
-from toolweaver_monitor._stats.tool_stats import OVERFLOW, Tallies, Tally
+from toolweaver_monitor._stats.aggregator import Tallies
+from toolweaver_monitor._stats.tool_stats import Tally
+from toolweaver_monitor._text import names
+from toolweaver_monitor._text.names import OVERFLOW
 
 details = st.one_of(
     st.none(),
@@ -99,14 +101,14 @@ def test_a_flood_of_names_ends_in_overflow_and_totals_stay_exact() -> None:
 
 def test_a_name_written_in_the_code_keeps_its_place_in_a_flood() -> None:
     """An agent that makes up names cannot push a real tool out of its series."""
-    tool_stats.reserved.add("written-in-code")
+    names.declared_names.add("written-in-code")
     try:
         tallies = Tallies(max_names=10)
         tallies.fold([ToolCall(f"made-up-{n}", "success", 0.01) for n in range(50)])
         tallies.fold([ToolCall("written-in-code", "success", 0.01)])
         assert tallies.read()["written-in-code"].calls == 1
     finally:
-        tool_stats.reserved.discard("written-in-code")
+        names.declared_names.discard("written-in-code")
 
 
 def test_the_last_calls_are_kept_and_totals_are_all_time() -> None:

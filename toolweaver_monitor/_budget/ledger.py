@@ -14,7 +14,7 @@ from toolweaver_monitor._budget.scope import Scope
 from toolweaver_monitor._core import clock, locks
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import Invalid
-from toolweaver_monitor._text.names import counted
+from toolweaver_monitor._text.display import counted
 from toolweaver_monitor._text.safe_repr import fault_text
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
 

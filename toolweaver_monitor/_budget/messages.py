@@ -7,7 +7,7 @@ from collections.abc import Callable
 from toolweaver_monitor._budget.budget import Unit
 from toolweaver_monitor._budget.meter import Meter
 from toolweaver_monitor._core.sanitize import NANO
-from toolweaver_monitor._text.names import counted
+from toolweaver_monitor._text.display import counted
 from toolweaver_monitor.errors import BudgetExceeded
 
 

@@ -9,13 +9,14 @@ from contextvars import Token
 
 from toolweaver_monitor._budget.budget import Budget
 from toolweaver_monitor._budget.meter import Admission, Admissions, Meter
-from toolweaver_monitor._core.call import ToolCall, innermost
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context import innermost
 from toolweaver_monitor._core.details import NOTHING
 from toolweaver_monitor._core.sanitize import TagValue
+from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor._text.redact import scrub
 
 MAX_ACCOUNTS = 2_000
-OVERFLOW = "__overflow__"
 
 
 class Scope:

@@ -10,28 +10,12 @@ import atexit
 import os
 import sys
 from contextlib import suppress
-from typing import Protocol
 
 from toolweaver_monitor._bus import sigterm
+from toolweaver_monitor._bus.sigterm import Ending
 from toolweaver_monitor._bus.worker import ends_with_a_thread
 
 EXIT_S = 2.0
-
-
-class Ending(Protocol):
-    """What can be ended: a monitor."""
-
-    def flush(self, timeout: float) -> bool:
-        """Deliver what there is."""
-
-    def shutdown(self, timeout: float) -> bool:
-        """Deliver what there is, and end; goes on where a shutdown that was interrupted stopped."""
-
-    def patience_s(self) -> float:
-        """How long the end of a program may wait for it, in seconds."""
-
-    def hurry(self) -> None:
-        """Hold nothing back from now on."""
 
 
 _watched: tuple[Ending, ...] = ()

@@ -18,14 +18,28 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from toolweaver_monitor._bus.process_exit import Ending
+from typing import Any, Protocol
 
 EXIT_S = 2.0
 handled = True
 """Whether a handler is put in; `setup()` reads it from the settings."""
+
+
+class Ending(Protocol):
+    """What can be ended: a monitor."""
+
+    def flush(self, timeout: float) -> bool:
+        """Deliver what there is."""
+
+    def shutdown(self, timeout: float) -> bool:
+        """Deliver what there is, and end; goes on where a shutdown that was interrupted stopped."""
+
+    def patience_s(self) -> float:
+        """How long the end of a program may wait for it, in seconds."""
+
+    def hurry(self) -> None:
+        """Hold nothing back from now on."""
+
 
 _before: Any = None
 _ours = False

@@ -19,7 +19,8 @@ from toolweaver_monitor._bus.retry import LAST_TRIES, TRIES, UNAVAILABLE
 from toolweaver_monitor._bus.sink_queue import Queue
 from toolweaver_monitor._bus.worker import Worker
 from toolweaver_monitor._core import locks
-from toolweaver_monitor._core.call import MUTED, ToolCall, innermost
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context import MUTED, innermost
 from toolweaver_monitor._text.safe_repr import fault_text
 
 log = logging.getLogger("toolweaver_monitor")

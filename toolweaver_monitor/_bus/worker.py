@@ -14,7 +14,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from toolweaver_monitor._core import locks
-from toolweaver_monitor._core.call import MUTED, innermost
+from toolweaver_monitor._core.context import MUTED, innermost
 
 
 def _is_main_interpreter() -> bool:

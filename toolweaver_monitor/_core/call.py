@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import copyreg
-import os
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar, Token
+from contextvars import Token
 from decimal import Decimal
-from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 
-from toolweaver_monitor._core import clock, gc_guard, locks
+from toolweaver_monitor._core import clock, ids, locks
 from toolweaver_monitor._core.details import NOTHING, CostSource, Details, Figures
 from toolweaver_monitor._core.sanitize import (
     MAX_ERROR_CHARS,
@@ -107,8 +104,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     def number(self) -> int:
         """This call's serial, given now if it has none."""
         if not self.serial:
-            serial = next(serials)
-            with _numbering:  # no call is made in here, so no signal handler ever runs while it is held
+            serial = next(ids.serials)
+            with ids.numbering:  # no call is made in here, so no signal handler ever runs while it is held
                 if not self.serial:
                     self.root_serial = self.root_serial or serial
                     self.serial = serial
@@ -122,18 +119,18 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     @property
     def call_id(self) -> int:
         """64 bits, never 0: a W3C span id."""
-        return _mixed(self.number())
+        return ids.mixed(self.number())
 
     @property
     def parent_id(self) -> int | None:
         """The `call_id` of the call inside which this one was opened."""
-        return None if self.parent_serial is None else _mixed(self.parent_serial)
+        return None if self.parent_serial is None else ids.mixed(self.parent_serial)
 
     @property
     def trace_id(self) -> int:
         """128 bits, never 0: a W3C trace id, the same for every call under one outermost call."""
         self.number()
-        return _mixed(self.root_serial) << 64 | _mixed(~self.root_serial)
+        return ids.mixed(self.root_serial) << 64 | ids.mixed(~self.root_serial)
 
     @property
     def started_at(self) -> float:
@@ -311,73 +308,4 @@ for _name in (*Details.__struct_fields__, "tokens"):
 
 stored_plainly(ToolCall(""))
 
-
-class InertCall(ToolCall, gc=False, eq=False):
-    """What `current_call()` returns outside any call: it has the same methods and records nothing."""
-
-    def record(self, **_: object) -> None:
-        """Record nothing."""
-
-    def fail(self, reason: str) -> None:
-        """Record nothing."""
-
-
-INERT = InertCall("", "success")
-
-MUTED = InertCall("", "success")
-"""Stands as the innermost call on our own threads: calls opened under it are not published."""
-
-innermost: ContextVar[ToolCall | None] = ContextVar("toolweaver_monitor_call", default=None)
-"""The innermost open call of this context."""
-gc_guard.watch()
-
-
-def _the_innermost() -> ContextVar[ToolCall | None]:
-    return innermost
-
-
-def _reduced(variable: ContextVar[Any]) -> Any:
-    """As pickle asks: a watched function that is sent by value meets the variable of the process it arrives in."""
-    if variable is innermost:
-        return _the_innermost, ()
-    if _reduced_before is not None:
-        return _reduced_before(variable)
-    raise TypeError("cannot pickle '_contextvars.ContextVar' object")  # as without us
-
-
-_reduced_before = copyreg.dispatch_table.get(ContextVar)
-copyreg.pickle(ContextVar, _reduced)
-
-
-def current_call() -> ToolCall:
-    """The innermost open call, from any depth; outside any call, an inert one that records nothing."""
-    return innermost.get() or INERT
-
-
-_MASK = 2**64 - 1
-
-
-def _mixed(serial: int) -> int:
-    """A 64-bit number that looks random, one to one with the serial (the finalizer of SplitMix64, Steele 2014)."""
-    z = (serial * 0x9E3779B97F4A7C15) & _MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-    return (z ^ (z >> 31)) or 1
-
-
-def _fresh_serials() -> count[int]:
-    """Numbers from a random start of our own, so that the user's seeded random sequences stay as they were."""
-    return count(int.from_bytes(os.urandom(8), "big") >> 2)
-
-
-serials = _fresh_serials()
 _recording = locks.new_rlock("recording on a call")
-_numbering = locks.new_lock("numbering a call")
-
-
-def _in_child() -> None:
-    global serials  # noqa: PLW0603 - a child that went on with its parent's numbers would repeat its ids
-    serials = _fresh_serials()
-
-
-locks.in_forked_child(_in_child)

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from typing import Any
 
-from toolweaver_monitor._usage.fields import mro_of, name_of, vars_of
+mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+"""A type's true bases: no metaclass is asked."""
+vars_of: Callable[[type], Any] = type.__dict__["__dict__"].__get__
+"""A type's own attributes: no metaclass is asked."""
+name_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
+"""A type's own name: no metaclass is asked."""
 
 _flags_of = type.__dict__["__flags__"].__get__
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from toolweaver_monitor._core.call import MUTED, innermost
+from toolweaver_monitor._core.context import MUTED, innermost
 
 log = logging.getLogger("toolweaver_monitor")
 

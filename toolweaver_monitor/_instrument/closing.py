@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor._core.call import Outcome, ToolCall
+from toolweaver_monitor._core.introspect import mro_of, name_of
 from toolweaver_monitor._core.sanitize import Invalid, nanodollars
 from toolweaver_monitor._instrument.results import Handler, deferred
 from toolweaver_monitor._instrument.tool import Tool
 from toolweaver_monitor._text import safe_repr
 from toolweaver_monitor._usage import Usage, absorb
-from toolweaver_monitor._usage.fields import mro_of, name_of
 
 log = logging.getLogger("toolweaver_monitor")
 

@@ -30,8 +30,9 @@ from contextvars import Token
 from typing import Any
 
 from toolweaver_monitor._bus.bus import HIGH_WATER, bus, inbox
-from toolweaver_monitor._core.call import MUTED, Outcome, ToolCall, innermost
+from toolweaver_monitor._core.call import Outcome, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
+from toolweaver_monitor._core.context import MUTED, innermost
 from toolweaver_monitor._core.sanitize import Invalid
 from toolweaver_monitor._instrument import closing, later, opening
 from toolweaver_monitor._instrument.results import deferred, handler_for, handlers, unseen

@@ -6,7 +6,8 @@ import types
 import weakref
 from typing import Any
 
-from toolweaver_monitor._core.call import ToolCall, innermost
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context import innermost
 from toolweaver_monitor._instrument.tool import Tool
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolweaver_monitor._core.call import ToolCall, innermost
+from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
+from toolweaver_monitor._core.context import innermost
 from toolweaver_monitor._instrument import closing
 from toolweaver_monitor._instrument.results import handler_for, handlers, unseen
 from toolweaver_monitor._usage import StreamUsage, absorb

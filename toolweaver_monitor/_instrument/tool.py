@@ -9,8 +9,8 @@ from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NANO, NO_TAGS, Invalid, TagValue, merged_tags, whole
-from toolweaver_monitor._stats import tool_stats
 from toolweaver_monitor._text import names
+from toolweaver_monitor._text.names import declared_names
 from toolweaver_monitor._text.redact import UNSCRUBBABLE
 from toolweaver_monitor._usage import Usage
 from toolweaver_monitor.errors import ConfigurationError
@@ -158,7 +158,7 @@ def checked_tags(tags: object) -> Mapping[str, TagValue]:
 def declared(tool: Tool) -> Tool:
     """The same tool, its name reserved: it was written in the code, so no flood of other names can crowd it out."""
     if tool.name_from is None:
-        tool_stats.reserved.add(tool.name)
+        declared_names.add(tool.name)
     return tool
 
 

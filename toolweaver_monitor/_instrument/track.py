@@ -9,8 +9,9 @@ from typing import Any, Never, cast
 import msgspec
 
 from toolweaver_monitor._bus.bus import HIGH_WATER, bus, inbox
-from toolweaver_monitor._core.call import INERT, ToolCall, innermost
+from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
+from toolweaver_monitor._core.context import INERT, innermost
 from toolweaver_monitor._core.sanitize import merged_tags
 from toolweaver_monitor._core.structs import stored_plainly
 from toolweaver_monitor._instrument.hot_path import ask_budgets, begin, leave, leave_raising, patch_up

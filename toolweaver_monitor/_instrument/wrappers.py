@@ -18,8 +18,9 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
 from toolweaver_monitor._bus.bus import HIGH_WATER, Bus, bus, inbox
-from toolweaver_monitor._core.call import ToolCall, innermost
+from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
+from toolweaver_monitor._core.context import innermost
 from toolweaver_monitor._instrument.hot_path import (
     ask_budgets,
     begin,

@@ -15,8 +15,7 @@ from toolweaver_monitor._core.timeouts import checked_timeout, off_the_loop
 from toolweaver_monitor._runtime.components import Holdings
 from toolweaver_monitor._runtime.health import health
 from toolweaver_monitor._runtime.report import report_text
-from toolweaver_monitor._text.display import SHOWN
-from toolweaver_monitor._text.names import counted
+from toolweaver_monitor._text.display import SHOWN, counted
 from toolweaver_monitor.sinks._memory.view import View
 
 POLL_S = 0.002

@@ -7,8 +7,7 @@ from typing import Any
 
 from toolweaver_monitor._runtime.components import Holdings
 from toolweaver_monitor._stats.tool_stats import Tally
-from toolweaver_monitor._text.display import more, ranked, table
-from toolweaver_monitor._text.names import counted, visible
+from toolweaver_monitor._text.display import counted, more, ranked, table, visible
 from toolweaver_monitor.sinks._memory.metrics import summarised
 
 TIMES = ("avg_duration_s", "p50_s", "p95_s", "p99_s")

@@ -27,7 +27,7 @@ from toolweaver_monitor._runtime.options import (
     told_what_was_meant,
     uniquely_named,
 )
-from toolweaver_monitor._stats.tool_stats import Tallies
+from toolweaver_monitor._stats.aggregator import Tallies
 from toolweaver_monitor._text.safe_repr import fault_text
 from toolweaver_monitor._usage import PriceBook
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable

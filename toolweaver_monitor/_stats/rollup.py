@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NO_TAGS, TagValue, scrubbed_value
-from toolweaver_monitor._stats.totals import MAX_NAMES, OVERFLOW, Sums, Table
+from toolweaver_monitor._stats.totals import Sums, Table
+from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 from toolweaver_monitor._text.redact import scrub
 
 MAX_OPEN = 50_000

@@ -6,24 +6,15 @@ that run in C; only calls that something was said of are looked at one by one.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ERRORS, ToolCall
 from toolweaver_monitor._core.details import NOTHING, Figures
 from toolweaver_monitor._core.sanitize import NANO
-from toolweaver_monitor._stats import histogram, totals
-from toolweaver_monitor._stats.rollup import Rollup
-
-OVERFLOW = totals.OVERFLOW
-MAX_NAMES = totals.MAX_NAMES
-BATCH = 1_024
-"""Calls counted while the lock is held: a reader waits for at most this many."""
-
-reserved: set[str] = set()
-"""Names written in the code (`@monitored("ocr")`): no flood of made-up names can take their place."""
+from toolweaver_monitor._stats import histogram
+from toolweaver_monitor._text.names import OVERFLOW
 
 
 class Tally:
@@ -181,124 +172,3 @@ def _add_counts(mine: Counter[Key], theirs: Iterable[Counter[Key]]) -> None:
         for key, count in counts.items():
             added[key] = get(key, 0) + count
     dict.update(mine, added)
-
-
-class Tallies:
-    """The tallies of every tool, the last calls, and the last errors.
-
-    Args:
-        max_operations: how many of the last calls to keep.
-        max_names: how many tool names get a tally of their own.
-        before_read: brings in what has ended and is not counted yet; called before every read.
-        open_calls: gives the calls that are open right now.
-    """
-
-    def __init__(
-        self,
-        max_operations: int = 10_000,
-        max_names: int = MAX_NAMES,
-        before_read: Callable[[], object] | None = None,
-        open_calls: Callable[[], Iterable[ToolCall]] = tuple,
-    ) -> None:
-        self.by_tool: dict[str, Tally] = {}
-        self.rollup = Rollup(open_calls)
-        self.operations: deque[ToolCall] = deque(maxlen=max_operations)
-        self.last_errors: deque[ToolCall] = deque(maxlen=min(max_operations, 1_000))
-        self.lock = locks.new_rlock("tallies")
-        self._max_names = max_names
-        self._before_read = before_read
-        self._dynamic = 0
-        self._recorded: deque[ToolCall] = deque()
-        locks.in_forked_child_weakly(self, Tallies.clear)
-
-    def clear(self) -> None:
-        """Forget everything. A forked child starts from nothing: what was counted before it is its parent's."""
-        self.by_tool = {}
-        self.rollup.clear()
-        self._dynamic = 0
-        for kept in (self.operations, self.last_errors, self._recorded):
-            kept.clear()
-
-    def record(self, call: ToolCall) -> None:
-        """Count one closed call that did not come over the bus; it is brought in at the next read."""
-        self._recorded.append(call)
-        if len(self._recorded) > BATCH:
-            self.read()
-
-    def fold(self, calls: Sequence[ToolCall]) -> None:
-        """Count a batch of closed calls."""
-        noted = [call for call in calls if call.root_serial or call.details is not None]  # see tests/unit/test_locks.py
-        with self.lock:
-            groups: defaultdict[str, list[ToolCall]] = defaultdict(list)
-            for call in calls:
-                groups[call.tool_name].append(call)
-            for name, group in groups.items():
-                (self.by_tool.get(name) or self._new(name)).count_all(group)
-            self.operations.extend(calls)
-            if noted:
-                self._fold_noted(noted)
-
-    def _fold_noted(self, calls: Sequence[ToolCall]) -> None:
-        """Count those that something was said of, or that have a call around or inside them."""
-        self.last_errors.extend([call for call in calls if call.outcome in ERRORS])
-        plain: defaultdict[str, list[ToolCall]] = defaultdict(list)
-        for call in calls:
-            if type(call.details) is Figures and not call.root_serial:
-                plain[call.tool_name].append(call)
-                self.rollup.roots.append(call)
-            else:
-                (self.by_tool.get(call.tool_name) or self._new(call.tool_name)).rolled_up += 1
-                self.rollup.count(call)
-        for name, group in plain.items():
-            (self.by_tool.get(name) or self._new(name)).rolled_up += len(group)
-            self.rollup.count_plain(name, group)
-
-    def _new(self, name: str) -> Tally:
-        if name not in reserved:
-            if self._dynamic >= self._max_names:
-                tally = self.by_tool.get(OVERFLOW)
-                if tally is None:
-                    tally = self.by_tool[OVERFLOW] = Tally()
-                return tally
-            self._dynamic += 1
-        tally = self.by_tool[name] = Tally()
-        return tally
-
-    def bring_in(self) -> None:
-        """Count all that has ended and is not counted yet.
-
-        A signal handler or `__del__` that reads in the middle of a read on its own thread gets what is counted: who
-        counts the rest may be waiting for that read.
-        """
-        if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as threading.Condition asks
-            return
-        if self._before_read is not None:
-            self._before_read()
-        if self._recorded:
-            with self.lock:
-                recorded = [self._recorded.popleft() for _ in range(len(self._recorded))]
-                self.fold(recorded)
-
-    def read(self) -> dict[str, Tally]:
-        """The tallies by tool, everything that has ended included. They are live: hold `lock` to read several."""
-        self.bring_in()
-        with self.lock:
-            return dict(self.by_tool)
-
-    def absorb(self, other: Tallies) -> None:
-        """Take over what other tallies have counted."""
-        for name, tally in other.read().items():
-            with self.lock:
-                (self.by_tool.get(name) or self._new(name)).add(tally)
-        with self.lock:
-            self.rollup.absorb(other.rollup)
-            self.operations.extend(other.operations)
-            self.last_errors.extend(other.last_errors)
-
-    def total(self, tools: Iterable[str] | None = None) -> Tally:
-        """One tally of all tools, or of some."""
-        asked = [tally for name, tally in self.read().items() if tools is None or name in tools]
-        total = Tally()
-        with self.lock:
-            total.add(*asked)
-        return total

@@ -7,11 +7,7 @@ from typing import Any
 
 from toolweaver_monitor._core.call import ERRORS, ToolCall
 from toolweaver_monitor._core.sanitize import NANO
-
-OVERFLOW = "__overflow__"
-"""Stands for every name past a cap, so that totals stay exact while memory stays bounded (OpenTelemetry's rule)."""
-
-MAX_NAMES = 2_000
+from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 
 
 class Sums:

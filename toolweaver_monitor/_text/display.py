@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import SupportsIndex, TypeVar
 
-from toolweaver_monitor._stats.totals import OVERFLOW
+from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor.errors import ConfigurationError
 
 SHOWN = 20
@@ -97,3 +97,22 @@ def checked_limit(limit: object) -> None:
     """
     if limit is not None and (type(limit) is not int or limit < 1):
         raise ConfigurationError(f"limit={limit!r} shows no rows; give a whole number from 1 up, or None for all")
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things: `1 call`, `2,000 calls`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def visible(text: str) -> str:
+    """Text in which every character can be seen: controls, line ends, bidi and zero-width characters as escapes.
+
+    What comes out can move no cursor, start no new line and turn no text around. A backslash stays as it is.
+    """
+    if text.isprintable() and text.isascii():
+        return text
+    return "".join(c if c.isprintable() and c not in _BLANK else ascii(c)[1:-1] for c in text)
+
+
+_BLANK = "\u115f\u1160\u17b4\u17b5\u3164\uffa0\u2800"
+"""Letters and signs to Unicode, and to the eye nothing at all."""

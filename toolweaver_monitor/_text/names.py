@@ -11,6 +11,14 @@ from toolweaver_monitor._text import redact
 MAX_NAME_CHARS = 128
 UNNAMED = "unnamed"
 
+OVERFLOW = "__overflow__"
+"""Stands for every name past a cap, so that totals stay exact while memory stays bounded (OpenTelemetry's rule)."""
+
+MAX_NAMES = 2_000
+
+declared_names: set[str] = set()
+"""Tool names written in the code (`@monitored("ocr")`). No flood of made-up names can take their place."""
+
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories: controls, format characters (bidi, zero width), surrogates, private use, unassigned, separators
 of lines and of paragraphs."""
@@ -36,22 +44,3 @@ def _safe(kept: str, limit: int) -> str:
             kept = re.sub(r"\x1b\[[\d;]{0,16}[A-Za-z]", "", kept)
         kept = unicodedata.normalize("NFC", "".join(c for c in kept if unicodedata.category(c) not in _UNSEEN))
     return redact.scrubbed(kept, limit).strip() or UNNAMED
-
-
-def counted(count: int, noun: str) -> str:
-    """A number of things: `1 call`, `2,000 calls`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def visible(text: str) -> str:
-    """Text in which every character can be seen: controls, line ends, bidi and zero-width characters as escapes.
-
-    What comes out can move no cursor, start no new line and turn no text around. A backslash stays as it is.
-    """
-    if text.isprintable() and text.isascii():
-        return text
-    return "".join(c if c.isprintable() and c not in _BLANK else ascii(c)[1:-1] for c in text)
-
-
-_BLANK = "\u115f\u1160\u17b4\u17b5\u3164\uffa0\u2800"
-"""Letters and signs to Unicode, and to the eye nothing at all."""

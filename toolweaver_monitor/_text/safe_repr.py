@@ -12,7 +12,8 @@ from itertools import islice
 from types import MemberDescriptorType
 from typing import Any, cast
 
-from toolweaver_monitor._text.names import safe_name, visible
+from toolweaver_monitor._text.display import visible
+from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor._text.redact import AHEAD, MASK, UNSCRUBBABLE, is_secret_name, scrub
 
 MAX_DEPTH = 5

@@ -11,17 +11,12 @@ from collections.abc import Callable
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, cast
 
+from toolweaver_monitor._core.introspect import mro_of, vars_of
+
 View = dict[str, Any]
 """Fields by name: an exact dict, or a subclass that is only ever asked through `dict.get`."""
 
 get: Callable[..., Any] = dict.get
-
-mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
-"""A type's true bases: no metaclass is asked."""
-vars_of: Callable[[type], Any] = type.__dict__["__dict__"].__get__
-"""A type's own attributes: no metaclass is asked."""
-name_of: Callable[[type], str] = type.__dict__["__qualname__"].__get__
-"""A type's own name: no metaclass is asked."""
 
 MAX_TYPES = 4_096
 

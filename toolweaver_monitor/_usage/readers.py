@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from toolweaver_monitor._core.introspect import mro_of, name_of, vars_of
 from toolweaver_monitor._usage.dict_results import read_dict
 from toolweaver_monitor._usage.extract import read
-from toolweaver_monitor._usage.fields import mro_of, name_of, vars_of, view
+from toolweaver_monitor._usage.fields import view
 from toolweaver_monitor._usage.usage import Usage
 
 Reader = Callable[[object], Usage | None]

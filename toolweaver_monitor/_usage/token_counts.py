@@ -20,11 +20,10 @@ model's thinking. Where each provider's own words are documented:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from toolweaver_monitor._usage.audio import audio_in
+from toolweaver_monitor._core.sanitize import Invalid, token_count
 from toolweaver_monitor._usage.fields import View, get, view
-from toolweaver_monitor._usage.numbers import INPUT_DETAILS, OUTPUT_DETAILS, first, inside, number
 
 TOTAL_NAMES: tuple[str, ...] = (
     "tokens_used", "total_tokens", "tokens", "totalTokens", "total_token_count", "totalTokenCount",
@@ -232,3 +231,79 @@ def _as_cohere(fields: View, counts: Counts) -> None:
 
 def _as_ollama(fields: View, counts: Counts) -> None:
     counts.input, counts.output = number(fields, "prompt_eval_count"), number(fields, "eval_count")
+
+
+INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+
+
+def number(fields: View, name: str) -> int | None:
+    """A number of tokens, or None where there is none. What can be no number of tokens is counted as invalid."""
+    value = get(fields, name)
+    kind = type(value)
+    if kind is int or kind is float:
+        return token_count(value)
+    if kind is bool or kind is str:
+        Invalid.figures += 1
+    return None
+
+
+def first(fields: View, *names: str) -> int | None:
+    """The first of these that is there."""
+    for name in names:
+        found = number(fields, name)
+        if found is not None:
+            return found
+    return None
+
+
+def inside(fields: View, *names: str) -> View:
+    """The fields of the first of these that has any."""
+    for name in names:
+        inner = get(fields, name)
+        if inner is not None and (found := view(inner)) is not None:
+            return found
+    return {}
+
+
+def audio_in(fields: View, *, gemini: bool) -> tuple[int, int, int]:
+    """Of the input, of that what came out of the cache, of the output; most say nothing.
+
+    Args:
+        fields: what says how many tokens there were.
+        gemini: whether it does so in Gemini's words.
+    """
+    if gemini:
+        return (
+            _by_modality(fields, "prompt_tokens_details", "promptTokensDetails"),
+            _by_modality(fields, "cache_tokens_details", "cacheTokensDetails"),
+            _by_modality(
+                fields, "candidates_tokens_details", "candidatesTokensDetails", "response_tokens_details",
+                "responseTokensDetails",
+            ),
+        )  # fmt: skip
+    given, made = inside(fields, *INPUT_DETAILS), inside(fields, *OUTPUT_DETAILS)
+    if not given and not made:  # PydanticAI, if anyone
+        return (
+            number(fields, "input_audio_tokens") or 0,
+            number(fields, "cache_audio_read_tokens") or 0,
+            number(fields, "output_audio_tokens") or 0,
+        )
+    heard = first(given, "audio_tokens", "audio") or 0
+    cached = number(inside(given, "cached_tokens_details"), "audio_tokens") if heard else 0
+    return heard, cached or 0, first(made, "audio_tokens", "audio") or 0
+
+
+def _by_modality(fields: View, *names: str) -> int:
+    """Gemini's tokens of audio: it has a list of kinds, each with its count."""
+    for name in names:
+        kinds: Any = get(fields, name)
+        if type(kinds) is list:
+            for one in kinds[:16]:
+                part = view(one)
+                if part is not None:
+                    kind = get(part, "modality")
+                    if issubclass(type(kind), str) and str.__eq__(cast(str, kind), "AUDIO"):  # an enum's member, too
+                        return first(part, "token_count", "tokenCount") or 0
+            return 0
+    return 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from toolweaver_monitor._core import config
 from toolweaver_monitor._core.call import ERRORS, ToolCall
-from toolweaver_monitor._text.names import visible
+from toolweaver_monitor._text.display import visible
 from toolweaver_monitor.errors import ConfigurationError
 
 

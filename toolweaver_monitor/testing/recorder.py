@@ -10,7 +10,7 @@ from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import ENDED, Outcome, ToolCall
 from toolweaver_monitor._core.sanitize import NANO, TagValue
 from toolweaver_monitor._runtime.setup import get_monitor, setup
-from toolweaver_monitor._text.names import visible
+from toolweaver_monitor._text.display import visible
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import View
 

@@ -13,7 +13,7 @@ from ledger_kit import CENT, Clock, books, ended, opened, refused
 from toolweaver_monitor import BudgetExceeded, setup, track
 from toolweaver_monitor._budget import Budget, Ledger
 from toolweaver_monitor._budget import scope as scope_module
-from toolweaver_monitor._core.call import innermost
+from toolweaver_monitor._core.context import innermost
 from toolweaver_monitor._core.sanitize import NANO
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from toolweaver_monitor import monitored
 from toolweaver_monitor._bus.bus import bus
-from toolweaver_monitor._core.call import innermost
+from toolweaver_monitor._core.context import innermost
 
 
 def doubled(n: int) -> int:

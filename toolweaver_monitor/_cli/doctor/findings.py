@@ -7,8 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from toolweaver_monitor._text.display import padded, width
-from toolweaver_monitor._text.names import visible
+from toolweaver_monitor._text.display import padded, visible, width
 
 State = Literal["ok", "note", "wrong"]
 MOST_COLUMNS = 100

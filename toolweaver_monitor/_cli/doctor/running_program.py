@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from toolweaver_monitor._cli.doctor import http_get
 from toolweaver_monitor._cli.doctor.findings import Finding, note, ok, wrong
 from toolweaver_monitor._runtime.health import REASON_CURES
-from toolweaver_monitor._stats.tool_stats import OVERFLOW
-from toolweaver_monitor._text.names import counted
+from toolweaver_monitor._text.display import counted
+from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor.sinks._prometheus import catalog
 
 SECOND_LOOK_S = 1.0

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from toolweaver_monitor._cli.doctor.findings import Finding, refused, wrong
 from toolweaver_monitor._core import config
-from toolweaver_monitor._text.display import padded, width
-from toolweaver_monitor._text.names import visible
+from toolweaver_monitor._text.display import padded, visible, width
 from toolweaver_monitor.errors import ConfigurationError
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from toolweaver_monitor._core.call import current_call
-from toolweaver_monitor._core.introspect import is_class, label, namespace
+from toolweaver_monitor._core.context import current_call
+from toolweaver_monitor._core.introspect import is_class, label, mro_of, namespace
 from toolweaver_monitor._instrument.closing import Settings
 from toolweaver_monitor._instrument.decorator import watch
 from toolweaver_monitor._usage import Usage, reader_for
-from toolweaver_monitor._usage.fields import get, mro_of, view
+from toolweaver_monitor._usage.fields import get, view
 from toolweaver_monitor.errors import ConfigurationError
 
 

@@ -16,8 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from toolweaver_monitor._core.introspect import definer, is_below, is_class, is_module, label, namespace
-from toolweaver_monitor._usage.fields import mro_of
+from toolweaver_monitor._core.introspect import definer, is_below, is_class, is_module, label, mro_of, namespace
 from toolweaver_monitor.errors import ConfigurationError
 
 log = logging.getLogger("toolweaver_monitor")

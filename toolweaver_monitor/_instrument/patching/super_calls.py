@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from toolweaver_monitor._core.call import innermost
+from toolweaver_monitor._core.context import innermost
 from toolweaver_monitor._core.introspect import is_a
 from toolweaver_monitor._instrument.tool import named
 

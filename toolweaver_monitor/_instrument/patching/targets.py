@@ -14,13 +14,14 @@ from toolweaver_monitor._core.introspect import (
     is_class,
     is_module,
     label,
+    mro_of,
+    name_of,
     namespace,
     own_namespace,
 )
 from toolweaver_monitor._instrument.patching.executors import is_pool
 from toolweaver_monitor._instrument.patching.patch import ABSENT, Selector
 from toolweaver_monitor._instrument.patching.tool_names import ORCHESTRATOR_METHODS, USUAL_METHODS
-from toolweaver_monitor._usage.fields import mro_of, name_of
 from toolweaver_monitor.errors import ConfigurationError
 
 Spot = tuple[Any, str]

@@ -10,8 +10,7 @@ from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats.rollup import Family, Rollup
 from toolweaver_monitor._stats.tool_stats import Tally
 from toolweaver_monitor._stats.totals import Sums, Table
-from toolweaver_monitor._text.display import SHOWN, checked_n, ranked, table
-from toolweaver_monitor._text.names import counted, visible
+from toolweaver_monitor._text.display import SHOWN, checked_n, counted, ranked, table, visible
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import View, recorded
 

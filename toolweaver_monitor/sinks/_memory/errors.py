@@ -7,8 +7,8 @@ from collections import Counter
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._text.display import SHOWN, padded, ranked, table, width
-from toolweaver_monitor._text.names import safe_name, visible
+from toolweaver_monitor._text.display import SHOWN, padded, ranked, table, visible, width
+from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import View, checked_max_operations, recorded
 

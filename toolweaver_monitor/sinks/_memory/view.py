@@ -10,8 +10,10 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.details import Details
 from toolweaver_monitor._core.sanitize import MAX_ERROR_CHARS, Invalid, nanodollars, plain_text, token_count
-from toolweaver_monitor._stats.tool_stats import Tallies, Tally
-from toolweaver_monitor._text.names import UNNAMED, counted, safe_name
+from toolweaver_monitor._stats.aggregator import Tallies
+from toolweaver_monitor._stats.tool_stats import Tally
+from toolweaver_monitor._text.display import counted
+from toolweaver_monitor._text.names import UNNAMED, safe_name
 from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor._text.safe_repr import error_text, type_name
 from toolweaver_monitor.errors import ConfigurationError

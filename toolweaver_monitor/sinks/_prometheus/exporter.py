@@ -12,7 +12,7 @@ from toolweaver_monitor._core import config
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._http.endpoint import Endpoint
 from toolweaver_monitor._http.messages import Response
-from toolweaver_monitor._stats.tool_stats import OVERFLOW, reserved
+from toolweaver_monitor._text.names import OVERFLOW, declared_names
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._memory.view import View
 from toolweaver_monitor.sinks._prometheus import catalog, exposition
@@ -134,7 +134,7 @@ class PrometheusExporter(View):
                 row[bisect_left(self.bounds, call.duration_s)] += 1
 
     def _shown_as(self, tool: str) -> str:
-        if tool in reserved:
+        if tool in declared_names:
             return tool
         if self._made_up >= self._most_names:
             return OVERFLOW

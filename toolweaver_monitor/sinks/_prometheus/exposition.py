@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats import histogram
-from toolweaver_monitor._stats.tool_stats import MAX_NAMES, OVERFLOW, Tally, reserved
+from toolweaver_monitor._stats.tool_stats import Tally
+from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW, declared_names
 from toolweaver_monitor.sinks._prometheus import catalog
 from toolweaver_monitor.sinks._prometheus.catalog import Metric
 
@@ -42,7 +43,7 @@ def capped(tools: Mapping[str, Tally], most: int) -> Mapping[str, Tally]:
 
     Names that are written in the code always stay.
     """
-    made_up = [tool for tool in tools if tool not in reserved and tool != OVERFLOW]
+    made_up = [tool for tool in tools if tool not in declared_names and tool != OVERFLOW]
     if len(made_up) <= most:
         return tools
     over = set(made_up[most:])

@@ -1,0 +1,35 @@
+"""Ids of calls and traces, in the sizes of W3C Trace Context."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+
+from toolweaver_monitor._core import locks
+
+_MASK = 2**64 - 1
+
+
+def mixed(serial: int) -> int:
+    """A 64-bit number that looks random, one to one with the serial (the finalizer of SplitMix64, Steele 2014)."""
+    z = (serial * 0x9E3779B97F4A7C15) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return (z ^ (z >> 31)) or 1
+
+
+def _fresh_serials() -> count[int]:
+    """Numbers from a random start of our own, so that the user's seeded random sequences stay as they were."""
+    return count(int.from_bytes(os.urandom(8), "big") >> 2)
+
+
+serials = _fresh_serials()
+numbering = locks.new_lock("numbering a call")
+
+
+def _in_child() -> None:
+    global serials  # noqa: PLW0603 - a child that went on with its parent's numbers would repeat its ids
+    serials = _fresh_serials()
+
+
+locks.in_forked_child(_in_child)
