@@ -13,13 +13,13 @@ from types import TracebackType
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.context import innermost
-from toolweaver_monitor._core.details import Figures
+from toolweaver_monitor._core.context import current
+from toolweaver_monitor._core.details import CompactDetails
 from toolweaver_monitor._usage.dict_results import MANY, SMALL
 from toolweaver_monitor._usage.extract import DICT_KEYS
 
 _box: deque[ToolCall] = deque()
-_put, _get, _set, _reset = _box.append, innermost.get, innermost.set, innermost.reset
+_put, _get, _set, _reset = _box.append, current.get, current.set, current.reset
 _nothing_else = (DICT_KEYS - {"tokens_used", "cost"}).isdisjoint
 
 drain = _box.clear
@@ -36,7 +36,7 @@ class Block:
     def __enter__(self) -> ToolCall:
         """Open the call."""
         call = self.call
-        call.opened_at = perf_counter()
+        call._opened_at = perf_counter()
         _put(call)
         self.token = _set(call)
         return call
@@ -44,7 +44,7 @@ class Block:
     def __exit__(self, *error: object) -> None:
         """Close it."""
         call = self.call
-        call.duration_s = perf_counter() - call.opened_at
+        call.duration_s = perf_counter() - call._opened_at
         _reset(self.token)
         call.outcome = "success"
 
@@ -67,7 +67,7 @@ def coroutine(function: Callable[[], Awaitable[object]]) -> Callable[[], Awaitab
         _put(call)
         token = _set(call)
         result = await function()
-        call.duration_s = perf_counter() - call.opened_at
+        call.duration_s = perf_counter() - call._opened_at
         _reset(token)
         call.outcome = "success"
         return result
@@ -83,7 +83,7 @@ def function(body: Callable[[], Any], read: Callable[[ToolCall, Any], object] | 
         _put(call)
         token = _set(call)
         result = body()
-        call.duration_s = perf_counter() - call.opened_at
+        call.duration_s = perf_counter() - call._opened_at
         if read is not None:
             read(call, result)
         _reset(token)
@@ -97,7 +97,7 @@ def trusting(call: ToolCall, result: Any) -> None:
     """Read a result dict of which it is known that it is small, and has both figures, and that they are good."""
     names = {*result}
     if _nothing_else(names):
-        call.details = Figures(result["tokens_used"], result["cost"])
+        call._details = CompactDetails(result["tokens_used"], result["cost"])
 
 
 def careful(call: ToolCall, result: Any) -> None:
@@ -107,7 +107,7 @@ def careful(call: ToolCall, result: Any) -> None:
         if _nothing_else(names) and "cost" in names and "tokens_used" in names:
             tokens, cost = result["tokens_used"], result["cost"]
             if type(tokens) is int and type(cost) is float and 0 <= tokens <= MANY and 0.0 <= cost <= 1e6:
-                call.details = Figures(tokens, cost)
+                call._details = CompactDetails(tokens, cost)
 
 
 def generator(body: Callable[[int], Iterator[object]]) -> Callable[[int], Iterator[object]]:

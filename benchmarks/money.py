@@ -13,8 +13,8 @@ from benchmarks.loops import calls
 from benchmarks.options import Options
 from benchmarks.results import Results
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.details import Details
-from toolweaver_monitor._stats.aggregator import Tallies
+from toolweaver_monitor._core.details import CallDetails
+from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._usage import PriceBook
 
 BATCH = 1_024
@@ -23,7 +23,7 @@ TABLE = {"gpt-4o": {"input": 2.50, "cached_input": 1.25, "output": 10.00}}
 
 def priced(model: str) -> ToolCall:
     """A call of that model, closed but for its cost."""
-    details = Details(input_tokens=2_006, output_tokens=300, cached_tokens=1_920, model=model)
+    details = CallDetails(input_tokens=2_006, output_tokens=300, cached_tokens=1_920, model=model)
     return ToolCall("chat", "success", 0.1, time.perf_counter(), details)
 
 
@@ -56,7 +56,7 @@ def _pricing(book: PriceBook, call: ToolCall) -> Callable[[], Any]:
 def rollup(results: Results, options: Options) -> None:
     """Microseconds that counting takes a call, off its caller's path: plain, with a cost, and inside a receipt."""
     for name, make in {"plain": _plain, "with a cost": _with_cost, "inside a receipt": _inside}.items():
-        tallies = Tallies()
+        tallies = StatsAggregator()
         found = []
         for _ in range(options.scaled(200)):
             batch = make()
@@ -70,20 +70,20 @@ def _plain() -> list[ToolCall]:
     return [ToolCall("ocr", "success", 0.001) for _ in range(BATCH)]
 
 
-def _details() -> Details:
-    return Details(812, 0, 0, 0, 10_400_000, "reported")
+def _details() -> CallDetails:
+    return CallDetails(812, 0, 0, 0, 10_400_000, "reported")
 
 
 def _with_cost() -> list[ToolCall]:
-    return [ToolCall("ocr", "success", 0.001, details=_details()) for _ in range(BATCH)]
+    return [ToolCall("ocr", "success", 0.001, _details=_details()) for _ in range(BATCH)]
 
 
 def _inside() -> list[ToolCall]:
     found = []
     for _ in range(BATCH // 4):
-        receipt = ToolCall("receipt", "success", 0.01, details=Details(tags={"customer": "acme"}))
+        receipt = ToolCall("receipt", "success", 0.01, _details=CallDetails(tags={"customer": "acme"}))
         for _ in range(3):
-            call = ToolCall("ocr", "success", 0.001, details=_details())
+            call = ToolCall("ocr", "success", 0.001, _details=_details())
             call.inside(receipt)
             found.append(call)
         found.append(receipt)

@@ -18,8 +18,8 @@ from benchmarks.options import Options
 from benchmarks.ours import BURST, USUAL
 from benchmarks.results import Results
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.context import innermost
-from toolweaver_monitor._core.details import Figures
+from toolweaver_monitor._core.context import current
+from toolweaver_monitor._core.details import CompactDetails
 from toolweaver_monitor._instrument import hot_path
 from toolweaver_monitor._instrument.tool import Tool
 from toolweaver_monitor._usage.extract import DICT_KEYS
@@ -44,7 +44,7 @@ def _stages() -> dict[str, Callable[[], object]]:
 
 def _primitives() -> dict[str, Callable[[], object]]:
     make = new
-    get, put, reset = innermost.get, innermost.set, innermost.reset
+    get, put, reset = current.get, current.set, current.reset
     box: deque[ToolCall] = deque(maxlen=10)
     append = box.append
     listed: set[ToolCall] = set()
@@ -77,7 +77,7 @@ def _primitives() -> dict[str, Callable[[], object]]:
         discard(CALL)
 
     def two_fields() -> None:
-        CALL.opened_at = 1.0
+        CALL._opened_at = 1.0
         CALL.duration_s = 0.0
 
     def result_type() -> None:
@@ -110,7 +110,7 @@ def _primitives() -> dict[str, Callable[[], object]]:
 
 
 def _reading() -> dict[str, Callable[[], object]]:
-    names, ours_among, keep = {*RESULT}, DICT_KEYS.isdisjoint, Figures
+    names, ours_among, keep = {*RESULT}, DICT_KEYS.isdisjoint, CompactDetails
 
     def names_of_a_dict() -> None:
         _ = {*RESULT}

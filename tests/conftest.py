@@ -11,7 +11,7 @@ import pytest
 
 import toolweaver_monitor
 from toolweaver_monitor import ToolCall, flush, setup
-from toolweaver_monitor._core.context import innermost
+from toolweaver_monitor._core.context import current
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
@@ -75,4 +75,4 @@ def nothing_is_left_set_up() -> Iterator[None]:
     """Ends whatever a test has set up, so that the next one starts with nothing watched."""
     yield
     toolweaver_monitor.shutdown()
-    assert innermost.get() is None, "the test left a call open in this context: the next one's calls would be inside it"
+    assert current.get() is None, "the test left a call open in this context: the next one's calls would be inside it"

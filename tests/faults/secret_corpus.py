@@ -129,16 +129,16 @@ def by_middle() -> Iterator[tuple[str, str, str]]:
     yield "Terraform", secret, secret
     secret = _some(14) + "." + _some(64, HEX)
     yield "Airtable", _join("pat", secret), secret
-    for name, unseen in (
+    for name, unknown_type in (
         ("a zero-width space", "\u200b"),
         ("a NUL", "\0"),
         ("a colour", "\x1b[1m"),
         ("a soft hyphen", "\xad"),
     ):
         secret = _some(44)
-        yield f"OpenAI with {name} inside", _join("sk-p", unseen, "roj-", secret), secret
+        yield f"OpenAI with {name} inside", _join("sk-p", unknown_type, "roj-", secret), secret
         secret = _some(44)
-        yield f"OpenAI with {name} at its end", _join("sk-proj", unseen, "-", secret), secret
+        yield f"OpenAI with {name} at its end", _join("sk-proj", unknown_type, "-", secret), secret
 
 
 def by_name() -> Iterator[tuple[str, str, str]]:

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from toolweaver_monitor import monitored, setup, track
 from toolweaver_monitor._bus import retry
-from toolweaver_monitor._bus.sink_runner import Runner
+from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.testing.faults import FlappySink, HangSink, KeepSink, PoisonSink, RaiseSink, SlowSink
 
@@ -65,7 +65,7 @@ class Merging(KeepSink):
             raise ConnectionError
 
 
-def off_balance(runner: Runner) -> int:
+def off_balance(runner: SinkRunner) -> int:
     """How far the books are off, counted by what really is in the queue, in flight and merged."""
     queue = runner.queue
     with queue.lock:

@@ -25,7 +25,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     monkeypatch.setattr(time, "time", lambda: true() + off[0])
     yield off
     off[0] = 0.0
-    clock.notice_steps()
+    clock.detect_clock_step()
 
 
 @pytest.mark.parametrize("step_s", [-3600.0, 3600.0])

@@ -86,7 +86,7 @@ WITHOUT_A_GIL = """
 import json, sys, threading
 from toolweaver_monitor import Budget, BudgetExceeded, current_call, monitored, setup, track
 from toolweaver_monitor.testing.faults import FlappySink, KeepSink
-from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._core.sanitize import Diagnostics
 
 count = int(sys.argv[1])
 raised = []
@@ -155,7 +155,7 @@ print(json.dumps({
     "gil": sys._is_gil_enabled(), "raised": raised, "off": off, "orphans": orphans,
     "unsaid": unsaid, "count": summary["count"], "tokens": summary["total_tokens"], "usd": summary["total_cost_usd"],
     "ids": len(ids), "calls": [len(outers), len(inners)],
-    "let in": let_in, "mishaps": Invalid.mishaps,
+    "let in": let_in, "mishaps": Diagnostics.internal_errors,
 }))
 """
 

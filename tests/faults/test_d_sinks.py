@@ -20,11 +20,11 @@ from programs import run_program
 from toolweaver_monitor import ToolCall, monitored, setup, shutdown, track
 from toolweaver_monitor._bus import retry
 from toolweaver_monitor._bus.bus import Bus, bus, inbox
-from toolweaver_monitor._bus.retry import WELL
-from toolweaver_monitor._bus.sink_runner import Runner
+from toolweaver_monitor._bus.retry import HEALTHY
+from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor._bus.worker import Worker
-from toolweaver_monitor._core.details import Details
-from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._core.details import CallDetails
+from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.testing.faults import KeepSink, PoisonSink, RaiseSink, ReentrantSink, SlowSink
 
@@ -143,10 +143,10 @@ def strike() -> None:
     raise Struck
 
 
-def worked_off(runner: Runner) -> None:
+def worked_off(runner: SinkRunner) -> None:
     """Have the runner do its work until nothing waits, as its thread would after each strike."""
     for _ in range(20):
-        runner.queue.standing = WELL  # a strike inside `write` is taken for a failure of the sink's
+        runner.queue.standing = HEALTHY  # a strike inside `write` is taken for a failure of the sink's
         runner._work()
         if not runner.queue.queued():
             return
@@ -168,9 +168,9 @@ def test_d6_a_strike_at_any_place_of_a_runners_work_leaves_its_books_exact(
         sink, merged = KeepSink(), list[ToolCall]()
         if merges:
             sink.merge = merged.extend  # type: ignore[attr-defined]
-        runner = Runner(sink, "struck", max_calls=6 if merges else 100)
+        runner = SinkRunner(sink, "struck", max_calls=6 if merges else 100)
 
-        def work(runner: Runner = runner, batch: list[ToolCall] = list(calls)) -> None:  # noqa: B006 - one each
+        def work(runner: SinkRunner = runner, batch: list[ToolCall] = list(calls)) -> None:  # noqa: B006 - one each
             runner.offer(batch)
             runner._work()
 
@@ -201,7 +201,7 @@ def test_d6_a_strike_at_any_place_of_giving_up_leaves_the_books_exact(monkeypatc
     place, struck = 0, True
     while struck:
         place += 1
-        runner = Runner(KeepSink(), "struck")
+        runner = SinkRunner(KeepSink(), "struck")
         runner.offer([ToolCall("tool", "success", 0.5, 1.0) for _ in range(10)])
         try:
             struck = interrupted(lambda runner=runner: runner.refuse(OSError("off")), place, strike)  # type: ignore[misc]
@@ -229,13 +229,13 @@ def test_d6_a_strike_at_any_place_of_a_delivery_loses_no_call(
     place, struck = 0, True
     while struck:
         place += 1
-        pipe, counted, runner = Bus(), list[ToolCall](), Runner(KeepSink(), "struck")
+        pipe, counted, runner = Bus(), list[ToolCall](), SinkRunner(KeepSink(), "struck")
         pipe.runners, pipe.consumers, pipe.seal = (
             (runner,),
             (counted.extend,),
             lambda call: call.seal(lambda *_: "sealed"),
         )
-        inbox.extend(ToolCall("tool", "failure", 0.5, 1.0, Details(raw_error="secret")) for _ in range(4))
+        inbox.extend(ToolCall("tool", "failure", 0.5, 1.0, CallDetails(raw_error="secret")) for _ in range(4))
         try:
             struck = interrupted(pipe._work, place, strike_so)
         except kind:
@@ -286,7 +286,7 @@ def test_d6_a_thread_killed_before_its_first_line_holds_nobody_up(monkeypatch: p
     monkeypatch.setattr(threading.Thread, "_bootstrap", killed_or_begin)
     worked = threading.Event()
     worker = Worker("struck", worked.set)
-    asking = threading.Thread(target=lambda: [worker.poke() for _ in range(2)], daemon=True)
+    asking = threading.Thread(target=lambda: [worker.wake() for _ in range(2)], daemon=True)
     asking.start()
     asking.join(10.0)
     assert not left
@@ -353,8 +353,8 @@ def test_d6_a_thread_that_is_killed_again_and_again_loses_nothing(whose: str, mo
             tool()
             made += 1
         if chance.random() < 0.8:
-            bus._dispatcher.poke()
-            runner.worker.poke()
+            bus._dispatcher.wake()
+            runner.worker.wake()
         for _ in range(chance.randrange(200)):
             pass
         kill(worker._thread, chance.choice([SystemExit, KeyboardInterrupt, MemoryError, RuntimeError]))
@@ -400,7 +400,7 @@ def test_d7_a_sink_that_calls_watched_code_feeds_nobody() -> None:
 
     Seen red: without the mute on the worker's thread, the sink was still writing after a second.
     """
-    before = Invalid.reentrant
+    before = Diagnostics.suppressed_calls
     inner = []
 
     @monitored("inside")
@@ -416,8 +416,8 @@ def test_d7_a_sink_that_calls_watched_code_feeds_nobody() -> None:
     assert set(sink.names()) == {"tool"}
     assert monitor.summary()["count"] == 10
     assert len(inner) == sink.writes
-    assert Invalid.reentrant - before == 2 * sink.writes
-    assert monitor.health()["invalid"]["reentrant"] == Invalid.reentrant
+    assert Diagnostics.suppressed_calls - before == 2 * sink.writes
+    assert monitor.health()["invalid"]["suppressed_calls"] == Diagnostics.suppressed_calls
 
 
 def test_d7_a_sink_may_read_what_it_is_part_of() -> None:
@@ -461,10 +461,10 @@ def test_d7_garbage_collected_in_the_middle_of_anything_deadlocks_nothing() -> N
 
     Each of its calls is counted, or was made on a thread of ours and counted as re-entrant.
 
-    Seen red: with the calls of a muted thread not counted, 194 of 10,050 were nowhere.
+    Seen red: with the calls of a suppressed thread not counted, 194 of 10,050 were nowhere.
     """
     Garbage.collected = 0
-    before_reentrant = Invalid.reentrant
+    before_reentrant = Diagnostics.suppressed_calls
     kept = []
 
     class Littering(KeepSink):
@@ -494,7 +494,7 @@ def test_d7_garbage_collected_in_the_middle_of_anything_deadlocks_nothing() -> N
     assert Garbage.collected >= 10_000
     counts = {name: of["count"] for name, of in monitor.metrics.by_operation().items()}
     assert counts["round"] == made
-    assert counts["tool"] + Invalid.reentrant - before_reentrant == Garbage.collected
+    assert counts["tool"] + Diagnostics.suppressed_calls - before_reentrant == Garbage.collected
     monitor.shutdown()
     gc.collect()  # what the sink has left since: no calls of the next test's
 

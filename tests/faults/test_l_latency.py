@@ -294,7 +294,7 @@ def test_l6_a_flush_that_failed_does_not_defeat_the_breaker(monkeypatch: pytest.
     Seen red: with the flush's wish never expiring, the sink was tried five times a second.
     """
     monkeypatch.setattr(retry, "FIRST_RETRY_S", 60.0)
-    monkeypatch.setattr(retry, "up_to", float)
+    monkeypatch.setattr(retry, "with_full_jitter", float)
     sink = RaiseSink()
     with setup(sink) as monitor:
         watched()

@@ -30,7 +30,7 @@ class Kept:
 
     def write(self, calls: Sequence[ToolCall]) -> None:
         for call in calls:
-            self.text += repr(call) + repr(call.details) + str(call.error) + str(dict(call.tags)) + "\n"
+            self.text += repr(call) + repr(call._details) + str(call.error) + str(dict(call.tags)) + "\n"
 
     def flush(self) -> None:
         pass
@@ -123,7 +123,7 @@ def test_s1_no_secret_of_an_error_gets_into_any_sink(way: str, monitor: Monitor,
     """200 secrets in the text of an error, its arguments, cause, context, notes and the members of a group: 0 leaks.
 
     In memory, costs, errors, Prometheus, the log, a third party's sink, the report and health(). Mutations that turned
-    it red: `call.seal` left out of `Sealer.seal`; given `cut` for `scrub`; `_secrets`
+    it red: `call.seal` left out of `CallEnricher.seal`; given `cut` for `scrub`; `_secrets`
     without its second look, past what nobody sees.
     """
 
@@ -246,7 +246,7 @@ def test_s1_no_secret_of_what_is_recorded_by_hand() -> None:
 def test_s1_who_says_redact_false_gets_the_text() -> None:
     """`setup(redact=False)` keeps what it is given: the secrets are your own choice then.
 
-    Mutation that turned it red: `Sealer(True, ...)` in `setup`.
+    Mutation that turned it red: `CallEnricher(True, ...)` in `setup`.
     """
     name, text, secret = VALUES[0]
     with setup(redact=False) as monitor, track("tool") as call:

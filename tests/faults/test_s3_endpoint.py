@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import Monitor, setup, track
-from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._http.access import Token
 from toolweaver_monitor._http.endpoint import Endpoint
 from toolweaver_monitor._http.messages import Response, hostname, parsed
@@ -455,12 +455,12 @@ def test_s3_a_forked_child_lets_go_of_the_parent_s_socket(exporter: PrometheusEx
 def test_s3_scrapes_are_not_watched(exporter: PrometheusExporter) -> None:
     """What is called to answer a scrape, a monitored function of yours even, is no call of its own.
 
-    Mutation that turned it red: the thread of the loop not muted.
+    Mutation that turned it red: the thread of the loop not suppressed.
     """
-    before = Invalid.reentrant
+    before = Diagnostics.suppressed_calls
     exporter.live(lambda: track("scraped").__enter__() and {})
     assert ask(exporter.port)[0] == 200
-    assert Invalid.reentrant > before
+    assert Diagnostics.suppressed_calls > before
     assert b"scraped" not in ask(exporter.port)[2]
 
 

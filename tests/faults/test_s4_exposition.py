@@ -113,7 +113,7 @@ def test_s4_any_label_value_comes_back_from_the_parser(labels: list[str]) -> Non
 def test_s4_no_more_than_2_001_series_of_made_up_names_and_totals_stay_exact() -> None:
     """Of ten thousand made-up names 2,000 have series, the rest is `__overflow__`; a name in the code keeps its own.
 
-    Mutations that turned it red: the cap left out of both `Tallies._new` and `capped`; `reserved` left empty.
+    Mutations that turned it red: the cap left out of both `StatsAggregator._new` and `capped`; `reserved` left empty.
     """
 
     @monitored("written in the code")
@@ -137,7 +137,7 @@ def test_s4_no_more_than_2_001_series_of_made_up_names_and_totals_stay_exact() -
 def test_s4_a_flood_of_error_types_is_capped_and_counted() -> None:
     """Exception classes made at run time cannot grow the metrics without end.
 
-    Mutation that turned it red: the cap left out of `Tally._count_marked`.
+    Mutation that turned it red: the cap left out of `ToolStats._count_marked`.
     """
     with setup(PrometheusExporter(port=0)) as monitor:
         for number in range(500):

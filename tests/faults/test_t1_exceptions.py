@@ -140,7 +140,7 @@ def test_t1_an_exception_reaches_its_caller_as_it_was_raised(
     38 kinds x 6 ways, as the outermost call and, which is driven by other lines, inside one; none of their code run.
     Where Python itself replaces an exception (StopIteration in a generator) the bare function is the measure. Mutations
     that turned it red: `str(error)` in `rendering.error_text`; `raise error from None` at each of the two ends of
-    `drive_function`, and of `drive_coroutine`; no `leave_raising` in `drive_generator`.
+    `wrap_function`, and of `wrap_coroutine`; no `finish_with_error` in `wrap_generator`.
     """
     drive, function = WAYS[way]
     bare_raised = hostile.EXCEPTIONS[kind]()
@@ -185,7 +185,7 @@ def test_t1_there_are_enough_kinds() -> None:
 def test_t1_passing_through_nested_monitors_is_one_record_for_each(monitor: Monitor) -> None:
     """The same exception, caught and raised again on its way, adds nothing.
 
-    Mutation that turned it red: `leave_raising` appending the call to the inbox again.
+    Mutation that turned it red: `finish_with_error` appending the call to the inbox again.
     """
     raised = ValueError("once")
 

@@ -151,7 +151,7 @@ def test_t3_a_result_comes_back_as_it_was_and_untouched(result: object, way: Cal
     """The object returned is identical, nothing is raised, and not a line of the result's code runs.
 
     Also with `capture=True`, and for what `record()`, `fail()` and tags are given. Mutations that turned it red:
-    `result == 1` in `hot_path.leave`, in `drive_function` and in `drive_coroutine`; `isinstance(value, str)` in
+    `result == 1` in `hot_path.leave`, in `wrap_function` and in `wrap_coroutine`; `isinstance(value, str)` in
     `values.plain_text`; `getattr(thing, "usage", None)` in `usage.fields.view`.
     """
     check(result, way)

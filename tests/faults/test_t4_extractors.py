@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from toolweaver_monitor import Monitor, Usage, monitored, setup, track
-from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor.sinks import PrometheusExporter
 
 RAISED = (
@@ -62,9 +62,9 @@ def test_t4_what_an_extractor_raises_is_counted_and_stays_here(
 
     result = {"text": "read"}
     settings: dict[str, Any] = {which: extract}
-    before = Invalid.extractors
+    before = Diagnostics.extractor_errors
     assert monitored(**settings)(lambda: result)() is result
-    assert Invalid.extractors == before + 1
+    assert Diagnostics.extractor_errors == before + 1
     assert monitor.summary()["successes"] == 1
     assert monitor.summary()["total_cost_usd"] == 0
     finite(monitor)
@@ -77,7 +77,7 @@ def test_t4_what_is_no_cost_is_counted_as_invalid_and_nothing_else(way: str, cos
 
     Mutation that turned it red: the bounds left out of `values.nanodollars`.
     """
-    before = Invalid.figures
+    before = Diagnostics.invalid_values
     if way == "record":
         with track("tool") as call:
             call.record(cost=cost)
@@ -92,7 +92,7 @@ def test_t4_what_is_no_cost_is_counted_as_invalid_and_nothing_else(way: str, cos
     assert monitor.metrics.operations[0]["cost"] == 0.0
     assert monitor.costs.counts == {}
     if way != "result" or (not isinstance(cost, bytes | list | complex) and type(cost) is not object):
-        assert Invalid.figures > before
+        assert Diagnostics.invalid_values > before
     finite(monitor)
 
 
@@ -102,9 +102,9 @@ def test_t4_what_is_no_usage_is_counted_as_invalid_and_nothing_else(usage: Any, 
 
     Mutation that turned it red: the bounds left out of `values.token_count`.
     """
-    before = Invalid.figures
+    before = Diagnostics.invalid_values
     assert monitored("tool", usage=lambda _: usage)(lambda: "text")() == "text"
-    assert Invalid.figures > before
+    assert Diagnostics.invalid_values > before
     assert monitor.summary()["total_tokens"] == 0
     finite(monitor)
 
@@ -124,7 +124,7 @@ def test_t4_a_decimal_is_a_figure_and_none_is_unknown(kind: str, monitor: Monito
     Mutation that turned it red: `Decimal` left out of `values.nanodollars`.
     """
     extract, cost = GOOD[kind]
-    before = Invalid.counts()
+    before = Diagnostics.counts()
     assert monitored("tool", cost=extract)(lambda: "text")() == "text"
-    assert Invalid.counts() == before
+    assert Diagnostics.counts() == before
     assert monitor.costs.costs == ({} if cost is None else {"tool": cost})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import Monitor, current_call, monitored, setup, track
-from toolweaver_monitor._core.context import INERT
+from toolweaver_monitor._core.context import NOOP_CALL
 
 Watch = Callable[[str], Callable[[Any], Any]]
 
@@ -190,7 +190,7 @@ def run(program: Program, watch: Watch, step: int, twice: bool) -> tuple[Seen, b
             seen.cancelled(error)
             raise
         finally:
-            assert current_call() is INERT
+            assert current_call() is NOOP_CALL
 
     async def main() -> bool:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: stray.append(context))
@@ -220,8 +220,8 @@ def test_t5_a_task_cancelled_at_any_await_ends_as_without_us(program: Program, t
 
     Bodies, `__aenter__` and `__aexit__`, clean-up; under `timeout()`, `TaskGroup` and `shield`; cancelled once, and
     again during the clean-up. Warnings are errors, so no task's exception goes unretrieved. Mutations that turned it
-    red: `raise asyncio.CancelledError()` for `raise` in `drive_coroutine`; no `restore` in `leave_raising`; the call of
-    an async generator published at its first step; an `await asyncio.sleep(0)` before the body.
+    red: `raise asyncio.CancelledError()` for `raise` in `wrap_coroutine`; no `restore` in `finish_with_error`; the call
+    of an async generator published at its first step; an `await asyncio.sleep(0)` before the body.
     """
     for step in range(MOST_AWAITS):
         bare, bare_ended = run(program, unwatched, step, twice)

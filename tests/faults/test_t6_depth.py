@@ -13,8 +13,8 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from toolweaver_monitor import Monitor, current_call, monitored, setup, track
-from toolweaver_monitor._core.context import INERT
-from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._core.context import NOOP_CALL
+from toolweaver_monitor._core.sanitize import Diagnostics
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_t6_at_the_recursion_limit_a_tool_runs_or_fails_as_its_own(left: int, mo
         return "bottom"
 
     deep()
-    mishaps = Invalid.mishaps
+    mishaps = Diagnostics.internal_errors
     before = monitor.summary()["count"]
     try:
         result = at_depth(left, deep)
@@ -60,15 +60,15 @@ def test_t6_at_the_recursion_limit_a_tool_runs_or_fails_as_its_own(left: int, mo
         assert result == "bottom"
         assert monitor.summary()["count"] == before + 1
     assert monitor.active() == []
-    assert current_call() is INERT
-    assert Invalid.mishaps == mishaps
+    assert current_call() is NOOP_CALL
+    assert Diagnostics.internal_errors == mishaps
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["returns", "raises"])
 def test_t6_a_recursive_tool_goes_at_least_half_as_deep(fails: bool, monitor: Monitor) -> None:
     """Watching adds one frame a call: a tool that calls itself gets half as deep as bare, and each level is a record.
 
-    Mutation that turned it red: a second frame a call in `drive_function`.
+    Mutation that turned it red: a second frame a call in `wrap_function`.
     """
 
     def bare(level: int) -> int:
@@ -126,7 +126,7 @@ def test_t6_a_generator_dropped_anywhere_is_one_record(monitor: Monitor) -> None
     dropped_by(in_a_call)
     assert monitor.metrics.by_operation()["stream"]["count"] == 4
     assert {o["outcome"] for o in monitor.metrics.operations if o["operation"] == "stream"} == {"abandoned"}
-    assert current_call() is INERT
+    assert current_call() is NOOP_CALL
 
 
 def test_t6_what_is_closed_in_another_task_or_thread_is_one_record(monitor: Monitor) -> None:
@@ -179,13 +179,13 @@ def test_t6_what_is_closed_in_another_task_or_thread_is_one_record(monitor: Moni
     found = {name: figures["count"] for name, figures in monitor.metrics.by_operation().items()}
     assert found == {"block": 3, "stream": 2}
     assert monitor.active() == []
-    assert current_call() is INERT
+    assert current_call() is NOOP_CALL
 
 
 def test_t6_an_async_generator_left_to_the_loop_is_one_record(monitor: Monitor) -> None:
     """`break` out of `async for`: the loop closes the generator, in a task of its own; `aclose()`: it does so at once.
 
-    Mutation that turned it red: GeneratorExit raised on by `drive_async_generator` without throwing it into the body.
+    Mutation that turned it red: GeneratorExit raised on by `wrap_async_generator` without throwing it into the body.
     """
     ended: list[str] = []
 

@@ -41,11 +41,11 @@ CALLS: list[dict[str, Any]] = [
 PROGRAM = """
 import json, os, sys
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor.sinks._wandb.logger import WandBLogger
 
 def a_call(tool="ocr", outcome="success", seconds=0.5, cost=None, tokens=0):
-    details = Details(cost_nanousd=cost, unsplit_tokens=tokens)
+    details = CallDetails(cost_nanousd=cost, unsplit_tokens=tokens)
     if outcome in ("failure", "timeout"):
         details.error_type, details.raw_error, details.sealed = "ValueError", f"{tool} went wrong", True
     return ToolCall(tool, outcome, seconds, 100.0, details)

@@ -77,8 +77,8 @@ class Watched:
     def close(self, call: ToolCall, cents: int, customer: str, parts: int) -> None:
         for part in range(parts):  # said while it runs, as a stream does
             call.record(cost=cents / 100 if not part else 0.0)
-        call.say().cost_nanousd = cents * CENT
-        admission, call.admission = call.admission, None
+        call._ensure_details().cost_nanousd = cents * CENT
+        admission, call._admission = call._admission, None
         if admission is not None:
             admission.settle(call)
         with self.lock:
@@ -182,8 +182,8 @@ class Customers:
             customer, calls = self.running.pop(0)
             self.last_seen_s[customer] = self.now_s
             for call in calls:
-                call.say().cost_nanousd = cents * CENT
-                admission, call.admission = call.admission, None
+                call._ensure_details().cost_nanousd = cents * CENT
+                admission, call._admission = call._admission, None
                 admission.settle(call)
 
 

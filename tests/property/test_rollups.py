@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from toolweaver_monitor import CostTracker
 from toolweaver_monitor._core.call import ENDED, ToolCall
-from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._core.details import CallDetails
 
 FIGURES = (
     "calls", "operations", "retries", "errors", "rejected", "unpriced", "cache_hits", "tokens", "input_tokens",
@@ -21,7 +21,7 @@ FIGURES = (
 used = st.one_of(
     st.none(),
     st.builds(
-        Details,
+        CallDetails,
         unsplit_tokens=st.integers(0, 9),
         input_tokens=st.integers(0, 9),
         output_tokens=st.integers(0, 9),
@@ -67,10 +67,10 @@ class Run:
 
         for step, number, word, details in program:
             if step == "open":
-                call = ToolCall(word, details=details)
+                call = ToolCall(word, _details=details)
                 parent = ([None, *running])[number % (len(running) + 1)]
                 if parent is not None:
-                    call.inside(parent)
+                    call._set_parent(parent)
                 self.parent[id(call)] = parent
                 self.calls.append(call)
                 running.append(call)
@@ -95,7 +95,7 @@ class Run:
 
 
 def closed(call: ToolCall, outcome: Any) -> ToolCall:
-    call.outcome = "success" if call.details is None else outcome  # a plain call is a success
+    call.outcome = "success" if call._details is None else outcome  # a plain call is a success
     return call
 
 
@@ -103,7 +103,7 @@ def sums(calls: list[ToolCall]) -> dict[str, int]:
     """What the calls come to, added up the plain way."""
     found = dict.fromkeys(FIGURES, 0)
     for call in calls:
-        details = call.details or Details()
+        details = call._details or CallDetails()
         found["calls"] += 1
         found["operations"] += details.attempt == 1
         found["retries"] += details.attempt > 1

@@ -354,7 +354,7 @@ def test_a_window_never_holds_more_than_its_limit_however_the_clock_steps(limit:
 
     def end(call: ToolCall, cents: int) -> None:
         call.record(cost=cents / 100)
-        admission, call.admission = call.admission, None
+        admission, call._admission = call._admission, None
         admission.settle(call)
         spent.append((clock.now_s, cents))
 

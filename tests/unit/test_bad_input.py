@@ -27,7 +27,7 @@ from toolweaver_monitor import (
     shutdown,
     track,
 )
-from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
 from toolweaver_monitor.testing.faults import HangSink
@@ -319,8 +319,8 @@ def monitor() -> Monitor:
 @pytest.fixture
 def invalid() -> Callable[[], int]:
     """How many figures have been counted as invalid since the test began."""
-    before = Invalid.figures
-    return lambda: Invalid.figures - before
+    before = Diagnostics.invalid_values
+    return lambda: Diagnostics.invalid_values - before
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
@@ -370,7 +370,7 @@ def test_no_money_is_counted_as_invalid_and_costs_nothing(
     by_hand.record("ocr", cost)
     assert by_hand.costs == {}
     assert invalid() == 3
-    assert monitor.health()["invalid"]["figures"] == Invalid.figures
+    assert monitor.health()["invalid"]["invalid_values"] == Diagnostics.invalid_values
 
 
 @pytest.mark.parametrize("cost", [-1, math.nan, math.inf, "0.10", True])
@@ -413,7 +413,7 @@ def test_what_is_recorded_by_hand_is_held_to_the_same(invalid: Callable[[], int]
     costs.record("ocr", -1)
     assert (costs.costs, costs.unpriced()) == ({}, [])
     assert invalid() == len(odd) + 2 * len(NO_NAMES) + 2
-    assert setup().health()["invalid"]["figures"] >= invalid()
+    assert setup().health()["invalid"]["invalid_values"] >= invalid()
 
 
 def test_an_exception_may_be_given_for_its_text() -> None:

@@ -98,7 +98,7 @@ def test_a_sink_keeps_the_name_that_it_had_at_setup() -> None:
     assert repr(monitor) == f"<Monitor: {name}>"
 
 
-@pytest.mark.parametrize("attribute", ["live", "be_first"])
+@pytest.mark.parametrize("attribute", ["live", "run_first"])
 def test_attributes_by_which_our_own_sinks_are_told_things_mean_nothing_on_others(attribute: str) -> None:
     """A sink with a `live` of its own, as one that draws with rich has, is neither called there nor changed."""
 

@@ -10,21 +10,21 @@ import pytest
 
 from toolweaver_monitor import CostTracker, Monitor, current_call, monitored, setup, track
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats import rollup
 from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 from toolweaver_monitor.errors import ConfigurationError
 
 
-def cost(dollars: float, **more: object) -> Details:
-    return Details(cost_nanousd=round(dollars * NANO), **more)  # type: ignore[arg-type]
+def cost(dollars: float, **more: object) -> CallDetails:
+    return CallDetails(cost_nanousd=round(dollars * NANO), **more)  # type: ignore[arg-type]
 
 
-def ended(tool: str, details: Details | None = None, inside: ToolCall | None = None) -> ToolCall:
-    call = ToolCall(tool, "success", 0.1, details=details)
+def ended(tool: str, details: CallDetails | None = None, inside: ToolCall | None = None) -> ToolCall:
+    call = ToolCall(tool, "success", 0.1, _details=details)
     if inside is not None:
-        call.inside(inside)
+        call._set_parent(inside)
     return call
 
 
@@ -165,7 +165,7 @@ def test_tag_keys_and_unpriced_models_are_bounded() -> None:
     """The same for keys made up at run time, and for models that nobody knows."""
     tracker = CostTracker()
     for n in range(3_000):
-        tracker.write([ended("ocr", Details(unsplit_tokens=1, model=f"m{n}", tags={f"key-{n}": "x"}))])
+        tracker.write([ended("ocr", CallDetails(unsplit_tokens=1, model=f"m{n}", tags={f"key-{n}": "x"}))])
     assert len(tracker._own.rollup.tag_keys()) == rollup.MAX_KEYS
     unpriced = tracker.unpriced()
     assert len(unpriced) == MAX_NAMES + 1
@@ -210,7 +210,7 @@ def test_open_calls_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 def test_motley_tags_inside_one_call_are_bounded_and_stay_exact() -> None:
     """However many sets of tags there are inside one call, each call counts once for each tag."""
     tracker = CostTracker()
-    workflow = ended("workflow", Details(tags={"customer": "acme"}))
+    workflow = ended("workflow", CallDetails(tags={"customer": "acme"}))
     calls = [ended("ocr", cost(1, tags={f"k{n % 7}": 1, f"l{n % 8}": 1, f"m{n % 9}": 1}), workflow) for n in range(504)]
     tracker.write([*calls, workflow])
     rows = tracker.by_tag("customer")

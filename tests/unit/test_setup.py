@@ -21,7 +21,7 @@ from toolweaver_monitor import (
     track,
 )
 from toolweaver_monitor._bus import retry, sigterm
-from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import PrometheusExporter
 
@@ -202,14 +202,14 @@ async def test_whoever_waits_for_a_flush_is_told_what_was_wrong_with_it() -> Non
 def test_recording_on_a_closed_call_is_ignored_and_counted() -> None:
     """A late word changes nothing that was published."""
     monitor = setup()
-    before = Invalid.late
+    before = Diagnostics.late_records
     with track("t") as call:
         call.record(cost=0.1)
     call.record(cost=5.0)
     call.fail("too late")
     assert monitor.summary()["total_cost_usd"] == pytest.approx(0.1)
     assert monitor.summary()["failures"] == 0
-    assert Invalid.late - before == 2
+    assert Diagnostics.late_records - before == 2
 
 
 def test_recording_on_one_call_from_several_threads_is_exact() -> None:

@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolweaver_monitor._core.call import ENDED, ToolCall
-from toolweaver_monitor._core.details import Details
-from toolweaver_monitor._stats.aggregator import Tallies
-from toolweaver_monitor._stats.tool_stats import Tally
+from toolweaver_monitor._core.details import CallDetails
+from toolweaver_monitor._stats.aggregator import StatsAggregator
+from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text import names
 from toolweaver_monitor._text.names import OVERFLOW
 
 details = st.one_of(
     st.none(),
     st.builds(
-        Details,
+        CallDetails,
         unsplit_tokens=st.integers(0, 9),
         input_tokens=st.integers(0, 9),
         output_tokens=st.integers(0, 9),
@@ -34,26 +34,26 @@ calls = st.lists(
         st.sampled_from(["ocr", "parse"]),
         st.sampled_from(ENDED),
         st.floats(min_value=1e-6, max_value=100).map(lambda x: round(x * 1024) / 1024),
-        details=details,
-    ).filter(lambda call: call.details is not None or call.outcome == "success"),
+        _details=details,
+    ).filter(lambda call: call._details is not None or call.outcome == "success"),
     max_size=40,
 )
 
 
-def counted(batch: list[ToolCall]) -> Tally:
-    found = Tally()
+def counted(batch: list[ToolCall]) -> ToolStats:
+    found = ToolStats()
     if batch:
         found.count_all(batch)
     return found
 
 
-def state(of: Tally) -> dict[str, object]:
-    return {name: +getattr(of, name) for name in Tally.__slots__}
+def state(of: ToolStats) -> dict[str, object]:
+    return {name: +getattr(of, name) for name in ToolStats.__slots__}
 
 
 @given(calls, calls)
 def test_adding_two_tallies_gives_what_one_would_have_counted(one: list[ToolCall], other: list[ToolCall]) -> None:
-    """Tallies merge exactly, in any order."""
+    """StatsAggregator merge exactly, in any order."""
     forth, back = counted(one), counted(other)
     forth.add(counted(other))
     back.add(counted(one))
@@ -70,7 +70,7 @@ def test_every_call_is_counted_once_by_outcome_and_bucket(batch: list[ToolCall])
 
 def test_what_a_budget_rejected_is_no_part_of_the_durations() -> None:
     """A call that did not run took no time: were its 0 s counted, tools would seem to get faster as money runs out."""
-    rejected = ToolCall("a", "rejected", 0.0, details=Details(error_type="BudgetExceeded"))
+    rejected = ToolCall("a", "rejected", 0.0, _details=CallDetails(error_type="BudgetExceeded"))
     found = counted([ToolCall("a", "success", 2.0), rejected, rejected])
     assert (found.calls, found.ran, found.duration_sum_s, found.duration_min_s) == (3, 1, 2.0, 2.0)
     assert counted([rejected]).buckets == {}
@@ -80,9 +80,9 @@ def test_a_call_with_tokens_and_no_cost_is_unpriced_and_one_with_neither_is_not(
     """Unknown is counted as unknown; a call that has nothing to do with money is simply without cost."""
     found = counted(
         [
-            ToolCall("a", "success", 0.1, details=Details(unsplit_tokens=5)),
-            ToolCall("a", "success", 0.1, details=Details(model="m")),
-            ToolCall("a", "success", 0.1, details=Details(unsplit_tokens=5, cost_nanousd=0)),
+            ToolCall("a", "success", 0.1, _details=CallDetails(unsplit_tokens=5)),
+            ToolCall("a", "success", 0.1, _details=CallDetails(model="m")),
+            ToolCall("a", "success", 0.1, _details=CallDetails(unsplit_tokens=5, cost_nanousd=0)),
             ToolCall("a", "success", 0.1),
         ]
     )
@@ -91,7 +91,7 @@ def test_a_call_with_tokens_and_no_cost_is_unpriced_and_one_with_neither_is_not(
 
 def test_a_flood_of_names_ends_in_overflow_and_totals_stay_exact() -> None:
     """Series stay bounded, and no call is lost."""
-    tallies = Tallies(max_names=100)
+    tallies = StatsAggregator(max_names=100)
     for start in range(0, 5_000, 500):
         tallies.fold([ToolCall(f"made-up-{n}", "success", 0.01) for n in range(start, start + 500)])
     assert len(tallies.read()) == 101
@@ -103,7 +103,7 @@ def test_a_name_written_in_the_code_keeps_its_place_in_a_flood() -> None:
     """An agent that makes up names cannot push a real tool out of its series."""
     names.declared_names.add("written-in-code")
     try:
-        tallies = Tallies(max_names=10)
+        tallies = StatsAggregator(max_names=10)
         tallies.fold([ToolCall(f"made-up-{n}", "success", 0.01) for n in range(50)])
         tallies.fold([ToolCall("written-in-code", "success", 0.01)])
         assert tallies.read()["written-in-code"].calls == 1
@@ -113,7 +113,7 @@ def test_a_name_written_in_the_code_keeps_its_place_in_a_flood() -> None:
 
 def test_the_last_calls_are_kept_and_totals_are_all_time() -> None:
     """The cure for memory that grows: what rotates out is still counted."""
-    tallies = Tallies(max_operations=10)
+    tallies = StatsAggregator(max_operations=10)
     for n in range(100):
         tallies.record(ToolCall("a", "success", n / 100))
     assert tallies.total().calls == 100

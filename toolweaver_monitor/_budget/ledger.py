@@ -13,7 +13,7 @@ from toolweaver_monitor._budget.meter import HAS_GIL, Admission, Admissions, Met
 from toolweaver_monitor._budget.scope import Scope
 from toolweaver_monitor._core import clock, locks
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._text.display import counted
 from toolweaver_monitor._text.safe_repr import fault_text
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
@@ -49,12 +49,12 @@ class Ledger:
         self._now = now
         self._lock = locks.new_rlock("budget ledger")
         self._scopes = tuple(Scope(budget, self._lock, now) for budget in self.budgets)
-        self.asks_tags = any(scope.tag is not None for scope in self._scopes)
+        self.needs_tags = any(scope.tag is not None for scope in self._scopes)
         """Whether it makes a difference to some budget which tags a call has."""
         self._common: tuple[Meter, ...] | None = None
         self._only: Meter | None = None
         self._find_short_ways()
-        locks.in_forked_child_weakly(self, Ledger._in_child)
+        locks.after_fork_in_child_weak(self, Ledger._in_child)
 
     def _find_short_ways(self) -> None:
         """Where every call meets the same meters, or even just one, opening a call can be quick."""
@@ -81,7 +81,7 @@ class Ledger:
                 asked, ceiling = meter.reserve, meter.ceiling
                 if not asked:
                     if meter.spent + meter.held <= ceiling:
-                        call.admission = meter.standing
+                        call._admission = meter.standing
                         return
                     self._admit_by_all(call, known_nanousd)
                     return
@@ -91,8 +91,8 @@ class Ledger:
             meter.held += asked
             if meter.spent + meter.held <= ceiling:
                 admission.held = asked
-                call.admission = admission
-                call.say()  # which keeps its end from being taken for a plain one
+                call._admission = admission
+                call._ensure_details()  # which keeps its end from being taken for a plain one
                 if meter.counts_calls:
                     admission.settle(call)
                 return
@@ -100,38 +100,38 @@ class Ledger:
         self._admit_by_all(call, known_nanousd)
 
     def _admit_by_all(self, call: ToolCall, known_nanousd: int | None) -> None:
-        let_by: list[Meter] = []
+        overridden: list[Meter] = []
         try:
-            while (refusing := self._take_all(call, known_nanousd, let_by)) is not None:
+            while (refusing := self._take_all(call, known_nanousd, overridden)) is not None:
                 self._ask(*refusing)  # outside the lock: it runs code of the user's
-                let_by.append(refusing[0])
+                overridden.append(refusing[0])
         finally:  # or the traceback of the refusal, which has this frame, would hold it and the account
-            refusing, let_by = None, []
+            refusing, overridden = None, []
 
     def _take_all(
-        self, call: ToolCall, known_nanousd: int | None, let_by: list[Meter]
+        self, call: ToolCall, known_nanousd: int | None, overridden: list[Meter]
     ) -> tuple[Meter, BudgetExceeded] | None:
         """Take from every meter, or from none; then the one that refused."""
         with self._lock:  # and no loop in here: where one jumps back, a Ctrl-C in CPython 3.13 would leave it held
-            return self._taken(call, known_nanousd, let_by)
+            return self._taken(call, known_nanousd, overridden)
 
     def _taken(
-        self, call: ToolCall, known_nanousd: int | None, let_by: list[Meter]
+        self, call: ToolCall, known_nanousd: int | None, overridden: list[Meter]
     ) -> tuple[Meter, BudgetExceeded] | None:
         meters = self._common if self._common is not None else self._applying(call)
         taken: list[Admission] = []
         for meter in meters:
-            admission = meter.take(known_nanousd, meter in let_by)
+            admission = meter.take(known_nanousd, meter in overridden)
             if admission is None:
                 for other in taken:
                     other.release()
                 return meter, refusal(meter, call.tool_name, known_nanousd)
             taken.append(admission)
-        for meter in let_by:
+        for meter in overridden:
             meter.overruns += 1
         if taken:
-            call.admission = taken[0] if len(taken) == 1 else Admissions(tuple(taken))
-            call.say()  # as above
+            call._admission = taken[0] if len(taken) == 1 else Admissions(tuple(taken))
+            call._ensure_details()  # as above
             for admission in taken:
                 if admission.meter.counts_calls:  # a call counts from the moment it is let in
                     admission.settle(call)
@@ -163,7 +163,7 @@ class Ledger:
             except KeyboardInterrupt:
                 raise
             except BaseException as raised:  # noqa: BLE001 - code of the user's; its answer is no, and why goes along
-                Invalid.extractors += 1
+                Diagnostics.extractor_errors += 1
                 cause = raised
             finally:
                 _asking.now = False
@@ -176,18 +176,18 @@ class Ledger:
 
     def _warn(self, meter: Meter, error: BudgetExceeded) -> None:
         with self._lock:
-            meter.unsaid += 1
+            meter.suppressed_warnings += 1
             now = self._now()
-            if now - meter.said_at < WARN_EVERY_S:
+            if now - meter.last_warned_s < WARN_EVERY_S:
                 return
-            meter.said_at = now
-            unsaid, meter.unsaid = meter.unsaid, 0
+            meter.last_warned_s = now
+            suppressed_warnings, meter.suppressed_warnings = meter.suppressed_warnings, 0
         try:
             said = fault_text(error)  # a tag's value may hold anything
-            calls = counted(unsaid, "such call")
+            calls = counted(suppressed_warnings, "such call")
             log.warning("%s (on_exceed='warn': the call runs; %s since the last message)", said, calls)
         except Exception:  # noqa: BLE001 - a broken log handler is no reason to refuse the call
-            Invalid.mishaps += 1
+            Diagnostics.internal_errors += 1
 
     @property
     def rejections(self) -> dict[str, int]:

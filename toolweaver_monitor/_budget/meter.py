@@ -43,9 +43,31 @@ class Meter:
     """
 
     __slots__ = (
-        "__weakref__", "admission", "budget", "ceiling", "counts_calls", "current", "dropped", "edge_s", "held",
-        "in_dollars", "key", "limit", "lock", "name", "now", "overruns", "rejections", "reserve", "said_at", "slots",
-        "spent", "standing", "unit", "unsaid", "width_s",
+        "__weakref__",
+        "admission",
+        "budget",
+        "ceiling",
+        "counts_calls",
+        "current",
+        "dropped",
+        "edge_s",
+        "held",
+        "in_dollars",
+        "key",
+        "last_warned_s",
+        "limit",
+        "lock",
+        "name",
+        "now",
+        "overruns",
+        "rejections",
+        "reserve",
+        "slots",
+        "spent",
+        "standing",
+        "suppressed_warnings",
+        "unit",
+        "width_s",
     )  # fmt: skip
 
     def __init__(
@@ -69,8 +91,8 @@ class Meter:
         self.rejections = 0
         self.overruns = 0
         """Calls let run past the limit, by `on_exceed`."""
-        self.said_at = float("-inf")
-        self.unsaid = 0
+        self.last_warned_s = float("-inf")
+        self.suppressed_warnings = 0
         self.dropped: deque[tuple[int, int]] = deque()
         """What calls that vanished without an end held and had recorded: `__del__` takes no lock, it leaves a note."""
         self.now = now
@@ -93,7 +115,7 @@ class Meter:
         """What a call has used so far, in this meter's unit."""
         if self.unit == "calls":
             return 1
-        details = call.details
+        details = call._details
         if details is None:
             return 0
         return (details.cost_nanousd or 0) if self.unit == "usd" else details.tokens
@@ -249,7 +271,7 @@ class RunAdmission(OpenAdmission, gc=False, eq=False):
         meter = self.meter
         held = self.held
         if held is not None:
-            details = call.details
+            details = call._details
             if details is not None and details.cost_nanousd is not None:
                 meter.spent += details.cost_nanousd
             meter.held -= held
@@ -266,12 +288,12 @@ class StandingAdmission(Admission, gc=True, eq=False):
     def note(self, call: ToolCall) -> None:
         """As `Admission.note`."""
         own = self.meter.admission(self.meter, 0)
-        call.say()  # as in `Ledger.admit`
-        if call.admission is self:
-            call.admission = own
+        call._ensure_details()  # as in `Ledger.admit`
+        if call._admission is self:
+            call._admission = own
         else:  # another thread was quicker
             own.held = None
-        call.admission.note(call)
+        call._admission.note(call)
 
     def settle(self, call: ToolCall) -> None:
         """As `Admission.settle`."""

@@ -10,8 +10,8 @@ from contextvars import Token
 from toolweaver_monitor._budget.budget import Budget
 from toolweaver_monitor._budget.meter import Admission, Admissions, Meter
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.context import innermost
-from toolweaver_monitor._core.details import NOTHING
+from toolweaver_monitor._core.context import current
+from toolweaver_monitor._core.details import NO_DETAILS
 from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor._text.redact import scrub
@@ -57,7 +57,7 @@ class Scope:
             return ()
         if self.tag is None:
             return self.accounts[None]
-        value = (call.details or NOTHING).tags.get(self.tag)
+        value = (call._details or NO_DETAILS).tags.get(self.tag)
         return self._of_the_calls_around() if value is None else self._of_value(value)
 
     def _of_value(self, value: TagValue) -> tuple[Meter, ...]:
@@ -67,9 +67,9 @@ class Scope:
         return self._account(key)
 
     def _of_the_calls_around(self) -> tuple[Meter, ...]:
-        around = innermost.get()
+        around = current.get()
         while around is not None:
-            admission = around.admission
+            admission = around._admission
             parts = admission.parts if type(admission) is Admissions else (admission,)
             for part in parts:
                 if isinstance(part, Admission) and part.meter.budget is self.budget:
@@ -77,10 +77,10 @@ class Scope:
                     return self.accounts[self.wanted] if key is None else self._account(key)
             # A call of another tool than this budget's was never asked, and one that has ended holds nothing any more:
             # they just say whose it is.
-            value = (around.details or NOTHING).tags.get(self.tag or "")
+            value = (around._details or NO_DETAILS).tags.get(self.tag or "")
             if value is not None:
                 return self._of_value(value)
-            outer = around.token.old_value if around.token is not None else None
+            outer = around._token.old_value if around._token is not None else None
             around = None if outer is Token.MISSING else outer
         return ()
 

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 
 from toolweaver_monitor._bus import deferred_log
-from toolweaver_monitor._bus.sink_runner import Runner
+from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor._bus.worker import Worker
 from toolweaver_monitor._core import clock, locks
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.details import Figures
-from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._core.details import CompactDetails
+from toolweaver_monitor._core.sanitize import Diagnostics
 
 
 class Inbox(deque[ToolCall]):
@@ -72,7 +72,7 @@ class Bus:
         self.admit: Callable[[ToolCall, int | None], None] | None = None
         """Asks the budgets: gets a call about to start and its cost, if known; raises if one refuses."""
         self.consumers: tuple[Consumer, ...] = ()
-        self.runners: tuple[Runner, ...] = ()
+        self.runners: tuple[SinkRunner, ...] = ()
         self.seal: Callable[[ToolCall], None] | None = None
         """Completes a call that something was said of, before any sink sees it: secrets out, price in."""
         self._dispatcher = Worker("dispatcher", self._work)
@@ -82,21 +82,21 @@ class Bus:
         self._drainer: int | None = None
         self._busy = False
         self._passes = 0
-        self._hand: list[ToolCall] = []
+        self._taken: list[ToolCall] = []
         """Taken out of the inbox, and not looked at yet."""
         self._open: list[ToolCall] = []
         """Had not ended when they were looked at."""
-        self._ready: list[ToolCall] = []
+        self._closed: list[ToolCall] = []
         """Ended, and not delivered to all yet."""
         self._counted = 0
         """How many of the consumers have had those."""
-        locks.in_forked_child(self._in_child)
+        locks.after_fork_in_child(self._in_child)
 
     def __reduce__(self) -> str:
         """By name: see `Inbox`."""
         return "bus"
 
-    def turn(
+    def configure(
         self,
         *,
         on: bool | None = None,
@@ -115,35 +115,35 @@ class Bus:
     def attach(
         self,
         consumers: Sequence[Consumer],
-        runners: Sequence[Runner],
+        runners: Sequence[SinkRunner],
         seal: Callable[[ToolCall], None] | None,
-        meanwhile: Callable[[], None] = lambda: None,
+        on_switch: Callable[[], None] = lambda: None,
     ) -> None:
         """Send calls to these from now on; what ended before still goes to the earlier ones.
 
-        The switch, and `meanwhile` with it, is made between two batches by whoever drains: no call is lost or counted
+        The switch, and `on_switch` with it, is made between two batches by whoever drains: no call is lost or counted
         twice over it, and none waits for it.
 
         Args:
             consumers: what counts calls in this process; each is given every batch.
             runners: what feeds sinks that do I/O.
             seal: completes a call that something was said of, before any of them sees it.
-            meanwhile: what is to change at that very moment.
+            on_switch: what is to change at that very moment.
         """
 
         def switch() -> None:
-            meanwhile()
+            on_switch()
             self.consumers, self.runners, self.seal = tuple(consumers), tuple(runners), seal
             self._dispatcher.interval_s = INTERVAL_S if runners else None
             for runner in runners:
-                runner.companion = self._dispatcher.ensure
+                runner.companion = self._dispatcher.ensure_running
 
         self._switches.append(switch)
         self.drain()
 
     def detach(self) -> None:
         """Stop watching: monitored functions run bare, and sinks get nothing more."""
-        self.turn(on=False)
+        self.configure(on=False)
         if self.consumers or self.runners:
             self.attach((), (), None)
 
@@ -165,7 +165,7 @@ class Bus:
             ticket = _thread.allocate_lock()
             ticket.acquire()
             self._tickets.append(ticket)
-            if not self._dispatcher.poke():
+            if not self._dispatcher.wake():
                 return self._drain_inline(deadline)
             left = deadline - time.monotonic()
             # Looked after again now and then: the dispatcher may have been killed with the ticket in its hand.
@@ -180,9 +180,9 @@ class Bus:
             waiting = list(inbox)
         except RuntimeError:  # without a GIL others append meanwhile
             waiting = _from_the_end(inbox)
-        return {call for call in (*waiting, *self._hand, *self._open) if call.outcome == "open"}
+        return {call for call in (*waiting, *self._taken, *self._open) if call.outcome == "open"}
 
-    def relieve(self) -> None:
+    def apply_backpressure(self) -> None:
         """Called by a caller past the high-water mark: wait, but not long, until the inbox is empty again."""
         deadline = time.monotonic() + RELIEF_S
         while not self.drain(RELIEF_S) and len(inbox) > 4 * HIGH_WATER and time.monotonic() < deadline:
@@ -191,13 +191,13 @@ class Bus:
     def wake(self) -> None:
         """Have the dispatcher running; a forked child does so at its first call."""
         if self.runners:
-            self._dispatcher.poke()
+            self._dispatcher.wake()
 
-    def hurry(self) -> None:
+    def expedite(self) -> None:
         """Hold nothing back any longer: the process has been told to end, and may do so without asking again."""
         for worker in (self._dispatcher, *(runner.worker for runner in self.runners)):
             worker.interval_s = HURRIED_S
-            worker.poke()
+            worker.wake()
 
     def _drain_inline(self, deadline: float) -> bool:
         timeout_s = max(0.0, deadline - time.monotonic())
@@ -230,85 +230,85 @@ class Bus:
         self._passes += 1
         self._deliver()  # a dispatcher that was killed had these in its hands, and those
         left = len(inbox)
-        if left or self._open or self._hand:
-            clock.notice_steps()
+        if left or self._open or self._taken:
+            clock.detect_clock_step()
         left = self._take(left)
         # What was set aside goes with the first of these, or a call would be delivered before one that ran inside it.
-        self._look_at([*self._open, *self._hand], [])
+        self._partition([*self._open, *self._taken], [])
         while left > 0:
             left = self._take(left)
-            self._look_at(self._hand, self._open)
+            self._partition(self._taken, self._open)
         self._busy = False
         while self._switches:
-            self._shielded(self._switches[0])
+            self._guard(self._switches[0])
             self._switches.popleft()
 
     def _take(self, left: int) -> int:
         """Take a batch into the hand, of so many calls; gives how many are left then."""
         count = min(left, BATCH)
         # One step, in which no exception from outside can strike: a call is in the inbox or in the hand.
-        self._hand.extend(map(deque.popleft, repeat(inbox, count)))
+        self._taken.extend(map(deque.popleft, repeat(inbox, count)))
         return left - count
 
-    def _look_at(self, calls: list[ToolCall], open_before: list[ToolCall]) -> None:
+    def _partition(self, calls: list[ToolCall], open_before: list[ToolCall]) -> None:
         """Deliver what has ended, and set the rest aside. Each is looked at once, since it may end at any moment."""
         still = [call for call in calls if call.outcome == "open"]
         if still:
             aside = set(still)
             calls = [call for call in calls if call not in aside]
             open_before = [*open_before, *still]
-        ends = [call.opened_at + call.duration_s for call in calls]
+        ends = [call._opened_at + call.duration_s for call in calls]
         if ends != sorted(ends):  # calls that overlap; to look costs a third of what sorting by a key would
             calls.sort(key=_ended_at)
-        self._open, self._hand, self._ready, self._counted = open_before, [], calls, 0  # one step, too
+        self._open, self._taken, self._closed, self._counted = open_before, [], calls, 0  # one step, too
         self._deliver()
 
     def _deliver(self) -> None:
-        batch = self._ready
+        batch = self._closed
         if not batch:
             return
         if self.seal is not None:
             for call in batch:
-                if call.details is not None and type(call.details) is not Figures:
-                    self._insisted(self.seal, call)
+                if call._details is not None and type(call._details) is not CompactDetails:
+                    self._retry(self.seal, call)
         # Queues first: they are filled even while a reader of the tallies, interrupted by a signal, holds their lock.
         for runner in self.runners:
-            self._insisted(runner.offer, batch)
+            self._retry(runner.offer, batch)
         for consumer in self.consumers[self._counted :]:
             self._counted += 1  # before: what was half counted when the dispatcher was killed is not counted twice
-            self._shielded(consumer, batch)
-        self._ready = []
+            self._guard(consumer, batch)
+        self._closed = []
         batch.clear()  # the runners still know it by its identity
 
-    def _insisted(self, step: Callable[..., None], *argument: object) -> None:
+    def _retry(self, step: Callable[..., None], *argument: object) -> None:
         """Take a step that can be taken again: what it met may have struck from outside, in the middle of it."""
         for _ in range(TRIES):
-            if self._shielded(step, *argument):
+            if self._guard(step, *argument):
                 return
 
-    def _shielded(self, step: Callable[..., None], *argument: object) -> bool:
+    def _guard(self, step: Callable[..., None], *argument: object) -> bool:
         try:
             step(*argument)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other sinks get their calls
-            Invalid.mishaps += 1
+            Diagnostics.internal_errors += 1
             deferred_log.say("toolweaver_monitor: internal error while counting (%r); please report it", error)
             return False
         return True
 
     def _in_child(self) -> None:
         for call in self.open_calls():
-            call.outcome = "muted"  # it ends in the parent
+            call.outcome = "suppressed"  # it ends in the parent
         inbox.clear()  # and what had ended before the fork is delivered there
         self._tickets.clear()
         self._switches.clear()
-        self._hand, self._open, self._ready = [], [], []
+        self._taken, self._open, self._closed = [], [], []
         self._busy = False
         self._drainer = None
-        self.turn(special=True)
+        self.configure(special=True)
 
 
 def _from_the_end(calls: Sequence[ToolCall]) -> list[ToolCall]:
-    """All of a deque that grows at its end and shrinks at its beginning meanwhile: some may be there twice."""
+    """All of a deque that grows at its end and shrinks at its beginning on_switch: some may be there twice."""
     found: list[ToolCall] = []
     try:
         while len(found) < 8 * HIGH_WATER:
@@ -323,7 +323,7 @@ def _any_ended(calls: Iterable[ToolCall]) -> bool:
 
 
 def _ended_at(call: ToolCall) -> float:
-    return call.opened_at + call.duration_s
+    return call._opened_at + call.duration_s
 
 
 bus = Bus()

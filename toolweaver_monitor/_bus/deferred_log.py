@@ -45,7 +45,7 @@ _lines: deque[tuple[str, tuple[object, ...]]] = deque(maxlen=64)
 def say(message: str, *args: object) -> None:
     """Have a warning logged soon."""
     _lines.append((message, args))
-    if not _worker.poke():
+    if not _worker.wake():
         _speak()
 
 
@@ -56,4 +56,4 @@ def _speak() -> None:
 
 
 _worker = Worker("log", _speak)
-locks.in_forked_child(_lines.clear)
+locks.after_fork_in_child(_lines.clear)

@@ -10,18 +10,18 @@ from toolweaver_monitor._core.call import ToolCall
 CALL_BYTES = 240
 
 
-def size_of(call: ToolCall) -> int:
+def estimate_size(call: ToolCall) -> int:
     """About how many bytes a call holds on to."""
-    if call.details is None:
+    if call._details is None:
         return CALL_BYTES
-    details = call.details
+    details = call._details
     size = 2 * CALL_BYTES + len(details.raw_error) + len(details.arguments or "") + len(details.result or "")
     for key, value in details.tags.items():
         size += 160 + len(key) + (len(value) if type(value) is str else 0)
     return size
 
 
-class Books(NamedTuple):
+class DeliveryStats(NamedTuple):
     """The accounts of one sink at one moment: emitted == delivered + failed + dropped + queued."""
 
     state: str

@@ -12,18 +12,18 @@ import sys
 from contextlib import suppress
 
 from toolweaver_monitor._bus import sigterm
-from toolweaver_monitor._bus.sigterm import Ending
+from toolweaver_monitor._bus.sigterm import Closeable
 from toolweaver_monitor._bus.worker import ends_with_a_thread
 
 EXIT_S = 2.0
 
 
-_watched: tuple[Ending, ...] = ()
+_watched: tuple[Closeable, ...] = ()
 _registered = False
 _registered_in_child: int | None = None
 
 
-def watch(monitor: Ending) -> None:
+def watch(monitor: Closeable) -> None:
     """Have this ended when the process ends, however it ends."""
     global _watched, _registered  # noqa: PLW0603 - there is one end of the process
     if monitor not in _watched:
@@ -34,7 +34,7 @@ def watch(monitor: Ending) -> None:
     sigterm.take(watched, in_child=is_child())
 
 
-def be_first() -> None:
+def run_first() -> None:
     """Run before the exit hooks registered so far: those of a sink's library would close what the sink still needs.
 
     The earlier hook stays: the exit may have begun already, and what is registered then is never run.
@@ -43,13 +43,13 @@ def be_first() -> None:
         atexit.register(_ending)
 
 
-def unwatch(monitor: Ending) -> None:
+def unwatch(monitor: Closeable) -> None:
     """It has ended: nothing is left to deliver."""
     global _watched  # noqa: PLW0603
     _watched = tuple(other for other in _watched if other is not monitor)
 
 
-def watched() -> tuple[Ending, ...]:
+def watched() -> tuple[Closeable, ...]:
     """What has not come to its end yet."""
     return _watched
 
@@ -94,7 +94,7 @@ def _ending(**_: object) -> None:
     for monitor in _watched:
         with suppress(Exception):  # the process ends as it would without us
             try:
-                monitor.shutdown(monitor.patience_s() if patient else 0.0)
+                monitor.shutdown(monitor.exit_timeout_s() if patient else 0.0)
             except KeyboardInterrupt:  # who waits for the end wants it now; what is not delivered is still said
                 patient = False
                 monitor.shutdown(0.0)

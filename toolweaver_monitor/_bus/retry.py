@@ -22,7 +22,7 @@ LAST_TRIES = 3
 """The same for a sink that is being closed; if the batch after that fails as well, the sink is given up."""
 
 
-class Standing(NamedTuple):
+class SinkState(NamedTuple):
     """How a sink is doing. A new one after each write, so that it changes by one store."""
 
     state: State
@@ -30,18 +30,18 @@ class Standing(NamedTuple):
     not_before: float = 0.0
     """When it may be tried again, as a moment of `time.monotonic()`."""
 
-    def after_failure(self) -> Standing:
+    def after_failure(self) -> SinkState:
         """How it is doing once it has failed another time."""
         in_a_row = self.failures_in_a_row + 1
         if in_a_row >= BREAKER_AFTER:
-            return Standing("breaker_open", in_a_row, time.monotonic() + BREAKER_OPEN_S)
-        return Standing("degraded", in_a_row, time.monotonic() + up_to(FIRST_RETRY_S * 2 ** (in_a_row - 1)))
+            return SinkState("breaker_open", in_a_row, time.monotonic() + BREAKER_OPEN_S)
+        return SinkState("degraded", in_a_row, time.monotonic() + with_full_jitter(FIRST_RETRY_S * 2 ** (in_a_row - 1)))
 
 
-WELL = Standing("ok")
-UNAVAILABLE = Standing("unavailable")
+HEALTHY = SinkState("ok")
+UNAVAILABLE = SinkState("unavailable")
 
 
-def up_to(ceiling: float) -> float:
+def with_full_jitter(ceiling: float) -> float:
     """A random share of it, without the user's `random`, whose sequences stay as they were."""
     return int.from_bytes(os.urandom(4), "big") / 2**32 * ceiling

@@ -25,7 +25,7 @@ handled = True
 """Whether a handler is put in; `setup()` reads it from the settings."""
 
 
-class Ending(Protocol):
+class Closeable(Protocol):
     """What can be ended: a monitor."""
 
     def flush(self, timeout: float) -> bool:
@@ -34,24 +34,24 @@ class Ending(Protocol):
     def shutdown(self, timeout: float) -> bool:
         """Deliver what there is, and end; goes on where a shutdown that was interrupted stopped."""
 
-    def patience_s(self) -> float:
+    def exit_timeout_s(self) -> float:
         """How long the end of a program may wait for it, in seconds."""
 
-    def hurry(self) -> None:
+    def expedite(self) -> None:
         """Hold nothing back from now on."""
 
 
 _before: Any = None
 _ours = False
 _hooked = False
-_watched: Callable[[], tuple[Ending, ...]] = tuple
+_watched: Callable[[], tuple[Closeable, ...]] = tuple
 _forking = threading.local()
 _heard = False
 _pipe: tuple[int, int] | None = None
 """Where the interpreter tells of each signal at once; only in a child."""
 
 
-def take(watched: Callable[[], tuple[Ending, ...]], *, in_child: bool) -> None:
+def take(watched: Callable[[], tuple[Closeable, ...]], *, in_child: bool) -> None:
     """Have what is watched deliver at SIGTERM. Without effect off the main thread, and where the signal is ignored.
 
     Args:
@@ -69,7 +69,7 @@ def take(watched: Callable[[], tuple[Ending, ...]], *, in_child: bool) -> None:
         _watched, _before, _ours = watched, before, True  # first: the signal may come right after the next line
         signal.signal(signal.SIGTERM, _on_sigterm)
         if in_child and before is signal.SIG_DFL:
-            _raise_again()
+            _start_relay()
     except (ValueError, OSError):  # a sub-interpreter
         _ours = False
 
@@ -90,7 +90,7 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
         return
     for monitor in _watched():
         _quietly(monitor.flush)
-        monitor.hurry()
+        monitor.expedite()
     _before(number, frame)
 
 
@@ -99,7 +99,7 @@ def _quietly(end: Callable[[float], object]) -> None:
         end(EXIT_S)
 
 
-def _raise_again() -> None:
+def _start_relay() -> None:
     """Have a thread raise SIGTERM again until the handler has run, which then ends the process."""
     global _pipe  # noqa: PLW0603
     reading, writing = os.pipe()
@@ -138,16 +138,16 @@ def _hook_forks() -> None:
     global _hooked  # noqa: PLW0603 - once a process; children inherit it
     if not _hooked and hasattr(os, "register_at_fork"):
         _hooked = True
-        os.register_at_fork(before=_hold_back, after_in_parent=_let_in, after_in_child=_in_child)
+        os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_in_child)
 
 
-def _hold_back() -> None:
+def _block() -> None:
     """Keep SIGTERM waiting while this thread forks, which takes no lock; one that meets the child then waits there."""
     if _ours:
         _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
-def _let_in() -> None:
+def _unblock() -> None:
     mask, _forking.mask = getattr(_forking, "mask", None), None
     if mask is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -165,4 +165,4 @@ def _in_child() -> None:
     if _ours and _before is signal.SIG_DFL and signal.getsignal(signal.SIGTERM) is _on_sigterm:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _ours = False
-    _let_in()
+    _unblock()

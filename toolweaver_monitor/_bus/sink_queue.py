@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import repeat
 
-from toolweaver_monitor._bus.delivery_stats import Books, size_of
-from toolweaver_monitor._bus.retry import WELL, Standing
+from toolweaver_monitor._bus.delivery_stats import DeliveryStats, estimate_size
+from toolweaver_monitor._bus.retry import HEALTHY, SinkState
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ToolCall
 
@@ -48,7 +48,7 @@ class Queue:
         self.dropped: dict[str, int] = {}
         self.queued_bytes = 0
         """What the calls that wait, and those in flight, hold on to."""
-        self.standing = WELL
+        self.standing = HEALTHY
         self.last_error = ""
         self.refusing = ""
         """The reason why nothing more is taken; empty as long as calls are."""
@@ -109,12 +109,12 @@ class Queue:
         room = self.max_calls - len(self._waiting) - len(self.in_flight)
         if len(calls) > room:
             calls = calls[: max(0, room)]
-        size = sum(map(size_of, calls))
+        size = sum(map(estimate_size, calls))
         if self.queued_bytes + size <= self.max_bytes:
             return calls, size
         size = 0
         for count, call in enumerate(calls):
-            more = size_of(call)
+            more = estimate_size(call)
             if self.queued_bytes + size + more > self.max_bytes:
                 return calls[:count], size
             size += more
@@ -157,11 +157,11 @@ class Queue:
             self._merged_settled += merged
             self.merged -= merged
             self.delivered += count + merged
-            self.standing = WELL
+            self.standing = HEALTHY
         return True
 
     def note_failed(
-        self, batch: list[ToolCall], size: int, kind: str, error: str, standing: Standing, most_tries: int
+        self, batch: list[ToolCall], size: int, kind: str, error: str, standing: SinkState, most_tries: int
     ) -> bool:
         """The sink has failed to take a batch, which stays in flight unless it was tried too often.
 
@@ -192,7 +192,7 @@ class Queue:
                 self.failed[kind] = failed_before + given_up
         return True
 
-    def refuse(self, reason: str, standing: Standing, error: str) -> None:
+    def refuse(self, reason: str, standing: SinkState, error: str) -> None:
         """Take nothing any more, and give up what there is: the sink cannot work until it is set up again."""
         with self.lock:
             self.refusing, self.standing, self.last_error = reason, standing, error
@@ -230,7 +230,7 @@ class Queue:
 
     # --- books ------------------------------------------------------------------------------------------------------
 
-    def books(self) -> Books:
+    def books(self) -> DeliveryStats:
         """The accounts, consistent at this moment."""
         with self.lock:
             found = (
@@ -241,4 +241,4 @@ class Queue:
                 {**self.dropped},
                 self.queued_bytes,
             )
-        return Books(*found, self.last_error)
+        return DeliveryStats(*found, self.last_error)

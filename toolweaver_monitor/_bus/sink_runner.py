@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from toolweaver_monitor._bus import deferred_log
-from toolweaver_monitor._bus.delivery_stats import Books, size_of
+from toolweaver_monitor._bus.delivery_stats import DeliveryStats, estimate_size
 from toolweaver_monitor._bus.retry import LAST_TRIES, TRIES, UNAVAILABLE
 from toolweaver_monitor._bus.sink_queue import Queue
 from toolweaver_monitor._bus.worker import Worker
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.context import MUTED, innermost
+from toolweaver_monitor._core.context import SUPPRESSED, current
 from toolweaver_monitor._text.safe_repr import fault_text
 
 log = logging.getLogger("toolweaver_monitor")
@@ -34,7 +34,7 @@ INLINE_S = 0.05
 """How long somebody else's thread is used at a time where the sink can have none of its own."""
 LOG_EVERY_S = 60.0
 
-_left_writing: list[Runner] = []
+_left_writing: list[SinkRunner] = []
 """Runners that were given up while their sink was still writing."""
 
 
@@ -49,7 +49,7 @@ OPEN = Gate()
 OPEN.shut_by = None
 
 
-class Runner:
+class SinkRunner:
     """Feeds one sink on a thread of its own.
 
     Args:
@@ -85,11 +85,11 @@ class Runner:
         most: int = max_calls or getattr(sink, "max_calls", None) or MAX_CALLS
         self.queue = Queue(name, most, max_bytes, getattr(sink, "merge", None))
         self._gate = gate or OPEN
-        self._elder = next((other for other in _left_writing if other.sink is sink and other.writing), None)
-        if self._elder is not None:
-            self._elder.superseded = True
+        self._predecessor = next((other for other in _left_writing if other.sink is sink and other.writing), None)
+        if self._predecessor is not None:
+            self._predecessor.superseded = True
         self._reset()
-        locks.in_forked_child_weakly(self, Runner._in_child)
+        locks.after_fork_in_child_weak(self, SinkRunner._in_child)
 
     def _reset(self) -> None:
         self.writing = False
@@ -120,13 +120,13 @@ class Runner:
         """Take a batch, or as much of it as there is room for; never waits."""
         self.queue.offer(calls)
         full = len(self.queue) >= self._max_batch
-        if not (self.worker.poke() if full else self.worker.ensure()) and full:
+        if not (self.worker.wake() if full else self.worker.ensure_running()) and full:
             self._inline(time.monotonic() + INLINE_S)
         self._say_drops()
 
     def keep_alive(self) -> None:
         """Start the thread again if it was killed while calls wait; where none is to be had, do a little here."""
-        if self.queue.queued() and not self.worker.ensure():
+        if self.queue.queued() and not self.worker.ensure_running():
             self._inline(time.monotonic() + INLINE_S)
 
     # --- the sink's side: on the worker's thread, or where there is none on that of whoever asks --------------------
@@ -136,7 +136,9 @@ class Runner:
         try:
             with self.queue.lock:
                 if not (
-                    self.writing or self._gate.shut_by is not None or (self._elder is not None and self._elder.writing)
+                    self.writing
+                    or self._gate.shut_by is not None
+                    or (self._predecessor is not None and self._predecessor.writing)
                 ):
                     self.writing = mine = True
             if mine:
@@ -147,12 +149,12 @@ class Runner:
         self.companion()
 
     def _inline(self, by: float) -> None:
-        """No thread is to be had: write here until a moment of `time.monotonic()`; the sink's own calls are muted."""
-        token = innermost.set(MUTED)
+        """Write on this thread until a moment of `time.monotonic()`; the sink's own calls are suppressed."""
+        token = current.set(SUPPRESSED)
         try:
             self._work(by)
         finally:
-            innermost.reset(token)
+            current.reset(token)
 
     def _pass(self, by: float) -> None:
         """Write what waits, as far as it may be tried now."""
@@ -173,7 +175,7 @@ class Runner:
     def _write(self) -> bool:
         """Give the sink the batch in flight. False if it is not to be given another one now."""
         batch, merged = self.queue.in_flight, self.queue.merged
-        size = sum(map(size_of, batch))
+        size = sum(map(estimate_size, batch))
         try:
             if self._wants_backlog:
                 self.sink.backlog = len(self.queue)
@@ -185,13 +187,13 @@ class Runner:
             log.warning("sink %r is off: %s", self.name, self.queue.last_error)
             return False
         except BaseException as error:  # noqa: BLE001 - whatever a sink raises is the sink's trouble
-            self._stumbled(type(error).__name__, batch, size)
+            self._on_write_failure(type(error).__name__, batch, size)
             return False
         taken = self.queue.note_delivered(batch, size, merged)
         self._handed_of, self._handed = None, []
         return taken
 
-    def _stumbled(self, kind: str, batch: list[ToolCall], size: int) -> None:
+    def _on_write_failure(self, kind: str, batch: list[ToolCall], size: int) -> None:
         standing = self.queue.standing.after_failure()
         most_tries = LAST_TRIES if self._closing else TRIES
         if not self.queue.note_failed(batch, size, kind, f"{kind} in {self.name}", standing, most_tries):
@@ -226,7 +228,7 @@ class Runner:
     def ask_flush(self, by: float) -> int:
         """Have everything taken so far written out, by a moment of `time.monotonic()`; gives a ticket for `flushed`."""
         ticket = self.queue.ask_flush(by)
-        if not self.worker.poke():
+        if not self.worker.wake():
             self._inline(by)
         return ticket
 
@@ -246,7 +248,7 @@ class Runner:
         self._closing = True
         self._gate = OPEN
         self.worker.interval_s = CLOSING_INTERVAL_S
-        if not self.worker.poke():
+        if not self.worker.wake():
             self._inline(by)
 
     def abandon(self) -> None:
@@ -256,7 +258,7 @@ class Runner:
         if self.writing:
             _left_writing[:] = [other for other in _left_writing if other.writing and other is not self] + [self]
 
-    def books(self) -> Books:
+    def books(self) -> DeliveryStats:
         """The accounts of this sink, consistent at this moment."""
         return self.queue.books()
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from importlib import import_module
 
 from toolweaver_monitor._core import locks
-from toolweaver_monitor._core.context import MUTED, innermost
+from toolweaver_monitor._core.context import SUPPRESSED, current
 
 
 def _is_main_interpreter() -> bool:
@@ -42,7 +42,7 @@ _forked_by_a_thread = False
 def _notice_fork() -> None:
     global _forked_by_a_thread  # noqa: PLW0603 - there is one a process
     main = threading.main_thread()  # the one that forked; a program's own has a class of its own
-    _forked_by_a_thread = not isinstance(main, threading._MainThread)  # type: ignore[attr-defined]  # noqa: SLF001
+    _forked_by_a_thread = not isinstance(main, threading._MainThread)  # type: ignore[attr-defined]
 
 
 def ends_with_a_thread() -> bool:
@@ -50,7 +50,7 @@ def ends_with_a_thread() -> bool:
     return _forked_by_a_thread
 
 
-locks.in_forked_child(_notice_fork)
+locks.after_fork_in_child(_notice_fork)
 
 
 class _Started(threading.Event):
@@ -75,9 +75,9 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._wake = _thread.allocate_lock()
         self._stopping = False
-        locks.in_forked_child_weakly(self, Worker._in_child)
+        locks.after_fork_in_child_weak(self, Worker._in_child)
 
-    def ensure(self) -> bool:
+    def ensure_running(self) -> bool:
         """Have the thread running. False where no thread is to be had: the caller then does the work itself.
 
         Callers that come here at once may start two: the one that is not `_thread` ends when it next wakes.
@@ -90,7 +90,7 @@ class Worker:
         if self._stopping:
             return False
         thread = threading.Thread(target=self._run, name=f"toolweaver-monitor {self.name}", daemon=True)
-        thread._started = _Started()  # type: ignore[attr-defined]  # noqa: SLF001 - see there
+        thread._started = _Started()  # type: ignore[attr-defined]
         try:
             thread.start()
         except RuntimeError:  # no threads left, a sub-interpreter that may have none, or the interpreter is ending
@@ -98,9 +98,9 @@ class Worker:
         self._thread = thread
         return True
 
-    def poke(self) -> bool:
+    def wake(self) -> bool:
         """Have the work done soon. False where no thread is to be had."""
-        running = self.ensure()
+        running = self.ensure_running()
         self._raise_flag()
         return running
 
@@ -124,7 +124,7 @@ class Worker:
             pass
 
     def _run(self) -> None:
-        innermost.set(MUTED)  # what a sink calls here is not watched, or it would feed itself
+        current.set(SUPPRESSED)  # what a sink calls here is not watched, or it would feed itself
         me = threading.current_thread()
         # The flag is made anew: if gevent or eventlet has made threads into greenlets since, to wait for the old one
         # would stop them all. The new one is up, so what the old one was raised for is done.

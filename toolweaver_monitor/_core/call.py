@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 import msgspec
 
 from toolweaver_monitor._core import clock, ids, locks
-from toolweaver_monitor._core.details import NOTHING, CostSource, Details, Figures
+from toolweaver_monitor._core.details import NO_DETAILS, CallDetails, CompactDetails, CostSource
 from toolweaver_monitor._core.sanitize import (
     MAX_ERROR_CHARS,
     MAX_LABEL_CHARS,
     NANO,
-    Invalid,
+    Diagnostics,
     TagValue,
     merged_tags,
     nanodollars,
@@ -23,11 +23,11 @@ from toolweaver_monitor._core.sanitize import (
     scrubbed_tags,
     token_count,
 )
-from toolweaver_monitor._core.structs import stored_plainly
+from toolweaver_monitor._core.structs import use_plain_setattr
 from toolweaver_monitor._text import redact
 
-Outcome = Literal["open", "success", "failure", "timeout", "cancelled", "rejected", "abandoned", "muted"]
-"""How a call ended; `open` while it has not, `muted` for one that is never published."""
+Outcome = Literal["open", "success", "failure", "timeout", "cancelled", "rejected", "abandoned", "suppressed"]
+"""How a call ended; `open` while it has not, `suppressed` for one that is never published."""
 
 ENDED: tuple[Outcome, ...] = ("success", "failure", "timeout", "cancelled", "rejected", "abandoned")
 ERRORS: frozenset[str] = frozenset({"failure", "timeout"})
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 class ToolCall(msgspec.Struct, gc=False, eq=False):
     """One run of one tool. Sinks get it when it has ended, and only read it.
 
-    The fields of `Details` can be read on it as well.
+    The fields of `CallDetails` can be read on it as well.
     """
 
     # Made for speed: it holds only what every call needs, and `gc=False` because nothing in it can refer back to it
@@ -56,30 +56,30 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     outcome: Outcome = "open"
     duration_s: float = 0.0
     """Seconds, from the monotonic clock."""
-    opened_at: float = 0.0
+    _opened_at: float = 0.0
     """Seconds of the monotonic clock; `started_at` is the wall clock's label for it."""
-    details: Details | None = None
-    serial: int = 0
+    _details: CallDetails | None = None
+    _serial: int = 0
     """Numbers are given when they are first asked for: most calls never need one."""
-    parent_serial: int | None = None
-    root_serial: int = 0
-    token: Token[ToolCall | None] | None = None
+    _parent_serial: int | None = None
+    _root_serial: int = 0
+    _token: Token[ToolCall | None] | None = None
     """Restores the context that the call was opened in, until it closes."""
-    admission: Any = None
+    _admission: Any = None
     """What a budget set aside for this call, until it closes. One that set nothing aside may stay: it is all calls'."""
 
     if TYPE_CHECKING:  # properties, made below
-        unsplit_tokens: ClassVar[_Said[int]]
+        _unsplit_tokens: ClassVar[_Said[int]]
         input_tokens: ClassVar[_Said[int]]
         output_tokens: ClassVar[_Said[int]]
         cached_tokens: ClassVar[_Said[int]]
         cache_write_tokens: ClassVar[_Said[int]]
-        cache_write_1h_tokens: ClassVar[_Said[int]]
-        audio_tokens: ClassVar[_Said[tuple[int, int, int]]]
+        _cache_write_1h_tokens: ClassVar[_Said[int]]
+        _audio_tokens: ClassVar[_Said[tuple[int, int, int]]]
         tokens: ClassVar[_Said[int]]
-        cost_nanousd: ClassVar[_Said[int | None]]
+        _cost_nanousd: ClassVar[_Said[int | None]]
         cost_source: ClassVar[_Said[CostSource | None]]
-        saved_nanousd: ClassVar[_Said[int]]
+        _saved_nanousd: ClassVar[_Said[int]]
         model: ClassVar[_Said[str | None]]
         provider: ClassVar[_Said[str | None]]
         cached: ClassVar[_Said[bool]]
@@ -91,62 +91,62 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         arguments: ClassVar[_Said[str | None]]
         result: ClassVar[_Said[str | None]]
 
-    def say(self) -> Details:
+    def _ensure_details(self) -> CallDetails:
         """The details, made if there are none yet, to be filled in."""
-        details = self.details
+        details = self._details
         if details is None:
-            details = self.details = Details()
-        elif type(details) is Figures:
-            details = Details(details.unsplit_tokens, cost_nanousd=details.cost_nanousd, cost_source="reported")
-            self.details = details
+            details = self._details = CallDetails()
+        elif type(details) is CompactDetails:
+            details = CallDetails(details.unsplit_tokens, cost_nanousd=details.cost_nanousd, cost_source="reported")
+            self._details = details
         return details
 
-    def number(self) -> int:
+    def _assign_id(self) -> int:
         """This call's serial, given now if it has none."""
-        if not self.serial:
+        if not self._serial:
             serial = next(ids.serials)
             with ids.numbering:  # no call is made in here, so no signal handler ever runs while it is held
-                if not self.serial:
-                    self.root_serial = self.root_serial or serial
-                    self.serial = serial
-        return self.serial
+                if not self._serial:
+                    self._root_serial = self._root_serial or serial
+                    self._serial = serial
+        return self._serial
 
-    def inside(self, parent: ToolCall) -> None:
+    def _set_parent(self, parent: ToolCall) -> None:
         """Make this a child of the call around it."""
-        self.parent_serial = parent.number()
-        self.root_serial = parent.root_serial
+        self._parent_serial = parent._assign_id()
+        self._root_serial = parent._root_serial
 
     @property
     def call_id(self) -> int:
         """64 bits, never 0: a W3C span id."""
-        return ids.mixed(self.number())
+        return ids.mixed(self._assign_id())
 
     @property
     def parent_id(self) -> int | None:
         """The `call_id` of the call inside which this one was opened."""
-        return None if self.parent_serial is None else ids.mixed(self.parent_serial)
+        return None if self._parent_serial is None else ids.mixed(self._parent_serial)
 
     @property
     def trace_id(self) -> int:
         """128 bits, never 0: a W3C trace id, the same for every call under one outermost call."""
-        self.number()
-        return ids.mixed(self.root_serial) << 64 | ids.mixed(~self.root_serial)
+        self._assign_id()
+        return ids.mixed(self._root_serial) << 64 | ids.mixed(~self._root_serial)
 
     @property
     def started_at(self) -> float:
         """Unix seconds. A label only: durations never come from the wall clock."""
-        return clock.wall_time_s(self.opened_at)
+        return clock.wall_time_s(self._opened_at)
 
     @property
     def cost_usd(self) -> float | None:
         """Dollars, or None where the cost is unknown. Unknown is never 0."""
-        nano = self.cost_nanousd
+        nano = self._cost_nanousd
         return None if nano is None else nano / NANO
 
     @property
     def error(self) -> str:
         """The error's text, free of secrets, at most 256 characters; empty where there was none."""
-        details = self.details
+        details = self._details
         if details is None or not details.raw_error:
             return ""
         return details.raw_error if details.sealed else redact.scrub(details.raw_error)
@@ -175,7 +175,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         }
         if self.parent_id is not None:
             found["parent_id"] = f"{self.parent_id:016x}"
-        if self.details is None:
+        if self._details is None:
             return found
         found |= {name: value for name in _TOLD_IF_SET if (value := getattr(self, name))}
         if self.cost_usd is not None:
@@ -220,9 +220,9 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         """
         with _recording:
             if self.outcome != "open":
-                Invalid.late += 1
+                Diagnostics.late_records += 1
                 return
-            details = self.say()
+            details = self._ensure_details()
             if tokens is not None:
                 details.unsplit_tokens += token_count(tokens)
             if input_tokens is not None:
@@ -246,23 +246,23 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
                 details.attempt = max(1, token_count(attempt))
             if tags:
                 details.tags = merged_tags(details.tags, tags)
-        if self.admission is not None:
-            self.admission.note(self)
+        if self._admission is not None:
+            self._admission.note(self)
 
     def fail(self, reason: str) -> None:
         """Mark this call as a failure though nothing is raised, for tools that return their errors."""
         with _recording:  # or what another thread records first is lost
             if self.outcome != "open":
-                Invalid.late += 1
+                Diagnostics.late_records += 1
                 return
-            details = self.say()
+            details = self._ensure_details()
             details.error_type = details.error_type or "ToolFailed"
             details.raw_error = plain_text(reason, MAX_ERROR_CHARS) or "failed"
 
     def __reduce__(self) -> tuple[Callable[..., ToolCall], tuple[type[ToolCall], dict[str, Any]]]:
         """As pickle and `copy.deepcopy` ask: without what ties the call to this process."""
-        self.number()
-        tied = ("token", "admission", "kept")  # the last is a block's, which refers back to it
+        self._assign_id()
+        tied = ("_token", "_admission", "kept")  # the last is a block's, which refers back to it
         said = {name: getattr(self, name) for name in self.__struct_fields__ if name not in tied}
         return _remade, (type(self), said)
 
@@ -272,7 +272,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         Args:
             scrub: given a text and its greatest length, gives the text to show.
         """
-        details = self.details
+        details = self._details
         if details is None or details.sealed:
             return
         if details.raw_error:
@@ -297,15 +297,17 @@ def _remade(kind: type[ToolCall], said: dict[str, Any]) -> ToolCall:
 
 
 def _said(name: str) -> property:
-    return property(lambda call: getattr(call.details or NOTHING, name), doc=f"See `Details.{name}`.")
+    return property(lambda call: getattr(call._details or NO_DETAILS, name), doc=f"See `CallDetails.{name}`.")
 
 
-for _name in (*Details.__struct_fields__, "tokens"):
+_INTERNAL = ("unsplit_tokens", "cost_nanousd", "saved_nanousd", "cache_write_1h_tokens", "audio_tokens")
+
+for _name in (*CallDetails.__struct_fields__, "tokens"):
     # A property each, and no __getattr__: that would slow down every look at every field (30 ns on CPython 3.11).
     if _name not in ("raw_error", "sealed", "seen"):
-        setattr(ToolCall, _name, _said(_name))
+        setattr(ToolCall, f"_{_name}" if _name in _INTERNAL else _name, _said(_name))
 
 
-stored_plainly(ToolCall(""))
+use_plain_setattr(ToolCall(""))
 
 _recording = locks.new_rlock("recording on a call")

@@ -17,7 +17,7 @@ monotonic_s = time.perf_counter
 _offsets: list[tuple[float, float]] = [(float("-inf"), time.time() - time.perf_counter())]
 
 
-def notice_steps() -> None:
+def detect_clock_step() -> None:
     """Look whether the wall clock has been set since the last look. Called now and then, off the caller's path."""
     now = monotonic_s()
     offset = time.time() - now

@@ -10,7 +10,7 @@ from toolweaver_monitor._core import gc_guard
 from toolweaver_monitor._core.call import ToolCall
 
 
-class InertCall(ToolCall, gc=False, eq=False):
+class NoopCall(ToolCall, gc=False, eq=False):
     """What `current_call()` returns outside any call: it has the same methods and records nothing."""
 
     def record(self, **_: object) -> None:
@@ -20,23 +20,23 @@ class InertCall(ToolCall, gc=False, eq=False):
         """Record nothing."""
 
 
-INERT = InertCall("", "success")
+NOOP_CALL = NoopCall("", "success")
 
-MUTED = InertCall("", "success")
+SUPPRESSED = NoopCall("", "success")
 """Stands as the innermost call on our own threads: calls opened under it are not published."""
 
-innermost: ContextVar[ToolCall | None] = ContextVar("toolweaver_monitor_call", default=None)
+current: ContextVar[ToolCall | None] = ContextVar("toolweaver_monitor_call", default=None)
 """The innermost open call of this context."""
 gc_guard.watch()
 
 
 def _the_innermost() -> ContextVar[ToolCall | None]:
-    return innermost
+    return current
 
 
 def _reduced(variable: ContextVar[Any]) -> Any:
     """As pickle asks: a watched function that is sent by value meets the variable of the process it arrives in."""
-    if variable is innermost:
+    if variable is current:
         return _the_innermost, ()
     if _reduced_before is not None:
         return _reduced_before(variable)
@@ -49,4 +49,4 @@ copyreg.pickle(ContextVar, _reduced)
 
 def current_call() -> ToolCall:
     """The innermost open call, from any depth; outside any call, an inert one that records nothing."""
-    return innermost.get() or INERT
+    return current.get() or NOOP_CALL

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from toolweaver_monitor._core.sanitize import NANO, NO_TAGS, TagValue
-from toolweaver_monitor._core.structs import stored_plainly
+from toolweaver_monitor._core.structs import use_plain_setattr
 
 CostSource = Literal["reported", "declared", "priced"]
 
 
-class Details(msgspec.Struct, gc=False, eq=False):
+class CallDetails(msgspec.Struct, gc=False, eq=False):
     """What was recorded about a call beyond its duration and its end. Most calls have none, and are cheaper for it.
 
     Read these fields on the call itself: `call.model`, `call.tags`.
@@ -58,10 +58,10 @@ class Details(msgspec.Struct, gc=False, eq=False):
     audio_tokens: tuple[int, int, int] = (0, 0, 0)
     """Audio, which providers price above text: of the input, of that what came out of the cache, of the output."""
 
-    def __reduce__(self) -> tuple[Callable[..., Details], tuple[object, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., CallDetails], tuple[object, ...]]:
         """As pickle and `copy.deepcopy` ask, which cannot do the mapping that stands for no tags."""
         said = {name: getattr(self, name) for name in self.__struct_fields__}
-        return Details, tuple({**said, "tags": dict(self.tags), "seen": None}.values())
+        return CallDetails, tuple({**said, "tags": dict(self.tags), "seen": None}.values())
 
     @property
     def tokens(self) -> int:
@@ -76,13 +76,13 @@ class Details(msgspec.Struct, gc=False, eq=False):
         )
 
 
-NOTHING = stored_plainly(Details())
+NO_DETAILS = use_plain_setattr(CallDetails())
 """Stands for the details of a call that has none."""
 
 
 if TYPE_CHECKING:
 
-    class Figures(Details):
+    class CompactDetails(CallDetails):
         """See below; to a type checker it is what it reads as."""
 
         cost: float = 0.0
@@ -91,11 +91,12 @@ if TYPE_CHECKING:
 
 else:
 
-    class Figures(msgspec.Struct, gc=False, eq=False):
+    class CompactDetails(msgspec.Struct, gc=False, eq=False):
         """The details of a call whose result said tokens and a cost, and of which nothing else was said.
 
-        Reads like `Details` with all other fields at their defaults, for a third of the time and a sixth of the memory:
-        nano-dollars are worked out off the caller's path. `ToolCall.say` turns it into `Details`.
+        Reads like `CallDetails` with all other fields at their defaults, for a third of the time and a sixth of the
+        memory: nano-dollars are worked out off the caller's path. `ToolCall._ensure_details` turns it into
+        `CallDetails`.
         """
 
         unsplit_tokens: int
@@ -104,16 +105,16 @@ else:
 
         @property
         def cost_nanousd(self) -> int:
-            """See `Details`."""
+            """See `CallDetails`."""
             return round(self.cost * NANO)
 
         @property
         def tokens(self) -> int:
-            """See `Details`."""
+            """See `CallDetails`."""
             return self.unsplit_tokens
 
-    for _name, _default in zip(Details.__struct_fields__, Details.__struct_defaults__, strict=True):
-        if not hasattr(Figures, _name):
-            setattr(Figures, _name, _default)
+    for _name, _default in zip(CallDetails.__struct_fields__, CallDetails.__struct_defaults__, strict=True):
+        if not hasattr(CompactDetails, _name):
+            setattr(CompactDetails, _name, _default)
     for _name, _value in (("cost_source", "reported"), ("lacks_price", False), ("sealed", True)):
-        setattr(Figures, _name, _value)
+        setattr(CompactDetails, _name, _value)

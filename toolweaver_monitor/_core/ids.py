@@ -32,4 +32,4 @@ def _in_child() -> None:
     serials = _fresh_serials()
 
 
-locks.in_forked_child(_in_child)
+locks.after_fork_in_child(_in_child)

@@ -35,13 +35,13 @@ def new_rlock(name: str) -> threading.RLock:
     return lock
 
 
-def in_forked_child(hook: Callable[[], None]) -> None:
+def after_fork_in_child(hook: Callable[[], None]) -> None:
     """Have `hook` run in every forked child, after the locks are fresh, in order of registration."""
     _hooks.append(hook)
 
 
-def in_forked_child_weakly(owner: T, hook: Callable[[T], None]) -> None:
-    """As `in_forked_child`, for as long as `owner` lives."""
+def after_fork_in_child_weak(owner: T, hook: Callable[[T], None]) -> None:
+    """As `after_fork_in_child`, for as long as `owner` lives."""
     _know(_owners, (hook, weakref.ref(owner)))
 
 
@@ -66,7 +66,7 @@ def _renew() -> None:
     for _, ref in _locks:
         lock = ref()
         if lock is not None:
-            lock._at_fork_reinit()  # noqa: SLF001 - as threading does
+            lock._at_fork_reinit()
     for hook in _hooks:
         hook()
     for hook_of, owned in _owners:

@@ -23,24 +23,27 @@ MAX_COUNT = 10**15
 NO_TAGS: Mapping[str, TagValue] = MappingProxyType({})
 
 
-class Invalid:
+class Diagnostics:
     """How often a running call was given something that could not be counted. Never raised, always countable."""
 
-    figures = 0
+    invalid_values = 0
     """Negative, NaN, infinite, huge or non-numeric tokens and costs."""
-    late = 0
+    late_records = 0
     """`record()` or `fail()` on a call that had closed."""
-    reentrant = 0
+    suppressed_calls = 0
     """Monitored calls made by a sink on a thread of ours; they are not watched, or a sink would feed itself."""
-    extractors = 0
+    extractor_errors = 0
     """Functions of the user's (cost, usage, tool_name) that raised."""
-    mishaps = 0
+    internal_errors = 0
     """Errors of our own, caught before they could reach the user's code."""
 
     @classmethod
     def counts(cls) -> dict[str, int]:
         """All of these, by name."""
-        return {name: getattr(cls, name) for name in ("figures", "late", "reentrant", "extractors", "mishaps")}
+        return {
+            name: getattr(cls, name)
+            for name in ("invalid_values", "late_records", "suppressed_calls", "extractor_errors", "internal_errors")
+        }
 
 
 def nanodollars(dollars: object) -> int | None:
@@ -55,7 +58,7 @@ def nanodollars(dollars: object) -> int | None:
         return None
     elif issubclass(kind, float):  # numpy.float64 and its like
         return nanodollars(float.__float__(dollars))  # type: ignore[arg-type]
-    Invalid.figures += 1
+    Diagnostics.invalid_values += 1
     return None
 
 
@@ -71,7 +74,7 @@ def token_count(tokens: object) -> int:
     if type(tokens) is float and tokens.is_integer() and 0 <= tokens <= MAX_COUNT:
         return int(tokens)
     if tokens is not None:
-        Invalid.figures += 1
+        Diagnostics.invalid_values += 1
     return 0
 
 
@@ -91,7 +94,7 @@ def merged_tags(old: Mapping[str, TagValue], new: Mapping[str, object]) -> Mappi
     tags: dict[str, TagValue] = dict(old)
     for key, value in new.items():
         if key not in tags and len(tags) >= MAX_TAGS:
-            Invalid.figures += 1
+            Diagnostics.invalid_values += 1
             break
         tags[plain_text(key, MAX_TAG_NAME_CHARS)] = tag_value(value)
     return tags

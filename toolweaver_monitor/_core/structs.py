@@ -11,7 +11,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 _STORES = ("__delattr__", "__setattr__")  # one slot of the type; while they differ, CPython goes through both by name
 
 
-def stored_plainly(record: S) -> S:
+def use_plain_setattr(record: S) -> S:
     """Have the fields of this record's class, which must be a `gc=False` one, stored the way `object` stores them.
 
     A Struct has a way of its own, so that a record becomes known to the garbage collector once that has to look at it.

@@ -15,7 +15,7 @@ LONGEST_S = 30 * 86_400.0
 """The most that is waited for anything: on some systems a lock cannot wait for 50 days."""
 
 
-def checked_timeout(timeout: object) -> float:
+def validate_timeout(timeout: object) -> float:
     """Seconds to wait, from 0 to `LONGEST_S`.
 
     Raises:
@@ -36,7 +36,7 @@ def on_event_loop() -> bool:
     return running is not None and running() is not None
 
 
-async def off_the_loop(work: Callable[..., bool], *args: float) -> bool:
+async def run_off_loop(work: Callable[..., bool], *args: float) -> bool:
     """Do it on a thread of its own, not one of the loop's executor: that is the program's, and may be busy."""
     import asyncio  # 16 to 43 ms, and most programs that get here have it
 

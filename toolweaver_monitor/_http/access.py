@@ -43,7 +43,7 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()
 
 
-def checked_port(port: object) -> int:
+def validate_port(port: object) -> int:
     """A port.
 
     Raises:
@@ -54,7 +54,7 @@ def checked_port(port: object) -> int:
     return port
 
 
-def checked_addr(addr: object) -> str:
+def validate_addr(addr: object) -> str:
     """An address or a name to bind, in lower case and without brackets.
 
     Raises:
@@ -65,7 +65,7 @@ def checked_addr(addr: object) -> str:
     return addr.strip().lower().removeprefix("[").removesuffix("]")
 
 
-def checked_hosts(hosts: object) -> tuple[str, ...]:
+def validate_hosts(hosts: object) -> tuple[str, ...]:
     """Names that a Host header may have, in lower case and without ports.
 
     Raises:

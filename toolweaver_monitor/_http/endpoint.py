@@ -57,12 +57,12 @@ class Endpoint:
         name: str,
     ) -> None:
         self.routes, self.name = dict(routes), name
-        self.port = access.checked_port(port)
-        self.addr = access.checked_addr(addr)
+        self.port = access.validate_port(port)
+        self.addr = access.validate_addr(addr)
         self._takes_any_port = port == 0
         self._token = access.Token(token) if token is not None else None
         self._tls = access.tls_context(certfile, keyfile)
-        self._hosts = access.checked_hosts(allowed_hosts)
+        self._hosts = access.validate_hosts(allowed_hosts)
         if insecure not in (True, False):
             raise ConfigurationError(f"insecure={insecure!r} is neither True nor False; give one of them")
         if not (access.is_loopback(self.addr) or self._token or self._tls or insecure is True):
@@ -72,7 +72,7 @@ class Endpoint:
             )
         self._loop: Loop | None = None
         self._last_log = float("-inf")
-        locks.in_forked_child_weakly(self, Endpoint._in_child)
+        locks.after_fork_in_child_weak(self, Endpoint._in_child)
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r}, token={'yes' if self._token else 'no'}, tls={'yes' if self._tls else 'no'})"

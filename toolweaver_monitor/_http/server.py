@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from toolweaver_monitor._core.context import MUTED, innermost
+from toolweaver_monitor._core.context import SUPPRESSED, current
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -115,7 +115,7 @@ class Loop:
     # --- the thread -------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        innermost.set(MUTED)  # what is called for an answer is not watched
+        current.set(SUPPRESSED)  # what is called for an answer is not watched
         failed = 0
         try:
             while not self._stopping and failed < MAX_FAILED_TURNS:

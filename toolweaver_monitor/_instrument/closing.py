@@ -11,7 +11,7 @@ from typing import Any
 
 from toolweaver_monitor._core.call import Outcome, ToolCall
 from toolweaver_monitor._core.introspect import mro_of, name_of
-from toolweaver_monitor._core.sanitize import Invalid, nanodollars
+from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
 from toolweaver_monitor._instrument.results import Handler, deferred
 from toolweaver_monitor._instrument.tool import Tool
 from toolweaver_monitor._text import safe_repr
@@ -77,67 +77,67 @@ def _is_cancellation(error: BaseException, depth: int = 8) -> bool:
 def note_error(call: ToolCall, error: BaseException) -> Outcome:
     """Put the exception's type and text into the call; gives the outcome."""
     outcome = outcome_of(error)
-    details = call.say()
+    details = call._ensure_details()
     details.error_type = safe_repr.type_name(error)
     details.raw_error = safe_repr.error_text(error, RAW_ERROR_CHARS)
     return outcome
 
 
-def use_result(tool: Tool, call: ToolCall, handler: Handler | None, result: Any) -> None:
+def read_usage(tool: Tool, call: ToolCall, handler: Handler | None, result: Any) -> None:
     """Read what the result says of tokens and money, unless a call inside this one has read that same object."""
     if Settings.capture:
-        call.say().result = safe_repr.captured(result)
+        call._ensure_details().result = safe_repr.captured(result)
     if tool.usage is False or (tool.usage is None and not Settings.read_results):
         return
-    if is_seen(call, result):
-        tell_around(call, result)
+    if is_already_read(call, result):
+        mark_read_by_parent(call, result)
         return
     if tool.usage is not None:
         usage = foreign(tool.usage, result, failed=UNREAD)
         if type(usage) is Usage:
             absorb(call, usage)
-            tell_around(call, result)
+            mark_read_by_parent(call, result)
         elif usage is not None and usage is not UNREAD:
-            Invalid.figures += 1
+            Diagnostics.invalid_values += 1
         if usage is not None or not Settings.read_results:
             return  # None says that it found nothing: then the result may speak for itself
     if handler is not None and handler is not deferred:
         handler(call, result)
-        if call.details is not None:
-            tell_around(call, result)
+        if call._details is not None:
+            mark_read_by_parent(call, result)
 
 
-def is_seen(call: ToolCall, thing: Any) -> bool:
+def is_already_read(call: ToolCall, thing: Any) -> bool:
     """Whether a call inside this one has read that very object."""
-    seen = call.details.seen if call.details is not None else None
+    seen = call._details.seen if call._details is not None else None
     return seen is not None and any(thing is other for other in seen)
 
 
-def tell_around(call: ToolCall, result: Any) -> None:
+def mark_read_by_parent(call: ToolCall, result: Any) -> None:
     """Tell the call around this one that the result has been read, so that the same money is not counted twice."""
-    if call.parent_serial is not None:
-        tell(getattr(call.token, "old_value", None), result)
+    if call._parent_serial is not None:
+        tell(getattr(call._token, "old_value", None), result)
 
 
 def tell(around: Any, thing: Any) -> None:
     """Tell a call, if it is one and open, that a result or an item has been read inside it."""
     if isinstance(around, ToolCall) and around.outcome == "open":
-        details = around.say()
+        details = around._ensure_details()
         details.seen = (*(details.seen or ())[1 - MAX_SEEN :], thing)
 
 
 def settle(tool: Tool, call: ToolCall, result: Any, outcome: Outcome) -> None:
     """Give the call its cost: what was said of it, else what was declared for a success, else its price."""
-    details = call.details
+    details = call._details
     if outcome == "success" and tool.charges and (details is None or details.cost_nanousd is None):
         cost = tool.cost_nanousd if tool.cost is None else nanodollars(foreign(tool.cost, result))
         if cost is not None:
-            details = call.say()
+            details = call._ensure_details()
             details.cost_nanousd, details.cost_source = cost, "declared"
     if details is None:
         return
     if details.cached_tokens and details.cached_tokens > details.tokens - details.output_tokens:
-        Invalid.figures += 1  # recorded piece by piece; priced as it stands it could cost less than nothing
+        Diagnostics.invalid_values += 1  # recorded piece by piece; priced as it stands it could cost less than nothing
         details.cached_tokens = details.tokens - details.output_tokens
     by_the_call = outcome == "success" and details.cost_nanousd is None and call.tool_name in Settings.priced_tools
     if (details.lacks_price or by_the_call) and Settings.price is not None:
@@ -159,7 +159,7 @@ def foreign(function: Callable[[Any], Any], argument: Any, *, failed: Any = None
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - an extractor is code of others, and its tool has already succeeded
-        Invalid.extractors += 1
+        Diagnostics.extractor_errors += 1
         return failed
 
 
@@ -169,7 +169,7 @@ _last_said = float("-inf")
 def mishap(error: BaseException) -> None:
     """Count an error of our own that was kept from the user's code, and say so once a minute."""
     global _last_said  # noqa: PLW0603 - a time of the whole process
-    Invalid.mishaps += 1
+    Diagnostics.internal_errors += 1
     now = time.monotonic()
     if now - _last_said > 60:
         _last_said = now

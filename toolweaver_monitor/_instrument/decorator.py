@@ -16,7 +16,7 @@ from toolweaver_monitor._usage import Usage
 from toolweaver_monitor.errors import ConfigurationError
 
 F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, ..., Any] | staticmethod[..., Any]")
-_DRIVERS = wrappers.drive_function.__code__.co_filename
+_DRIVERS = wrappers.wrap_function.__code__.co_filename
 _STOPS_WITH = {"__next__": StopIteration, "__anext__": StopAsyncIteration}
 Cost = float | Callable[[Any], float | None] | None
 UsageReader = Callable[[Any], Usage | None] | bool | None
@@ -146,14 +146,14 @@ def watch(function: Any, name: Any = None, **declarations: Any) -> Any:
         if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
             run = types.coroutine(run)
         return functools.update_wrapper(run, function)
-    from toolweaver_monitor._instrument.proxies import WatchedObject, proxy
+    from toolweaver_monitor._instrument.proxies import MonitoredProxy, proxy
 
-    return proxy(WatchedObject, function, drive, functools.partial(watch, name=name, **declarations))
+    return proxy(MonitoredProxy, function, drive, functools.partial(watch, name=name, **declarations))
 
 
-def is_watched(function: Any) -> bool:
+def is_monitored(function: Any) -> bool:
     """Whether a callable is watched already, itself or under other decorators that say what they wrap."""
-    watched_object = getattr(sys.modules.get("toolweaver_monitor._instrument.proxies"), "WatchedObject", None)
+    watched_object = getattr(sys.modules.get("toolweaver_monitor._instrument.proxies"), "MonitoredProxy", None)
     for _ in range(64):
         kind: Any = type(function)
         if kind is types.FunctionType and function.__code__.co_filename == _DRIVERS:
@@ -196,11 +196,11 @@ def positional_parameters(function: Any) -> tuple[str, ...]:
 
 def driving(function: Any, tool: Tool) -> Callable[[Any], Any]:
     """Gives what runs a callable of this kind under calls of the tool."""
-    driver = driver_for(function)
+    driver = wrapper_for(function)
     return lambda each: driver(each, tool)
 
 
-def driver_for(function: Any) -> Callable[[Any, Tool], Any]:
+def wrapper_for(function: Any) -> Callable[[Any, Tool], Any]:
     """Which driver runs this kind of callable."""
     while isinstance(function, functools.partial):
         function = function.func
@@ -209,9 +209,9 @@ def driver_for(function: Any) -> Callable[[Any, Tool], Any]:
     code = getattr(function, "__code__", None)  # not by inspect: functions may be marked for it
     flags = code.co_flags if type(code) is types.CodeType else 0  # a mock that plays a function has a mock for it
     if flags & inspect.CO_COROUTINE:
-        return wrappers.drive_coroutine
+        return wrappers.wrap_coroutine
     if flags & inspect.CO_ASYNC_GENERATOR:
-        return wrappers.drive_async_generator
+        return wrappers.wrap_async_generator
     if flags & inspect.CO_GENERATOR:
-        return wrappers.drive_generator
-    return wrappers.drive_function
+        return wrappers.wrap_generator
+    return wrappers.wrap_function

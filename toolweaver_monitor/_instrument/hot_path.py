@@ -5,11 +5,11 @@ Every kind of callable is driven through the same three functions (see `drivers`
     begin(call, tool, args, kwargs)       opened: it is the innermost of its context, and it is listed; a budget may
                                           refuse it here
     leave(tool, call, result)             it returned: closed and published
-    leave_raising(tool, call, error)      it raised: closed and published
+    finish_with_error(tool, call, error)      it raised: closed and published
 
 What is done for speed, and what it buys per call (CPython 3.11; a whole call takes about 0.65 us):
 
-- A plain success never enters the slow half (`opening`, `ending`, `leave_slowly`): 0.3 us. In the drivers of functions
+- A plain success never enters the slow half (`opening`, `ending`, `finish_slow`): 0.3 us. In the drivers of functions
   and coroutines its steps are written out once more, without a frame or a store that it can do without: 0.15 us.
 - A `ToolCall` holds ten fields, all but three by default, and no number until someone asks for it: 60 ns. A store into
   one takes 7 ns, a third of what a Struct's takes by itself (see `records`).
@@ -32,16 +32,16 @@ from typing import Any
 from toolweaver_monitor._bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor._core.call import Outcome, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
-from toolweaver_monitor._core.context import MUTED, innermost
-from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._core.context import SUPPRESSED, current
+from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._instrument import closing, later, opening
-from toolweaver_monitor._instrument.results import deferred, handler_for, handlers, unseen
+from toolweaver_monitor._instrument.results import deferred, handler_for, handlers, unknown_type
 from toolweaver_monitor._instrument.tool import Tool
 from toolweaver_monitor.errors import BudgetExceeded
 
-_innermost = innermost.get
-_make_innermost = innermost.set
-_restore = innermost.reset
+_current_call = current.get
+_set_current = current.set
+_restore = current.reset
 _append = inbox.append
 _handler = handlers.get
 
@@ -53,45 +53,45 @@ def begin(call: ToolCall, tool: Tool, args: tuple[Any, ...], kwargs: dict[str, A
         BudgetExceeded: a budget refuses it; the refusal has been published.
     """
     try:
-        parent = _innermost()
+        parent = _current_call()
         if parent is not None:
-            if parent is MUTED:
-                return begin_muted(call)
-            call.inside(parent)
+            if parent is SUPPRESSED:
+                return begin_suppressed(call)
+            call._set_parent(parent)
         known_nanousd = tool.cost_nanousd
         if tool.special or bus.special:
             known_nanousd = opening.prepare(tool, call, args, kwargs)
         if bus.admit is not None:
             ask_budgets(bus.admit, call, known_nanousd)
         _append(call)
-        call.token = _make_innermost(call)
+        call._token = _set_current(call)
     except BudgetExceeded:
         raise
     except BaseException as error:  # an interrupt: the function has not begun
-        if call.token is None and _innermost() is call:
-            _make_innermost(parent)
-        leave_raising(tool, call, error)
+        if call._token is None and _current_call() is call:
+            _set_current(parent)
+        finish_with_error(tool, call, error)
         raise
     return call
 
 
 def leave(tool: Tool, call: ToolCall, result: Any) -> Any:
     """Close a call that returned `result`; gives what its caller is to get, which is that same object."""
-    call.duration_s = monotonic_s() - call.opened_at
+    call.duration_s = monotonic_s() - call._opened_at
     try:
-        if _handler(type(result), unseen) is not None or call.details is not None or tool.special:
-            return leave_slowly(tool, call, result)
-        _restore(call.token)  # type: ignore[arg-type]
-        call.token = None
+        if _handler(type(result), unknown_type) is not None or call._details is not None or tool.special:
+            return finish_slow(tool, call, result)
+        _restore(call._token)  # type: ignore[arg-type]
+        call._token = None
         call.outcome = "success"
         if len(inbox) > HIGH_WATER:
-            bus.relieve()
+            bus.apply_backpressure()
     except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
-        patch_up(call, "success", error)
+        recover(call, "success", error)
     return result
 
 
-def leave_slowly(tool: Tool, call: ToolCall, result: Any) -> Any:
+def finish_slow(tool: Tool, call: ToolCall, result: Any) -> Any:
     """As `leave`, for a call that something is to be said of."""
     outcome: Outcome = "success" if call.error_type is None else "failure"
     try:
@@ -99,7 +99,7 @@ def leave_slowly(tool: Tool, call: ToolCall, result: Any) -> Any:
         if handler is deferred and tool.defers and call.outcome == "open":
             restore(call)
             return later.defer(sys.modules[__name__], tool, call, result)
-        closing.use_result(tool, call, handler, result)
+        closing.read_usage(tool, call, handler, result)
         if call.error_type is not None:  # the result may have said so
             outcome = "failure"
         closing.settle(tool, call, result, outcome)
@@ -110,7 +110,7 @@ def leave_slowly(tool: Tool, call: ToolCall, result: Any) -> Any:
     return result
 
 
-def leave_settled(tool: Tool, call: ToolCall, result: Any) -> Any:
+def finish_read(tool: Tool, call: ToolCall, result: Any) -> Any:
     """As `leave`, for a call whose result has been read already, but not priced, or not told to its budgets."""
     try:
         closing.settle(tool, call, result, "success")
@@ -121,11 +121,11 @@ def leave_settled(tool: Tool, call: ToolCall, result: Any) -> Any:
     return result
 
 
-def close_late(tool: Tool, call: ToolCall, result: Any) -> None:
+def finish_awaitable(tool: Tool, call: ToolCall, result: Any) -> None:
     """Close a call whose function only returned the promise of `result`."""
-    call.duration_s = monotonic_s() - call.opened_at
+    call.duration_s = monotonic_s() - call._opened_at
     try:
-        closing.use_result(tool, call, handler_for(type(result)), result)
+        closing.read_usage(tool, call, handler_for(type(result)), result)
         closing.settle(tool, call, result, "success" if call.error_type is None else "failure")
     except Exception as error:  # noqa: BLE001 - as in leave
         closing.mishap(error)
@@ -133,39 +133,39 @@ def close_late(tool: Tool, call: ToolCall, result: Any) -> None:
     publish(call, "success" if call.error_type is None else "failure")
 
 
-def leave_raising(tool: Tool, call: ToolCall, error: BaseException) -> None:
+def finish_with_error(tool: Tool, call: ToolCall, error: BaseException) -> None:
     """Close a call that raised `error`, which its caller raises on."""
     try:
-        if call.token is None and _innermost() is call:  # an interrupt, before the token was stored
-            _make_innermost(None)
+        if call._token is None and _current_call() is call:  # an interrupt, before the token was stored
+            _set_current(None)
         if call.outcome != "open":
             restore(call)
             return
         if tool.stops_with is not None and type(error) is tool.stops_with:
             leave(tool, call, None)
             return
-        if call.opened_at:
-            call.duration_s = monotonic_s() - call.opened_at
+        if call._opened_at:
+            call.duration_s = monotonic_s() - call._opened_at
         outcome: Outcome = "failure"
         try:
             outcome = closing.note_error(call, error)
             closing.settle(tool, call, None, outcome)
         except Exception as own:  # noqa: BLE001 - the user's error must go on, not ours
             closing.mishap(own)
-        if outcome != "abandoned" or _innermost() is call:  # else dropped, and ended by whoever collects the garbage
+        if outcome != "abandoned" or _current_call() is call:  # else dropped, and ended by whoever collects the garbage
             restore(call)
         publish(call, outcome)
     except RecursionError:  # the stack has no room for a single call more; these stores take none
-        call.token = None
+        call._token = None
         if call.outcome == "open":
             call.outcome = "failure"
 
 
-def begin_muted(call: ToolCall) -> ToolCall:
+def begin_suppressed(call: ToolCall) -> ToolCall:
     """Open a call on a thread of ours: nobody hears of it, nor of what is called inside it."""
-    Invalid.reentrant += 1
-    call.outcome = "muted"
-    call.token = _make_innermost(MUTED)
+    Diagnostics.suppressed_calls += 1
+    call.outcome = "suppressed"
+    call._token = _set_current(SUPPRESSED)
     return call
 
 
@@ -178,49 +178,49 @@ def ask_budgets(admit: Callable[[ToolCall, int | None], None], call: ToolCall, k
     try:
         admit(call, known_nanousd)
     except BudgetExceeded as refusal:
-        call.opened_at = monotonic_s()
+        call._opened_at = monotonic_s()
         closing.note_error(call, refusal)
         _append(call)
         publish(call, "rejected")
         raise
     except Exception as error:  # noqa: BLE001 - a fault in the books is no reason to stop the tool
         closing.mishap(error)
-    call.opened_at = monotonic_s()  # an `on_exceed` may have taken its time
+    call._opened_at = monotonic_s()  # an `on_exceed` may have taken its time
 
 
 def restore(call: ToolCall) -> None:
     """Make the call around this one the innermost again."""
-    token, call.token = call.token, None
+    token, call._token = call._token, None
     if token is not None:
         try:
             _restore(token)
         except (ValueError, RuntimeError):  # closed in another context than it was opened in
-            if _innermost() is call:  # as a block that a generator holds open, when another thread closes that
+            if _current_call() is call:  # as a block that a generator holds open, when another thread closes that
                 around = token.old_value
-                _make_innermost(None if around is Token.MISSING else around)
+                _set_current(None if around is Token.MISSING else around)
 
 
 def publish(call: ToolCall, outcome: Outcome) -> None:
     """Close the call for good and hand it to the bus, once."""
     try:
-        details = call.details
+        details = call._details
         if details is not None:
             if details.seen is not None:
                 details.seen = None
-            if call.admission is not None:
-                kept = call.admission if details.lacks_price else None  # in case the price is found in the drain
-                admission, call.admission = call.admission, None
+            if call._admission is not None:
+                kept = call._admission if details.lacks_price else None  # in case the price is found in the drain
+                admission, call._admission = call._admission, None
                 admission.settle(call)
-                call.admission = kept
+                call._admission = kept
         if call.outcome == "open":
             call.outcome = outcome
         if len(inbox) > HIGH_WATER:
-            bus.relieve()
+            bus.apply_backpressure()
     except Exception as error:  # noqa: BLE001 - as in leave
-        patch_up(call, outcome, error)
+        recover(call, outcome, error)
 
 
-def patch_up(call: ToolCall, outcome: Outcome, error: Exception) -> None:
+def recover(call: ToolCall, outcome: Outcome, error: Exception) -> None:
     """Publish a call whose closing met an error: another context than it was opened in, a stack with no room left."""
     restore(call)
     if call.outcome == "open":

@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.context import innermost
+from toolweaver_monitor._core.context import current
 from toolweaver_monitor._instrument.tool import Tool
 
 
@@ -32,12 +32,12 @@ def defer(hot_path: Any, tool: Tool, call: ToolCall, result: Any) -> Any:
 
 async def awaited(hot_path: Any, tool: Tool, call: ToolCall, coroutine: types.CoroutineType[Any, Any, Any]) -> Any:
     """Run the coroutine under its call."""
-    call.token = innermost.set(call)
+    call._token = current.set(call)
     try:
         result = await coroutine
-        hot_path.close_late(tool, call, result)
+        hot_path.finish_awaitable(tool, call, result)
     except BaseException as error:
-        hot_path.leave_raising(tool, call, error)
+        hot_path.finish_with_error(tool, call, error)
         raise
     return result
 
@@ -46,7 +46,7 @@ def never_awaited(hot_path: Any, call: ToolCall, coroutine: types.CoroutineType[
     """The caller dropped the coroutine: its work was never done."""
     if call.outcome == "open":
         coroutine.close()  # Python warns of the one the caller dropped, not of both
-        call.say()
+        call._ensure_details()
         hot_path.publish(call, "abandoned")
 
 
@@ -57,10 +57,10 @@ def finished(hot_path: Any, tool: Tool, call: ToolCall, future: Any) -> None:
     and asyncio would no longer warn its owner of an error that nobody retrieved.
     """
     if future.cancelled():
-        call.say()
-        call.duration_s = hot_path.monotonic_s() - call.opened_at
+        call._ensure_details()
+        call.duration_s = hot_path.monotonic_s() - call._opened_at
         hot_path.publish(call, "cancelled")
     elif getattr(future, "_exception", None) is not None:
-        hot_path.leave_raising(tool, call, future._exception)  # noqa: SLF001 - see above
+        hot_path.finish_with_error(tool, call, future._exception)
     else:
-        hot_path.close_late(tool, call, getattr(future, "_result", None))
+        hot_path.finish_awaitable(tool, call, getattr(future, "_result", None))

@@ -7,7 +7,7 @@ from typing import Any
 
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.sanitize import NO_TAGS, Invalid, TagValue, merged_tags
+from toolweaver_monitor._core.sanitize import NO_TAGS, Diagnostics, TagValue, merged_tags
 from toolweaver_monitor._instrument import closing
 from toolweaver_monitor._instrument.tool import Tool
 from toolweaver_monitor._text import safe_repr
@@ -46,7 +46,7 @@ def prepare(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str,
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - the naming function is the user's, and no tool may fail for its name
-        Invalid.extractors += 1
+        Diagnostics.extractor_errors += 1
     if bus.special:
         try:
             common(tool, call, args, kwargs)
@@ -68,10 +68,10 @@ def common(tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, 
     if Settings.in_child is not None:
         Settings.in_child()
     if Settings.tags:
-        call.say().tags = merged_tags(Settings.tags, call.tags)
+        call._ensure_details().tags = merged_tags(Settings.tags, call.tags)
     if args is BLOCK and kwargs:  # a budget may be one of a tag
-        call.say().tags = merged_tags(call.tags, kwargs)
+        call._ensure_details().tags = merged_tags(call.tags, kwargs)
     if call.tool_name in closing.Settings.priced_tools:
-        call.say()
+        call._ensure_details()
     if closing.Settings.capture:
-        call.say().arguments = safe_repr.captured_arguments(args, kwargs, tool.parameters)
+        call._ensure_details().arguments = safe_repr.captured_arguments(args, kwargs, tool.parameters)

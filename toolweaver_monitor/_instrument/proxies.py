@@ -30,7 +30,7 @@ else:
     Proxy = wrapt.ObjectProxy  # older versions cannot be subscripted while the program runs
 
 
-class WatchedObject(Proxy):
+class MonitoredProxy(Proxy):
     """A transparent proxy: everything but calling goes to the object itself.
 
     Each has a class of its own, whose `__call__` is the driver: no frame stands between it and its caller.
@@ -58,7 +58,7 @@ class WatchedObject(Proxy):
         return self.__reduce_ex__(2)
 
 
-class BoundObject(WatchedObject):
+class BoundObject(MonitoredProxy):
     """A watched object as it is read from an instance: made anew at each look, so of no class of its own."""
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -67,7 +67,7 @@ class BoundObject(WatchedObject):
 
 
 def proxy(
-    kind: type[WatchedObject], target: Any, drive: Callable[[Any], Callable[..., Any]], again: Callable[[Any], Any]
+    kind: type[MonitoredProxy], target: Any, drive: Callable[[Any], Callable[..., Any]], again: Callable[[Any], Any]
 ) -> Any:
     """A proxy of `target` whose calls are watched.
 
@@ -87,7 +87,7 @@ def proxy(
         members["__set_name__"] = _tell_name
     watched = type(kind.__name__, (kind,), members)(target)
     # What begins with _self_ wrapt keeps on the proxy itself.
-    watched._self_again, watched._self_drive = again, drive  # noqa: SLF001
+    watched._self_again, watched._self_drive = again, drive
     return watched
 
 
@@ -105,6 +105,6 @@ def _bind(self: Any, instance: Any, owner: type | None = None) -> Any:
     if type(bound) is types.MethodType and bound.__func__ is target:
         return types.MethodType(self, bound.__self__)
     watched: Any = BoundObject(bound)
-    watched._self_again, watched._self_drive = self._self_again, self._self_drive  # noqa: SLF001 - as above
-    watched._self_run = self._self_drive(bound)  # noqa: SLF001
+    watched._self_again, watched._self_drive = self._self_again, self._self_drive
+    watched._self_run = self._self_drive(bound)
     return watched

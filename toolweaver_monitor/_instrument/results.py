@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._usage import absorb, absorb_dict, reader_for
+from toolweaver_monitor._usage import absorb, apply_dict, reader_for
 
 Handler = Callable[[ToolCall, Any], object]
 """Puts what a result says of its usage into the call."""
@@ -22,7 +22,7 @@ def deferred(call: ToolCall, result: Any) -> None:
     """Stands for results whose work is only to come (a coroutine, a future): the call closes when they end."""
 
 
-def unseen(call: ToolCall, result: Any) -> None:
+def unknown_type(call: ToolCall, result: Any) -> None:
     """Stands for a type that was not met yet."""
 
 
@@ -36,13 +36,13 @@ class Handlers(dict[type, Handler | None]):
 handlers = Handlers.fromkeys(
     (int, str, float, bool, bytes, type(None), list, tuple, set, frozenset, bytearray, memoryview)
 )
-handlers[dict] = absorb_dict
+handlers[dict] = apply_dict
 handlers[types.CoroutineType] = deferred
 
 
 def reading(on: bool) -> None:
     """Whether results are looked at for usage at all."""
-    handlers[dict] = absorb_dict if on else None
+    handlers[dict] = apply_dict if on else None
 
 
 def handler_for(kind: type) -> Handler | None:

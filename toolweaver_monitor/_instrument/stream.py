@@ -6,9 +6,9 @@ from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
-from toolweaver_monitor._core.context import innermost
+from toolweaver_monitor._core.context import current
 from toolweaver_monitor._instrument import closing
-from toolweaver_monitor._instrument.results import handler_for, handlers, unseen
+from toolweaver_monitor._instrument.results import handler_for, handlers, unknown_type
 from toolweaver_monitor._usage import StreamUsage, absorb
 
 _handler = handlers.get
@@ -29,31 +29,31 @@ class Stream:
 
         The driver counts the items, and need not ask about those of the type it was given last.
         """
-        details = self.call.say()
+        details = self.call._ensure_details()
         if details.first_item_s is None:
-            details.first_item_s = monotonic_s() - self.call.opened_at
+            details.first_item_s = monotonic_s() - self.call._opened_at
         kind = type(item)
-        if _handler(kind, unseen) is not None:
+        if _handler(kind, unknown_type) is not None:
             self.read(item)
-        return kind if _handler(kind, unseen) is None else None
+        return kind if _handler(kind, unknown_type) is None else None
 
     def read(self, item: Any) -> None:
         """Read the usage of an item, or learn that its type carries none."""
         try:
-            if _handler(type(item), unseen) is unseen and handler_for(type(item)) is None:
+            if _handler(type(item), unknown_type) is unknown_type and handler_for(type(item)) is None:
                 return
             if self.reads and closing.Settings.read_results:
                 if self.usage is None:
                     self.usage = StreamUsage()
-                if closing.is_seen(self.call, item) or self.usage.see(item):
-                    closing.tell(innermost.get(), item)  # the consumer's call may hand it on
+                if closing.is_already_read(self.call, item) or self.usage.see(item):
+                    closing.tell(current.get(), item)  # the consumer's call may hand it on
         except Exception as error:  # noqa: BLE001 - the item goes on to its consumer whatever we make of it
             closing.mishap(error)
 
     def end(self, items: int) -> None:
         """Put what was seen into the call, before it closes."""
         call = self.call
-        call.say().items = items
+        call._ensure_details().items = items
         if self.usage is not None:
             try:
                 usage = self.usage.total()

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.sanitize import NANO, NO_TAGS, Invalid, TagValue, merged_tags, whole
+from toolweaver_monitor._core.sanitize import NANO, NO_TAGS, Diagnostics, TagValue, merged_tags, whole
 from toolweaver_monitor._text import names
 from toolweaver_monitor._text.names import declared_names
 from toolweaver_monitor._text.redact import UNSCRUBBABLE
@@ -58,17 +58,17 @@ class Tool:
         tags: Mapping[str, TagValue] | None = None,
     ) -> None:
         self.name_from = name if callable(name) else None
-        self.name = checked_name(fallback if callable(name) else name)
+        self.name = validate_name(fallback if callable(name) else name)
         self.defers = False
         self.parameters: tuple[str, ...] = ()
         """The names of the positional parameters, as far as they are known; for captured arguments."""
         self.stops_with: type[BaseException] | None = None
         """What an iterator's own step raises at its end, which is no failure."""
         self.cost = cost if callable(cost) else None
-        self.cost_nanousd = None if cost is None or callable(cost) else checked_cost(cost)
+        self.cost_nanousd = None if cost is None or callable(cost) else validate_cost(cost)
         self.charges = cost is not None
-        self.usage = checked_usage(usage)
-        self.tags = checked_tags(tags)
+        self.usage = validate_usage(usage)
+        self.tags = validate_tags(tags)
         self.special = any(x is not None for x in (self.name_from, cost, self.usage)) or bool(self.tags)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -84,17 +84,17 @@ class Tool:
     def prepare(self, call: ToolCall, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Give the call its name and tags where they are not simply the tool's name and none."""
         if self.tags:
-            call.say().tags = self.tags
+            call._ensure_details().tags = self.tags
         if self.name_from is not None:
             name = self.name_from(*args, **kwargs)
             if isinstance(name, str) and name.strip():
                 call.tool_name = named(name).name
             else:
-                Invalid.figures += 1
+                Diagnostics.invalid_values += 1
                 call.tool_name = self.name
 
 
-def checked_name(name: object) -> str:
+def validate_name(name: object) -> str:
     """A tool's name, made safe.
 
     Raises:
@@ -111,7 +111,7 @@ def checked_name(name: object) -> str:
     return names.safe_name(name)
 
 
-def checked_cost(cost: object) -> int:
+def validate_cost(cost: object) -> int:
     """A declared cost in nano-dollars.
 
     Raises:
@@ -127,7 +127,7 @@ def checked_cost(cost: object) -> int:
     return round(cost * NANO)
 
 
-def checked_usage(usage: object) -> Any:
+def validate_usage(usage: object) -> Any:
     """None (look at results), False (do not), or the callable.
 
     Raises:
@@ -142,7 +142,7 @@ def checked_usage(usage: object) -> Any:
     )
 
 
-def checked_tags(tags: object) -> Mapping[str, TagValue]:
+def validate_tags(tags: object) -> Mapping[str, TagValue]:
     """Tags made of text and numbers only.
 
     Raises:
@@ -177,7 +177,7 @@ def named(name: str) -> Tool:
         tool, name = None, ""
     if tool is None:
         if not isinstance(name, str) or not name.strip():
-            Invalid.figures += 1
+            Diagnostics.invalid_values += 1
             name = "unnamed"
         tool = Tool(name)
         if len(known) >= MAX_KEPT:

@@ -11,17 +11,17 @@ import msgspec
 from toolweaver_monitor._bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
-from toolweaver_monitor._core.context import INERT, innermost
+from toolweaver_monitor._core.context import NOOP_CALL, current
 from toolweaver_monitor._core.sanitize import merged_tags
-from toolweaver_monitor._core.structs import stored_plainly
-from toolweaver_monitor._instrument.hot_path import ask_budgets, begin, leave, leave_raising, patch_up
+from toolweaver_monitor._core.structs import use_plain_setattr
+from toolweaver_monitor._instrument.hot_path import ask_budgets, begin, finish_with_error, leave, recover
 from toolweaver_monitor._instrument.opening import BLOCK
 from toolweaver_monitor._instrument.tool import Tool, known, named
 from toolweaver_monitor.errors import ConfigurationError
 
-_innermost = innermost.get
-_make_innermost = innermost.set
-_restore = innermost.reset
+_current_call = current.get
+_set_current = current.set
+_restore = current.reset
 _append = inbox.append
 
 
@@ -38,7 +38,7 @@ coroutine that only says so.
 next(cast("Generator[None, None, None]", _DONE), None)
 
 
-class KeptBlock(msgspec.Struct, eq=False):
+class ReusableBlock(msgspec.Struct, eq=False):
     """A block with tags, or one that is entered more than once, also inside itself or in several tasks."""
 
     tool: Tool
@@ -49,16 +49,16 @@ class KeptBlock(msgspec.Struct, eq=False):
     def __enter__(self) -> ToolCall:
         """Open the call and give it, for `record()`."""
         if not bus.on:
-            return INERT
+            return NOOP_CALL
         call = ToolCall(self.tool.name, "open", 0.0, monotonic_s())
         try:
             begin(call, self.tool, BLOCK, self.tags)
             self.opened = (*self.opened, call)
             if self.tags:
-                details = call.say()
+                details = call._ensure_details()
                 details.tags = merged_tags(details.tags, self.tags)
         except BaseException as error:  # an interrupt: the block has not begun
-            leave_raising(self.tool, call, error)
+            finish_with_error(self.tool, call, error)
             raise
         return call
 
@@ -77,14 +77,14 @@ class KeptBlock(msgspec.Struct, eq=False):
         except BaseException as interrupt:  # a Ctrl-C: it is closed all the same
             call = call or self.ending()
             if call is not None:
-                leave_raising(self.tool, call, interrupt)
+                finish_with_error(self.tool, call, interrupt)
             raise
-        self.opened = tuple(other for other in self.opened if other.token is not None)
+        self.opened = tuple(other for other in self.opened if other._token is not None)
 
     def ending(self) -> ToolCall | None:
         """The innermost call of this context, if it is one of these, else the last one opened."""
-        opened = [call for call in self.opened if call.token is not None]
-        inner = _innermost()
+        opened = [call for call in self.opened if call._token is not None]
+        inner = _current_call()
         return inner if inner in opened else opened[-1] if opened else None
 
     async def __aenter__(self) -> ToolCall:
@@ -110,26 +110,26 @@ class Block(ToolCall, gc=False, eq=False):
     other takes 0.03 us, once for `async with`, whose end awaits no coroutine: 0.15 us in all.
     """
 
-    kept: KeptBlock | None = None
+    kept: ReusableBlock | None = None
     """Opens its later calls, and finds which of all ends."""
 
     def __enter__(self) -> ToolCall:
         """Open the call and give it, for `record()`."""
-        if bus.plain and not self.opened_at and _innermost() is None:
-            self.opened_at = monotonic_s()
+        if bus.plain and not self._opened_at and _current_call() is None:
+            self._opened_at = monotonic_s()
             if bus.admit is not None:
                 ask_budgets(bus.admit, self, None)
             try:
                 _append(self)
-                self.token = _make_innermost(self)
+                self._token = _set_current(self)
             except BaseException as error:  # an interrupt: the block has not begun
-                leave_raising(named(self.tool_name), self, error)
+                finish_with_error(named(self.tool_name), self, error)
                 raise
             return self
         try:
             call = self.enter_slowly()
         except BaseException as error:
-            self.end_struck(error)
+            self._abort(error)
             raise
         return call
 
@@ -137,41 +137,41 @@ class Block(ToolCall, gc=False, eq=False):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: types.TracebackType | None
     ) -> None:
         """Close the call; what the block raised goes on."""
-        token = self.token
+        token = self._token
         try:
-            if error is None and token is not None and self.details is None and self.kept is None:
-                self.duration_s = monotonic_s() - self.opened_at
+            if error is None and token is not None and self._details is None and self.kept is None:
+                self.duration_s = monotonic_s() - self._opened_at
                 try:
                     _restore(token)
-                    self.token = None
+                    self._token = None
                     self.outcome = "success"
                     if len(inbox) > HIGH_WATER:
-                        bus.relieve()
+                        bus.apply_backpressure()
                 except Exception as own:  # noqa: BLE001 - the block succeeded, and its user must see just that
-                    patch_up(self, "success", own)
+                    recover(self, "success", own)
             else:
                 self.exit_slowly(error)
         except BaseException as interrupt:  # a Ctrl-C: it is closed all the same
-            self.end_struck(interrupt)
+            self._abort(interrupt)
             raise
 
     async def __aenter__(self) -> ToolCall:
         """As `__enter__`."""
-        if bus.plain and not self.opened_at and _innermost() is None:
-            self.opened_at = monotonic_s()
+        if bus.plain and not self._opened_at and _current_call() is None:
+            self._opened_at = monotonic_s()
             if bus.admit is not None:
                 ask_budgets(bus.admit, self, None)
             try:
                 _append(self)
-                self.token = _make_innermost(self)
+                self._token = _set_current(self)
             except BaseException as error:
-                leave_raising(named(self.tool_name), self, error)
+                finish_with_error(named(self.tool_name), self, error)
                 raise
             return self
         try:
             call = self.enter_slowly()
         except BaseException as error:
-            self.end_struck(error)
+            self._abort(error)
             raise
         return call
 
@@ -179,22 +179,22 @@ class Block(ToolCall, gc=False, eq=False):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: types.TracebackType | None
     ) -> Coroutine[Any, Any, None]:
         """As `__exit__`."""
-        token = self.token
+        token = self._token
         try:
-            if error is None and token is not None and self.details is None and self.kept is None:
-                self.duration_s = monotonic_s() - self.opened_at
+            if error is None and token is not None and self._details is None and self.kept is None:
+                self.duration_s = monotonic_s() - self._opened_at
                 try:
                     _restore(token)
-                    self.token = None
+                    self._token = None
                     self.outcome = "success"
                     if len(inbox) > HIGH_WATER:
-                        bus.relieve()
+                        bus.apply_backpressure()
                 except Exception as own:  # noqa: BLE001 - as above
-                    patch_up(self, "success", own)
+                    recover(self, "success", own)
             else:
                 self.exit_slowly(error)
         except BaseException as interrupt:
-            self.end_struck(interrupt)
+            self._abort(interrupt)
             raise
         return _DONE
 
@@ -205,30 +205,30 @@ class Block(ToolCall, gc=False, eq=False):
     def enter_slowly(self) -> ToolCall:
         """As `__enter__`, inside another call, while something special is asked of calls, or not for the first time."""
         if not bus.on:
-            return INERT
-        if not self.opened_at:
-            self.opened_at = monotonic_s()
+            return NOOP_CALL
+        if not self._opened_at:
+            self._opened_at = monotonic_s()
             return begin(self, named(self.tool_name), BLOCK, {})
         if self.kept is None:
-            self.kept = KeptBlock(named(self.tool_name), {}, (self,))
+            self.kept = ReusableBlock(named(self.tool_name), {}, (self,))
         return self.kept.__enter__()
 
     def exit_slowly(self, error: BaseException | None) -> None:
         """As `__exit__`, where the block raised, something was said of it, or it may not be this call that ends."""
         if self.kept is not None:
             self.kept.close(error)
-        elif self.token is not None:
+        elif self._token is not None:
             _close(named(self.tool_name), self, error)
 
-    def end_struck(self, interrupt: BaseException) -> None:
+    def _abort(self, interrupt: BaseException) -> None:
         """As `exit_slowly`, where an interrupt has struck the opening or the closing itself."""
-        if self.kept is None and self.opened_at:
-            leave_raising(named(self.tool_name), self, interrupt)
+        if self.kept is None and self._opened_at:
+            finish_with_error(named(self.tool_name), self, interrupt)
 
 
-stored_plainly(Block(""))
+use_plain_setattr(Block(""))
 
-Tracked = Block | KeptBlock
+Tracked = Block | ReusableBlock
 
 
 def _refuse(name: str) -> None:
@@ -246,9 +246,9 @@ def _close(tool: Tool, call: ToolCall | None, error: BaseException | None) -> No
         if error is None:
             leave(tool, call, None)
         else:
-            leave_raising(tool, call, error)
+            finish_with_error(tool, call, error)
     except BaseException as interrupt:  # a Ctrl-C: it is closed all the same
-        leave_raising(tool, call, interrupt)
+        finish_with_error(tool, call, interrupt)
         raise
 
 
@@ -270,5 +270,5 @@ def track(tool_name: str, /, **tags: Any) -> Tracked:
     except (KeyError, TypeError):
         tool = named(tool_name)
     if tags:
-        return KeptBlock(tool, tags)
+        return ReusableBlock(tool, tags)
     return Block(tool.name)

@@ -20,65 +20,65 @@ from typing import Any
 from toolweaver_monitor._bus.bus import HIGH_WATER, Bus, bus, inbox
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
-from toolweaver_monitor._core.context import innermost
+from toolweaver_monitor._core.context import current
 from toolweaver_monitor._instrument.hot_path import (
     ask_budgets,
     begin,
+    finish_read,
+    finish_slow,
+    finish_with_error,
     leave,
-    leave_raising,
-    leave_settled,
-    leave_slowly,
-    patch_up,
+    recover,
 )
-from toolweaver_monitor._instrument.results import handlers, unseen
+from toolweaver_monitor._instrument.results import handlers, unknown_type
 from toolweaver_monitor._instrument.stream import Stream
 from toolweaver_monitor._instrument.tool import Tool
-from toolweaver_monitor._usage import absorb_dict
+from toolweaver_monitor._usage import apply_dict
 
 Function = Callable[..., Any]
 
-_innermost = innermost.get
-_make_innermost = innermost.set
-_restore = innermost.reset
+_current_call = current.get
+_set_current = current.set
+_restore = current.reset
 _handler = handlers.get
 _append = inbox.append
 _unwound = BaseException.with_traceback  # given what is left without this frame, which the body's way out adds again
 
 
-def drive_function(function: Function, tool: Tool, bus: Bus = bus) -> Function:
+def wrap_function(function: Function, tool: Tool, bus: Bus = bus) -> Function:
     """A plain function; one that returns a coroutine or a future closes its call when that has ended."""
     tool.defers = True
     name, plain = tool.name, not tool.special
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        if bus.plain and plain and _innermost() is None:  # `begin` and `leave`, written out
+        if bus.plain and plain and _current_call() is None:  # `begin` and `leave`, written out
             call, token = ToolCall(name, "open", 0.0, monotonic_s()), None
             if bus.admit is not None:
                 ask_budgets(bus.admit, call, None)
             try:
                 _append(call)
-                token = _make_innermost(call)
+                token = _set_current(call)
                 result = function(*args, **kwargs)
-                call.duration_s = monotonic_s() - call.opened_at
-                handler = _handler(type(result), unseen)
-                if handler is absorb_dict and call.details is None:
-                    if not absorb_dict(call, result) or call.admission is not None:
-                        call.token = token
-                        return leave_settled(tool, call, result)
-                elif handler is not None or call.details is not None:
-                    call.token = token
-                    return leave_slowly(tool, call, result)
+                call.duration_s = monotonic_s() - call._opened_at
+                handler = _handler(type(result), unknown_type)
+                if handler is apply_dict and call._details is None:
+                    if not apply_dict(call, result) or call._admission is not None:
+                        call._token = token
+                        return finish_read(tool, call, result)
+                elif handler is not None or call._details is not None:
+                    call._token = token
+                    return finish_slow(tool, call, result)
                 try:
                     _restore(token)
                     call.outcome = "success"
                     if len(inbox) > HIGH_WATER:
-                        bus.relieve()
+                        bus.apply_backpressure()
                 except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
-                    patch_up(call, "success", error)
+                    recover(call, "success", error)
                 return result
             except BaseException as error:
-                call.token = token
-                leave_raising(tool, call, error)
+                call._token = token
+                finish_with_error(tool, call, error)
                 raise
         if not bus.on:
             return function(*args, **kwargs)
@@ -86,47 +86,47 @@ def drive_function(function: Function, tool: Tool, bus: Bus = bus) -> Function:
         try:
             return leave(tool, call, function(*args, **kwargs))
         except BaseException as error:
-            leave_raising(tool, call, error)
+            finish_with_error(tool, call, error)
             raise
 
     return run
 
 
-def drive_coroutine(function: Function, tool: Tool, bus: Bus = bus) -> Function:
+def wrap_coroutine(function: Function, tool: Tool, bus: Bus = bus) -> Function:
     """A coroutine function."""
     name, plain = tool.name, not tool.special
 
     async def run(*args: Any, **kwargs: Any) -> Any:
-        if bus.plain and plain and _innermost() is None:  # `begin` and `leave`, written out
+        if bus.plain and plain and _current_call() is None:  # `begin` and `leave`, written out
             call, token = ToolCall(name, "open", 0.0, monotonic_s()), None
             if bus.admit is not None:
                 ask_budgets(bus.admit, call, None)
             try:
                 _append(call)
-                token = _make_innermost(call)
+                token = _set_current(call)
                 body = function(*args, **kwargs)
                 args = kwargs = None  # type: ignore[assignment]  # let go while it waits, see above
                 result = await body
-                call.duration_s = monotonic_s() - call.opened_at
-                handler = _handler(type(result), unseen)
-                if handler is absorb_dict and call.details is None:
-                    if not absorb_dict(call, result) or call.admission is not None:
-                        call.token = token
-                        return leave_settled(tool, call, result)
-                elif handler is not None or call.details is not None:
-                    call.token = token
-                    return leave_slowly(tool, call, result)
+                call.duration_s = monotonic_s() - call._opened_at
+                handler = _handler(type(result), unknown_type)
+                if handler is apply_dict and call._details is None:
+                    if not apply_dict(call, result) or call._admission is not None:
+                        call._token = token
+                        return finish_read(tool, call, result)
+                elif handler is not None or call._details is not None:
+                    call._token = token
+                    return finish_slow(tool, call, result)
                 try:
                     _restore(token)
                     call.outcome = "success"
                     if len(inbox) > HIGH_WATER:
-                        bus.relieve()
+                        bus.apply_backpressure()
                 except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
-                    patch_up(call, "success", error)
+                    recover(call, "success", error)
                 return result
             except BaseException as error:
-                call.token = token
-                leave_raising(tool, call, error)
+                call._token = token
+                finish_with_error(tool, call, error)
                 raise
         if not bus.on:
             return await function(*args, **kwargs)
@@ -136,13 +136,13 @@ def drive_coroutine(function: Function, tool: Tool, bus: Bus = bus) -> Function:
             args = kwargs = None  # type: ignore[assignment]
             return leave(tool, call, await body)
         except BaseException as error:
-            leave_raising(tool, call, error)
+            finish_with_error(tool, call, error)
             raise
 
     return run
 
 
-def drive_generator(function: Function, tool: Tool, bus: Bus = bus) -> Function:
+def wrap_generator(function: Function, tool: Tool, bus: Bus = bus) -> Function:
     """A generator function: the whole protocol, and the call is innermost only while the body runs.
 
     A step adds 0.25 us, of which 0.2 are the context variable, set and reset, and the second frame. What keeps it
@@ -154,7 +154,7 @@ def drive_generator(function: Function, tool: Tool, bus: Bus = bus) -> Function:
         if not bus.on:
             return (yield from function(*args, **kwargs))
         call = begin(ToolCall(tool.name, "open", 0.0, monotonic_s()), tool, args, kwargs)
-        token, plain, items = call.token, None, 0
+        token, plain, items = call._token, None, 0
         stream = Stream(call, reads=tool.usage is None)
         given: Any = None
         try:
@@ -165,31 +165,31 @@ def drive_generator(function: Function, tool: Tool, bus: Bus = bus) -> Function:
                 try:
                     while True:
                         item = step(given)
-                        inside = _innermost()
+                        inside = _current_call()
                         _restore(token)  # type: ignore[arg-type]
                         items += 1
                         if type(item) is not plain:
                             plain = stream.saw(item)
                         step, token, given = send, None, None
                         given = yield (item,)[item := 0]  # out of the variable, where it would live until the next
-                        token = _make_innermost(inside)
+                        token = _set_current(inside)
                 except BaseException as error:
                     if token is not None:  # the body ended
                         if type(error) is not StopIteration:
                             raise
                         stream.end(items)
-                        call.token = token
+                        call._token = token
                         if type(given) is GeneratorExit:  # it was closed, and went along
-                            leave_raising(tool, call, given)
+                            finish_with_error(tool, call, given)
                         else:
                             leave(tool, call, None)
                         return error.value
                     step, given = body.throw, _unwound(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]
-                    token = _make_innermost(inside)
+                    token = _set_current(inside)
         except BaseException as error:
             stream.end(items)
-            call.token = token
-            leave_raising(tool, call, error)
+            call._token = token
+            finish_with_error(tool, call, error)
             raise
         finally:
             given = None  # or its traceback and this frame would hold each other
@@ -197,16 +197,16 @@ def drive_generator(function: Function, tool: Tool, bus: Bus = bus) -> Function:
     return run
 
 
-def drive_async_generator(function: Function, tool: Tool, bus: Bus = bus) -> Function:
-    """An async generator function; each step runs in the task that asked for it. Written as `drive_generator`."""
+def wrap_async_generator(function: Function, tool: Tool, bus: Bus = bus) -> Function:
+    """An async generator function; each step runs in the task that asked for it. Written as `wrap_generator`."""
 
     async def run(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         if bus.on:
             call = begin(ToolCall(tool.name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         else:  # there is no `yield from` for this kind: unwatched, it is driven all the same
-            call = ToolCall(tool.name, "muted")
-            call.token = _make_innermost(_innermost())
-        token, plain, items = call.token, None, 0
+            call = ToolCall(tool.name, "suppressed")
+            call._token = _set_current(_current_call())
+        token, plain, items = call._token, None, 0
         stream = Stream(call, reads=tool.usage is None)
         thrown: BaseException | None = None
         try:
@@ -217,7 +217,7 @@ def drive_async_generator(function: Function, tool: Tool, bus: Bus = bus) -> Fun
                 try:
                     while True:
                         item = await step
-                        inside = _innermost()
+                        inside = _current_call()
                         try:
                             _restore(token)  # type: ignore[arg-type]
                         except (ValueError, RuntimeError):  # asked for from another context than the last step
@@ -227,25 +227,25 @@ def drive_async_generator(function: Function, tool: Tool, bus: Bus = bus) -> Fun
                             plain = stream.saw(item)
                         token = step = thrown = None
                         step = send((yield (item,)[item := 0]))
-                        token = _make_innermost(inside)
+                        token = _set_current(inside)
                 except BaseException as error:
                     if token is not None:
                         if type(error) is not StopAsyncIteration:
                             raise
                         stream.end(items)
-                        call.token = token
+                        call._token = token
                         if type(thrown) is GeneratorExit:
-                            leave_raising(tool, call, thrown)
+                            finish_with_error(tool, call, thrown)
                         else:
                             leave(tool, call, None)
                         return
                     thrown = _unwound(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]
                     step = body.athrow(thrown)
-                    token = _make_innermost(inside)
+                    token = _set_current(inside)
         except BaseException as error:
             stream.end(items)
-            call.token = token
-            leave_raising(tool, call, error)
+            call._token = token
+            finish_with_error(tool, call, error)
             raise
         finally:
             thrown = step = None

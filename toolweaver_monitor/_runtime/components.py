@@ -7,7 +7,7 @@ from typing import Any
 
 from toolweaver_monitor._budget import Ledger
 from toolweaver_monitor._bus.bus import bus
-from toolweaver_monitor._bus.sink_runner import Runner
+from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor._core import clock
 from toolweaver_monitor._core.sanitize import scrubbed_tags
 from toolweaver_monitor._text.redact import scrub
@@ -17,7 +17,7 @@ from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 
 
-class Holdings:
+class Components:
     """What one `setup()` has put together; a `Monitor` is this and the way to end it."""
 
     def __init__(
@@ -26,7 +26,7 @@ class Holdings:
         costs: CostTracker,
         errors: ErrorTracker,
         sinks: Sequence[Any] = (),
-        runners: Sequence[Runner] = (),
+        runners: Sequence[SinkRunner] = (),
         ledger: Ledger | None = None,
         prices: PriceBook | None = None,
         names: Mapping[int, str] | None = None,
@@ -53,11 +53,11 @@ class Holdings:
     def active(self) -> list[dict[str, Any]]:
         """The calls open right now, the longest-running first: tool_name, running_s (seconds), call_id, tags."""
         now = clock.monotonic_s()
-        calls = sorted(bus.open_calls(), key=lambda call: call.opened_at)
+        calls = sorted(bus.open_calls(), key=lambda call: call._opened_at)
         return [
             {
                 "tool_name": call.tool_name,
-                "running_s": max(0.0, now - call.opened_at) if call.opened_at else 0.0,
+                "running_s": max(0.0, now - call._opened_at) if call._opened_at else 0.0,
                 "call_id": call.call_id,
                 "tags": scrubbed_tags(call.tags, scrub),
             }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from toolweaver_monitor._bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._core.timeouts import on_event_loop
 from toolweaver_monitor._text.redact import encodable, scrub
 from toolweaver_monitor._usage import PriceBook
 
 
-class Sealer:
+class CallEnricher:
     """The last change to a call, made in the drain, off the caller's path.
 
     Args:
@@ -27,10 +27,10 @@ class Sealer:
     def seal(self, call: ToolCall) -> None:
         """Complete a call that something was said of."""
         call.seal(self._scrub)
-        details = call.details
+        details = call._details
         if details is not None and (details.lacks_price or (details.cached and details.cost_source is None)):
             self._price(call, details)
-        call.admission = None
+        call._admission = None
 
     def read(self) -> None:
         """Bring in what has ended, for a reader; one on an event loop does not wait for prices to be loaded."""
@@ -43,7 +43,7 @@ class Sealer:
         else:
             bus.drain()
 
-    def _price(self, call: ToolCall, details: Details) -> None:
+    def _price(self, call: ToolCall, details: CallDetails) -> None:
         """Give the call its price, if it is known by now, and tell its budgets."""
         cost = self._book.cost_nanousd(call)
         if cost is None and not self._book.ready:
@@ -56,8 +56,8 @@ class Sealer:
             details.saved_nanousd = cost
             return
         details.cost_nanousd = cost
-        if call.admission is not None:
-            call.admission.charge(cost)
+        if call._admission is not None:
+            call._admission.charge(cost)
 
     def _pressed(self) -> bool:
         return bool(self._loops) or len(inbox) > HIGH_WATER // 2

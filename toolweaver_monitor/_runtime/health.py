@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from toolweaver_monitor._bus.bus import bus, inbox
-from toolweaver_monitor._core.sanitize import Invalid, plain_text
+from toolweaver_monitor._core.sanitize import Diagnostics, plain_text
 from toolweaver_monitor._instrument.patching.instrument import waiting_for_import
-from toolweaver_monitor._runtime.components import Holdings
-from toolweaver_monitor._stats.aggregator import Tallies
+from toolweaver_monitor._runtime.components import Components
+from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._stats.rollup import Rollup
 from toolweaver_monitor._text.safe_repr import captured
 
@@ -30,7 +30,7 @@ MOST_AGE_DAYS = 90.0
 MAX_KEY_CHARS = 128
 
 
-def health(held: Holdings) -> dict[str, Any]:
+def health(held: Components) -> dict[str, Any]:
     """What `Monitor.health` gives; see there."""
     held.metrics.sources()  # brings in what has ended
     sinks = {name: _with_cure(sink) for name, sink in _sinks(held).items()}
@@ -52,12 +52,12 @@ def health(held: Holdings) -> dict[str, Any]:
         "sinks": sinks,
         "budgets": held.ledger.status() if held.ledger is not None else [],
         "prices": prices,
-        "invalid": Invalid.counts(),
+        "invalid": Diagnostics.counts(),
         "faults": dict(held.faults),
     }
 
 
-def _sinks(held: Holdings) -> dict[str, dict[str, Any]]:
+def _sinks(held: Components) -> dict[str, dict[str, Any]]:
     """The books of every sink, with what it says of itself and what setup met."""
     sinks: dict[str, dict[str, Any]] = {runner.name: runner.books().told() for runner in held.runners}
     for name, sink in held.named_sinks():
@@ -102,7 +102,7 @@ def _with_cure(sink: dict[str, Any]) -> dict[str, Any]:
     return sink | {"cure": cure}
 
 
-def _own_problems(held: Holdings) -> Iterator[str]:
+def _own_problems(held: Components) -> Iterator[str]:
     if held.closed:
         yield "this setup has ended; call setup() again"
     elif not bus.on:
@@ -123,7 +123,7 @@ def _problems(name: str, sink: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: {calls(count)} dropped ({reason})" + (f"; {cure}" if cure else "")
 
 
-def _notes(held: Holdings, sinks: Mapping[str, Mapping[str, Any]], prices: Mapping[str, Any] | None) -> Iterator[str]:
+def _notes(held: Components, sinks: Mapping[str, Mapping[str, Any]], prices: Mapping[str, Any] | None) -> Iterator[str]:
     """What is not a fault but worth knowing."""
     for name, sink in sinks.items():
         if sink.get("note") and sink["state"] == "ok":
@@ -140,7 +140,7 @@ def _notes(held: Holdings, sinks: Mapping[str, Mapping[str, Any]], prices: Mappi
         yield f"waiting for import: {name}; import {module}, or correct the name if no module is called that"
     for key, figure in meant_as_figures(held.costs.sources()).items():
         yield f"a tag is called {key!r} and holds numbers; if they are a figure of the call, write record({figure}=...)"
-    wrong = {name: count for name, count in Invalid.counts().items() if count}
+    wrong = {name: count for name, count in Diagnostics.counts().items() if count}
     if wrong:
         told = ", ".join(f"{count:,} {name}" for name, count in wrong.items())
         yield f"not all that calls recorded could be counted: {told}; see `invalid` in the reference of health()"
@@ -160,7 +160,7 @@ ELSEWHERE = {
 """What others call them."""
 
 
-def meant_as_figures(sources: Iterable[Tallies]) -> dict[str, str]:
+def meant_as_figures(sources: Iterable[StatsAggregator]) -> dict[str, str]:
     """Keys of tags that hold a number and are called almost as a figure is, each with that figure's name."""
     try:
         from difflib import get_close_matches  # 1 ms that the import need not take

@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from toolweaver_monitor._bus import deferred_log, process_exit
 from toolweaver_monitor._bus.bus import bus
-from toolweaver_monitor._core.sanitize import Invalid
-from toolweaver_monitor._core.timeouts import checked_timeout, off_the_loop
-from toolweaver_monitor._runtime.components import Holdings
+from toolweaver_monitor._core.sanitize import Diagnostics
+from toolweaver_monitor._core.timeouts import run_off_loop, validate_timeout
+from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._runtime.health import health
 from toolweaver_monitor._runtime.report import report_text
 from toolweaver_monitor._text.display import SHOWN, counted
@@ -21,7 +21,7 @@ from toolweaver_monitor.sinks._memory.view import View
 POLL_S = 0.002
 
 
-class Monitor(Holdings):
+class Monitor(Components):
     """Made by `setup()`; ends with `shutdown()`, with the process, or as a sync or async context manager.
 
     Attributes:
@@ -82,9 +82,10 @@ class Monitor(Holdings):
               what the sink says about itself.
             - `budgets`: each budget's limit, spent, remaining and rejections.
             - `prices`: `ready`, `sources`, `age_days` and `cure`; None where nothing is priced.
-            - `invalid`: what running calls were given that could not be counted, in this process so far: `figures`
-              (negative, NaN or not numbers), `late` (recorded on a closed call), `reentrant` (calls made by a
-              sink), `extractors` (functions of yours that raised), `mishaps` (errors of this library's own).
+            - `invalid`: what running calls were given that could not be counted, in this process so far:
+              `invalid_values` (negative, NaN or not numbers), `late_records` (recorded on a closed call),
+              `suppressed_calls` (calls made by a sink), `extractor_errors` (functions of the user that raised),
+              `internal_errors` (errors of this library itself).
             - `faults`: what failed in the environment at setup, by sink.
         """
         return health(self)
@@ -103,7 +104,7 @@ class Monitor(Holdings):
         Raises:
             ConfigurationError: `timeout` is not a number.
         """
-        timeout = checked_timeout(timeout)
+        timeout = validate_timeout(timeout)
         deadline = time.monotonic() + timeout
         before = [runner.troubles + runner.books().lost for runner in self.runners]
         done = bus.drain(timeout)
@@ -117,12 +118,12 @@ class Monitor(Holdings):
 
     async def aflush(self, timeout: float = 2.0) -> bool:
         """As `flush`, without holding up the event loop."""
-        checked_timeout(timeout)
-        return await off_the_loop(self.flush, timeout)
+        validate_timeout(timeout)
+        return await run_off_loop(self.flush, timeout)
 
-    def hurry(self) -> None:
+    def expedite(self) -> None:
         """Have every call delivered at once from now on, since the process may end without asking again."""
-        bus.hurry()
+        bus.expedite()
 
     def shutdown(self, timeout: float = 2.0) -> bool:
         """Write out what can be written in time, close every sink, and stop watching. Calling it twice is fine.
@@ -136,7 +137,7 @@ class Monitor(Holdings):
         Raises:
             ConfigurationError: `timeout` is not a number; then nothing has been ended.
         """
-        timeout = checked_timeout(timeout)
+        timeout = validate_timeout(timeout)
         if self._ended is not None:
             return self._ended
         # A signal handler that ends the process may come in at any line, and has to finish what this has begun: so
@@ -163,7 +164,7 @@ class Monitor(Holdings):
         self._tell_losses()
         return self._ended
 
-    def patience_s(self) -> float:
+    def exit_timeout_s(self) -> float:
         """How long the end of a program may wait for the sinks, in seconds."""
         return process_exit.EXIT_S + max((_grace_s(sink) for sink in self.sinks), default=0.0)
 
@@ -205,7 +206,7 @@ class Monitor(Holdings):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Shut down."""
-        self.shutdown(self.patience_s())
+        self.shutdown(self.exit_timeout_s())
 
     async def __aenter__(self) -> Self:
         """The monitor itself."""
@@ -215,13 +216,13 @@ class Monitor(Holdings):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Shut down without holding up the event loop."""
-        await off_the_loop(self.shutdown, self.patience_s())
+        await run_off_loop(self.shutdown, self.exit_timeout_s())
 
 
 def _grace_s(sink: Any) -> float:
     """How much longer than others a sink may take at the end, in seconds; nothing where it says no such thing."""
     try:
-        return checked_timeout(getattr(sink, "grace_s", 0.0))
+        return validate_timeout(getattr(sink, "grace_s", 0.0))
     except Exception:  # noqa: BLE001 - a sink's trouble is the sink's, and the others are to be ended in time
         return 0.0
 
@@ -233,7 +234,7 @@ def _quietly(step: Callable[..., object], *args: object) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - a sink's trouble is the sink's
-        Invalid.mishaps += 1
+        Diagnostics.internal_errors += 1
 
 
 def _to_stderr(text: str) -> None:

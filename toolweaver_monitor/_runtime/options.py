@@ -27,7 +27,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Chosen(NamedTuple):
+class Options(NamedTuple):
     """What a `setup()` is to put together: its arguments and the environment, each checked."""
 
     sinks: Sequence[Any]
@@ -42,7 +42,7 @@ class Chosen(NamedTuple):
     watching: bool
 
 
-def as_sink(thing: Any) -> Any:
+def make_sink(thing: Any) -> Any:
     """A sink object from what `setup()` was given.
 
     Raises:
@@ -94,7 +94,7 @@ def _refuse_async(name: str, function: Any) -> None:
         )
 
 
-def checked_flags(**flags: Any) -> None:
+def validate_flags(**flags: Any) -> None:
     """Make sure that each is True or False, or not given.
 
     Raises:
@@ -105,7 +105,7 @@ def checked_flags(**flags: Any) -> None:
             raise ConfigurationError(f"{name}={value!r} is neither True nor False; give one of them")
 
 
-def told_what_was_meant(function: Callable[P, T]) -> Callable[P, T]:
+def suggest_keywords(function: Callable[P, T]) -> Callable[P, T]:
     """Have a keyword that the function does not know told with the one that was meant, or where else it belongs.
 
     Raises:
@@ -164,7 +164,7 @@ def _kind(name: str) -> type[Any]:
     return IN_MEMORY[name]
 
 
-def uniquely_named(sinks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+def assign_names(sinks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     """The sinks with their names, two of one name told apart as `name` and `name-2`."""
     taken: set[str] = set()
     for sink in sinks:
@@ -174,7 +174,7 @@ def uniquely_named(sinks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
         yield name, sink
 
 
-def as_ledger(budget: Any) -> Ledger | None:
+def make_ledger(budget: Any) -> Ledger | None:
     """The budgets that `setup()` was given.
 
     Raises:

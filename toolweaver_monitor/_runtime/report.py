@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toolweaver_monitor._runtime.components import Holdings
-from toolweaver_monitor._stats.tool_stats import Tally
+from toolweaver_monitor._runtime.components import Components
+from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.display import counted, more, ranked, table, visible
 from toolweaver_monitor.sinks._memory.metrics import summarised
 
 TIMES = ("avg_duration_s", "p50_s", "p95_s", "p99_s")
 
 
-def report_text(held: Holdings, limit: int | None) -> str:
+def report_text(held: Components, limit: int | None) -> str:
     """Summary by tool, costs, errors and budgets as plain text, safe for a terminal; so many rows of each."""
     lines = ["Tools", *tools_text(held.metrics.by_tool(), limit)]
     lines += ["", held.costs.text(limit), "", held.errors.text(limit)]
@@ -52,10 +52,10 @@ def _why_refusing(budget: Mapping[str, Any]) -> str:
     return f"  {visible(budget['name'])}: {budget['rejections']:,} {calls} not run; {cure}"
 
 
-def tools_text(tools: Mapping[str, Tally], limit: int | None) -> list[str]:
+def tools_text(tools: Mapping[str, ToolStats], limit: int | None) -> list[str]:
     """How often each tool ran, how it ended and how long it took, most calls first; a column only for what there is."""
     shown, left_out = ranked(tools, lambda tally: tally.calls, limit)
-    total = Tally()
+    total = ToolStats()
     total.add(*tools.values())
     unusual = [outcome for outcome in ("cancelled", "rejected", "abandoned") if total.outcomes[outcome]]
     told = [counted(total.calls, "call"), f"{total.failures:,} failed"]
@@ -76,7 +76,7 @@ def tools_text(tools: Mapping[str, Tally], limit: int | None) -> list[str]:
     return lines
 
 
-def sinks_text(held: Holdings) -> list[str]:
+def sinks_text(held: Components) -> list[str]:
     """The sinks that lost calls, or still have some waiting; nothing where all is delivered."""
     rows = []
     for runner in held.runners:

@@ -10,31 +10,31 @@ from typing import Any
 from toolweaver_monitor._budget import Budget
 from toolweaver_monitor._bus import process_exit, sigterm
 from toolweaver_monitor._bus.bus import Consumer, bus
-from toolweaver_monitor._bus.sink_runner import Gate, Runner
+from toolweaver_monitor._bus.sink_runner import Gate, SinkRunner
 from toolweaver_monitor._bus.worker import MAY_HAVE_THREADS
 from toolweaver_monitor._core import config, locks
 from toolweaver_monitor._core.sanitize import NO_TAGS, TagValue
-from toolweaver_monitor._core.timeouts import checked_timeout
+from toolweaver_monitor._core.timeouts import validate_timeout
 from toolweaver_monitor._instrument import closing, opening, results
-from toolweaver_monitor._instrument.tool import checked_tags
-from toolweaver_monitor._runtime.enrichment import Sealer
+from toolweaver_monitor._instrument.tool import validate_tags
+from toolweaver_monitor._runtime.enrichment import CallEnricher
 from toolweaver_monitor._runtime.monitor import Monitor
 from toolweaver_monitor._runtime.options import (
-    Chosen,
-    as_ledger,
-    as_sink,
-    checked_flags,
-    told_what_was_meant,
-    uniquely_named,
+    Options,
+    assign_names,
+    make_ledger,
+    make_sink,
+    suggest_keywords,
+    validate_flags,
 )
-from toolweaver_monitor._stats.aggregator import Tallies
+from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._text.safe_repr import fault_text
 from toolweaver_monitor._usage import PriceBook
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
-from toolweaver_monitor.sinks._memory.view import View, checked_max_operations
+from toolweaver_monitor.sinks._memory.view import View, validate_max_operations
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -42,7 +42,7 @@ _current: Monitor | None = None
 _settling = locks.new_rlock("setup")
 
 
-@told_what_was_meant
+@suggest_keywords
 def setup(
     *sinks: Any,
     budget: float | Budget | Sequence[Budget] | None = None,
@@ -79,18 +79,18 @@ def setup(
             cure. A fault of the environment (a package missing, logged out, a port taken) never raises: one log line
             and `health()` say it.
     """
-    if _settling._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as threading.Condition asks
+    if _settling._is_owned():  # type: ignore[attr-defined]
         raise ConfigurationError(
             "setup() was called while a setup() is still under way on this thread, by a signal handler or a sink's "
             "start(); let the handler only note that it is wanted, and call setup() after this one"
         )
-    checked_flags(usage=usage, capture=capture, redact=redact, enabled=enabled)
-    chosen = Chosen(
-        sinks=list({id(sink): sink for sink in map(as_sink, sinks or config.SINKS.value())}.values()),
-        max_operations=checked_max_operations(config.MAX_OPERATIONS.value(max_operations)),
+    validate_flags(usage=usage, capture=capture, redact=redact, enabled=enabled)
+    chosen = Options(
+        sinks=list({id(sink): sink for sink in map(make_sink, sinks or config.SINKS.value())}.values()),
+        max_operations=validate_max_operations(config.MAX_OPERATIONS.value(max_operations)),
         max_names=config.MAX_LABEL_VALUES.value(),
-        tags=checked_tags(tags),
-        ledger=as_ledger(config.BUDGET_USD.value(None) if budget is None else budget),
+        tags=validate_tags(tags),
+        ledger=make_ledger(config.BUDGET_USD.value(None) if budget is None else budget),
         book=PriceBook(prices),
         usage=usage,
         capture=capture,
@@ -99,15 +99,17 @@ def setup(
     )
     sigterm.handled = config.HANDLE_SIGTERM.value()
     with _settling:
-        _end_the_interrupted()
+        _finish_interrupted()
         return _replace(chosen)
 
 
-def _replace(chosen: Chosen) -> Monitor:
+def _replace(chosen: Options) -> Monitor:
     """Send calls to what was chosen, end the earlier setup, and start the sinks, in this order: no call is lost."""
     earlier = None if _current is None or _current.closed else _current
-    sealer = Sealer(chosen.scrubbing, chosen.book)
-    tallies = Tallies(chosen.max_operations, chosen.max_names, before_read=sealer.read, open_calls=bus.open_calls)
+    sealer = CallEnricher(chosen.scrubbing, chosen.book)
+    tallies = StatsAggregator(
+        chosen.max_operations, chosen.max_names, before_read=sealer.read, open_calls=bus.open_calls
+    )
     metrics = _mine(chosen.sinks, MetricsCollector) or MetricsCollector(chosen.max_operations)
     costs = _mine(chosen.sinks, CostTracker) or CostTracker()
     errors = _mine(chosen.sinks, ErrorTracker) or ErrorTracker()
@@ -115,21 +117,21 @@ def _replace(chosen: Chosen) -> Monitor:
 
     going_on = {id(runner.sink): runner for runner in (earlier.runners if earlier is not None else ())}
     gate = Gate()
-    runners: list[Runner] = []
+    runners: list[SinkRunner] = []
     consumers: list[Consumer] = [tallies.fold]
     names: dict[int, str] = {}
-    for name, sink in uniquely_named(chosen.sinks):
+    for name, sink in assign_names(chosen.sinks):
         names[id(sink)] = name
         if not isinstance(sink, View):
-            runner = going_on.get(id(sink)) or Runner(sink, name, SinkUnavailable, gate=gate)
+            runner = going_on.get(id(sink)) or SinkRunner(sink, name, SinkUnavailable, gate=gate)
             runner.name = name
             runners.append(runner)
-        elif getattr(sink, "counts_itself", False):
+        elif getattr(sink, "_has_custom_buckets", False):
             consumers.append(sink.observe)  # type: ignore[attr-defined]
 
     held = metrics, costs, errors, chosen.sinks, runners, chosen.ledger, chosen.book, names
     monitor = Monitor(*held, release=_release)
-    _tell_callers_side(chosen)
+    _publish_policy(chosen)
 
     def hand_over() -> None:
         global _current  # noqa: PLW0603 - with the switch of the bus, at one moment
@@ -139,8 +141,8 @@ def _replace(chosen: Chosen) -> Monitor:
 
     try:
         process_exit.watch(monitor)
-        bus.attach(consumers, runners, sealer.seal, meanwhile=hand_over)
-        bus.turn(on=chosen.watching)
+        bus.attach(consumers, runners, sealer.seal, on_switch=hand_over)
+        bus.configure(on=chosen.watching)
         if MAY_HAVE_THREADS:
             chosen.book.warm()
         if earlier is not None:
@@ -153,11 +155,11 @@ def _replace(chosen: Chosen) -> Monitor:
     finally:
         gate.shut_by = None  # a Ctrl-C, too, leaves a setup that works
     for runner in runners:
-        runner.worker.poke()
+        runner.worker.wake()
     return monitor
 
 
-def _end_the_interrupted() -> None:
+def _finish_interrupted() -> None:
     """End what a Ctrl-C in an earlier setup or shutdown has left half ended: it may still hold a port and threads."""
     left = [monitor for monitor in process_exit.watched() if isinstance(monitor, Monitor)]
     if any(monitor.closed or monitor is not _current for monitor in left):
@@ -169,10 +171,10 @@ def _end_the_interrupted() -> None:
             monitor.replaced_by(_current)
 
 
-def _tell_callers_side(chosen: Chosen) -> None:
+def _publish_policy(chosen: Options) -> None:
     """Put what opening and ending a call must know where they read it."""
     opening.Settings.tags = chosen.tags
-    opening.Settings.tags_asked = chosen.ledger is not None and chosen.ledger.asks_tags
+    opening.Settings.tags_asked = chosen.ledger is not None and chosen.ledger.needs_tags
     opening.Settings.in_child = _in_child if process_exit.is_child() else None
     closing.Settings.capture = chosen.capture
     closing.Settings.read_results = chosen.usage
@@ -180,7 +182,7 @@ def _tell_callers_side(chosen: Chosen) -> None:
     closing.Settings.priced_tools = chosen.book.tools
     results.reading(chosen.usage)
     admit = chosen.ledger.admit if chosen.ledger is not None else False
-    bus.turn(special=opening.Settings.needed(), admit=admit)
+    bus.configure(special=opening.Settings.needed(), admit=admit)
 
 
 def _release(monitor: Monitor) -> None:
@@ -192,7 +194,7 @@ def _release(monitor: Monitor) -> None:
     closing.Settings.price, closing.Settings.capture, closing.Settings.read_results = None, False, True
     closing.Settings.priced_tools = frozenset()
     results.reading(True)
-    bus.turn(special=False, admit=False)
+    bus.configure(special=False, admit=False)
 
 
 def _mine(sinks: Sequence[Any], kind: type[Any]) -> Any:
@@ -205,8 +207,8 @@ def _start(sink: Any, name: str, monitor: Monitor) -> None:
         if _is_ours(sink):
             if hasattr(sink, "live"):
                 sink.live(monitor.figures)
-            if hasattr(sink, "be_first"):
-                sink.be_first = process_exit.be_first
+            if hasattr(sink, "run_first"):
+                sink.run_first = process_exit.run_first
         start = getattr(sink, "start", None)
         if callable(start):
             start()
@@ -229,14 +231,14 @@ def get_monitor() -> Monitor | None:
 
 def flush(timeout: float = 2.0) -> bool:
     """Have every sink write out what ended before now; see `Monitor.flush`. True if nothing is set up."""
-    checked_timeout(timeout)
+    validate_timeout(timeout)
     monitor = get_monitor()
     return monitor.flush(timeout) if monitor is not None else True
 
 
 def shutdown(timeout: float = 2.0) -> bool:
     """End the current setup; see `Monitor.shutdown`. True if nothing is set up."""
-    checked_timeout(timeout)
+    validate_timeout(timeout)
     monitor = get_monitor()
     return monitor.shutdown(timeout) if monitor is not None else True
 
@@ -244,7 +246,7 @@ def shutdown(timeout: float = 2.0) -> bool:
 def _in_child() -> None:
     """At the first call in a child: the dispatcher, and the end of a multiprocessing child."""
     opening.Settings.in_child = None
-    bus.turn(special=opening.Settings.needed())
+    bus.configure(special=opening.Settings.needed())
     process_exit.watch_in_child()
     bus.wake()
 
@@ -252,7 +254,7 @@ def _in_child() -> None:
 def _after_fork() -> None:
     if bus.on:
         opening.Settings.in_child = _in_child
-        bus.turn(special=True)
+        bus.configure(special=True)
 
 
-locks.in_forked_child(_after_fork)
+locks.after_fork_in_child(_after_fork)

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable, Sequence
 
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ERRORS, ToolCall
-from toolweaver_monitor._core.details import Figures
+from toolweaver_monitor._core.details import CompactDetails
 from toolweaver_monitor._stats.rollup import Rollup
-from toolweaver_monitor._stats.tool_stats import Tally
+from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW, declared_names
 
 BATCH = 1_024
 """Calls counted while the lock is held: a reader waits for at most this many."""
 
 
-class Tallies:
+class StatsAggregator:
     """The tallies of every tool, the last calls, and the last errors.
 
     Args:
@@ -37,7 +37,7 @@ class Tallies:
         before_read: Callable[[], object] | None = None,
         open_calls: Callable[[], Iterable[ToolCall]] = tuple,
     ) -> None:
-        self.by_tool: dict[str, Tally] = {}
+        self.by_tool: dict[str, ToolStats] = {}
         self.rollup = Rollup(open_calls)
         self.operations: deque[ToolCall] = deque(maxlen=max_operations)
         self.last_errors: deque[ToolCall] = deque(maxlen=min(max_operations, 1_000))
@@ -46,7 +46,7 @@ class Tallies:
         self._before_read = before_read
         self._dynamic = 0
         self._recorded: deque[ToolCall] = deque()
-        locks.in_forked_child_weakly(self, Tallies.clear)
+        locks.after_fork_in_child_weak(self, StatsAggregator.clear)
 
     def clear(self) -> None:
         """Forget everything. A forked child starts from nothing: what was counted before it is its parent's."""
@@ -64,7 +64,9 @@ class Tallies:
 
     def fold(self, calls: Sequence[ToolCall]) -> None:
         """Count a batch of closed calls."""
-        noted = [call for call in calls if call.root_serial or call.details is not None]  # see tests/unit/test_locks.py
+        noted = [
+            call for call in calls if call._root_serial or call._details is not None
+        ]  # see tests/unit/test_locks.py
         with self.lock:
             groups: defaultdict[str, list[ToolCall]] = defaultdict(list)
             for call in calls:
@@ -80,7 +82,7 @@ class Tallies:
         self.last_errors.extend([call for call in calls if call.outcome in ERRORS])
         plain: defaultdict[str, list[ToolCall]] = defaultdict(list)
         for call in calls:
-            if type(call.details) is Figures and not call.root_serial:
+            if type(call._details) is CompactDetails and not call._root_serial:
                 plain[call.tool_name].append(call)
                 self.rollup.roots.append(call)
             else:
@@ -90,15 +92,15 @@ class Tallies:
             (self.by_tool.get(name) or self._new(name)).rolled_up += len(group)
             self.rollup.count_plain(name, group)
 
-    def _new(self, name: str) -> Tally:
+    def _new(self, name: str) -> ToolStats:
         if name not in declared_names:
             if self._dynamic >= self._max_names:
                 tally = self.by_tool.get(OVERFLOW)
                 if tally is None:
-                    tally = self.by_tool[OVERFLOW] = Tally()
+                    tally = self.by_tool[OVERFLOW] = ToolStats()
                 return tally
             self._dynamic += 1
-        tally = self.by_tool[name] = Tally()
+        tally = self.by_tool[name] = ToolStats()
         return tally
 
     def bring_in(self) -> None:
@@ -107,7 +109,7 @@ class Tallies:
         A signal handler or `__del__` that reads in the middle of a read on its own thread gets what is counted: who
         counts the rest may be waiting for that read.
         """
-        if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as threading.Condition asks
+        if self.lock._is_owned():  # type: ignore[attr-defined]
             return
         if self._before_read is not None:
             self._before_read()
@@ -116,13 +118,13 @@ class Tallies:
                 recorded = [self._recorded.popleft() for _ in range(len(self._recorded))]
                 self.fold(recorded)
 
-    def read(self) -> dict[str, Tally]:
+    def read(self) -> dict[str, ToolStats]:
         """The tallies by tool, everything that has ended included. They are live: hold `lock` to read several."""
         self.bring_in()
         with self.lock:
             return dict(self.by_tool)
 
-    def absorb(self, other: Tallies) -> None:
+    def absorb(self, other: StatsAggregator) -> None:
         """Take over what other tallies have counted."""
         for name, tally in other.read().items():
             with self.lock:
@@ -132,10 +134,10 @@ class Tallies:
             self.operations.extend(other.operations)
             self.last_errors.extend(other.last_errors)
 
-    def total(self, tools: Iterable[str] | None = None) -> Tally:
+    def total(self, tools: Iterable[str] | None = None) -> ToolStats:
         """One tally of all tools, or of some."""
         asked = [tally for name, tally in self.read().items() if tools is None or name in tools]
-        total = Tally()
+        total = ToolStats()
         with self.lock:
             total.add(*asked)
         return total

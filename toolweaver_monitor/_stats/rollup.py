@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NO_TAGS, TagValue, scrubbed_value
-from toolweaver_monitor._stats.totals import Sums, Table
+from toolweaver_monitor._stats.totals import TotalsByName, UsageTotals
 from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 from toolweaver_monitor._text.redact import scrub
 
@@ -32,25 +32,25 @@ MAX_VALUES = 10_000
 MAX_PARTS = 64
 """Sets of tag keys that are told apart inside one call."""
 
-Parts = dict[frozenset[str], Sums]
+UnattributedTotals = dict[frozenset[str], UsageTotals]
 """What calls used, by the tag keys that have had their share of it."""
 
 UNCLAIMED: frozenset[str] = frozenset()
 OPEN = "(open)"
 
 
-class Family:
+class Subtree:
     """A call and everything inside it."""
 
     __slots__ = ("call", "sums")
 
-    def __init__(self, call: ToolCall, sums: Sums) -> None:
+    def __init__(self, call: ToolCall, sums: UsageTotals) -> None:
         self.call = call
         self.sums = sums
 
 
 class Rollup:
-    """Sums by model, tag, outermost call and single call, in bounded memory. Guarded by the lock of `Tallies`.
+    """Sums by model, tag, outermost call and single call, in bounded memory. Guarded by the lock of `StatsAggregator`.
 
     Args:
         open_calls: gives the calls that are open right now, which know the tags of what waits inside them.
@@ -62,17 +62,17 @@ class Rollup:
 
     def clear(self) -> None:
         """Forget everything."""
-        self.by_model = Table()
-        self.unpriced: dict[tuple[str, str], Sums] = {}
+        self.by_model = TotalsByName()
+        self.unpriced: dict[tuple[str, str], UsageTotals] = {}
         """By tool and model."""
-        self.roots: deque[Family | ToolCall] = deque(maxlen=MAX_ROOTS)
+        self.roots: deque[Subtree | ToolCall] = deque(maxlen=MAX_ROOTS)
         """The last outermost calls; bare, where nothing ran inside."""
-        self._by_root = Table()
-        self._by_tag: dict[str, Table] = {}
+        self._by_root = TotalsByName()
+        self._by_tag: dict[str, TotalsByName] = {}
         self._values = 0
-        self._waiting: dict[int, Parts] = {}
+        self._waiting: dict[int, UnattributedTotals] = {}
         """What ended inside calls that are open, by their serial."""
-        self._families: dict[int, Family] = {}
+        self._families: dict[int, Subtree] = {}
         self._forgotten = 0
         """The greatest serial of a family that had to make room."""
 
@@ -80,71 +80,71 @@ class Rollup:
 
     def count(self, call: ToolCall) -> None:
         """Count one closed call that something was said of, or that has a call around or inside it."""
-        details = call.details
+        details = call._details
         if details is not None:
             if details.model is not None:
                 self.by_model.at(details.model).count(call)
             if details.cost_nanousd is None and details.lacks_price:
                 self._unpriced(call.tool_name, details.model or "").count(call)
-        if call.serial or call.parent_serial in self._families:
+        if call._serial or call._parent_serial in self._families:
             self._count_family(call)
         else:
             self._count_leaf(call)
 
     def count_plain(self, tool: str, calls: Sequence[ToolCall]) -> None:
-        """As `count`, for outermost calls of one tool whose result said `Figures`; `roots` has them already."""
+        """As `count`, for outermost calls of one tool whose result said `CompactDetails`; `roots` has them already."""
         self._by_root.at(tool).count_plain(calls)
 
     def _count_leaf(self, call: ToolCall) -> None:
         """Count a call inside which nothing can have run, and around which nothing has closed: in half the time."""
-        tags = call.details.tags if call.details is not None else NO_TAGS
+        tags = call._details.tags if call._details is not None else NO_TAGS
         if tags:
             for table in self._tables(tags, UNCLAIMED):
                 table.count(call)
-        if call.parent_serial is None:
+        if call._parent_serial is None:
             self._by_root.at(call.tool_name).count(call)
             self.roots.append(call)
         else:
-            self._part(self._inside(call.parent_serial), self._known(tags)).count(call)
+            self._part(self._inside(call._parent_serial), self._known(tags)).count(call)
 
     def _count_family(self, call: ToolCall) -> None:
-        parts = self._waiting.pop(call.serial, {})
+        parts = self._waiting.pop(call._serial, {})
         self._part(parts, UNCLAIMED).count(call)
-        family = Family(call, total(parts))
-        if call.serial:  # else nothing can end inside it any more
-            self._keep(call.serial, family)
-        if call.parent_serial is None:
+        family = Subtree(call, total(parts))
+        if call._serial:  # else nothing can end inside it any more
+            self._keep(call._serial, family)
+        if call._parent_serial is None:
             self.roots.append(family)
         self._rise(call, parts)
 
-    def _rise(self, call: ToolCall, parts: Parts) -> None:
+    def _rise(self, call: ToolCall, parts: UnattributedTotals) -> None:
         """Give what a closed call used to its tags, to the call around it, and so on as far as all is closed."""
         while True:
-            tags = call.details.tags if call.details is not None else NO_TAGS
+            tags = call._details.tags if call._details is not None else NO_TAGS
             if tags:
                 parts = self._claim(tags, parts)
-            if call.parent_serial is None:
+            if call._parent_serial is None:
                 self._by_root.at(call.tool_name).add(total(parts))
                 return
-            around = self._families.get(call.parent_serial)
+            around = self._families.get(call._parent_serial)
             if around is None:
-                waiting = self._inside(call.parent_serial)
+                waiting = self._inside(call._parent_serial)
                 for claimed, part in parts.items():
                     self._part(waiting, claimed).add(part)
                 return
             around.sums.add(total(parts))
             call = around.call
 
-    def _claim(self, tags: Mapping[str, TagValue], parts: Parts) -> Parts:
+    def _claim(self, tags: Mapping[str, TagValue], parts: UnattributedTotals) -> UnattributedTotals:
         """Count for these tags what has not counted for another value of theirs further in."""
-        rest: Parts = {}
+        rest: UnattributedTotals = {}
         for claimed, part in parts.items():
             for table in self._tables(tags, claimed):
                 table.add(part)
             self._part(rest, claimed | self._known(tags)).add(part)
         return rest
 
-    def _tables(self, tags: Mapping[str, TagValue], claimed: frozenset[str]) -> Iterator[Sums]:
+    def _tables(self, tags: Mapping[str, TagValue], claimed: frozenset[str]) -> Iterator[UsageTotals]:
         """The sums of these tags, but for keys that have had their share."""
         for key, value in tags.items():
             if key in claimed:
@@ -153,7 +153,7 @@ class Rollup:
             if table is None:
                 if len(self._by_tag) >= MAX_KEYS:
                     continue
-                table = self._by_tag[key] = Table()
+                table = self._by_tag[key] = TotalsByName()
             name = str(value)
             if name not in table:
                 if self._values >= MAX_VALUES:
@@ -165,16 +165,16 @@ class Rollup:
         """The keys that are summed up."""
         return frozenset(tags.keys() & self._by_tag.keys()) if tags else UNCLAIMED
 
-    def _part(self, parts: Parts, claimed: frozenset[str]) -> Sums:
+    def _part(self, parts: UnattributedTotals, claimed: frozenset[str]) -> UsageTotals:
         """The sums of those that have claimed the same, to be added to."""
         if claimed not in parts and len(parts) >= MAX_PARTS:  # so motley that no further tag is given a share
             claimed = frozenset(self._by_tag)
         part = parts.get(claimed)
         if part is None:
-            part = parts[claimed] = Sums()
+            part = parts[claimed] = UsageTotals()
         return part
 
-    def _inside(self, serial: int) -> Parts:
+    def _inside(self, serial: int) -> UnattributedTotals:
         """What ended inside an open call, to be added to."""
         parts = self._waiting.get(serial)
         if parts is None:
@@ -183,20 +183,20 @@ class Rollup:
             parts = self._waiting[serial] = {}
         return parts
 
-    def _keep(self, serial: int, family: Family) -> None:
+    def _keep(self, serial: int, family: Subtree) -> None:
         if len(self._families) >= MAX_CLOSED:
             oldest = next(iter(self._families))
             self._forgotten = max(self._forgotten, oldest)
             del self._families[oldest]
         self._families[serial] = family
 
-    def _unpriced(self, tool: str, model: str) -> Sums:
+    def _unpriced(self, tool: str, model: str) -> UsageTotals:
         key = (tool, model)
         if key not in self.unpriced and len(self.unpriced) >= MAX_NAMES:
             key = (OVERFLOW, OVERFLOW)
         sums = self.unpriced.get(key)
         if sums is None:
-            sums = self.unpriced[key] = Sums()
+            sums = self.unpriced[key] = UsageTotals()
         return sums
 
     def absorb(self, other: Rollup) -> None:
@@ -205,7 +205,7 @@ class Rollup:
         self._by_root.absorb(other._by_root)
         for key, table in other._by_tag.items():
             if key in self._by_tag or len(self._by_tag) < MAX_KEYS:
-                self._by_tag.setdefault(key, Table()).absorb(table)
+                self._by_tag.setdefault(key, TotalsByName()).absorb(table)
         for (tool, model), sums in other.unpriced.items():
             self._unpriced(tool, model).add(sums)
         for serial, family in other._families.items():
@@ -219,20 +219,20 @@ class Rollup:
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    def of(self, call: ToolCall) -> Sums | None:
+    def of(self, call: ToolCall) -> UsageTotals | None:
         """What a call used so far with everything inside it; None where that was forgotten to keep memory bounded."""
-        family = self._families.get(call.serial)
+        family = self._families.get(call._serial)
         if family is not None:
             return family.sums
-        if call.outcome != "open" and 0 < call.serial <= self._forgotten:
+        if call.outcome != "open" and 0 < call._serial <= self._forgotten:
             return None
-        sums = Sums.of(call)
-        sums.add(total(self._waiting.get(call.serial, {})))
+        sums = UsageTotals.of(call)
+        sums.add(total(self._waiting.get(call._serial, {})))
         return sums
 
-    def by_tag(self, key: str) -> Table:
+    def by_tag(self, key: str) -> TotalsByName:
         """Sums by the values of a tag; what ended inside open calls counts for the tags that these have by now."""
-        table = Table()
+        table = TotalsByName()
         table.absorb(self._by_tag.get(key, {}))
         for around, parts in self._running():
             value = next((call.tags[key] for call in around if key in call.tags), None)
@@ -247,20 +247,20 @@ class Rollup:
         """The keys of all tags seen."""
         return list(self._by_tag)
 
-    def by_root(self) -> Table:
+    def by_root(self) -> TotalsByName:
         """Sums by the tool of the outermost call; `(open)` for what ended inside one that nothing is known of yet."""
-        table = Table()
+        table = TotalsByName()
         table.absorb(self._by_root)
         for around, parts in self._running():
-            known = bool(around) and around[-1].parent_serial is None
+            known = bool(around) and around[-1]._parent_serial is None
             table.at(around[-1].tool_name if known else OPEN).add(total(parts))
         return table
 
-    def _running(self) -> Iterator[tuple[list[ToolCall], Parts]]:
+    def _running(self) -> Iterator[tuple[list[ToolCall], UnattributedTotals]]:
         """What ended inside open calls, each time with the calls around it, the innermost first."""
         if not self._waiting:
             return
-        known = {call.serial: call for call in self._open_calls() if call.serial}
+        known = {call._serial: call for call in self._open_calls() if call._serial}
         for serial, parts in self._waiting.items():
             around: list[ToolCall] = []
             at: int | None = serial
@@ -270,13 +270,13 @@ class Rollup:
                 if call is None:
                     break
                 around.append(call)
-                at = call.parent_serial
+                at = call._parent_serial
             yield around, parts
 
 
-def total(parts: Parts) -> Sums:
+def total(parts: UnattributedTotals) -> UsageTotals:
     """All of them together."""
-    sums = Sums()
+    sums = UsageTotals()
     for part in parts.values():
         sums.add(part)
     return sums

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from toolweaver_monitor._core.call import ERRORS, ToolCall
-from toolweaver_monitor._core.details import NOTHING, Figures
+from toolweaver_monitor._core.details import NO_DETAILS, CompactDetails
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats import histogram
 from toolweaver_monitor._text.names import OVERFLOW
 
 
-class Tally:
+class ToolStats:
     """All that is known of one tool, all-time. Two add up to what one would have counted, in either order."""
 
     __slots__ = (
@@ -74,13 +74,13 @@ class Tally:
         """Count closed calls of this tool."""
         durations = [call.duration_s for call in calls]
         self.calls += len(calls)
-        marked = [call for call in calls if call.details is not None]
+        marked = [call for call in calls if call._details is not None]
         self.outcomes["success"] += len(calls) - len(marked)
         rejected = self.outcomes["rejected"]
         if marked:
-            self._count_figures([call.details for call in marked if type(call.details) is Figures])
+            self._count_figures([call._details for call in marked if type(call._details) is CompactDetails])
             for call in marked:
-                if type(call.details) is not Figures:
+                if type(call._details) is not CompactDetails:
                     self._count_marked(call)
         if self.outcomes["rejected"] > rejected:  # they did not run: their 0 s would drag averages down
             durations = [call.duration_s for call in calls if call.outcome != "rejected"]
@@ -100,7 +100,7 @@ class Tally:
 
     def _count_marked(self, call: ToolCall) -> None:
         self.outcomes[call.outcome] += 1
-        details = call.details or NOTHING
+        details = call._details or NO_DETAILS
         self.unsplit_tokens += details.unsplit_tokens
         self.input_tokens += details.input_tokens
         self.output_tokens += details.output_tokens
@@ -126,7 +126,7 @@ class Tally:
             self.first_item_sum_s += details.first_item_s
             self.first_item_buckets[histogram.bucket_of(details.first_item_s)] += 1
 
-    def add(self, *others: Tally) -> None:
+    def add(self, *others: ToolStats) -> None:
         """Add what other tallies counted; exact, since every part is a sum, a minimum or a maximum."""
         # Written out, and with no Counter.update: a summary of 1,000 tools takes half the time.
         for other in others:
@@ -152,9 +152,9 @@ class Tally:
         _add_counts(self.first_item_buckets, [other.first_item_buckets for other in others])
         _add_counts(self.errors, [other.errors for other in others])
 
-    def copy(self) -> Tally:
+    def copy(self) -> ToolStats:
         """A tally of its own with the same counts."""
-        twin = Tally()
+        twin = ToolStats()
         twin.add(self)
         return twin
 

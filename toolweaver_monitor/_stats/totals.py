@@ -10,7 +10,7 @@ from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 
 
-class Sums:
+class UsageTotals:
     """What some calls used and cost together."""
 
     __slots__ = (
@@ -37,7 +37,7 @@ class Sums:
         self.cached_tokens = 0
 
     @classmethod
-    def of(cls, call: ToolCall) -> Sums:
+    def of(cls, call: ToolCall) -> UsageTotals:
         """One call's own part, without what ran inside it."""
         sums = cls()
         sums.count(call)
@@ -46,9 +46,9 @@ class Sums:
     def count(self, call: ToolCall) -> None:
         """Add one call's own part."""
         self.calls += 1
-        if call.parent_serial is None:
+        if call._parent_serial is None:
             self.runs += 1
-        details = call.details
+        details = call._details
         if details is None:
             return
         if call.outcome != "success":
@@ -71,15 +71,15 @@ class Sums:
         self.cached_tokens += details.cached_tokens
 
     def count_plain(self, calls: Sequence[ToolCall]) -> None:
-        """As `count`, for many outermost calls whose details are `Figures`."""
-        said: list[Any] = [call.details for call in calls]
+        """As `count`, for many outermost calls whose details are `CompactDetails`."""
+        said: list[Any] = [call._details for call in calls]
         self.calls += len(calls)
         self.runs += len(calls)
         self.costed += len(calls)
         self.cost_nanousd += sum([round(figures.cost * NANO) for figures in said])
         self.unsplit_tokens += sum([figures.unsplit_tokens for figures in said])
 
-    def add(self, other: Sums) -> None:
+    def add(self, other: UsageTotals) -> None:
         """Add what others used."""
         self.calls += other.calls
         self.runs += other.runs
@@ -96,9 +96,9 @@ class Sums:
         self.output_tokens += other.output_tokens
         self.cached_tokens += other.cached_tokens
 
-    def take_away(self, other: Sums) -> None:
+    def take_away(self, other: UsageTotals) -> None:
         """The opposite of `add`."""
-        for name in Sums.__slots__:
+        for name in UsageTotals.__slots__:
             setattr(self, name, getattr(self, name) - getattr(other, name))
 
     @property
@@ -125,19 +125,19 @@ class Sums:
         }
 
 
-class Table(dict[str, Sums]):
+class TotalsByName(dict[str, UsageTotals]):
     """Sums by name, at most `MAX_NAMES` of them; the rest together as `__overflow__`."""
 
-    def at(self, name: str) -> Sums:
+    def at(self, name: str) -> UsageTotals:
         """The sums of this name, to be added to."""
         sums = self.get(name)
         if sums is None:
             if len(self) >= MAX_NAMES and name != OVERFLOW:
                 return self.at(OVERFLOW)
-            sums = self[name] = Sums()
+            sums = self[name] = UsageTotals()
         return sums
 
-    def absorb(self, others: Mapping[str, Sums]) -> None:
+    def absorb(self, others: Mapping[str, UsageTotals]) -> None:
         """Add another table's sums, name by name."""
         for name, sums in others.items():
             self.at(name).add(sums)

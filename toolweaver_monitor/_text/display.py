@@ -62,7 +62,7 @@ def ranked(
     Raises:
         ConfigurationError: `limit` is neither None nor a whole number from 1 up.
     """
-    checked_limit(limit)
+    validate_limit(limit)
     named = sorted(
         (item for item in found.items() if item[0] != OVERFLOW), key=lambda item: (-weight(item[1]), item[0])
     )
@@ -77,7 +77,7 @@ def more(shown: int, of: int) -> list[str]:
     return [f"  and {of - shown:,} more: report(limit=None) shows all"] if of > shown else []
 
 
-def checked_n(n: SupportsIndex) -> int:
+def validate_n(n: SupportsIndex) -> int:
     """How many are wanted; none where that is less than 0.
 
     Raises:
@@ -89,7 +89,7 @@ def checked_n(n: SupportsIndex) -> int:
         raise ConfigurationError(f"n={n!r} is not a number of things to show; give a whole one, such as n=5") from None
 
 
-def checked_limit(limit: object) -> None:
+def validate_limit(limit: object) -> None:
     """Make sure that it is a number of rows, or None for all.
 
     Raises:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from toolweaver_monitor._core.sanitize import EXACT, Invalid, nanodollars
+from toolweaver_monitor._core.sanitize import EXACT, Diagnostics, nanodollars
 from toolweaver_monitor._usage.fields import View, get, view
 from toolweaver_monitor._usage.token_counts import SPLIT_NAMES, TOTAL_NAMES, Counts
 from toolweaver_monitor._usage.usage import Usage
@@ -25,9 +25,9 @@ _DEEPER = (
 _MODELS = ("model", "model_name", "model_version", "modelVersion", "modelId", "model_id")
 _PROVIDERS = ("provider", "provider_name", "model_provider", "custom_llm_provider")
 
-DOORS = ("message", "response", "delta", "metadata", "structuredContent", "_meta", "x_groq")
-"""Where a plain dict holds the figures of a provider's event or of an MCP result (see `behind_door`)."""
-DICT_KEYS = frozenset((*TOTAL_NAMES, *SPLIT_NAMES, *_COSTS, *_HERE, *_MODELS, *_PROVIDERS, *DOORS, "cached"))
+ENVELOPE_KEYS = ("message", "response", "delta", "metadata", "structuredContent", "_meta", "x_groq")
+"""Where a plain dict holds the figures of a provider's event or of an MCP result (see `unwrap_envelope`)."""
+DICT_KEYS = frozenset((*TOTAL_NAMES, *SPLIT_NAMES, *_COSTS, *_HERE, *_MODELS, *_PROVIDERS, *ENVELOPE_KEYS, "cached"))
 """A dict with none of these keys says nothing of usage."""
 
 MAX_DEPTH = 3
@@ -71,7 +71,7 @@ def read(
         take(result, found)
         adds = found.counts is not None or found.cost is not None
         look_here(result, found)
-        inner = behind_door(result)
+        inner = unwrap_envelope(result)
         if inner is not None:
             look(inner, found, MAX_DEPTH)
     else:
@@ -98,7 +98,7 @@ def read(
     )
 
 
-def behind_door(result: View) -> View | None:
+def unwrap_envelope(result: View) -> View | None:
     """The fields that a provider's event, or an MCP result, holds its figures in, where this dict is such a one.
 
     Only then: what a tool passes on under "data" or "response" may be another tool's result, counted there already.
@@ -183,7 +183,7 @@ def cost_in(fields: View) -> float | Decimal | None:
         if issubclass(kind, float):  # numpy.float64
             value = float.__float__(value)
         elif kind is bool or kind is str:
-            Invalid.figures += 1
+            Diagnostics.invalid_values += 1
             continue
         elif kind is not int and kind is not Decimal:
             continue

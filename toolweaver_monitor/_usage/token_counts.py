@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from toolweaver_monitor._core.sanitize import Invalid, token_count
+from toolweaver_monitor._core.sanitize import Diagnostics, token_count
 from toolweaver_monitor._usage.fields import View, get, view
 
 TOTAL_NAMES: tuple[str, ...] = (
@@ -119,7 +119,7 @@ def _as_openai(fields: View, counts: Counts) -> None:
         counts.written_1h = by_life[1] or 0
         written = max(written or 0, (by_life[0] or 0) + counts.written_1h)
     counts.cached, counts.written = cached or 0, written or 0
-    _as_beyond(fields, counts)
+    _reconcile_total(fields, counts)
     google = number(fields, "total_thought_tokens"), number(fields, "total_tool_use_tokens")
     if google != (None, None):  # the Interactions API
         counts.output = (counts.output or 0) + (google[0] or 0)
@@ -148,7 +148,7 @@ def _in_rounds(rounds: list[Any], counts: Counts) -> None:
         counts.written_1h += number(inside(fields, "cache_creation"), "ephemeral_1h_input_tokens") or 0
 
 
-def _as_beyond(fields: View, counts: Counts) -> None:
+def _reconcile_total(fields: View, counts: Counts) -> None:
     """Where the total is more than input and output: thinking that is counted apart, or else the cache."""
     total = number(fields, "total_tokens")
     if total is None or counts.input is None or counts.output is None:
@@ -244,7 +244,7 @@ def number(fields: View, name: str) -> int | None:
     if kind is int or kind is float:
         return token_count(value)
     if kind is bool or kind is str:
-        Invalid.figures += 1
+        Diagnostics.invalid_values += 1
     return None
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.sanitize import Invalid, nanodollars, plain_text, token_count
+from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars, plain_text, token_count
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ def absorb(call: ToolCall, usage: Usage) -> None:
         call: a call that is about to close.
         usage: what its result says.
     """
-    details = call.say()
+    details = call._ensure_details()
     if not details.tokens:
         details.unsplit_tokens = token_count(usage.tokens)
         details.input_tokens = given = token_count(usage.input_tokens)
@@ -86,6 +86,6 @@ def part(tokens: object, whole: int) -> int:
     """Tokens that are a part of `whole`. A part greater than its whole is cut to it, and counted as invalid."""
     count = token_count(tokens)
     if count > whole:
-        Invalid.figures += 1
+        Diagnostics.invalid_values += 1
         return whole
     return count

@@ -11,8 +11,8 @@ import msgspec
 
 from toolweaver_monitor._core.call import ENDED, ERRORS, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
-from toolweaver_monitor._core.details import Details
-from toolweaver_monitor._runtime.options import as_sink
+from toolweaver_monitor._core.details import CallDetails
+from toolweaver_monitor._runtime.options import make_sink
 from toolweaver_monitor.errors import ConfigurationError
 
 WAIT_S = 30.0
@@ -23,7 +23,7 @@ def sample_calls() -> list[ToolCall]:
     now = monotonic_s()
     calls = [ToolCall("bare", "success", 0.0, now)]
     for number, outcome in enumerate(ENDED, start=1):
-        details = Details(
+        details = CallDetails(
             unsplit_tokens=number,
             input_tokens=10 * number,
             output_tokens=5 * number,
@@ -57,7 +57,7 @@ def check_sink(sink: Any, *, delivered: Callable[[], int] | None = None) -> None
     """
     __tracebackhide__ = True
     try:
-        sink = as_sink(sink)
+        sink = make_sink(sink)
     except ConfigurationError as error:
         raise AssertionError(str(error)) from None
     check = _Check(sink)
@@ -133,9 +133,9 @@ class _Check:
 
 
 def _frozen(call: ToolCall) -> object:
-    details = None if call.details is None else msgspec.structs.astuple(call.details)
+    details = None if call._details is None else msgspec.structs.astuple(call._details)
     tags = dict(call.tags)
-    return call.tool_name, call.outcome, call.duration_s, call.opened_at, details, tags
+    return call.tool_name, call.outcome, call.duration_s, call._opened_at, details, tags
 
 
 def _named(error: BaseException) -> str:

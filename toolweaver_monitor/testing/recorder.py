@@ -149,7 +149,7 @@ class ToolRecorder:
         unknown = [call for call in found if call.cost_usd is None and (call.tokens or call.model)]
         if unknown:
             self._fail(f"the cost of {which} is not known for {_plural(len(unknown), 'call')}", unknown)
-        cost_nanousd = sum(call.cost_nanousd or 0 for call in found)
+        cost_nanousd = sum(call._cost_nanousd or 0 for call in found)
         if cost_nanousd > round(max_cost * NANO):
             self._fail(f"{which} cost ${cost_nanousd / NANO:.6g}, more than ${max_cost:.6g}")
 
@@ -182,7 +182,7 @@ class _Keeper(View):
     """Keeps the calls themselves. A view: it is filled as the tallies are, without a thread and without a loss."""
 
     name = "recorder"
-    counts_itself = True
+    _has_custom_buckets = True
 
     def __init__(self) -> None:
         super().__init__()

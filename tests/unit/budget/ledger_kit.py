@@ -38,7 +38,7 @@ def ended(call: ToolCall, **used: Any) -> ToolCall:
     """The call, closed as the hot path closes it, having used so much."""
     if used:
         call.record(**used)
-    admission, call.admission = call.admission, None
+    admission, call._admission = call._admission, None
     if admission is not None:
         admission.settle(call)
     return call

@@ -160,7 +160,7 @@ def test_settling_twice_or_noting_after_the_end_counts_nothing() -> None:
     ledger = Ledger([Budget(limit_usd=5), Budget(limit_tokens=1_000, per="day")])
     call = opened(ledger, CENT)
     call.record(cost=0.02, tokens=7)
-    admission = call.admission
+    admission = call._admission
     for _ in range(3):
         admission.settle(call)
         admission.note(call)
@@ -183,4 +183,4 @@ def test_several_budgets_are_taken_from_all_or_none() -> None:
 def test_a_call_that_no_budget_applies_to_has_no_admission() -> None:
     """Out of scope costs nothing."""
     ledger = Ledger([Budget(limit_usd=0, tool="ocr"), Budget(limit_usd=0, tag="customer")])
-    assert opened(ledger, tool="chat").details is None
+    assert opened(ledger, tool="chat")._details is None

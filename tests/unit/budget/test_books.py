@@ -57,7 +57,7 @@ def test_without_a_gil_the_lock_guards_what_it_must(monkeypatch: pytest.MonkeyPa
     ledger = Ledger([Budget(limit_usd=5)])
     calls = [opened(ledger, CENT) for _ in range(500)]
     refused(ledger, CENT)
-    admission = calls[0].admission
+    admission = calls[0]._admission
     assert type(admission) is LockedAdmission
     lock = CountingLock()
     admission.meter.lock = lock

@@ -66,6 +66,6 @@ def test_1000_concurrent_calls_of_a_cent_against_5_dollars_make_500(budgets: lis
         list(pool.map(in_thread, range(1_000)))
     assert len(calls) == 500
     for call in calls:
-        if call.admission is not None:
+        if call._admission is not None:
             ended(call, cost=0.01)
     assert books(ledger) == (5.0, 0.0)

@@ -10,7 +10,7 @@ from ledger_kit import Clock, books, ended, opened, refused
 
 from toolweaver_monitor._budget import Budget, Ledger
 from toolweaver_monitor._budget import ledger as ledger_module
-from toolweaver_monitor._core.sanitize import NANO, Invalid
+from toolweaver_monitor._core.sanitize import NANO, Diagnostics
 from toolweaver_monitor.errors import BudgetExceeded
 
 
@@ -40,9 +40,9 @@ def test_a_broken_log_does_not_refuse_the_call(monkeypatch: pytest.MonkeyPatch) 
         raise OSError("disk full")
 
     monkeypatch.setattr(ledger_module.log, "warning", broken)
-    mishaps = Invalid.mishaps
+    mishaps = Diagnostics.internal_errors
     opened(Ledger([Budget(limit_calls=0, on_exceed="warn")]))
-    assert Invalid.mishaps == mishaps + 1
+    assert Diagnostics.internal_errors == mishaps + 1
 
 
 def test_a_function_may_let_a_call_run_by_returning_true() -> None:

@@ -13,7 +13,7 @@ from ledger_kit import CENT, Clock, books, ended, opened, refused
 from toolweaver_monitor import BudgetExceeded, setup, track
 from toolweaver_monitor._budget import Budget, Ledger
 from toolweaver_monitor._budget import scope as scope_module
-from toolweaver_monitor._core.context import innermost
+from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.sanitize import NANO
 
 
@@ -103,7 +103,7 @@ def test_an_account_stays_while_the_price_of_a_call_is_looked_up(monkeypatch: py
     clock = Clock()
     ledger = Ledger([Budget(limit_usd=1, tag="customer", per="minute")], now=clock)
     call = opened(ledger, customer="acme")
-    admission = call.admission
+    admission = call._admission
     ended(call)
     clock.now_s += 100
     opened(ledger, customer="zeta")
@@ -120,14 +120,14 @@ def test_a_call_without_the_tag_counts_where_the_call_around_it_counts(tag: str)
     """A workflow tagged with its customer pays for the tools inside it, however deep; a tool's own tag goes first."""
     ledger = Ledger([Budget(limit_usd=1, tag=tag), Budget(limit_calls=100)])
     workflow = opened(ledger, customer="acme")
-    outer = innermost.set(workflow)
+    outer = current.set(workflow)
     step = opened(ledger, 0)
-    inner = innermost.set(step)
+    inner = current.set(step)
     ended(opened(ledger), cost=0.75)
     ended(opened(ledger, customer="zeta"), cost=0.125)
-    innermost.reset(inner)
+    current.reset(inner)
     ended(step)
-    innermost.reset(outer)
+    current.reset(outer)
     ended(workflow)
     ended(opened(ledger), cost=50)
     assert ledger.status()[0]["spent"] == 0.75

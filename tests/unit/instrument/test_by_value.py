@@ -20,7 +20,7 @@ import pytest
 
 from toolweaver_monitor import monitored
 from toolweaver_monitor._bus.bus import bus
-from toolweaver_monitor._core.context import innermost
+from toolweaver_monitor._core.context import current
 
 
 def doubled(n: int) -> int:
@@ -84,6 +84,6 @@ def test_sent_by_value_it_is_watched_where_it_arrives() -> None:
 
 def test_no_other_context_variable_is_sent() -> None:
     """Pickle refuses other context variables as it always did."""
-    assert pickle.loads(pickle.dumps(innermost)) is innermost
+    assert pickle.loads(pickle.dumps(current)) is current
     with pytest.raises(TypeError, match=r"cannot pickle '_contextvars\.ContextVar' object"):
         pickle.dumps(ContextVar("other"))

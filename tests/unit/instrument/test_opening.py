@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from toolweaver_monitor import ToolCall, monitored, setup
-from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._core.sanitize import Diagnostics
 
 
 def test_a_naming_function_that_raises_costs_the_call_nothing_but_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,7 +13,7 @@ def test_a_naming_function_that_raises_costs_the_call_nothing_but_its_name(monke
 
     Seen red: with both under one `try`, tags and arguments were left out.
     """
-    monkeypatch.setattr(Invalid, "extractors", 0)
+    monkeypatch.setattr(Diagnostics, "extractor_errors", 0)
     seen: list[ToolCall] = []
 
     def no_name(question: str) -> str:
@@ -29,4 +29,4 @@ def test_a_naming_function_that_raises_costs_the_call_nothing_but_its_name(monke
     assert [(call.tool_name, dict(call.tags), call.arguments) for call in seen] == [
         ("ask", {"customer": "acme"}, "question='why'")
     ]
-    assert Invalid.extractors == 1
+    assert Diagnostics.extractor_errors == 1

@@ -15,20 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._wandb import rows
 from toolweaver_monitor.sinks._wandb import run as runs
-from toolweaver_monitor.sinks._wandb.deadline import Patience
-from toolweaver_monitor.sinks._wandb.feed import MERGE_ABOVE, Feed
+from toolweaver_monitor.sinks._wandb.deadline import DeadlineExecutor
+from toolweaver_monitor.sinks._wandb.feed import MERGE_ABOVE, RunFeed
 from toolweaver_monitor.sinks._wandb.logger import WandBLogger
 from toolweaver_monitor.sinks._wandb.run import Session
 
 
 def a_call(tool: str = "ocr", outcome: Any = "success", seconds: float = 0.5, **more: Any) -> ToolCall:
     """A closed call, as the bus hands it to a sink."""
-    return ToolCall(tool, outcome, seconds, 100.0, Details(**more) if more else None)
+    return ToolCall(tool, outcome, seconds, 100.0, CallDetails(**more) if more else None)
 
 
 class FakeRun:
@@ -67,10 +67,10 @@ class FakeWandb:
         return data
 
 
-def a_feed(*, ours: bool = False) -> tuple[Feed, FakeRun]:
+def a_feed(*, ours: bool = False) -> tuple[RunFeed, FakeRun]:
     """A feed into a run of the user's, or of ours."""
     run = FakeRun()
-    return Feed(lambda: Session(FakeWandb(run), run, ours=ours)), run
+    return RunFeed(lambda: Session(FakeWandb(run), run, ours=ours)), run
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def test_tools_beyond_the_limit_share_one_key() -> None:
     made = {keys.of(f"tool {number}") for number in range(rows.MAX_TOOLS + 50)}
     assert len(made) == rows.MAX_TOOLS + 1
     assert rows.OVERFLOW in made
-    sums: dict[str, rows.Sums] = {}
+    sums: dict[str, rows.MergedStats] = {}
     rows.merge_into(sums, [a_call(f"tool {number}") for number in range(rows.MAX_TOOLS + 50)])
     assert len(sums) == rows.MAX_TOOLS + 1
     assert sums[rows.OVERFLOW].calls == 50
@@ -152,7 +152,7 @@ def test_merging_loses_nothing_but_resolution(parts: list[tuple[Any, ...]], cut:
         assert sum(row[f"{tool}/failures"] for row in logged) == sum(call.is_error for call in of_tool)
         assert sum(row[f"{tool}/successes"] for row in logged) == sum(call.outcome == "success" for call in of_tool)
         assert sum(round(row.get(f"{tool}/cost", 0) * NANO) for row in logged) == sum(
-            call.cost_nanousd or 0 for call in of_tool
+            call._cost_nanousd or 0 for call in of_tool
         )
         if of_tool:
             assert min(row[f"{tool}/duration_min"] for row in logged) == min(call.duration_s for call in of_tool)
@@ -309,7 +309,7 @@ def test_a_summary_given_wins_and_only_its_numbers_are_written() -> None:
 
 def test_patience_does_not_outlast_its_deadline() -> None:
     """Something that hangs is waited for only so long, and is known to hang."""
-    patience, hold = Patience(), threading.Event()
+    patience, hold = DeadlineExecutor(), threading.Event()
     job = patience.start(hold.wait)
     assert patience.busy(0.01)
     hold.set()
@@ -322,7 +322,7 @@ def test_patience_does_not_outlast_its_deadline() -> None:
 
 def test_where_no_thread_is_to_be_had_the_next_try_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be begun is told at once, and does not count as a thing that W&B still has in hand."""
-    patience = Patience()
+    patience = DeadlineExecutor()
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="no threads"):
@@ -339,7 +339,7 @@ def test_a_batch_that_only_came_late_is_not_logged_twice(monkeypatch: pytest.Mon
     """After a timeout the same batch is waited for, not written again."""
     monkeypatch.setattr("toolweaver_monitor.sinks._wandb.logger.ANSWER_S", 0.3)
     sink, run, hold = WandBLogger(), FakeRun(), threading.Event()
-    sink._feed = Feed(lambda: Session(FakeWandb(run), run, ours=False))
+    sink._feed = RunFeed(lambda: Session(FakeWandb(run), run, ours=False))
     sink.write([a_call()])
     monkeypatch.setattr(run, "log", lambda row, log=run.log: (hold.wait(5), log(row)))
     batch = [a_call(), a_call()]

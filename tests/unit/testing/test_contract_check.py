@@ -63,7 +63,7 @@ def test_the_sample_holds_every_outcome_and_calls_of_which_nothing_is_known() ->
     """What a sink may meet in its life."""
     calls = sample_calls()
     assert {call.outcome for call in calls} == set(ENDED)
-    assert any(call.details is None for call in calls)
+    assert any(call._details is None for call in calls)
     assert any(call.cost_usd is None and call.tokens for call in calls)
     assert any('"' in call.tool_name and "\\" in call.tool_name for call in calls)
 

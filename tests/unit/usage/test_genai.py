@@ -18,7 +18,7 @@ import pytest
 
 from toolweaver_monitor import Budget, monitored, setup, track
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._usage import PriceBook
 from toolweaver_monitor._usage.pricing import book as book_module
 
@@ -46,7 +46,7 @@ def book() -> PriceBook:
 
 
 def of(model: str, provider: str | None = None, **tokens: int) -> ToolCall:
-    return ToolCall("chat", details=Details(model=model, provider=provider, **tokens))  # type: ignore[arg-type]
+    return ToolCall("chat", _details=CallDetails(model=model, provider=provider, **tokens))  # type: ignore[arg-type]
 
 
 def test_the_users_table_goes_before_genai_prices_and_that_before_nobody_knows(book: PriceBook) -> None:
@@ -96,7 +96,7 @@ def test_our_sums_of_audio_are_those_of_genai_prices(
         heard_cached = 0  # it has no cache
     tokens = {"input_tokens": 1_000, "output_tokens": 77, "cached_tokens": heard_cached}
     call = of(model, provider, **tokens)
-    call.say().audio_tokens = heard, heard_cached, spoken
+    call._ensure_details().audio_tokens = heard, heard_cached, spoken
     ours = book.cost_nanousd(call)
     usage = genai_prices.Usage(
         input_tokens=1_000, output_tokens=77, cache_read_tokens=heard_cached, input_audio_tokens=heard,

@@ -23,7 +23,7 @@ from toolweaver_monitor import (
     track,
     uninstrument,
 )
-from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor.testing import ToolRecorder
 
 PRICES = {
@@ -56,10 +56,10 @@ def test_a_reader_that_finds_nothing_leaves_it_to_the_result(
     answer: Any, source: Any, invalid: tuple[int, int]
 ) -> None:
     """`usage=` goes before the result where it gives a `Usage`; None says that there is none."""
-    before = Invalid.figures, Invalid.extractors
+    before = Diagnostics.invalid_values, Diagnostics.extractor_errors
     call = only_call(monitored("chat", usage=answer)(lambda: MODEL_CALL))
     assert (call.cost_source, call.model) == ((source, "gpt-4o") if source else (None, None))
-    assert (Invalid.figures - before[0], Invalid.extractors - before[1]) == invalid
+    assert (Diagnostics.invalid_values - before[0], Diagnostics.extractor_errors - before[1]) == invalid
 
 
 def cost(call: ToolCall) -> tuple[float | None, str | None]:
@@ -328,7 +328,7 @@ def test_cached_tokens_are_a_part_of_input_and_priced_once() -> None:
         with track("chat") as call:
             call.record(input_tokens=1_000, cached_tokens=600, output_tokens=10, model="m")
         assert recorder.calls()[0].tokens == 1_010
-        assert recorder.calls()[0].cost_nanousd == 400 * 2_000 + 600 * 500 + 10 * 8_000
+        assert recorder.calls()[0]._cost_nanousd == 400 * 2_000 + 600 * 500 + 10 * 8_000
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_a_figure_that_is_none_reaches_no_total_and_no_caller(way: str, figure: 
             current_call().record(cost=figure, tokens=figure)
         return {"cost": figure, "tokens_used": figure} if way == "result" else {}
 
-    before = Invalid.counts()["figures"]
+    before = Diagnostics.counts()["invalid_values"]
     with ToolRecorder() as recorder:
         assert run().keys() == ({"cost", "tokens_used"} if way == "result" else set())
         summary = recorder.monitor.summary()
@@ -358,7 +358,7 @@ def test_a_figure_that_is_none_reaches_no_total_and_no_caller(way: str, figure: 
     if way != "result" or isinstance(
         figure, int | float | str
     ):  # else it is no figure, and stands there for other ends
-        assert Invalid.counts()["figures"] > before
+        assert Diagnostics.counts()["invalid_values"] > before
 
 
 def test_costs_are_exact_whatever_floats_do() -> None:
@@ -374,10 +374,10 @@ def test_costs_are_exact_whatever_floats_do() -> None:
 
 def test_cached_tokens_are_never_more_than_the_input_they_are_a_part_of() -> None:
     """`record()` takes them piece by piece: a part greater than its whole is cut to it, or a call could earn money."""
-    invalid = Invalid.figures
+    invalid = Diagnostics.invalid_values
     call = only_call(lambda: record(input_tokens=1_000, cached_tokens=90_000, model="cached"))
     assert (call.cached_tokens, cost(call)) == (1_000, (0.001, "priced"))
-    assert Invalid.figures == invalid + 1
+    assert Diagnostics.invalid_values == invalid + 1
     call = only_call(lambda: record(cached_tokens=400, input_tokens=1_000, model="cached"))
     assert (call.cached_tokens, cost(call)) == (400, (0.0016, "priced"))
 

@@ -12,7 +12,7 @@ import pytest
 from toolweaver_monitor import setup, track
 from toolweaver_monitor._core import clock
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._usage import PriceBook
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -23,10 +23,10 @@ def dollars(
     book: PriceBook, model: str | None, *, given: int = MILLION, made: int = 0, provider: str | None = None,
     at: datetime | None = None, tool: str = "tool",
 ) -> float | None:  # fmt: skip
-    details = Details(input_tokens=given, output_tokens=made, model=model, provider=provider)
-    call = ToolCall(tool, details=details)
+    details = CallDetails(input_tokens=given, output_tokens=made, model=model, provider=provider)
+    call = ToolCall(tool, _details=details)
     if at is not None:
-        call.opened_at = at.timestamp() - clock.wall_time_s(0.0)
+        call._opened_at = at.timestamp() - clock.wall_time_s(0.0)
     cost = book.cost_nanousd(call)
     return None if cost is None else cost / 1e9
 
@@ -189,6 +189,6 @@ def test_a_mistake_in_the_table_leaves_what_was_set_up_before() -> None:
 def test_prices_are_exact_to_the_last_nano_dollar() -> None:
     """0.1 and 0.3 are tenths, not floats, and the sum is rounded once, half to even."""
     book = PriceBook({"m": {"input": 0.1, "output": 0.3}, "half": {"input": Decimal("0.0005")}}, genai=False)
-    assert book.cost_nanousd(ToolCall("t", details=Details(input_tokens=3, output_tokens=1, model="m"))) == 600
-    half = [book.cost_nanousd(ToolCall("t", details=Details(input_tokens=n, model="half"))) for n in (1, 3, 5, 7)]
+    assert book.cost_nanousd(ToolCall("t", _details=CallDetails(input_tokens=3, output_tokens=1, model="m"))) == 600
+    half = [book.cost_nanousd(ToolCall("t", _details=CallDetails(input_tokens=n, model="half"))) for n in (1, 3, 5, 7)]
     assert half == [0, 2, 2, 4]

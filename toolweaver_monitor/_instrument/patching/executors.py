@@ -15,7 +15,7 @@ def is_pool(target: Any) -> bool:
     return pool is not None and issubclass(kind, pool)
 
 
-def carrying_context(submit: Any) -> Any:
+def propagate_context(submit: Any) -> Any:
     """`Executor.submit`, its task run in a copy of the context that it was submitted in; `map` goes through it, too."""
 
     @functools.wraps(submit)

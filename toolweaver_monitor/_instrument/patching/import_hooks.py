@@ -123,6 +123,6 @@ def _wait_for_import(module_name: str) -> None:
     Such a one may have looked for whom to tell before the hook was there, and nothing stands in `sys.modules` to show
     it. It holds the lock of that name, though, and what waits for that is what the `import` statement itself calls.
     """
-    lock_unlock = getattr(importlib._bootstrap, "_lock_unlock_module", None)  # noqa: SLF001 - see above
+    lock_unlock = getattr(importlib._bootstrap, "_lock_unlock_module", None)
     if lock_unlock is not None:
         lock_unlock(module_name)

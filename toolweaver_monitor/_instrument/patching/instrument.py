@@ -11,10 +11,17 @@ from typing import Any, NamedTuple, TypeVar
 
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.introspect import is_a, is_class, is_module
-from toolweaver_monitor._instrument.decorator import is_watched, positional_parameters, watch
+from toolweaver_monitor._instrument.decorator import is_monitored, positional_parameters, watch
 from toolweaver_monitor._instrument.patching import executors, import_hooks, mcp, targets
-from toolweaver_monitor._instrument.patching.patch import Form, Place, claimed_by, place_of, remember, settle_bases
-from toolweaver_monitor._instrument.patching.super_calls import once_only
+from toolweaver_monitor._instrument.patching.patch import (
+    Place,
+    WrappedPair,
+    claimed_by,
+    place_of,
+    remember,
+    settle_bases,
+)
+from toolweaver_monitor._instrument.patching.super_calls import skip_if_super_call
 from toolweaver_monitor._instrument.patching.tool_names import Self, name_from_arguments, runs_tools, without_self
 from toolweaver_monitor._instrument.tool import Tool
 from toolweaver_monitor.errors import ConfigurationError
@@ -28,17 +35,17 @@ ToolName = str | Callable[..., str] | None
 _patching = locks.new_rlock("patching")
 
 
-class Wish(NamedTuple):
+class InstrumentOptions(NamedTuple):
     """What `instrument()` was asked for beyond its target."""
 
     tool_name: ToolName = None
     methods: tuple[str, ...] | None = None
 
 
-_BOUND_AS_METHODS = (types.FunctionType, classmethod, functools.partialmethod, functools._lru_cache_wrapper)  # noqa: SLF001
+_BOUND_AS_METHODS = (types.FunctionType, classmethod, functools.partialmethod, functools._lru_cache_wrapper)
 """What a class puts the object before the arguments of; other things are given as already bound."""
 
-_pending: dict[str, Wish] = {}
+_pending: dict[str, InstrumentOptions] = {}
 """What waits for an import, by its dotted name."""
 
 
@@ -83,7 +90,7 @@ def instrument(target: T, *, tool_name: ToolName = None, methods: Iterable[str] 
         ConfigurationError: there is no such method, or nothing to watch, or it cannot be changed; the message says what
             could be meant.
     """
-    wish = Wish(tool_name, _checked(tool_name, methods))
+    wish = InstrumentOptions(tool_name, _checked(tool_name, methods))
     if is_a(target, str):
         _instrument_dotted(str(target), wish)
     else:
@@ -128,29 +135,29 @@ def _checked(tool_name: object, methods: object) -> tuple[str, ...] | None:
     return names
 
 
-def _instrument(target: Any, wish: Wish) -> None:
+def _instrument(target: Any, wish: InstrumentOptions) -> None:
     if wish.methods is None:
         if mcp.takes_middleware(target):
             mcp.add_middleware(target, wish.tool_name)
             return
-        target = mcp.core_of(target)
+        target = mcp.tool_manager_of(target)
     spots, in_object = targets.spots(target, wish.methods)
-    forms: dict[tuple[int, bool], Form] = {}  # two names of one function stay two names of one function
-    claims: list[tuple[Place, Form]] = []
+    forms: dict[tuple[int, bool], WrappedPair] = {}  # two names of one function stay two names of one function
+    claims: list[tuple[Place, WrappedPair]] = []
     for owner, name in spots:
         place = place_of(owner, name)
-        if not is_watched(place.original):
+        if not is_monitored(place.original):
             key = id(place.original), is_class(owner)
             forms[key] = forms.get(key) or _form(place, target, wish)
             claims.append((place, forms[key]))
     for name, found in in_object:
         from toolweaver_monitor._instrument.patching.instance_patch import (  # needs wrapt, which is slow to import
-            beneath,
-            plant,
+            patch_instance,
+            unwrap,
         )
 
-        if not is_watched(beneath(found)):
-            plant(target, name, beneath(found), _tool(beneath(found), name, wish))
+        if not is_monitored(unwrap(found)):
+            patch_instance(target, name, unwrap(found), _tool(unwrap(found), name, wish))
     try:
         for place, form in claims:
             place.claim(target, form)
@@ -165,7 +172,7 @@ def _instrument(target: Any, wish: Wish) -> None:
 def _uninstrument(target: Any, names: tuple[str, ...] | None) -> None:
     if names is None and not is_class(target) and mcp.takes_middleware(target):
         mcp.remove_middleware(target)
-    elif names is None and (core := mcp.core_of(target)) is not target:
+    elif names is None and (core := mcp.tool_manager_of(target)) is not target:
         _uninstrument(core, None)
     for place in list(claimed_by(target)):
         if names is None or place.name in names:
@@ -174,19 +181,19 @@ def _uninstrument(target: Any, names: tuple[str, ...] | None) -> None:
             settle_bases(place)
     planted = sys.modules.get("toolweaver_monitor._instrument.patching.instance_patch")
     if planted is not None:
-        planted.uproot(target, names)
+        planted.unpatch_instance(target, names)
 
 
-def _form(place: Place, target: Any, wish: Wish) -> Form:
+def _form(place: Place, target: Any, wish: InstrumentOptions) -> WrappedPair:
     """The watched form of what stands at a place."""
     raw = place.original
     if wish.methods is None and executors.is_pool(target):
-        carrying = executors.carrying_context(raw)
-        return Form(carrying, carrying)
+        carrying = executors.propagate_context(raw)
+        return WrappedPair(carrying, carrying)
     whole_module = is_module(target) and wish.methods is None
     name = _name(targets.original_of(raw), place.name, wish, self_in=_self_in(place), whole_module=whole_module)
-    watched = watch(raw, name, usage=mcp.usage_of_result if mcp.made_of(target, "mcp") else None)
-    return Form(watched, once_only(raw, watched, name, place.name))
+    watched = watch(raw, name, usage=mcp.usage_of_result if mcp.is_from_package(target, "mcp") else None)
+    return WrappedPair(watched, skip_if_super_call(raw, watched, name, place.name))
 
 
 def _self_in(place: Place) -> Self:
@@ -197,7 +204,7 @@ def _self_in(place: Place) -> Self:
     return Self.ARGUMENTS if is_a(raw, _BOUND_AS_METHODS) else Self.SIGNATURE
 
 
-def _tool(found: Any, name: str, wish: Wish) -> Tool:
+def _tool(found: Any, name: str, wish: InstrumentOptions) -> Tool:
     """The tool for a callable that stands in an object itself, and so gets no `self`."""
     tool = Tool(_name(found, name, wish), fallback=name)
     tool.parameters = positional_parameters(found)
@@ -205,7 +212,7 @@ def _tool(found: Any, name: str, wish: Wish) -> Tool:
 
 
 def _name(
-    function: Any, name: str, wish: Wish, *, self_in: Self = Self.NOWHERE, whole_module: bool = False
+    function: Any, name: str, wish: InstrumentOptions, *, self_in: Self = Self.NOWHERE, whole_module: bool = False
 ) -> str | Callable[..., str]:
     """What calls of a function are named: a text, or what reads it from the arguments."""
     if callable(wish.tool_name):
@@ -218,7 +225,7 @@ def _name(
     return name_from_arguments(function, name, self_in) or name
 
 
-def _instrument_dotted(name: str, wish: Wish) -> None:
+def _instrument_dotted(name: str, wish: InstrumentOptions) -> None:
     module_name, path = import_hooks.split(name)
     module = import_hooks.loaded(module_name)
     if module is None:
@@ -251,7 +258,7 @@ def _imported(name: str, path: str, module: Any) -> None:
                 log.error("toolweaver_monitor: instrument(%r) did nothing: %s", name, error)  # noqa: TRY400
 
 
-def _instrument_inside(module: Any, path: str, wish: Wish) -> None:
+def _instrument_inside(module: Any, path: str, wish: InstrumentOptions) -> None:
     target, method = import_hooks.resolve(module, path)
     if method is not None:
         if wish.methods is not None:

@@ -21,7 +21,7 @@ from toolweaver_monitor._usage.fields import get, view
 from toolweaver_monitor.errors import ConfigurationError
 
 
-def made_of(target: Any, package: str, name: str = "") -> bool:
+def is_from_package(target: Any, package: str, name: str = "") -> bool:
     """Whether an object or class is of a package's class, or of any of its classes."""
     for kind in mro_of(target if is_class(target) else type(target)):
         home = namespace(kind).get("__module__")
@@ -30,10 +30,10 @@ def made_of(target: Any, package: str, name: str = "") -> bool:
     return False
 
 
-def core_of(target: Any) -> Any:
+def tool_manager_of(target: Any) -> Any:
     """The part of a server that every call goes through; any other target itself."""
-    if made_of(target, "mcp.server.fastmcp", "FastMCP") and not is_class(target):
-        return target._tool_manager  # noqa: SLF001 - there is no other way in, see above
+    if is_from_package(target, "mcp.server.fastmcp", "FastMCP") and not is_class(target):
+        return target._tool_manager
     return target
 
 
@@ -43,7 +43,7 @@ def takes_middleware(target: Any) -> bool:
     Raises:
         ConfigurationError: it is the class of these, not one of them.
     """
-    if not made_of(target, "fastmcp", "FastMCP"):
+    if not is_from_package(target, "fastmcp", "FastMCP"):
         return False
     if is_class(target):
         raise ConfigurationError("a FastMCP server is instrumented as an object: instrument(server), not its class")
@@ -77,7 +77,7 @@ def add_middleware(server: Any, tool_name: str | Callable[..., str] | None) -> N
 
 def remove_middleware(server: Any) -> None:
     """Take it out again."""
-    server.middleware[:] = [each for each in server.middleware if not made_of(each, __name__)]
+    server.middleware[:] = [each for each in server.middleware if not is_from_package(each, __name__)]
 
 
 def usage_of_result(result: Any) -> Usage | None:
@@ -91,11 +91,11 @@ def usage_of_result(result: Any) -> Usage | None:
         content = get(fields, "content")
         first = view(content[0]) if type(content) is list and content else None
         call.fail((first and get(first, "text")) or "the server answered with an error")
-    if not Settings.read_results or (call.details is not None and call.details.seen):
+    if not Settings.read_results or (call._details is not None and call._details.seen):
         return Usage()  # nothing; None would have the answer itself looked at
     if type(result) is tuple:  # mcp 1: the content, and what it was made of
         result = result[-1]
-    elif made_of(result, "fastmcp"):
+    elif is_from_package(result, "fastmcp"):
         result = get(fields, "structured_content")
     reader = reader_for(type(result))
     return None if reader is None else reader(result)

@@ -5,7 +5,7 @@ in, its class, one object of that class), and what stands there follows from the
 attribute is at last the very object that it was, or absent again.
 
 To watch one object, nothing is written into it: objects with slots, frozen ones and copies of it stay as they are. Its
-class gets a `Selector`, which gives the watched form to that object and the original to every other.
+class gets a `PatchDescriptor`, which gives the watched form to that object and the original to every other.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from toolweaver_monitor.errors import ConfigurationError
 
 log = logging.getLogger("toolweaver_monitor")
 
-ABSENT: Any = object()
+MISSING: Any = object()
 """Stands for what was not there: inherited, or given by `__getattr__`."""
 
 
-class Form(NamedTuple):
+class WrappedPair(NamedTuple):
     """A watched callable."""
 
     watched: Any
@@ -33,12 +33,12 @@ class Form(NamedTuple):
     """The same for a call by `super()`, where the override above may have been watched already."""
 
 
-class Claim(NamedTuple):
+class PatchRequest(NamedTuple):
     """Someone's wish that a place be watched."""
 
     target: Callable[[], Any]
     """Gives who asked for it, or None once it is gone."""
-    form: Form
+    form: WrappedPair
 
 
 class Place:
@@ -47,17 +47,17 @@ class Place:
     def __init__(self, owner: Any, name: str) -> None:
         self.owner = owner
         self.name = name
-        self.raw = namespace(owner).get(name, ABSENT)
-        self.original = self.raw if self.raw is not ABSENT else original(owner, name)
+        self.raw = namespace(owner).get(name, MISSING)
+        self.original = self.raw if self.raw is not MISSING else original(owner, name)
         self.standing = self.raw
-        self.whole: dict[int, Claim] = {}
-        self.single: dict[int, Claim] = {}
-        self.everyones: Form | None = None
+        self.whole: dict[int, PatchRequest] = {}
+        self.single: dict[int, PatchRequest] = {}
+        self.everyones: WrappedPair | None = None
         """What stands for whoever has no claim of its own: the form that was asked for last."""
         self.past_override = False
         """Whether a subclass has a place of this name, too, so that `super()` may lead from one to the other."""
 
-    def claim(self, target: Any, form: Form) -> None:
+    def claim(self, target: Any, form: WrappedPair) -> None:
         """Have this place watched for a target: its owner or the module it stands in; else one object of the class."""
         claims = self.whole if is_class(target) or is_module(target) else self.single
         key = id(target)
@@ -67,7 +67,7 @@ class Place:
             if (claim := claims.get(key)) is not None and claim.target is ref:
                 del claims[key]
 
-        claims[key] = Claim(reference(target, gone), form)
+        claims[key] = PatchRequest(reference(target, gone), form)
 
     def release(self, target: Any) -> bool:
         """Take a target's claim back; says whether there was one."""
@@ -85,7 +85,7 @@ class Place:
         Raises:
             ConfigurationError: the class is not one that can be changed.
         """
-        if namespace(self.owner).get(self.name, ABSENT) is not self.standing:
+        if namespace(self.owner).get(self.name, MISSING) is not self.standing:
             log.warning(
                 "toolweaver_monitor: %s has been replaced since it was instrumented, and stays as it is now",
                 f"{label(self.owner)}.{self.name}",
@@ -99,7 +99,7 @@ class Place:
             for other in list(places.values())
         )
         if self.single or self.past_override:
-            wanted: Any = self.standing if type(self.standing) is Selector else Selector(self)
+            wanted: Any = self.standing if type(self.standing) is PatchDescriptor else PatchDescriptor(self)
         else:
             wanted = self.raw if self.everyones is None else self.everyones.watched
         if wanted is not self.standing:
@@ -109,7 +109,7 @@ class Place:
             forget(self)
 
 
-class Selector:
+class PatchDescriptor:
     """Stands in a class for a method of which not all calls are watched alike, and picks by the object."""
 
     __slots__ = ("place",)
@@ -152,7 +152,7 @@ places: dict[tuple[int, str], Place] = {}
 def place_of(owner: Any, name: str) -> Place:
     """The place of that name, a new one if there is none or if what it put there has been replaced (a reload)."""
     place = places.get((id(owner), name))
-    if place is not None and namespace(owner).get(name, ABSENT) is place.standing:
+    if place is not None and namespace(owner).get(name, MISSING) is place.standing:
         return place
     return Place(owner, name)
 
@@ -177,28 +177,28 @@ def settle_bases(place: Place) -> None:
 
 
 def original(kind: Any, name: str) -> Any:
-    """What an attribute of a class or module is with nothing watched, not bound; ABSENT where there is none."""
+    """What an attribute of a class or module is with nothing watched, not bound; MISSING where there is none."""
     for each in mro_of(kind) if is_class(kind) else (kind,):
-        raw = namespace(each).get(name, ABSENT)
+        raw = namespace(each).get(name, MISSING)
         place = places.get((id(each), name))
         if place is not None and raw is place.standing:
             raw = place.raw
-        if raw is not ABSENT:
+        if raw is not MISSING:
             return raw
-    return ABSENT
+    return MISSING
 
 
 def write(owner: Any, name: str, value: Any) -> None:
-    """Set an attribute, or delete it where `value` is ABSENT; no `__setattr__` of the owner's is asked.
+    """Set an attribute, or delete it where `value` is MISSING; no `__setattr__` of the owner's is asked.
 
     Raises:
         ConfigurationError: it is a class that cannot be changed.
     """
     if is_module(owner):
-        vars(owner).pop(name, None) if value is ABSENT else vars(owner).__setitem__(name, value)
+        vars(owner).pop(name, None) if value is MISSING else vars(owner).__setitem__(name, value)
         return
     try:
-        type.__delattr__(owner, name) if value is ABSENT else type.__setattr__(owner, name, value)
+        type.__delattr__(owner, name) if value is MISSING else type.__setattr__(owner, name, value)
     except TypeError:
         raise ConfigurationError(
             f"{label(owner)} is made in C and cannot be changed; subclass it in Python and instrument that"

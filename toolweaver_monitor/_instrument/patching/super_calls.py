@@ -8,12 +8,12 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from toolweaver_monitor._core.context import innermost
+from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.introspect import is_a
 from toolweaver_monitor._instrument.tool import named
 
 
-def once_only(raw: Any, watched: Any, name: str | Callable[..., str], fallback: str) -> Any:
+def skip_if_super_call(raw: Any, watched: Any, name: str | Callable[..., str], fallback: str) -> Any:
     """What an override gets that reaches past itself: watched, but for a call that is its own.
 
     Args:
@@ -23,12 +23,12 @@ def once_only(raw: Any, watched: Any, name: str | Callable[..., str], fallback: 
         fallback: the name where that fails.
     """
     if is_a(raw, (classmethod, staticmethod)):
-        return type(raw)(once_only(raw.__func__, watched.__func__, name, fallback))
+        return type(raw)(skip_if_super_call(raw.__func__, watched.__func__, name, fallback))
     if not is_a(raw, types.FunctionType):
         return watched
 
     def chosen(args: Any, kwargs: Any) -> Any:
-        around = innermost.get()
+        around = current.get()
         if around is None or around.outcome != "open":
             return watched
         try:

@@ -20,7 +20,7 @@ from toolweaver_monitor._core.introspect import (
     own_namespace,
 )
 from toolweaver_monitor._instrument.patching.executors import is_pool
-from toolweaver_monitor._instrument.patching.patch import ABSENT, Selector
+from toolweaver_monitor._instrument.patching.patch import MISSING, PatchDescriptor
 from toolweaver_monitor._instrument.patching.tool_names import ORCHESTRATOR_METHODS, USUAL_METHODS
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -30,8 +30,8 @@ Spot = tuple[Any, str]
 OwnSpot = tuple[str, Any]
 """The name of an attribute that stands in an object itself, and what stands there."""
 
-NOTHING: Mapping[str, Any] = types.MappingProxyType({})
-_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, functools._lru_cache_wrapper)  # noqa: SLF001 - its type
+NO_DETAILS: Mapping[str, Any] = types.MappingProxyType({})
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, functools._lru_cache_wrapper)
 
 
 def spots(target: Any, methods: tuple[str, ...] | None) -> tuple[list[Spot], list[OwnSpot]]:
@@ -56,8 +56,8 @@ def spots(target: Any, methods: tuple[str, ...] | None) -> tuple[list[Spot], lis
 
 
 def _checked(owner: Any, name: str) -> str:
-    found = vars(owner).get(name, ABSENT) if is_module(owner) else find(owner, name)
-    if found is ABSENT or not can_be_watched(found):
+    found = vars(owner).get(name, MISSING) if is_module(owner) else find(owner, name)
+    if found is MISSING or not can_be_watched(found):
         raise not_found(owner, name)
     return name
 
@@ -152,15 +152,15 @@ def _spots_of_inside(kind: Any, seen: set[int]) -> Iterator[Spot]:
 
 
 def original_of(raw: Any) -> Any:
-    """The function in a class or static method, in a partial one or behind a `Selector`; else the thing itself."""
-    if type(raw) is Selector:
+    """The function in a class or static method, in a partial one or behind a `PatchDescriptor`; else itself."""
+    if type(raw) is PatchDescriptor:
         raw = raw.place.original
     if is_a(raw, functools.partialmethod):
         raw = raw.func
     return raw.__func__ if is_a(raw, (classmethod, staticmethod)) else raw
 
 
-def methods_of(kind: Any, own: Mapping[str, Any] = NOTHING) -> tuple[str, ...]:
+def methods_of(kind: Any, own: Mapping[str, Any] = NO_DETAILS) -> tuple[str, ...]:
     """The methods by which orchestrators run tools that a class has, or an object of it in its own namespace."""
     known = set(own).union(*(namespace(each) for each in mro_of(kind)))
     return tuple(
@@ -171,11 +171,11 @@ def methods_of(kind: Any, own: Mapping[str, Any] = NOTHING) -> tuple[str, ...]:
 
 
 def find(kind: Any, name: str) -> Any:
-    """An attribute of a class as it stands in its or a base's namespace; ABSENT where there is none."""
+    """An attribute of a class as it stands in its or a base's namespace; MISSING where there is none."""
     for each in mro_of(kind):
         if name in namespace(each):
             return namespace(each)[name]
-    return ABSENT
+    return MISSING
 
 
 def can_be_watched(raw: Any) -> bool:

@@ -91,16 +91,16 @@ def name_from_arguments(function: Any, name: str, self_in: Self = Self.NOWHERE) 
             value = args[position] if position < len(args) else kwargs.get(parameter)
             if type(value) is str and sure:
                 return value
-            if value is not None and (found := named_by(value, sure=sure)) is not None:
+            if value is not None and (found := extract_tool_name(value, sure=sure)) is not None:
                 return found
         if hands_on and first < len(args) and isinstance(args[first], str | Mapping):
-            return named_by(args[first]) or name
+            return extract_tool_name(args[first]) or name
         return name
 
     return name_from
 
 
-def named_by(value: Any, *, sure: bool = False, depth: int = 2) -> str | None:
+def extract_tool_name(value: Any, *, sure: bool = False, depth: int = 2) -> str | None:
     """The tool's name that a value holds: text, a function, a mapping or an object with a name of its own.
 
     Args:
@@ -112,12 +112,15 @@ def named_by(value: Any, *, sure: bool = False, depth: int = 2) -> str | None:
         text = str.__str__(value)
         return text if sure or _NAME.fullmatch(text) else None
     if inspect.isroutine(value) or isinstance(value, type):
-        return named_by(value.__name__, depth=0)
+        return extract_tool_name(value.__name__, depth=0)
     if not depth:
         return None
     for name in _FIELDS:
         inner = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-        if inner is not None and (found := named_by(inner, sure=name.endswith("name"), depth=depth - 1)) is not None:
+        if (
+            inner is not None
+            and (found := extract_tool_name(inner, sure=name.endswith("name"), depth=depth - 1)) is not None
+        ):
             return found
     return None
 

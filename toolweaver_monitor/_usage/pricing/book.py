@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.sanitize import MAX_COUNT, Invalid
+from toolweaver_monitor._core.sanitize import MAX_COUNT, Diagnostics
 from toolweaver_monitor._usage.extract import PROVIDERS
 from toolweaver_monitor._usage.pricing import fork_import
 from toolweaver_monitor._usage.pricing.genai_prices import GenaiPrices, Tariff
@@ -55,7 +55,7 @@ class PriceBook:
         self._patient_until = 0.0
         self._loader: int | None = None
         self._starting = locks.new_lock("starting to load prices")
-        locks.in_forked_child_weakly(self, PriceBook._in_child)
+        locks.after_fork_in_child_weak(self, PriceBook._in_child)
 
     @property
     def tools(self) -> frozenset[str]:
@@ -112,10 +112,10 @@ class PriceBook:
         Args:
             call: a call whose tokens are known.
         """
-        details = call.details
+        details = call._details
         if details is None:
             return None
-        at = call.started_at if call.opened_at else time.time()
+        at = call.started_at if call._opened_at else time.time()
         model = details.model
         key = (model, details.provider) if model is not None else (None, details.provider, call.tool_name)
         tariff = self._tariffs.get(key)
@@ -123,7 +123,7 @@ class PriceBook:
             tariff = self._find(key, at)
         cost = tariff.cost(details)
         if cost is not None and cost > MAX_COUNT:
-            Invalid.figures += 1
+            Diagnostics.invalid_values += 1
             return None
         return cost
 

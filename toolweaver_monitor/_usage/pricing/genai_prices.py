@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from toolweaver_monitor._core.details import Details
+from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._usage.pricing.rates import NANO, Rates
 
 HOUR_S = 3_600.0
@@ -47,7 +47,7 @@ class Tariff(msgspec.Struct, frozen=True):
     """Rates by the least number of input tokens beyond which they hold, greatest first. Empty: nobody knows."""
     source: str = ""
 
-    def cost(self, details: Details) -> int | None:
+    def cost(self, details: CallDetails) -> int | None:
         """Nano-dollars of a call, or None where they are not known."""
         given = details.input_tokens
         for beyond, rates in self.steps:
@@ -83,7 +83,7 @@ class GenaiPrices:
             at: Unix seconds.
         """
         since = at - at % HOUR_S
-        nobody_knows = Tariff(since, since + HOUR_S, ())
+        unknown = Tariff(since, since + HOUR_S, ())
         if (model, provider) in self._unknown or len(self._unknown) < MAX_UNKNOWN:
             for name, host in _spellings(model, provider):
                 try:
@@ -98,7 +98,7 @@ class GenaiPrices:
                 except (ValueError, TypeError, AttributeError):  # a price list that is not as we know it
                     break
             self._unknown.add((model, provider))
-        return nobody_knows
+        return unknown
 
     def _ask(self, model: str, provider: str | None, at: float, usage: Any) -> Any:
         when = datetime.fromtimestamp(at, tz=UTC)

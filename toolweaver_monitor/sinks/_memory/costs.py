@@ -7,10 +7,10 @@ from typing import Any, Literal, get_args
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NANO
-from toolweaver_monitor._stats.rollup import Family, Rollup
-from toolweaver_monitor._stats.tool_stats import Tally
-from toolweaver_monitor._stats.totals import Sums, Table
-from toolweaver_monitor._text.display import SHOWN, checked_n, counted, ranked, table, visible
+from toolweaver_monitor._stats.rollup import Rollup, Subtree
+from toolweaver_monitor._stats.tool_stats import ToolStats
+from toolweaver_monitor._stats.totals import TotalsByName, UsageTotals
+from toolweaver_monitor._text.display import SHOWN, counted, ranked, table, validate_n, visible
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import View, recorded
 
@@ -57,7 +57,7 @@ class CostTracker(View):
         Raises:
             ConfigurationError: `n` is no whole number.
         """
-        return sorted(self.costs.items(), key=lambda item: -item[1])[: checked_n(n)]
+        return sorted(self.costs.items(), key=lambda item: -item[1])[: validate_n(n)]
 
     def by(self, what: What) -> dict[str, dict[str, Any]]:
         """What was spent on each tool, on each model, or under each outermost call; the most expensive first.
@@ -84,7 +84,7 @@ class CostTracker(View):
             return _shown({tool: _money(tally) for tool, tally in self.by_tool().items()})
         if what == "model":
             return self._cut(lambda rollup: rollup.by_model)
-        found = Table()
+        found = TotalsByName()
         for source in self.sources():
             with source.lock:
                 found.absorb(source.rollup.by_root())
@@ -132,7 +132,7 @@ class CostTracker(View):
                 sums = source.rollup.of(call)
                 if sums is None or sums.calls > 1:
                     return None if sums is None else sums.shown()
-        return Sums.of(call).shown()
+        return UsageTotals.of(call).shown()
 
     def roots(self, n: int = 20) -> list[dict[str, Any]]:
         """The latest outermost calls, each with everything that ran inside it; the last to end comes last.
@@ -149,7 +149,7 @@ class CostTracker(View):
         Raises:
             ConfigurationError: `n` is no whole number.
         """
-        n = checked_n(n)
+        n = validate_n(n)
         found: list[dict[str, Any]] = []
         for source in reversed(self.sources()):
             with source.lock:
@@ -158,11 +158,11 @@ class CostTracker(View):
 
     def unpriced(self) -> list[dict[str, Any]]:
         """Which calls have a cost that nobody knows: `tool_name`, `model` ("" if unnamed), `calls`, `tokens`."""
-        found: dict[tuple[str, str], Sums] = {}
+        found: dict[tuple[str, str], UsageTotals] = {}
         for source in self.sources():
             with source.lock:
                 for key, sums in source.rollup.unpriced.items():
-                    found.setdefault(key, Sums()).add(sums)
+                    found.setdefault(key, UsageTotals()).add(sums)
         return [
             {"tool_name": tool, "model": model, "calls": sums.calls, "tokens": sums.tokens}
             for (tool, model), sums in sorted(found.items(), key=lambda item: (-item[1].calls, item[0]))
@@ -193,7 +193,7 @@ class CostTracker(View):
         if costed:
             rows = [["operation", "total", "calls", "average"]]
             rows += [_row(visible(operation), tally) for operation, tally in shown]
-            total = Tally()
+            total = ToolStats()
             total.add(*costed.values())
             lines += [*table([*rows, _row("total", total)]), *more]
         else:
@@ -233,9 +233,9 @@ class CostTracker(View):
                 lines.append(f"  by {visible(way)}: {_first(spent[:IN_A_LINE], len(spent))}")
         return lines
 
-    def _cut(self, cut: Callable[[Rollup], Mapping[str, Sums]]) -> dict[str, dict[str, Any]]:
+    def _cut(self, cut: Callable[[Rollup], Mapping[str, UsageTotals]]) -> dict[str, dict[str, Any]]:
         """One way of looking, and what is in none of its names, as of one moment."""
-        found, rest = Table(), Sums()
+        found, rest = TotalsByName(), UsageTotals()
         for source in self.sources():
             with source.lock:
                 found.absorb(cut(source.rollup))
@@ -247,11 +247,11 @@ class CostTracker(View):
             found.at(NONE).add(rest)  # a user's tag may be called just that
         return _shown(found)
 
-    def _with_cost(self) -> Iterator[tuple[str, Tally]]:
+    def _with_cost(self) -> Iterator[tuple[str, ToolStats]]:
         return ((operation, tally) for operation, tally in self.by_tool().items() if tally.costed)
 
 
-def _row(operation: str, tally: Tally) -> list[str]:
+def _row(operation: str, tally: ToolStats) -> list[str]:
     return [operation, _dollars(tally.cost_nanousd), str(tally.costed), _dollars(tally.cost_nanousd / tally.costed)]
 
 
@@ -264,22 +264,22 @@ def _first(said: list[str], of: int) -> str:
     return ", ".join(said) + (f" and {more} more" if more else "")
 
 
-def _money(tally: Tally) -> Sums:
+def _money(tally: ToolStats) -> UsageTotals:
     """The part of a tool's tally that is a sum of what its calls used."""
-    sums = Sums()
-    for name in Sums.__slots__:
+    sums = UsageTotals()
+    for name in UsageTotals.__slots__:
         if hasattr(tally, name) and name != "errors":  # a tally keeps errors by type
             setattr(sums, name, getattr(tally, name))
     sums.errors, sums.rejected = tally.failures, tally.outcomes["rejected"]
     return sums
 
 
-def _shown(found: Mapping[str, Sums]) -> dict[str, dict[str, Any]]:
+def _shown(found: Mapping[str, UsageTotals]) -> dict[str, dict[str, Any]]:
     dearest_first = sorted(found.items(), key=lambda item: (-item[1].cost_nanousd, item[0]))
     return {name: sums.shown() for name, sums in dearest_first}
 
 
-def _add_lone_calls(found: Table, tools: Mapping[str, Tally]) -> None:
+def _add_lone_calls(found: TotalsByName, tools: Mapping[str, ToolStats]) -> None:
     """Calls that nothing was said of and that had none around or inside them: each is a run of its own."""
     for tool, tally in tools.items():
         lone = tally.calls - tally.rolled_up
@@ -289,8 +289,8 @@ def _add_lone_calls(found: Table, tools: Mapping[str, Tally]) -> None:
             sums.runs += lone
 
 
-def _root(root: Family | ToolCall) -> dict[str, Any]:
-    call, sums = (root.call, root.sums) if isinstance(root, Family) else (root, Sums.of(root))
+def _root(root: Subtree | ToolCall) -> dict[str, Any]:
+    call, sums = (root.call, root.sums) if isinstance(root, Subtree) else (root, UsageTotals.of(root))
     return {
         "tool_name": call.tool_name,
         "call_id": call.call_id,

@@ -10,7 +10,7 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._text.display import SHOWN, padded, ranked, table, visible, width
 from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.sinks._memory.view import View, checked_max_operations, recorded
+from toolweaver_monitor.sinks._memory.view import View, recorded, validate_max_operations
 
 LATEST = 10
 """Errors shown one by one in a report."""
@@ -29,7 +29,7 @@ class ErrorTracker(View):
     name = "errors"
 
     def __init__(self, max_errors: int = 1_000) -> None:
-        super().__init__(max_operations=checked_max_operations(max_errors, "max_errors"))
+        super().__init__(max_operations=validate_max_operations(max_errors, "max_errors"))
 
     def record_call(self, tool_name: str, success: bool, error: str | BaseException = "") -> None:
         """Count one call by hand.
@@ -112,7 +112,7 @@ class ErrorTracker(View):
         for source in self.sources():
             with source.lock:
                 calls.extend(source.last_errors)
-        calls.sort(key=lambda call: call.opened_at + call.duration_s)
+        calls.sort(key=lambda call: call._opened_at + call.duration_s)
         return calls[-(self._own.last_errors.maxlen or len(calls)) :]
 
 

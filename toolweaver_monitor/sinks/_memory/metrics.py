@@ -7,7 +7,7 @@ from typing import Any
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats import histogram
-from toolweaver_monitor._stats.tool_stats import Tally
+from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor.sinks._memory.view import View, recorded
 
 SHARES = {"p50_s": 0.50, "p95_s": 0.95, "p99_s": 0.99}
@@ -65,7 +65,7 @@ class MetricsCollector(View):
             with source.lock:
                 calls.extend(source.operations)
         if self._shared is not None and self._own.operations:
-            calls.sort(key=lambda call: call.opened_at + call.duration_s)
+            calls.sort(key=lambda call: call._opened_at + call.duration_s)
         return [as_operation(call) for call in calls[-(self._own.operations.maxlen or len(calls)) :]]
 
     def summary(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class MetricsCollector(View):
         return {operation: nano / NANO for operation, nano in sorted(found.items(), key=lambda item: -item[1])}
 
 
-def summarised(tally: Tally) -> dict[str, Any]:
+def summarised(tally: ToolStats) -> dict[str, Any]:
     """The figures of `MetricsCollector.summary` from one tally."""
     found = histogram.percentiles(tally.buckets, SHARES.values(), tally.duration_min_s, tally.duration_max_s)
     return {

@@ -8,10 +8,10 @@ from typing import TypeGuard
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
-from toolweaver_monitor._core.details import Details
-from toolweaver_monitor._core.sanitize import MAX_ERROR_CHARS, Invalid, nanodollars, plain_text, token_count
-from toolweaver_monitor._stats.aggregator import Tallies
-from toolweaver_monitor._stats.tool_stats import Tally
+from toolweaver_monitor._core.details import CallDetails
+from toolweaver_monitor._core.sanitize import MAX_ERROR_CHARS, Diagnostics, nanodollars, plain_text, token_count
+from toolweaver_monitor._stats.aggregator import StatsAggregator
+from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.display import counted
 from toolweaver_monitor._text.names import UNNAMED, safe_name
 from toolweaver_monitor._text.redact import scrub
@@ -27,15 +27,15 @@ class View:
     name = "view"
 
     def __init__(self, max_operations: int = 10_000) -> None:
-        self._own = Tallies(checked_max_operations(max_operations))
-        self._shared: Tallies | None = None
+        self._own = StatsAggregator(validate_max_operations(max_operations))
+        self._shared: StatsAggregator | None = None
 
     def __repr__(self) -> str:
         tallies = self.by_tool().values()
         calls = sum(tally.calls for tally in tallies)
         return f"<{type(self).__name__}: {counted(calls, 'call')} of {counted(len(tallies), 'tool')}>"
 
-    def share(self, tallies: Tallies | None) -> None:
+    def share(self, tallies: StatsAggregator | None) -> None:
         """Show these tallies, too; what was shared before stays counted. `setup()` calls it."""
         earlier, self._shared = self._shared, tallies
         if earlier is not None and earlier is not tallies:
@@ -51,16 +51,16 @@ class View:
     def close(self) -> None:
         """Nothing is held; what was counted can still be read."""
 
-    def sources(self) -> list[Tallies]:
+    def sources(self) -> list[StatsAggregator]:
         """The tallies shown, everything that has ended brought in."""
         sources = [self._own] if self._shared is None else [self._shared, self._own]
         for source in sources:
             source.bring_in()
         return sources
 
-    def by_tool(self) -> dict[str, Tally]:
+    def by_tool(self) -> dict[str, ToolStats]:
         """A copy of the tally of each tool."""
-        found: dict[str, Tally] = {}
+        found: dict[str, ToolStats] = {}
         for source in self.sources():
             with source.lock:
                 for tool, tally in source.by_tool.items():
@@ -70,16 +70,16 @@ class View:
                         found[tool] = tally.copy()
         return found
 
-    def total(self) -> Tally:
+    def total(self) -> ToolStats:
         """One tally of all tools."""
-        total = Tally()
+        total = ToolStats()
         for source in self.sources():
             total.add(source.total())
         return total
 
-    def tally(self, tool_name: str) -> Tally:
+    def tally(self, tool_name: str) -> ToolStats:
         """The tally of one tool; an empty one for a tool never seen."""
-        found = Tally()
+        found = ToolStats()
         for source in self.sources():
             with source.lock:
                 if tool_name in source.by_tool:
@@ -87,7 +87,7 @@ class View:
         return found
 
 
-def checked_max_operations(value: object, name: str = "max_operations") -> int:
+def validate_max_operations(value: object, name: str = "max_operations") -> int:
     """How many calls to keep.
 
     Raises:
@@ -114,10 +114,10 @@ def recorded(
     if isinstance(duration_s, int | float) and 0 <= duration_s < MAX_DURATION_S:
         duration = float(duration_s)
     else:
-        Invalid.figures += 1
+        Diagnostics.invalid_values += 1
         duration = 0.0
     if not isinstance(operation, str) or not operation.strip():
-        Invalid.figures += 1
+        Diagnostics.invalid_values += 1
         operation = UNNAMED
     call = ToolCall(
         safe_name(operation),
@@ -127,7 +127,7 @@ def recorded(
     )
     counted, nano = token_count(tokens), nanodollars(cost)
     if counted or nano is not None or not success:
-        call.details = Details(
+        call._details = CallDetails(
             unsplit_tokens=counted,
             cost_nanousd=nano,
             cost_source=None if nano is None else "reported",

@@ -13,7 +13,7 @@ from toolweaver_monitor.sinks._prometheus import catalog, exposition
 class Collector(ClientCollector):
     """A custom collector over the tallies: nothing is kept per call or per tool on its side."""
 
-    def __init__(self, figures: Callable[[], exposition.Figures]) -> None:
+    def __init__(self, figures: Callable[[], exposition.Snapshot]) -> None:
         self._figures = figures
 
     def describe(self) -> Iterator[ClientMetric]:

@@ -69,13 +69,13 @@ class PrometheusExporter(View):
             insecure=insecure,
             name="prometheus",
         )
-        self._registry = checked_registry(registry)
+        self._registry = validate_registry(registry)
         self._collector: Any = None
-        self.bounds = checked_buckets(buckets)
+        self.bounds = validate_buckets(buckets)
         self._counts: dict[str, list[int]] | None = None if buckets is None else {}
         self._most_names = config.MAX_LABEL_VALUES.value()
         self._made_up = 0
-        """Names counted here that stand nowhere in the code, as `Tallies` caps them."""
+        """Names counted here that stand nowhere in the code, as `StatsAggregator` caps them."""
         self._live: Callable[[], dict[str, Any]] = dict
         self._served_by: int | None = None
 
@@ -93,7 +93,7 @@ class PrometheusExporter(View):
         return self._endpoint.url
 
     @property
-    def counts_itself(self) -> bool:
+    def _has_custom_buckets(self) -> bool:
         """Whether it must see every call: buckets that are not powers of two cannot be read off the tallies."""
         return self._counts is not None
 
@@ -154,9 +154,9 @@ class PrometheusExporter(View):
             return generate_latest(self._registry).decode()
         return exposition.text(self.figures())
 
-    def figures(self) -> exposition.Figures:
+    def figures(self) -> exposition.Snapshot:
         """All that is exposed right now."""
-        return exposition.Figures(
+        return exposition.Snapshot(
             tools=self.by_tool(),
             own_buckets=self._counts,
             bounds=self.bounds,
@@ -217,7 +217,7 @@ def takes_gzip(accepted: str) -> bool:
     return False
 
 
-def checked_registry(registry: Any) -> Any:
+def validate_registry(registry: Any) -> Any:
     """A registry of the application's, or None.
 
     Raises:
@@ -232,7 +232,7 @@ def checked_registry(registry: Any) -> Any:
     )
 
 
-def checked_buckets(buckets: Iterable[float] | None) -> tuple[float, ...]:
+def validate_buckets(buckets: Iterable[float] | None) -> tuple[float, ...]:
     """Upper bounds in seconds, rising.
 
     Raises:

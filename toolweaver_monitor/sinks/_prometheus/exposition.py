@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats import histogram
-from toolweaver_monitor._stats.tool_stats import Tally
+from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW, declared_names
 from toolweaver_monitor.sinks._prometheus import catalog
 from toolweaver_monitor.sinks._prometheus.catalog import Metric
@@ -24,10 +24,10 @@ Sample = tuple[str, tuple[str, ...], float]
 """Suffix of the metric's name, label values in the metric's order (`le` last), value."""
 
 
-class Figures(NamedTuple):
+class Snapshot(NamedTuple):
     """All that is exposed at one moment."""
 
-    tools: Mapping[str, Tally]
+    tools: Mapping[str, ToolStats]
     active: int = 0
     budgets: Iterable[Mapping[str, Any]] = ()
     books: Mapping[str, Mapping[str, Any]] = {}
@@ -38,7 +38,7 @@ class Figures(NamedTuple):
     """Tools told apart; the rest is `__overflow__`."""
 
 
-def capped(tools: Mapping[str, Tally], most: int) -> Mapping[str, Tally]:
+def capped(tools: Mapping[str, ToolStats], most: int) -> Mapping[str, ToolStats]:
     """At most so many tools by name, the rest summed as `__overflow__`: totals stay exact, series bounded.
 
     Names that are written in the code always stay.
@@ -48,7 +48,7 @@ def capped(tools: Mapping[str, Tally], most: int) -> Mapping[str, Tally]:
         return tools
     over = set(made_up[most:])
     named = {tool: tally for tool, tally in tools.items() if tool not in over}
-    named[OVERFLOW] = rest = named.get(OVERFLOW, Tally()).copy()
+    named[OVERFLOW] = rest = named.get(OVERFLOW, ToolStats()).copy()
     for tool in over:
         rest.add(tools[tool])
     return named
@@ -72,11 +72,11 @@ def capped_budgets(budgets: Iterable[Mapping[str, Any]], most: int = MAX_ACCOUNT
     return named
 
 
-def families(figures: Figures) -> Iterator[tuple[Metric, list[Sample]]]:
+def families(figures: Snapshot) -> Iterator[tuple[Metric, list[Sample]]]:
     """Every metric that has something to say, with its samples."""
     tools = capped(figures.tools, figures.most_names)
 
-    def per_tool(value: Callable[[Tally], float]) -> list[Sample]:
+    def per_tool(value: Callable[[ToolStats], float]) -> list[Sample]:
         return [("", (tool,), value(tally)) for tool, tally in tools.items() if value(tally)]
 
     yield (
@@ -104,7 +104,7 @@ def families(figures: Figures) -> Iterator[tuple[Metric, list[Sample]]]:
     yield catalog.QUEUE_SIZE, [("", (sink,), books["queued"]) for sink, books in figures.books.items()]
 
 
-def _durations(tool: str, tally: Tally, figures: Figures) -> Iterator[Sample]:
+def _durations(tool: str, tally: ToolStats, figures: Snapshot) -> Iterator[Sample]:
     if figures.own_buckets is None:
         counts = histogram.at_most(tally.buckets, catalog.BUCKET_EXPONENTS)
     else:
@@ -112,7 +112,7 @@ def _durations(tool: str, tally: Tally, figures: Figures) -> Iterator[Sample]:
     yield from _histogram(tool, figures.bounds, counts, tally.ran, tally.duration_sum_s)
 
 
-def _first_items(tool: str, tally: Tally) -> Iterator[Sample]:
+def _first_items(tool: str, tally: ToolStats) -> Iterator[Sample]:
     count = sum(tally.first_item_buckets.values())
     if count:
         counts = histogram.at_most(tally.first_item_buckets, catalog.BUCKET_EXPONENTS)
@@ -129,7 +129,7 @@ def _histogram(
     yield "_sum", (tool,), total_s
 
 
-def _tokens(tool: str, tally: Tally) -> Iterator[Sample]:
+def _tokens(tool: str, tally: ToolStats) -> Iterator[Sample]:
     for kind in ("input", "output", "cached", "unsplit"):
         tokens = getattr(tally, f"{kind}_tokens")
         if tokens:
@@ -146,7 +146,7 @@ def _sink_calls(sink: str, books: Mapping[str, Any]) -> Iterator[Sample]:
             yield "", (sink, result, ""), 0
 
 
-def text(figures: Figures) -> str:
+def text(figures: Snapshot) -> str:
     """The whole exposition."""
     lines: list[str] = []
     for metric, samples in families(figures):

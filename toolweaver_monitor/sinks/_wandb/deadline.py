@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 
-class Patience:
+class DeadlineExecutor:
     """Runs one thing at a time on a daemon thread of its own, and waits for each only so long."""
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class Patience:
         self._thread: threading.Thread | None = None
         self._last: Future[object] | None = None
 
-    def be_ready(self) -> None:
+    def ensure_thread(self) -> None:
         """Have the thread running.
 
         Raises:
@@ -35,7 +35,7 @@ class Patience:
         Raises:
             RuntimeError: no thread is to be had, and it will not be done.
         """
-        self.be_ready()
+        self.ensure_thread()
         job: Future[object] = Future()
         self._last = job
         self._jobs.put((work, job))

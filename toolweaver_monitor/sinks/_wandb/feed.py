@@ -27,7 +27,7 @@ Waiting = deque[tuple[int, rows.Row]]
 """Rows still to be logged, each with how many calls it stands for."""
 
 
-class Feed:
+class RunFeed:
     """Feeds one run after another: a run that dies, or that the user ends, is followed by the next.
 
     Args:
@@ -43,7 +43,7 @@ class Feed:
         self.merged_calls = 0
         self._open_session = open_session
         self._lock = locks.new_lock("calls merged for W&B")
-        self._held: dict[str, rows.Sums] = {}
+        self._held: dict[str, rows.MergedStats] = {}
         self._keys = rows.Keys()
         self._totals = rows.Totals()
         self._merged_rows: Waiting = deque()
@@ -130,7 +130,7 @@ class Feed:
         return session
 
     def _rows_of(self, calls: Sequence[ToolCall], backlog: int) -> list[tuple[int, rows.Row]]:
-        sums: dict[str, rows.Sums] = {}
+        sums: dict[str, rows.MergedStats] = {}
         rows.merge_into(sums, calls)
         if len(calls) + backlog > MERGE_ABOVE:
             return self._merged(sums)
@@ -139,7 +139,7 @@ class Feed:
         key_of = self._keys.of
         return [(1, rows.row_of(key_of(call.tool_name), call)) for call in calls]
 
-    def _merged(self, sums: Mapping[str, rows.Sums]) -> list[tuple[int, rows.Row]]:
+    def _merged(self, sums: Mapping[str, rows.MergedStats]) -> list[tuple[int, rows.Row]]:
         for of_tool in sums.values():
             self._totals.add(of_tool)
             self.merged_calls += of_tool.calls

@@ -17,8 +17,8 @@ from toolweaver_monitor._text.safe_repr import fault_text
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._wandb import late_start as late
 from toolweaver_monitor.sinks._wandb import run as runs
-from toolweaver_monitor.sinks._wandb.deadline import Patience
-from toolweaver_monitor.sinks._wandb.feed import MERGE_ABOVE, Feed
+from toolweaver_monitor.sinks._wandb.deadline import DeadlineExecutor
+from toolweaver_monitor.sinks._wandb.feed import MERGE_ABOVE, RunFeed
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -79,9 +79,9 @@ class WandBLogger:
         self.own_run = own_run
         self.init_timeout_s = _seconds("init_timeout_s", init_timeout_s)
         self.finish_timeout_s = _seconds("finish_timeout_s", finish_timeout_s)
-        self.be_first: Callable[[], None] = lambda: None
+        self.run_first: Callable[[], None] = lambda: None
         """Puts the shutdown before the exit hooks registered so far; given by `setup()`."""
-        self._patience = Patience()
+        self._patience = DeadlineExecutor()
         self._under_setup = False
         self._off: SinkUnavailable | None = None
         self._ended: dict[str, Any] = {}
@@ -89,7 +89,7 @@ class WandBLogger:
 
     def _fresh(self) -> None:
         self._pid: int | None = None
-        self._feed = Feed(self._begin)
+        self._feed = RunFeed(self._begin)
         self._backlog = 0
         self._late: tuple[Sequence[ToolCall], Future[object]] | None = None
         self._summary: Mapping[str, Any] | None = None
@@ -170,7 +170,7 @@ class WandBLogger:
         self._under_setup = True
         if late.REFUSE_THREADS:
             with suppress(RuntimeError):  # no thread to be had now; there may be when the first call comes
-                self._patience.be_ready()
+                self._patience.ensure_thread()
 
     # --- what the runner calls, on its own thread only --------------------------------------------------------------
 
@@ -253,7 +253,7 @@ class WandBLogger:
         wandb = runs.load()
         found = None if self.own_run else runs.users_run(wandb)
         if found is not None:
-            self.be_first()
+            self.run_first()
             return runs.Session(wandb, found, ours=False)
         wanted: dict[str, Any] = {
             "project": self.project,
@@ -273,10 +273,10 @@ class WandBLogger:
         # Only once the shutdown is done may weakref's exit hook run: it takes away the folder in which W&B's service
         # process, while it starts, says where it listens. That hook is registered with the first finalizer there is.
         weakref.finalize(wandb, int).detach()
-        self.be_first()
+        self.run_first()
         runs.settings(wandb)  # starts its service process, if no one has
         atexit.register(self._at_exit)  # after wandb's own, so that it runs before it, and the shutdown before both
-        self.be_first()
+        self.run_first()
         self._troubled = True  # until the run has started: an exit in the meantime must not wait for it
         session = runs.begin(wandb, **wanted)
         self._troubled = False
@@ -311,7 +311,7 @@ class WandBLogger:
             runs.drop_service()
         atexit.unregister(self._at_exit)
         if self._patience.busy():
-            self._patience = Patience()  # the thread that hangs is a daemon, and is left behind
+            self._patience = DeadlineExecutor()  # the thread that hangs is a daemon, and is left behind
         self._fresh()
 
     def _at_exit(self) -> None:

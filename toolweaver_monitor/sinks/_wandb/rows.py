@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.details import NOTHING
+from toolweaver_monitor._core.details import NO_DETAILS
 from toolweaver_monitor._core.sanitize import NANO
 
 STEP = "toolweaver/call"
@@ -57,7 +57,7 @@ class Keys:
 
 def row_of(key: str, call: ToolCall) -> Row:
     """One call as one row: seconds if it ran, dollars where they are known, tokens, and 1 for a success."""
-    details = call.details or NOTHING
+    details = call._details or NO_DETAILS
     row: Row = {f"{key}/tokens": details.tokens, f"{key}/status": 1 if call.outcome == "success" else 0}
     if call.outcome != "rejected":
         row[f"{key}/duration"] = call.duration_s
@@ -66,7 +66,7 @@ def row_of(key: str, call: ToolCall) -> Row:
     return row
 
 
-class Sums:
+class MergedStats:
     """Many calls of one tool, added up. Nothing is lost but which call had what."""
 
     __slots__ = (
@@ -92,7 +92,7 @@ class Sums:
             self.successes += 1
         elif call.is_error:
             self.failures += 1
-        details = call.details
+        details = call._details
         if details is not None:
             self.tokens += details.tokens
             if details.cost_nanousd is not None:
@@ -115,13 +115,13 @@ class Sums:
         return row
 
 
-def merge_into(sums: dict[str, Sums], calls: Iterable[ToolCall]) -> None:
+def merge_into(sums: dict[str, MergedStats], calls: Iterable[ToolCall]) -> None:
     """Add calls to the sums of their tools; beyond `MAX_TOOLS` tools, to those of `OVERFLOW`."""
     for call in calls:
         held = sums.get(call.tool_name)
         if held is None:
             name = call.tool_name if len(sums) < MAX_TOOLS else OVERFLOW
-            held = sums.setdefault(name, Sums())
+            held = sums.setdefault(name, MergedStats())
         held.add(call)
 
 
@@ -132,7 +132,7 @@ class Totals:
         self.calls = self.ran = self.successes = self.failures = self.cost_nanousd = 0
         self.seconds = 0.0
 
-    def add(self, sums: Sums) -> None:
+    def add(self, sums: MergedStats) -> None:
         """Count what one tool's calls add up to."""
         self.calls += sums.calls
         self.ran += sums.ran

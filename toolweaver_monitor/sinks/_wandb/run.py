@@ -1,6 +1,6 @@
 """How does a W&B run start and end without ever taking the program with it?
 
-Everything here may block, and runs on the thread of `Patience`, which waits for it only so long.
+Everything here may block, and runs on the thread of `DeadlineExecutor`, which waits for it only so long.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def begin(wandb: Any, *, project: str | None, entity: str | None, config: dict[s
             reinit="create_new",  # neither finishes nor becomes the user's `wandb.run`
             settings=_settings(wandb, limits),
         )
-        _leave_the_stage(run)
+        _hide_from_wandb_init(run)
         return run
 
     try:
@@ -227,7 +227,7 @@ def _no_analytics() -> None:
         log.debug("wandb's analytics could not be turned off", exc_info=True)
 
 
-def _leave_the_stage(run: Any) -> None:
+def _hide_from_wandb_init(run: Any) -> None:
     """Keep a later `wandb.init()` of the user's from being handed our run."""
     try:
         importlib.import_module("wandb.sdk.wandb_setup").singleton().remove_active_run(run)
@@ -253,7 +253,7 @@ def drop_service() -> bool:
         setup = importlib.import_module("wandb.sdk.wandb_setup").singleton()
         if wandb.run is not None or setup.most_recent_active_run is not None:
             return False
-        setup._connection._proc._process.kill()  # noqa: SLF001 - wandb has no public way to end it without waiting
+        setup._connection._proc._process.kill()
         wandb.teardown()
     except (Exception, SystemExit):  # teardown() exits with the service's code; or it was dead already
         log.debug("the W&B service process could not be ended", exc_info=True)
@@ -271,4 +271,4 @@ def _in_child() -> None:
     _started_in.clear()
 
 
-locks.in_forked_child(_in_child)
+locks.after_fork_in_child(_in_child)

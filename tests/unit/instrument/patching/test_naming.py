@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import instrument, uninstrument
-from toolweaver_monitor._core.sanitize import Invalid
+from toolweaver_monitor._core.sanitize import Diagnostics
 
 
 class Names(enum.StrEnum):
@@ -107,11 +107,11 @@ def test_names_of_the_users_own(names: Any, whole: bool) -> None:
 
 def test_a_naming_function_that_fails_does_no_harm(names: Any) -> None:
     """The call is named after its method, and the failure is counted."""
-    before = Invalid.extractors
+    before = Diagnostics.extractor_errors
     runs = instrument(Runs(), methods=["call_tool"], tool_name=lambda: "takes nothing")
     runs.call_tool("ocr")
     assert names() == ["call_tool"]
-    assert Invalid.extractors == before + 1
+    assert Diagnostics.extractor_errors == before + 1
     uninstrument(runs)
 
 

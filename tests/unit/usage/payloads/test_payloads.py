@@ -66,17 +66,17 @@ def returned(result: Any, tool: str) -> ToolCall:
 
 
 def check(case: Case, call: ToolCall, provider: str | None) -> None:
-    assert (call.input_tokens, call.output_tokens, call.unsplit_tokens) == (case.given, case.made, case.unsplit)
+    assert (call.input_tokens, call.output_tokens, call._unsplit_tokens) == (case.given, case.made, case.unsplit)
     assert (call.cached_tokens, call.cache_write_tokens) == (case.cached, case.written)
-    assert call.cache_write_1h_tokens == case.written_1h
-    assert call.audio_tokens == (case.heard, case.heard_cached, case.spoken)
+    assert call._cache_write_1h_tokens == case.written_1h
+    assert call._audio_tokens == (case.heard, case.heard_cached, case.spoken)
     assert call.tokens == case.given + case.made + case.unsplit
     assert (call.model, call.provider, call.cached) == (case.model, provider, case.cache_hit)
     if case.costs is None:
-        assert (call.cost_nanousd, call.cost_source) == (None, None)
+        assert (call._cost_nanousd, call.cost_source) == (None, None)
     else:
         # Exactly these nano-dollars: a thousand a micro-dollar, rounded once, half to even.
-        assert call.cost_nanousd == round(micro_dollars(case.costs) * 1_000)
+        assert call._cost_nanousd == round(micro_dollars(case.costs) * 1_000)
         assert call.cost_source == case.cost_source
 
 

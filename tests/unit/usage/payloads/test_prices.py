@@ -51,7 +51,7 @@ def test_a_price_table_comes_to_what_a_gateway_really_charged(case: Case) -> Non
     apart = 10_000_000 if "search on the web" in case.name else 0  # a cent for the search, which no token pays for
     priced = returned(without_cost(case.payload), case.tool)
     assert priced.cost_source == "priced"
-    assert priced.cost_nanousd == charged - apart
+    assert priced._cost_nanousd == charged - apart
 
 
 @pytest.mark.parametrize(("model", "host"), NAMED)
@@ -81,4 +81,4 @@ def test_gateways_charges_are_written_as_sums_too() -> None:
     """What OpenRouter charged is what the row's sum comes to: two accounts of the same money."""
     assert len(CHARGED) >= 6
     for case in CHARGED:
-        assert returned(case.payload, case.tool).cost_nanousd == micro_dollars(case.costs or "") * 1_000, case.name
+        assert returned(case.payload, case.tool)._cost_nanousd == micro_dollars(case.costs or "") * 1_000, case.name
