@@ -1,14 +1,28 @@
-"""What can a caller of this library catch?"""
+"""The errors that a caller of this library can catch.
+
+ToolweaverMonitorError
+|-- ConfigurationError   misuse, raised at decoration or setup (also a ValueError)
+|-- BudgetExceeded       a budget refused the call, so the tool did not run
+`-- SinkUnavailable      raised by a sink that cannot work until it is set up again
+"""
 
 from __future__ import annotations
 
 
 class ToolweaverMonitorError(Exception):
-    """Base of every error this library raises on purpose."""
+    """Base of every error that this library raises on purpose.
+
+    Attributes:
+        hint: what to do about it; the error's text ends with it, after a semicolon. Empty if there is nothing to add.
+    """
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        super().__init__(f"{message}; {hint}" if hint else message)
+        self.hint = hint
 
 
 class ConfigurationError(ToolweaverMonitorError, ValueError):
-    """A setting, a sink or a decorator was given something it cannot use; the message ends with the cure."""
+    """A setting, a sink or a decorator was given something that it cannot use."""
 
 
 class BudgetExceeded(ToolweaverMonitorError):
@@ -21,6 +35,7 @@ class BudgetExceeded(ToolweaverMonitorError):
         asked: what the call would have added, in `unit`.
         unit: `"usd"`, `"tokens"` or `"calls"`.
         frees_in_s: seconds until the window has room again; None for a budget per run, which never frees.
+        hint: what to do about it; the error's text ends with it.
     """
 
     def __init__(
@@ -33,8 +48,9 @@ class BudgetExceeded(ToolweaverMonitorError):
         asked: float,
         unit: str,
         frees_in_s: float | None,
+        hint: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, hint=hint)
         self.budget = budget
         self.limit = limit
         self.spent = spent
@@ -43,19 +59,22 @@ class BudgetExceeded(ToolweaverMonitorError):
         self.frees_in_s = frees_in_s
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keep the figures when the error crosses a process pool."""
-        return _rebuild, (str(self), {name: getattr(self, name) for name in _FIGURES})
+        """Keep the attributes when the error crosses a process pool."""
+        return _rebuild, (str(self), {name: getattr(self, name) for name in (*_ATTRIBUTES, "hint")})
 
 
-_FIGURES = ("budget", "limit", "spent", "asked", "unit", "frees_in_s")
+_ATTRIBUTES = ("budget", "limit", "spent", "asked", "unit", "frees_in_s")
 
 
-def _rebuild(message: str, figures: dict[str, object]) -> BudgetExceeded:
-    return BudgetExceeded(message, **figures)  # type: ignore[arg-type]
+def _rebuild(text: str, attributes: dict[str, object]) -> BudgetExceeded:
+    hint = str(attributes.pop("hint", ""))  # an error pickled by an earlier version has none
+    error = BudgetExceeded(text, **attributes)  # type: ignore[arg-type]  # the text ends with the hint already
+    error.hint = hint
+    return error
 
 
 class SinkUnavailable(ToolweaverMonitorError):
     """Raised by a sink that cannot work until it is set up again (a package missing, logged out).
 
-    The message ends with the cure. It is logged once and shown by `health()`; later calls are counted as dropped.
+    The text, with its hint, is logged once and shown by `health()`; later calls are counted as dropped.
     """

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import io
 import math
+import pickle
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
@@ -28,7 +29,7 @@ from toolweaver_monitor import (
     track,
 )
 from toolweaver_monitor._core.sanitize import Diagnostics
-from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable, ToolweaverMonitorError
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
 from toolweaver_monitor.testing.faults import HangSink
 
@@ -428,3 +429,13 @@ def test_an_exception_may_be_given_for_its_text() -> None:
     errors.record_call("ocr", False, Rude())
     assert [(error["error_type"], error["error"]) for error in errors.errors[:1]] == [("ValueError", "blurred")]
     assert errors.errors[1]["error_type"] == "Rude"
+
+
+@pytest.mark.parametrize("kind", [ConfigurationError, SinkUnavailable])
+def test_an_error_carries_its_cure_as_an_attribute(kind: type[ToolweaverMonitorError]) -> None:
+    """The text ends with the hint, and both arrive in another process."""
+    error = kind("port 8000 is taken", hint="give another port")
+    assert (str(error), error.hint) == ("port 8000 is taken; give another port", "give another port")
+    arrived = pickle.loads(pickle.dumps(error))
+    assert (type(arrived), str(arrived), arrived.hint) == (kind, str(error), error.hint)
+    assert (str(kind("said by a user's sink")), kind("said by a user's sink").hint) == ("said by a user's sink", "")

@@ -1,8 +1,11 @@
-"""Arrows go down: who may import whom."""
+"""The layout of the package: who may import whom, what is public, and how large a file may be."""
 
 from __future__ import annotations
 
 import ast
+import io
+import tokenize
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,95 +15,204 @@ import toolweaver_monitor
 PACKAGE = Path(toolweaver_monitor.__file__).parent
 
 FLOORS = (
-    ("words", "call details values catalogue clock collecting config errors histogram locks redact rendering rollup"),
-    ("words", "records secret_rules sums tabular tally text"),
-    ("tools", "usage budget endpoint http_access http_loop http_messages store"),
-    ("pipe", "bus"),
-    ("ends", "instrument sinks"),
-    ("root", "choices health holdings misspelt monitor monitor_text sealing setup waiting"),
-    ("faces", "report dashboard grafana cli testing __init__ __main__"),
+    ("errors",),
+    ("_text",),
+    ("_core",),
+    ("_usage", "_budget", "_bus", "_stats", "_http"),
+    ("_instrument", "sinks"),
+    ("_runtime",),
+    ("__init__", "testing"),
+    ("_cli",),
+    ("__main__",),
 )
-NAMES = list(dict(FLOORS))
-FLOOR_OF = {room: NAMES.index(name) for name, rooms in FLOORS for room in rooms.split()}
-APART = [("instrument", "sinks"), ("sinks", "instrument"), ("sinks", "bus")]
-SHARED_BY_SINKS = {"base", "view", "exposition", "collector", "__init__"}
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+APART = {"_instrument": {"_stats"}, "sinks": {"_bus", "_usage"}}
+"""What a room must not import although it is on a lower floor. Rooms of one floor never import each other."""
+SHARED_BY_SINKS = {"_base", "_memory"}
+ALLOWED_PRICING = {"_usage", "_runtime", "_cli"}
+PUBLIC_PATHS = {"toolweaver_monitor", "errors", "sinks", "testing", "testing.faults"}
+MAX_LINES, MIN_LINES = 300, 40
+SHORT = {
+    "__main__.py",
+    "_text/names.py",
+    "errors.py",
+    "_core/clock.py",
+    "_core/gc_guard.py",
+    "_core/ids.py",
+    "_core/introspect.py",
+    "_core/log_throttle.py",
+    "_core/context.py",
+    "_core/structs.py",
+    "_bus/deferred_log.py",
+    "_bus/retry.py",
+    "_budget/messages.py",
+    "_instrument/patching/executors.py",
+    "_instrument/patching/instance_patch.py",
+    "_instrument/patching/super_calls.py",
+    "_instrument/stream.py",
+    "_runtime/enrichment.py",
+    "_usage/pricing/fork_import.py",
+    "_usage/usage.py",
+    "_usage/readers.py",
+    "sinks/_base.py",
+    "sinks/_log.py",
+    "sinks/_prometheus/collector.py",
+    "sinks/_prometheus/catalog.py",
+    "sinks/_wandb/deadline.py",
+    "_cli/doctor/findings.py",
+    "_cli/doctor/http_get.py",
+    "_cli/doctor/settings.py",
+    "_cli/doctor/subprocesses.py",
+}
+"""Files under `MIN_LINES` lines of code: each isolates one import or workaround, or does one thing that several need."""
 
 
-def modules() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+@cache
+def modules() -> dict[str, Path]:
+    """Every module by its dotted name below the package."""
+    found = {
+        str(path.relative_to(PACKAGE)).removesuffix(".py").replace("/", "."): path for path in PACKAGE.rglob("*.py")
+    }
+    return {name.removesuffix(".__init__") if name != "__init__" else name: path for name, path in found.items()}
 
 
-def imported_by(path: Path) -> set[str]:
-    """The modules of ours that a file imports, also inside functions; what only type checkers read is left out."""
+def module_of(name: str) -> str:
+    """The module that `from module import name` reads: the name itself if it is a module, else what it stands in."""
+    while name and name not in modules():
+        name = name.rpartition(".")[0]
+    return name or "__init__"
+
+
+@cache
+def imported_by(module: str) -> frozenset[str]:
+    """The modules of this package that a module imports, also inside functions and for type checkers only."""
     found: set[str] = set()
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(modules()[module].read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name.removeprefix("toolweaver_monitor.") for name in found if name.startswith("toolweaver_monitor.")}
+    ours = {
+        name.removeprefix("toolweaver_monitor").lstrip(".") for name in found if name.startswith("toolweaver_monitor")
+    }
+    return frozenset({module_of(name) for name in ours} - {module})
 
 
-def module_of(name: str, names: dict[str, Path]) -> str:
-    """The module that `from module import name` reads: the name itself if it is a module, else what it stands in."""
-    while name and name not in names:
-        name = name.rpartition(".")[0]
-    return name
+def room_of(module: str) -> str:
+    return module.split(".")[0]
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_a_file_imports_only_its_own_floor_and_lower_ones(module: str) -> None:
+    """Instrumentation knows the bus and not the sinks; sinks know calls and not the bus; only _runtime knows both."""
+    room = room_of(module)
+    for other in map(room_of, imported_by(module)):
+        if other == "__init__" and room != "__init__":
+            assert FLOOR_OF[room] > FLOOR_OF["__init__"], f"{module} must not import the package's face"
+        elif other != room:
+            assert FLOOR_OF[other] < FLOOR_OF[room], f"{module} must not import {other}"
+            assert other not in APART.get(room, set()), f"{module} must not know {other}"
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_imports_only_its_own_floor_and_lower_ones(path: Path) -> None:
-    """Instrumentation knows the bus and not the sinks; sinks know calls and not the bus; only the root knows both."""
-    room = room_of(path)
-    for name in imported_by(path):
-        other = name.split(".")[0]
-        if other not in FLOOR_OF:
-            continue  # a name of the package itself, such as __version__
-        assert FLOOR_OF[other] <= FLOOR_OF[room], f"{room} must not import {name}"
-        assert (room, other) not in APART, f"{room} must not know {name}"
-
-
-def test_no_sink_knows_another() -> None:
-    """One file an output: each can be read, and thrown away, alone."""
-    for path in (PACKAGE / "sinks").glob("*.py"):
-        if path.stem in SHARED_BY_SINKS or path.stem.startswith("_"):
+def test_no_output_of_sinks_knows_another() -> None:
+    """One room an output: each can be read, and thrown away, alone."""
+    for module in modules():
+        room, _, rest = module.partition(".")
+        if room != "sinks" or not rest:
             continue
-        mine = {path.stem} | SHARED_BY_SINKS
-        others = {name.split(".")[1] for name in imported_by(path) if name.startswith("sinks.")}
-        assert {other for other in others if not other.startswith("_")} <= mine, path.name
+        mine = rest.partition(".")[0]
+        others = {name.split(".")[1] for name in imported_by(module) if name.startswith("sinks.")}
+        assert others <= SHARED_BY_SINKS | {mine}, module
 
 
-def test_every_file_has_a_floor() -> None:
-    """A new room is given its place here before it is moved into."""
-    assert {room_of(path) for path in modules()} <= set(FLOOR_OF)
+def test_prices_are_looked_up_by_the_runtime_only() -> None:
+    """What a call costs is added when calls are enriched, never where they are opened or shown."""
+    for module in modules():
+        if any(name.startswith("_usage.pricing") for name in imported_by(module)):
+            assert room_of(module) in ALLOWED_PRICING, module
+
+
+def test_every_room_has_a_floor() -> None:
+    """A new room gets its place here before it is moved into, and the top level stays small."""
+    assert {room_of(module) for module in modules()} == set(FLOOR_OF)
+    assert len(FLOOR_OF) - 2 <= 13, "names on the top level, dunders apart"
+    assert len(FLOORS) <= 9
 
 
 def test_no_import_cycles() -> None:
-    """Two files that want each other miss a third, lower one."""
-    names = {str(path.relative_to(PACKAGE)).removesuffix(".py").replace("/", "."): path for path in modules()}
-    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
-    wants = {
-        name: {module_of(found, names) for found in imported_by(path)} - {name, ""} for name, path in names.items()
-    }
+    """Two files that import each other miss a third, lower one; imports for type checkers count as well."""
     ended: set[str] = set()
 
     def follow(name: str, way: tuple[str, ...]) -> None:
         assert name not in way, " -> ".join((*way, name))
         if name not in ended:
-            for other in wants[name]:
+            for other in imported_by(name):
                 follow(other, (*way, name))
             ended.add(name)
 
-    for name in names:
+    for name in modules():
         follow(name, ())
+
+
+def test_no_module_hands_itself_on() -> None:
+    """A module passed as an argument is a cycle that the import graph does not show."""
+    lookups = []
+    for module, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Subscript) and ast.unparse(node) == "sys.modules[__name__]":
+                lookups.append(module)
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.modules.get" and node.args:
+                named = ast.unparse(node.args[0])
+                if "toolweaver_monitor" in named or named == "__name__":
+                    lookups.append(module)
+    assert len(lookups) <= 2, lookups  # both save the import of wrapt
+
+
+def test_private_rooms_begin_with_an_underscore() -> None:
+    """The public import paths are these, and no other."""
+    public = {name for name in modules() if not any(part.startswith("_") for part in name.split("."))}
+    allowed = PUBLIC_PATHS | {"testing.contract", "testing.recorder"}
+    assert public - allowed == set()
+
+
+def test_no_exported_name_is_also_a_module() -> None:
+    """`from package import name` never gives a module where a function is meant, or the other way round."""
+    for module, path in modules().items():
+        if path.name != "__init__.py":
+            continue
+        inside = {child.stem for child in path.parent.iterdir() if child.suffix == ".py" or child.is_dir()}
+        exported: set[str] = set()
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                exported |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                exported.add(node.name)
+        assert exported & inside == set(), module
+
+
+def lines_of_code(path: Path) -> int:
+    """The lines on which a token of code stands: no blank line, no comment, no docstring."""
+    source = path.read_text()
+    strings = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            strings |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    silent = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in silent:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    return len(lines - strings)
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_a_file_is_neither_too_long_nor_too_thin(module: str) -> None:
+    """A file answers one question; one that is too short for that belongs to the file that uses it."""
+    path = modules()[module]
+    lines = lines_of_code(path)
+    assert lines <= MAX_LINES
+    if path.name not in ("__init__.py", "__main__.py") and lines < MIN_LINES:
+        assert str(path.relative_to(PACKAGE)) in SHORT, f"{lines} lines"
 
 
 def test_the_public_face_is_sorted_and_whole() -> None:

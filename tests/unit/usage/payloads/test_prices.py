@@ -46,7 +46,7 @@ def without_cost(thing: Any) -> Any:
 @pytest.mark.parametrize("case", CHARGED, ids=lambda case: case.name)
 def test_a_price_table_comes_to_what_a_gateway_really_charged(case: Case) -> None:
     """With its cost taken out, each recorded answer of OpenRouter costs by our table what was charged, to the nano."""
-    charged = returned(case.payload, case.tool).cost_nanousd
+    charged = returned(case.payload, case.tool)._cost_nanousd
     assert charged is not None
     apart = 10_000_000 if "search on the web" in case.name else 0  # a cent for the search, which no token pays for
     priced = returned(without_cost(case.payload), case.tool)

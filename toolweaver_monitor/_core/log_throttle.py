@@ -1,0 +1,32 @@
+"""Let a log message through at most once in a while."""
+
+from __future__ import annotations
+
+import time
+
+INTERVAL_S = 60.0
+
+
+class LogThrottle:
+    """Whether a message may be logged now, at most once every `interval_s` seconds.
+
+    Takes no lock: two threads at the same moment may both be let through, which costs a second line.
+    """
+
+    __slots__ = ("_last_s", "interval_s")
+
+    def __init__(self, interval_s: float = INTERVAL_S) -> None:
+        self.interval_s = interval_s
+        self._last_s = float("-inf")
+
+    def ready(self, now_s: float | None = None) -> bool:
+        """Return True, and begin a new interval, if the last message was long enough ago.
+
+        Args:
+            now_s: seconds of `time.monotonic()`; now if not given.
+        """
+        now_s = time.monotonic() if now_s is None else now_s
+        if now_s - self._last_s < self.interval_s:
+            return False
+        self._last_s = now_s
+        return True
