@@ -64,7 +64,7 @@ SHORT = {
     "_cli/doctor/settings.py",
     "_cli/doctor/subprocesses.py",
 }
-"""Files under `MIN_LINES` lines of code: each isolates one import or workaround, or does one thing that several need."""
+"""Files under `MIN_LINES` lines of code: each isolates an import or workaround, or does one thing that several need."""
 
 
 @cache
@@ -99,7 +99,7 @@ def imported_by(module: str) -> frozenset[str]:
 
 
 def room_of(module: str) -> str:
-    return module.split(".")[0]
+    return module.partition(".")[0]
 
 
 @pytest.mark.parametrize("module", sorted(modules()))
