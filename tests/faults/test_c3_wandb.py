@@ -28,7 +28,7 @@ OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 PROGRAM = """
 import logging, os, signal, subprocess, sys, time
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor.sinks import wandb as module
+from toolweaver_monitor.sinks._wandb import logger as module
 from toolweaver_monitor.sinks._wandb.logger import WandBLogger
 
 logging.basicConfig(format="LOG %(message)s")

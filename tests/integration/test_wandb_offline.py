@@ -238,7 +238,7 @@ assert starting.wait(60)
 
 
 REFUSED = """
-from toolweaver_monitor.sinks import wandb as module
+from toolweaver_monitor.sinks._wandb import logger as module
 def refuse(*_, **__):
     raise RuntimeError("can't create new thread at interpreter shutdown")
 module.runs.begin, module.late.REFUSE_THREADS = refuse, True
