@@ -86,6 +86,8 @@ class Kept:
 sink: Sink = Kept()
 assert_type(setup(sink, "log", print, budget=5.0), Monitor)
 setup(budget=Budget(limit_usd=5.0, per="hour"))
+setup(error_text="args")
+setup(error_text="repr")  # wrong: arg-type reportArgumentType
 Budget(limit_usd=5.0, per="fortnight")  # wrong: arg-type reportArgumentType
 setup(buget=5.0)  # wrong: call-arg reportCallIssue
 with setup() as monitor:

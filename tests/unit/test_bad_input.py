@@ -208,6 +208,8 @@ def test_beyond_loopback_only_when_told_to(addr: str, monkeypatch: pytest.Monkey
         (lambda: LogSink(level=True), "level=True is not a log level"),
         (lambda: LogSink(5), "logger=5 is not a logger; give a logging.Logger, or the name of one"),
         (lambda: setup(capture="no"), "capture='no' is neither True nor False"),
+        (lambda: setup(error_text="repr"), "error_text must be 'str' or 'args', not 'repr'; 'str' records"),
+        (lambda: setup(error_text=None), "error_text must be 'str' or 'args', not None"),
         (lambda: setup(usage=None, enabled="0"), "enabled='0' is neither True nor False"),
         (lambda: instrument(methods=["run"]), r"nothing to watch; .* instrument\(TheClass, methods=\[\.\.\.\]"),
         (lambda: CostTracker().most_expensive("x"), "n='x' is not a number of things to show; give a whole one"),

@@ -44,6 +44,7 @@ class Settings:
 
     read_results = True
     capture = False
+    error_text: safe_repr.ErrorTextSource = "str"
     price: Callable[[ToolCall], int | None] | None = None
     """Nano-dollars of a call whose model or tokens are known; None where no price is found."""
     priced_tools: frozenset[str] = frozenset()
@@ -79,7 +80,7 @@ def note_error(call: ToolCall, error: BaseException) -> Outcome:
     outcome = outcome_of(error)
     details = call._ensure_details()
     details.error_type = safe_repr.type_name(error)
-    details.raw_error = safe_repr.error_text(error, RAW_ERROR_CHARS)
+    details.raw_error = safe_repr.error_text(error, RAW_ERROR_CHARS, Settings.error_text)
     return outcome
 
 

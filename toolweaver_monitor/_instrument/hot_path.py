@@ -152,9 +152,10 @@ def finish_with_error(tool: Tool, call: ToolCall, error: BaseException) -> None:
             closing.settle(tool, call, None, outcome)
         except Exception as own:  # noqa: BLE001 - the user's error must go on, not ours
             closing.mishap(own)
-        if outcome != "abandoned" or _current_call() is call:  # else dropped, and ended by whoever collects the garbage
-            restore(call)
-        publish(call, outcome)
+        finally:  # a Ctrl-C in the exception's own `__str__` goes on to the caller, and the call is closed all the same
+            if outcome != "abandoned" or _current_call() is call:  # else dropped, and ended by the garbage collector
+                restore(call)
+            publish(call, outcome)
     except RecursionError:  # the stack has no room for a single call more; these stores take none
         call._token = None
         if call.outcome == "open":

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from toolweaver_monitor._budget import Budget, Ledger
 from toolweaver_monitor._core.sanitize import TagValue
+from toolweaver_monitor._text.safe_repr import ErrorTextSource
 from toolweaver_monitor._usage import PriceBook
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._base import FunctionSink
@@ -36,6 +37,7 @@ class Options(NamedTuple):
     tags: Mapping[str, TagValue]
     usage: bool
     capture: bool
+    error_text: ErrorTextSource
     scrubbing: bool
     max_operations: int
     max_names: int
@@ -103,6 +105,19 @@ def validate_flags(**flags: Any) -> None:
     for name, value in flags.items():
         if value is not None and value not in (True, False):
             raise ConfigurationError(f"{name}={value!r} is neither True nor False; give one of them")
+
+
+def validate_error_text(source: object) -> None:
+    """Make sure that the text of errors has a known source.
+
+    Raises:
+        ConfigurationError: it has not.
+    """
+    if type(source) is not str or source not in ("str", "args"):
+        raise ConfigurationError(
+            f"error_text must be 'str' or 'args', not {source!r}",
+            hint="'str' records str(error), 'args' runs no code of the exception",
+        )
 
 
 def suggest_keywords(function: Callable[P, T]) -> Callable[P, T]:

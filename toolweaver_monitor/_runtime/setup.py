@@ -25,10 +25,11 @@ from toolweaver_monitor._runtime.options import (
     make_ledger,
     make_sink,
     suggest_keywords,
+    validate_error_text,
     validate_flags,
 )
 from toolweaver_monitor._stats.aggregator import StatsAggregator
-from toolweaver_monitor._text.safe_repr import fault_text
+from toolweaver_monitor._text.safe_repr import ErrorTextSource, fault_text
 from toolweaver_monitor._usage import PriceBook
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._memory.costs import CostTracker
@@ -50,6 +51,7 @@ def setup(
     tags: Mapping[str, TagValue] | None = None,
     usage: bool = True,
     capture: bool = False,
+    error_text: ErrorTextSource = "str",
     redact: bool | None = None,
     max_operations: int | None = None,
     enabled: bool | None = None,
@@ -67,6 +69,9 @@ def setup(
         tags: your own labels for every call.
         usage: look at results for tokens and cost.
         capture: keep arguments and results as scrubbed text.
+        error_text: `"str"` records what `str(error)` returns, so an exception whose `__str__` takes long delays its own
+            call. `"args"` runs no code of the exception: it records the arguments, and of a class with a `__str__` of
+            its own only the name.
         redact: remove secrets from error texts and tags. Default: yes.
         max_operations: how many of the last calls are kept in memory. Default: 10,000; totals are all-time anyway.
         enabled: whether to watch at all. Default: yes.
@@ -85,6 +90,7 @@ def setup(
             "start(); let the handler only note that it is wanted, and call setup() after this one"
         )
     validate_flags(usage=usage, capture=capture, redact=redact, enabled=enabled)
+    validate_error_text(error_text)
     chosen = Options(
         sinks=list({id(sink): sink for sink in map(make_sink, sinks or config.SINKS.value())}.values()),
         max_operations=validate_max_operations(config.MAX_OPERATIONS.value(max_operations)),
@@ -94,6 +100,7 @@ def setup(
         book=PriceBook(prices),
         usage=usage,
         capture=capture,
+        error_text=error_text,
         scrubbing=config.REDACT.value(redact),
         watching=config.ENABLED.value(enabled),
     )
@@ -177,6 +184,7 @@ def _publish_policy(chosen: Options) -> None:
     opening.Settings.tags_asked = chosen.ledger is not None and chosen.ledger.needs_tags
     opening.Settings.in_child = _in_child if process_exit.is_child() else None
     closing.Settings.capture = chosen.capture
+    closing.Settings.error_text = chosen.error_text
     closing.Settings.read_results = chosen.usage
     closing.Settings.price = chosen.book.cost_nanousd
     closing.Settings.priced_tools = chosen.book.tools
@@ -192,7 +200,7 @@ def _release(monitor: Monitor) -> None:
     bus.detach()
     opening.Settings.tags, opening.Settings.tags_asked, opening.Settings.in_child = NO_TAGS, False, None
     closing.Settings.price, closing.Settings.capture, closing.Settings.read_results = None, False, True
-    closing.Settings.priced_tools = frozenset()
+    closing.Settings.priced_tools, closing.Settings.error_text = frozenset(), "str"
     results.reading(True)
     bus.configure(special=False, admit=False)
 

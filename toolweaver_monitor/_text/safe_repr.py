@@ -1,7 +1,8 @@
-"""How does a value or an exception become text without running any code of its own?
+"""Turn values and exceptions into safe text.
 
-Only values of the exact built-in types are shown. Any other is shown by the name of its class: its `__str__` and
-`__repr__` may raise, sleep, or show what its author did not mean for a log.
+Values are shown without running any code of theirs: those of the exact built-in types as `repr` shows them, any other
+by the name of its class. A `__repr__` may raise, sleep, or show what its author did not mean for a log. An exception
+is shown as `str()` shows it, since that text is meant to be read; what its `__str__` raises is kept from the caller.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from types import MemberDescriptorType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from toolweaver_monitor._text.display import visible
 from toolweaver_monitor._text.names import safe_name
@@ -18,9 +18,9 @@ from toolweaver_monitor._text.redact import AHEAD, MASK, UNSCRUBBABLE, is_secret
 
 MAX_DEPTH = 5
 MAX_BREADTH = 10
-MAX_PRINTED = 2**16
-MAX_PRINTED_ITEMS = 256
-"""What an exception holds beyond these is not printed at all: `str()` would print all of it before we could cut."""
+
+ErrorTextSource = Literal["str", "args"]
+"""Where the text of an exception comes from: `str(error)`, or its arguments alone."""
 
 _NUMBERS = (int, float, bool, complex, type(None))
 _BRACKETS: Mapping[type, tuple[str, str]] = {
@@ -36,7 +36,6 @@ _module_of = type.__dict__["__module__"].__get__
 _ancestors_of = type.__dict__["__mro__"].__get__
 _namespace_of = type.__dict__["__dict__"].__get__
 _args_of = BaseException.__dict__["args"].__get__
-_attributes_of = BaseException.__dict__["__dict__"].__get__
 
 
 def class_name(kind: type) -> str:
@@ -123,72 +122,54 @@ def _enclosed(opening: str, items: Iterable[str], count: int, closing: str, dept
 # --- exceptions -----------------------------------------------------------------------------------------------------
 
 
-def error_text(error: BaseException, limit: int = 256 + AHEAD) -> str:
-    """About what `str(error)` says, not scrubbed yet; `<Name>` for a class that says it in a way of its own.
+def error_text(error: BaseException, limit: int = 256 + AHEAD, source: ErrorTextSource = "str") -> str:
+    """Return the text of an exception, cut to `limit` but not scrubbed, or `<ClassName>` if making it fails.
 
-    Notes, causes and the members of a group are no part of it.
+    Notes, causes and the members of a group are not part of it.
+
+    Args:
+        error: any exception. A `__str__` that takes long delays the caller; whatever it raises but KeyboardInterrupt
+            stays here.
+        limit: the most characters to return.
+        source: `"str"` returns what `str(error)` does. `"args"` runs no code of the exception: it shows the arguments,
+            or only the class's name if the class, or a base outside the standard library, defines `__str__`.
     """
     try:
-        speaker = _speaker(type(error))
-        if speaker is BaseException or speaker is KeyError:
-            return _from_args(_args_of(error), limit, quoted=speaker is KeyError)
-        if _is_stdlibs(speaker) and _prints_plainly(error):
-            return str.__str__(speaker.__str__(error))[:limit]
+        return str.__str__(str(error))[:limit] if source == "str" else _text_of_args(error, limit)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001, S110 - whatever went wrong, its name is all there is to say
-        pass
-    return f"<{type_name(error)}>"
+    except BaseException:  # noqa: BLE001 - `__str__` is foreign code, and may raise or return anything
+        return f"<{type_name(error)}>"
 
 
 def fault_text(error: BaseException, limit: int = 512) -> str:
-    """An error for `health()` and for the log: on one line, without secrets; by its name where it has no text."""
+    """Return an error's text for `health()` and the log: one line without secrets, or its class's name if empty."""
     return visible(scrub(error_text(error, limit + AHEAD), limit)) or type_name(error)
 
 
-def _speaker(kind: type) -> type[BaseException]:
-    """The class whose `__str__` speaks for exceptions of this kind."""
-    for base in _ancestors_of(kind):  # no generator: a Ctrl-C that strikes while one is closed is lost
+def _text_of_args(error: BaseException, limit: int) -> str:
+    owner = _str_owner(type(error))
+    if owner is not BaseException and not _is_stdlib(owner):
+        return f"<{type_name(error)}>"
+    args = _args_of(error)
+    if len(args) == 1 and issubclass(type(args[0]), str) and owner is not KeyError:
+        return str.__str__(args[0])[:limit]
+    if not args:
+        return ""
+    return rendered(args if len(args) > 1 else args[0], limit)[:limit]
+
+
+def _str_owner(kind: type) -> type:
+    """Return the class whose `__str__` exceptions of this kind use."""
+    for base in _ancestors_of(kind):  # not a generator: a Ctrl-C that strikes while one is closed is lost
         if "__str__" in _namespace_of(base):
-            return cast("type[BaseException]", base)
+            return cast("type", base)
     return BaseException
 
 
-def _from_args(args: tuple[object, ...], limit: int, *, quoted: bool) -> str:
-    if not args:
-        return ""
-    if len(args) > 1:
-        return rendered(args, limit)[:limit]
-    first = args[0]
-    if issubclass(type(first), str) and not quoted:
-        return str.__str__(first)[:limit]
-    return rendered(first, limit)[:limit]
-
-
-def _is_stdlibs(kind: type) -> bool:
-    """Whether this very class stands in a module of the standard library, whatever it says of itself."""
+def _is_stdlib(kind: type) -> bool:
+    """Return whether this very class is the one that a module of the standard library has under its name."""
     module = _module_of(kind)
     if type(module) is not str or module.partition(".")[0] not in sys.stdlib_module_names:
         return False
     return getattr(sys.modules.get(module), _name_of(kind), None) is kind
-
-
-def _prints_plainly(error: BaseException) -> bool:
-    """Whether all that its `__str__` could print is plain: its arguments, its attributes, its fields in C."""
-    values = [_args_of(error), _attributes_of(error)]
-    for base in _ancestors_of(type(error)):
-        if base not in (object, BaseException, BaseExceptionGroup):  # of a group only the message is printed
-            values += [d.__get__(error) for d in _namespace_of(base).values() if type(d) is MemberDescriptorType]
-    if isinstance(error, BaseExceptionGroup):
-        values = [_args_of(error)[0]]
-    return all(map(_is_plain, values))
-
-
-def _is_plain(value: Any, depth: int = 3) -> bool:
-    kind = type(value)
-    if kind in (str, bytes, bytearray):
-        return len(value) <= MAX_PRINTED
-    if kind is dict or kind in _BRACKETS:
-        items = [*value, *value.values()] if kind is dict else value
-        return depth > 0 and len(value) <= MAX_PRINTED_ITEMS and all(_is_plain(item, depth - 1) for item in items)
-    return kind in _NUMBERS or _is_stdlibs(kind)

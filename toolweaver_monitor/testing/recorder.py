@@ -24,7 +24,8 @@ class ToolRecorder:
     environment: a test sees its own calls and nothing else.
 
     Args:
-        **settings: for `setup()`: `budget`, `prices`, `tags`, `usage`, `capture`, `redact`, `max_operations`.
+        **settings: for `setup()`: `budget`, `prices`, `tags`, `usage`, `capture`, `error_text`, `redact`,
+            `max_operations`.
 
     Attributes:
         monitor: the `Monitor`, for `summary()`, `costs`, `errors`.

@@ -139,7 +139,7 @@ def recorded(
 
 
 def said(error: object) -> str:
-    """The text of an error given by hand, be it text or the exception itself; no code of its own runs."""
+    """The text of an error given by hand, be it text or the exception itself."""
     if is_exception(error):
         return error_text(error)
     return "" if error is None else plain_text(error, MAX_ERROR_CHARS)
