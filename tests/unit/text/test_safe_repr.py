@@ -108,7 +108,7 @@ def error_whose_str(returns: Any) -> BaseException:
     [
         (lambda _: 1 / 0, "<Odd>"),
         (lambda _: sys.exit(9), "<Odd>"),
-        (str, "<Odd>"),
+        (lambda self: f"{self}", "<Odd>"),
         (lambda _: 42, "<Odd>"),
         (lambda _: None, "<Odd>"),
         (lambda _: Text("a text of a class of its own"), "a text of a class of its own"),
