@@ -15,7 +15,7 @@ from benchmarks.results import Results
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._stats.aggregator import StatsAggregator
-from toolweaver_monitor._usage import PriceBook
+from toolweaver_monitor._usage.pricing import PriceBook
 
 BATCH = 1_024
 TABLE = {"gpt-4o": {"input": 2.50, "cached_input": 1.25, "output": 10.00}}
@@ -30,7 +30,7 @@ def priced(model: str) -> ToolCall:
 def price(results: Results, options: Options) -> None:
     """Microseconds to price a call: by the user's table, by genai-prices, and where nobody knows."""
     book = PriceBook(TABLE)
-    book.warm()
+    book.start_loading()
     while not book.ready:
         time.sleep(0.01)
     ways = {"by the table": "gpt-4o", "unknown": "home-made"}

@@ -17,7 +17,7 @@ from toolweaver_monitor import Budget, BudgetExceeded, Monitor, current_call, mo
 from toolweaver_monitor._budget import Ledger
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NANO
-from toolweaver_monitor._usage import PriceBook
+from toolweaver_monitor._usage.pricing import PriceBook
 
 CENT = NANO // 100
 MOST = 5
@@ -282,7 +282,7 @@ class Office:
 @pytest.fixture(autouse=True)
 def no_price_list(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here has a model: its list of prices need not be loaded for each example."""
-    monkeypatch.setattr(PriceBook, "warm", lambda _: None)
+    monkeypatch.setattr(PriceBook, "start_loading", lambda _: None)
 
 
 def office_with(limit: int, calls: int | None) -> list[Budget]:

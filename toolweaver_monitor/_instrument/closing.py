@@ -15,7 +15,7 @@ from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
 from toolweaver_monitor._instrument.results import Handler, deferred
 from toolweaver_monitor._instrument.tool import Tool
 from toolweaver_monitor._text import safe_repr
-from toolweaver_monitor._usage import Usage, absorb
+from toolweaver_monitor._usage import Usage, apply_usage
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -96,7 +96,7 @@ def read_usage(tool: Tool, call: ToolCall, handler: Handler | None, result: Any)
     if tool.usage is not None:
         usage = foreign(tool.usage, result, failed=UNREAD)
         if type(usage) is Usage:
-            absorb(call, usage)
+            apply_usage(call, usage)
             mark_read_by_parent(call, result)
         elif usage is not None and usage is not UNREAD:
             Diagnostics.invalid_values += 1

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._usage import absorb, apply_dict, reader_for
+from toolweaver_monitor._usage import apply_dict, apply_usage, reader_for
 
 Handler = Callable[[ToolCall, Any], object]
 """Puts what a result says of its usage into the call."""
@@ -68,7 +68,7 @@ def _found(kind: type) -> Handler | None:
     def read(call: ToolCall, result: Any) -> None:
         usage = reader(result)
         if usage is not None:
-            absorb(call, usage)
+            apply_usage(call, usage)
 
     return read
 

@@ -9,7 +9,7 @@ from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._instrument import closing
 from toolweaver_monitor._instrument.results import handler_for, handlers, unknown_type
-from toolweaver_monitor._usage import StreamUsage, absorb
+from toolweaver_monitor._usage import StreamUsage, apply_usage
 
 _handler = handlers.get
 
@@ -45,7 +45,7 @@ class Stream:
             if self.reads and closing.Settings.read_results:
                 if self.usage is None:
                     self.usage = StreamUsage()
-                if closing.is_already_read(self.call, item) or self.usage.see(item):
+                if closing.is_already_read(self.call, item) or self.usage.observe(item):
                     closing.tell(current.get(), item)  # the consumer's call may hand it on
         except Exception as error:  # noqa: BLE001 - the item goes on to its consumer whatever we make of it
             closing.mishap(error)
@@ -58,6 +58,6 @@ class Stream:
             try:
                 usage = self.usage.total()
                 if usage is not None:
-                    absorb(call, usage)
+                    apply_usage(call, usage)
             except Exception as error:  # noqa: BLE001 - as above
                 closing.mishap(error)

@@ -11,7 +11,7 @@ from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor._core import clock
 from toolweaver_monitor._core.sanitize import scrubbed_tags
 from toolweaver_monitor._text.redact import scrub
-from toolweaver_monitor._usage import PriceBook
+from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector

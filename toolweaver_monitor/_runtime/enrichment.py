@@ -7,7 +7,7 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._core.timeouts import on_event_loop
 from toolweaver_monitor._text.redact import encodable, scrub
-from toolweaver_monitor._usage import PriceBook
+from toolweaver_monitor._usage.pricing import PriceBook
 
 
 class CallEnricher:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 from toolweaver_monitor._budget import Budget, Ledger
 from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._text.safe_repr import ErrorTextSource
-from toolweaver_monitor._usage import PriceBook
+from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._base import FunctionSink
 from toolweaver_monitor.sinks._memory.costs import CostTracker

@@ -30,7 +30,7 @@ from toolweaver_monitor._runtime.options import (
 )
 from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._text.safe_repr import ErrorTextSource, fault_text
-from toolweaver_monitor._usage import PriceBook
+from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
@@ -151,7 +151,7 @@ def _replace(chosen: Options) -> Monitor:
         bus.attach(consumers, runners, sealer.seal, on_switch=hand_over)
         bus.configure(on=chosen.watching)
         if MAY_HAVE_THREADS:
-            chosen.book.warm()
+            chosen.book.start_loading()
         if earlier is not None:
             earlier.replaced_by(monitor)  # before the new sinks start: they may want the same port or file
         for sink in chosen.sinks:

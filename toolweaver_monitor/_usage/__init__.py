@@ -1,11 +1,11 @@
-"""What did a call use, and what did that cost? Tokens and money out of results; prices out of tables."""
+"""What a call used: tokens, cost and model, read from its result. Prices are in `pricing`."""
 
 from __future__ import annotations
 
 from toolweaver_monitor._usage.dict_results import apply_dict
-from toolweaver_monitor._usage.pricing.book import PriceBook
+from toolweaver_monitor._usage.fields import get_field, read_fields
 from toolweaver_monitor._usage.readers import reader_for
 from toolweaver_monitor._usage.streams import StreamUsage
-from toolweaver_monitor._usage.usage import Usage, absorb
+from toolweaver_monitor._usage.usage import Usage, apply_usage
 
-__all__ = ["PriceBook", "StreamUsage", "Usage", "absorb", "apply_dict", "reader_for"]
+__all__ = ["StreamUsage", "Usage", "apply_dict", "apply_usage", "get_field", "read_fields", "reader_for"]

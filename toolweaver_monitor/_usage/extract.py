@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from toolweaver_monitor._core.sanitize import EXACT, Diagnostics, nanodollars
-from toolweaver_monitor._usage.fields import View, get, view
+from toolweaver_monitor._usage.fields import Fields, get_field, read_fields
 from toolweaver_monitor._usage.token_counts import SPLIT_NAMES, TOTAL_NAMES, Counts
 from toolweaver_monitor._usage.usage import Usage
 
@@ -56,7 +56,7 @@ class Found:
 
 
 def read(
-    result: View, told: Callable[[str | None], str | None] | None = None, *, plain: bool = False, adds: bool = False
+    result: Fields, told: Callable[[str | None], str | None] | None = None, *, plain: bool = False, adds: bool = False
 ) -> Usage | None:
     """What these fields say of usage, or None where they say nothing.
 
@@ -98,67 +98,74 @@ def read(
     )
 
 
-def unwrap_envelope(result: View) -> View | None:
+def unwrap_envelope(result: Fields) -> Fields | None:
     """The fields that a provider's event, or an MCP result, holds its figures in, where this dict is such a one.
 
     Only then: what a tool passes on under "data" or "response" may be another tool's result, counted there already.
     """
-    kind = get(result, "type")
+    kind = get_field(result, "type")
     if type(kind) is str:
         if kind == "message_start":  # Anthropic
-            return view(get(result, "message"))
+            return read_fields(get_field(result, "message"))
         if kind.startswith("response."):  # OpenAI responses
-            return view(get(result, "response"))
+            return read_fields(get_field(result, "response"))
         if kind == "message-end":  # Cohere
-            return view(get(result, "delta"))
-    if get(result, "object") == "chat.completion.chunk" and (told := view(get(result, "x_groq"))) is not None:
+            return read_fields(get_field(result, "delta"))
+    if (
+        get_field(result, "object") == "chat.completion.chunk"
+        and (told := read_fields(get_field(result, "x_groq"))) is not None
+    ):
         return told  # Groq
-    told = view(get(result, "metadata"))
-    if told is not None and (usage := view(get(told, "usage"))) is not None and get(usage, "inputTokens") is not None:
+    told = read_fields(get_field(result, "metadata"))
+    if (
+        told is not None
+        and (usage := read_fields(get_field(told, "usage"))) is not None
+        and get_field(usage, "inputTokens") is not None
+    ):
         return told  # Bedrock
-    if type(get(result, "content")) is list:  # MCP
+    if type(get_field(result, "content")) is list:  # MCP
         for name in ("_meta", "structuredContent"):
-            fields = view(get(result, name))
+            fields = read_fields(get_field(result, name))
             if fields is not None and not DICT_KEYS.isdisjoint([key for key in fields if type(key) is str]):
                 return fields
     return None
 
 
-def look(result: View, found: Found, depth: int) -> None:
+def look(result: Fields, found: Found, depth: int) -> None:
     """Add to `found` what it does not have yet and these fields say."""
     take(result, found)
     look_here(result, found)
     if depth < MAX_DEPTH and (found.counts is None or found.model is None or found.provider is None):
         for name in _DEEPER:
-            inner = get(result, name)
-            if inner is not None and (fields := view(inner)) is not None:
+            inner = get_field(result, name)
+            if inner is not None and (fields := read_fields(inner)) is not None:
                 look(fields, found, depth + 1)
     if found.model is None:
         look_back(result, found)
 
 
-def look_back(result: View, found: Found) -> None:
+def look_back(result: Fields, found: Found) -> None:
     """Which model an agent's run (PydanticAI) asked last, out of its messages."""
-    messages = get(result, "message_history")
+    messages = get_field(result, "message_history")
     if type(messages) is list:
         for message in reversed(messages[-8:]):
-            fields = view(message)
+            fields = read_fields(message)
             if fields is not None and (model := text(fields, _MODELS)) is not None:
                 found.model, found.provider = model, found.provider or text(fields, _PROVIDERS)
                 return
 
 
-def look_here(result: View, found: Found) -> None:
+def look_here(result: Fields, found: Found) -> None:
     """As `look`, in what holds the figures of this very result."""
     for name in _HERE:
-        inner = get(result, name)
-        if inner is not None and (fields := view(inner)) is not None:
-            if name == "meta" and get(fields, "billed_units") is None and get(fields, "tokens") is None:
+        inner = get_field(result, name)
+        if inner is not None and (fields := read_fields(inner)) is not None:
+            if name == "meta" and get_field(fields, "billed_units") is None and get_field(fields, "tokens") is None:
                 continue
             take(fields, found)
 
 
-def take(fields: View, found: Found) -> None:
+def take(fields: Fields, found: Found) -> None:
     """As `look`, in these very fields and no deeper."""
     if found.counts is None:
         found.counts = Counts.of(fields)
@@ -170,15 +177,15 @@ def take(fields: View, found: Found) -> None:
         found.cost = cost_in(fields)
     found.model = found.model or text(fields, _MODELS)
     found.provider = found.provider or text(fields, _PROVIDERS)
-    found.cached = found.cached or get(fields, "cached") is True
+    found.cached = found.cached or get_field(fields, "cached") is True
 
 
-def cost_in(fields: View) -> float | Decimal | None:
+def cost_in(fields: Fields) -> float | Decimal | None:
     """The first good figure that is named as a cost in dollars; bad ones are counted as invalid."""
     for name in _COSTS:
-        value = get(fields, name)
+        value = get_field(fields, name)
         if type(value) is dict:  # Perplexity: {"total_cost": ...}
-            value = get(value, "total_cost")
+            value = get_field(value, "total_cost")
         kind = type(value)
         if issubclass(kind, float):  # numpy.float64
             value = float.__float__(value)
@@ -190,23 +197,23 @@ def cost_in(fields: View) -> float | Decimal | None:
         nano = nanodollars(value)
         if nano is None:
             continue
-        if get(fields, "is_byok") is True:
+        if get_field(fields, "is_byok") is True:
             return _with_the_provider(fields, nano)
         return value  # type: ignore[no-any-return]
     return None
 
 
-def _with_the_provider(fields: View, nano: int) -> Decimal | None:
+def _with_the_provider(fields: Fields, nano: int) -> Decimal | None:
     """OpenRouter, with a key of the user's own: its cost is its fee, and what the provider charges stands apart."""
-    details = view(get(fields, "cost_details"))
-    charged = nanodollars(get(details, "upstream_inference_cost")) if details is not None else None
+    details = read_fields(get_field(fields, "cost_details"))
+    charged = nanodollars(get_field(details, "upstream_inference_cost")) if details is not None else None
     return None if charged is None else EXACT.scaleb(Decimal(nano + charged), -9)
 
 
-def text(fields: View, names: tuple[str, ...]) -> str | None:
+def text(fields: Fields, names: tuple[str, ...]) -> str | None:
     """The first of these that holds a text which is not empty."""
     for name in names:
-        value = get(fields, name)
+        value = get_field(fields, name)
         if type(value) is str and value:
             return value
     return None

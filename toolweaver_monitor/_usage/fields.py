@@ -13,30 +13,30 @@ from typing import Any, cast
 
 from toolweaver_monitor._core.introspect import mro_of, vars_of
 
-View = dict[str, Any]
+Fields = dict[str, Any]
 """Fields by name: an exact dict, or a subclass that is only ever asked through `dict.get`."""
 
-get: Callable[..., Any] = dict.get
+get_field: Callable[..., Any] = dict.get
 
-MAX_TYPES = 4_096
+MAX_CACHED_TYPES = 4_096
 
-_ways: dict[type, Callable[[Any], View | None]] = {}
+_ways: dict[type, Callable[[Any], Fields | None]] = {}
 
 
-def view(thing: object) -> View | None:
-    """The fields of `thing` by name, or None if it keeps none. Look into it with `get(view, name)`."""
+def read_fields(thing: object) -> Fields | None:
+    """The fields of `thing` by name, or None if it keeps none. Look into it with `get_field(view, name)`."""
     kind = type(thing)
     if kind is dict:
-        return cast(View, thing)
+        return cast(Fields, thing)
     way = _ways.get(kind)
     if way is None:
-        if len(_ways) >= MAX_TYPES:  # classes made at run time, without end
+        if len(_ways) >= MAX_CACHED_TYPES:  # classes made at run time, without end
             _ways.clear()
         way = _ways[kind] = _way(kind)
     return way(thing)
 
 
-def _way(kind: type) -> Callable[[Any], View | None]:
+def _way(kind: type) -> Callable[[Any], Fields | None]:
     bases = mro_of(kind)
     if dict in bases:
         return _itself
@@ -59,24 +59,24 @@ def _way(kind: type) -> Callable[[Any], View | None]:
     return _in_pydantic(fields, extra, private)
 
 
-def _itself(thing: Any) -> View | None:
-    return cast(View, thing)
+def _itself(thing: Any) -> Fields | None:
+    return cast(Fields, thing)
 
 
-def _nothing(_: Any) -> View | None:
+def _nothing(_: Any) -> Fields | None:
     return None
 
 
-def _in_dict(fields: GetSetDescriptorType) -> Callable[[Any], View | None]:
-    def look(thing: Any) -> View | None:
+def _in_dict(fields: GetSetDescriptorType) -> Callable[[Any], Fields | None]:
+    def look(thing: Any) -> Fields | None:
         found = fields.__get__(thing)
         return found if type(found) is dict else None
 
     return look
 
 
-def _in_slots(slots: dict[str, MemberDescriptorType]) -> Callable[[Any], View | None]:
-    def look(thing: Any) -> View | None:
+def _in_slots(slots: dict[str, MemberDescriptorType]) -> Callable[[Any], Fields | None]:
+    def look(thing: Any) -> Fields | None:
         found = {}
         for name, slot in slots.items():
             try:
@@ -90,12 +90,12 @@ def _in_slots(slots: dict[str, MemberDescriptorType]) -> Callable[[Any], View | 
 
 def _in_pydantic(
     fields: GetSetDescriptorType, extra: MemberDescriptorType | None, private: MemberDescriptorType | None
-) -> Callable[[Any], View | None]:
-    def look(thing: Any) -> View | None:
-        found: View = fields.__get__(thing)
+) -> Callable[[Any], Fields | None]:
+    def look(thing: Any) -> Fields | None:
+        found: Fields = fields.__get__(thing)
         if type(found) is not dict:
             return None
-        more = get(found, "__pydantic_extra__")  # Mistral's SDK keeps it there
+        more = get_field(found, "__pydantic_extra__")  # Mistral's SDK keeps it there
         if type(more) is dict:
             found = {**more, **found}
         for slot in (extra, private):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from toolweaver_monitor._core.introspect import mro_of, name_of, vars_of
 from toolweaver_monitor._usage.dict_results import read_dict
 from toolweaver_monitor._usage.extract import read
-from toolweaver_monitor._usage.fields import view
+from toolweaver_monitor._usage.fields import read_fields
 from toolweaver_monitor._usage.usage import Usage
 
 Reader = Callable[[object], Usage | None]
@@ -79,8 +79,8 @@ def _adds(sdk: str, kind: type) -> bool:
 
 
 def _fields_reader(told: Callable[[str | None], str | None] | None, *, adds: bool) -> Reader:
-    def read_fields(result: object) -> Usage | None:
-        fields = view(result)
+    def read_result(result: object) -> Usage | None:
+        fields = read_fields(result)
         return None if fields is None else read(fields, told, adds=adds)
 
-    return read_fields
+    return read_result

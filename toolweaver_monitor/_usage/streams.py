@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from toolweaver_monitor._core.sanitize import EXACT, nanodollars
-from toolweaver_monitor._usage.fields import MAX_TYPES, get, view
+from toolweaver_monitor._usage.fields import MAX_CACHED_TYPES, get_field, read_fields
 from toolweaver_monitor._usage.readers import Reader, reader_for
 from toolweaver_monitor._usage.usage import Usage
 
@@ -36,7 +36,7 @@ class StreamUsage:
         """What the chunks of the present response say at most."""
         self._id: str | None = None
 
-    def see(self, item: object) -> bool:
+    def observe(self, item: object) -> bool:
         """Look at the next item, in one dict lookup if items of its type carry no usage. Whether this one does."""
         kind = type(item)
         reader = _readers.get(kind, _unseen)
@@ -92,17 +92,17 @@ def _joined(one: Usage, other: Usage, join: Callable[[int, int], int]) -> Usage:
 
 def _response_id(item: object) -> str | None:
     """The id of the response that a chunk belongs to, where it has one."""
-    fields = view(item)
+    fields = read_fields(item)
     if fields is None:
         return None
     for holder in ("message", "response", "data"):
-        inner = get(fields, holder)
-        held = view(inner) if inner is not None else None
+        inner = get_field(fields, holder)
+        held = read_fields(inner) if inner is not None else None
         if held is not None:
             fields = held
             break
     for name in ("run_id", "id", "response_id", "responseId"):  # the first: a step of a run of OpenAI's assistants
-        found = get(fields, name)
+        found = get_field(fields, name)
         if type(found) is str and found:
             return found
     return None
@@ -116,7 +116,7 @@ _readers: dict[type, Reader | None] = {}
 
 
 def _met(kind: type) -> Reader | None:
-    if len(_readers) >= MAX_TYPES:  # classes made at run time, without end
+    if len(_readers) >= MAX_CACHED_TYPES:  # classes made at run time, without end
         _readers.clear()
     reader = _readers[kind] = reader_for(kind)
     return reader

@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from toolweaver_monitor._core.sanitize import Diagnostics, token_count
-from toolweaver_monitor._usage.fields import View, get, view
+from toolweaver_monitor._usage.fields import Fields, get_field, read_fields
 
 TOTAL_NAMES: tuple[str, ...] = (
     "tokens_used", "total_tokens", "tokens", "totalTokens", "total_token_count", "totalTokenCount",
@@ -60,7 +60,7 @@ class Counts:
         """Who counts in these words, where nobody else does."""
 
     @classmethod
-    def of(cls, fields: View) -> Counts | None:
+    def of(cls, fields: Fields) -> Counts | None:
         """What these fields say of tokens, or None where they say nothing."""
         if type(fields) is dict and _SAID.isdisjoint({*fields}):  # a set made of a dict calls no __hash__ of its keys
             return None
@@ -86,7 +86,7 @@ class Counts:
         return max(0, self.total - (self.input or 0) - (self.output or 0)) + self.foreign
 
 
-def _as_openai(fields: View, counts: Counts) -> None:
+def _as_openai(fields: Fields, counts: Counts) -> None:
     """OpenAI's words, which most others have taken over; Anthropic's, too, where the cache is counted apart."""
     prompt = number(fields, "prompt_tokens")
     counts.input = prompt if prompt is not None else first(fields, "input_tokens", "total_input_tokens")
@@ -107,7 +107,7 @@ def _as_openai(fields: View, counts: Counts) -> None:
     apart = number(fields, "cache_read_input_tokens"), number(fields, "cache_creation_input_tokens")
     if prompt is None and apart != (None, None):
         counts.provider = "anthropic"
-        rounds: Any = get(fields, "iterations")
+        rounds: Any = get_field(fields, "iterations")
         if type(rounds) is list and rounds:
             _in_rounds(rounds, counts)
             return
@@ -131,14 +131,14 @@ def _in_rounds(rounds: list[Any], counts: Counts) -> None:
     """Anthropic's, of an answer that took several: each is paid for, and the whole leaves those of a compaction out."""
     counts.input = counts.output = 0
     for one in rounds[:MAX_ROUNDS]:
-        fields = view(one)
+        fields = read_fields(one)
         if fields is None:
             continue
         read = number(fields, "cache_read_input_tokens") or 0
         written = number(fields, "cache_creation_input_tokens") or 0
         given = (number(fields, "input_tokens") or 0) + read + written
         made = number(fields, "output_tokens") or 0
-        if get(fields, "type") == "advisor_message":
+        if get_field(fields, "type") == "advisor_message":
             counts.foreign += given + made
             continue
         counts.input += given
@@ -148,7 +148,7 @@ def _in_rounds(rounds: list[Any], counts: Counts) -> None:
         counts.written_1h += number(inside(fields, "cache_creation"), "ephemeral_1h_input_tokens") or 0
 
 
-def _reconcile_total(fields: View, counts: Counts) -> None:
+def _reconcile_total(fields: Fields, counts: Counts) -> None:
     """Where the total is more than input and output: thinking that is counted apart, or else the cache."""
     total = number(fields, "total_tokens")
     if total is None or counts.input is None or counts.output is None:
@@ -163,14 +163,14 @@ def _reconcile_total(fields: View, counts: Counts) -> None:
         counts.output += beyond
 
 
-def _as_llama(fields: View, counts: Counts) -> None:
+def _as_llama(fields: Fields, counts: Counts) -> None:
     """Meta's own words, as Bedrock hands them on; half of them are Gemini's, too."""
     counts.output = number(fields, "generation_token_count")
     if counts.output is not None:
         counts.input = number(fields, "prompt_token_count")
 
 
-def _as_gemini(fields: View, counts: Counts) -> None:
+def _as_gemini(fields: Fields, counts: Counts) -> None:
     for prompt, tools, cached, answers, thoughts in _GEMINI:
         given, used, said = first(fields, prompt), first(fields, tools), first(fields, *answers)
         thought = first(fields, thoughts)
@@ -204,7 +204,7 @@ _SAID = frozenset(
 """Fields with none of these say nothing of tokens."""
 
 
-def _as_bedrock(fields: View, counts: Counts) -> None:
+def _as_bedrock(fields: Fields, counts: Counts) -> None:
     given = number(fields, "inputTokens")
     counts.output = number(fields, "outputTokens")
     if given is None:
@@ -212,15 +212,15 @@ def _as_bedrock(fields: View, counts: Counts) -> None:
     counts.cached = first(fields, "cacheReadInputTokens", "cacheReadInputTokenCount") or 0
     counts.written = first(fields, "cacheWriteInputTokens", "cacheWriteInputTokenCount") or 0
     counts.input = given + counts.cached + counts.written
-    by_life: Any = get(fields, "cacheDetails")
+    by_life: Any = get_field(fields, "cacheDetails")
     if type(by_life) is list:
         for detail in by_life[:8]:
-            if type(detail) is dict and get(detail, "ttl") == "1h":
+            if type(detail) is dict and get_field(detail, "ttl") == "1h":
                 counts.written_1h += number(detail, "inputTokens") or 0
     counts.provider = "aws"
 
 
-def _as_cohere(fields: View, counts: Counts) -> None:
+def _as_cohere(fields: Fields, counts: Counts) -> None:
     billed, counted = inside(fields, "billed_units"), inside(fields, "tokens")
     for part in (billed, counted):
         counts.input, counts.output = number(part, "input_tokens"), number(part, "output_tokens")
@@ -229,7 +229,7 @@ def _as_cohere(fields: View, counts: Counts) -> None:
             return
 
 
-def _as_ollama(fields: View, counts: Counts) -> None:
+def _as_ollama(fields: Fields, counts: Counts) -> None:
     counts.input, counts.output = number(fields, "prompt_eval_count"), number(fields, "eval_count")
 
 
@@ -237,9 +237,9 @@ INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_d
 OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 
 
-def number(fields: View, name: str) -> int | None:
+def number(fields: Fields, name: str) -> int | None:
     """A number of tokens, or None where there is none. What can be no number of tokens is counted as invalid."""
-    value = get(fields, name)
+    value = get_field(fields, name)
     kind = type(value)
     if kind is int or kind is float:
         return token_count(value)
@@ -248,7 +248,7 @@ def number(fields: View, name: str) -> int | None:
     return None
 
 
-def first(fields: View, *names: str) -> int | None:
+def first(fields: Fields, *names: str) -> int | None:
     """The first of these that is there."""
     for name in names:
         found = number(fields, name)
@@ -257,16 +257,16 @@ def first(fields: View, *names: str) -> int | None:
     return None
 
 
-def inside(fields: View, *names: str) -> View:
+def inside(fields: Fields, *names: str) -> Fields:
     """The fields of the first of these that has any."""
     for name in names:
-        inner = get(fields, name)
-        if inner is not None and (found := view(inner)) is not None:
+        inner = get_field(fields, name)
+        if inner is not None and (found := read_fields(inner)) is not None:
             return found
     return {}
 
 
-def audio_in(fields: View, *, gemini: bool) -> tuple[int, int, int]:
+def audio_in(fields: Fields, *, gemini: bool) -> tuple[int, int, int]:
     """Of the input, of that what came out of the cache, of the output; most say nothing.
 
     Args:
@@ -294,15 +294,15 @@ def audio_in(fields: View, *, gemini: bool) -> tuple[int, int, int]:
     return heard, cached or 0, first(made, "audio_tokens", "audio") or 0
 
 
-def _by_modality(fields: View, *names: str) -> int:
+def _by_modality(fields: Fields, *names: str) -> int:
     """Gemini's tokens of audio: it has a list of kinds, each with its count."""
     for name in names:
-        kinds: Any = get(fields, name)
+        kinds: Any = get_field(fields, name)
         if type(kinds) is list:
             for one in kinds[:16]:
-                part = view(one)
+                part = read_fields(one)
                 if part is not None:
-                    kind = get(part, "modality")
+                    kind = get_field(part, "modality")
                     if issubclass(type(kind), str) and str.__eq__(cast(str, kind), "AUDIO"):  # an enum's member, too
                         return first(part, "token_count", "tokenCount") or 0
             return 0

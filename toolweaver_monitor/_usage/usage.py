@@ -46,7 +46,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     increment: bool = False
 
 
-def absorb(call: ToolCall, usage: Usage) -> None:
+def apply_usage(call: ToolCall, usage: Usage) -> None:
     """Put what a result says into the call that returned it. What `record()` said goes before.
 
     Figures that cannot be counted (negative, NaN, text) are left out and counted as invalid; nothing is raised.
@@ -60,15 +60,15 @@ def absorb(call: ToolCall, usage: Usage) -> None:
         details.unsplit_tokens = token_count(usage.tokens)
         details.input_tokens = given = token_count(usage.input_tokens)
         details.output_tokens = token_count(usage.output_tokens)
-        details.cached_tokens = cached = part(usage.cached_tokens, given)
+        details.cached_tokens = cached = clamp_part(usage.cached_tokens, given)
         if usage.cache_write_tokens:
-            details.cache_write_tokens = written = part(usage.cache_write_tokens, given - cached)
-            details.cache_write_1h_tokens = part(usage.cache_write_1h_tokens, written)
+            details.cache_write_tokens = written = clamp_part(usage.cache_write_tokens, given - cached)
+            details.cache_write_1h_tokens = clamp_part(usage.cache_write_1h_tokens, written)
         if usage.input_audio_tokens or usage.output_audio_tokens:
-            heard = part(usage.input_audio_tokens, given)
+            heard = clamp_part(usage.input_audio_tokens, given)
             # What was cached is audio and text, and no more text than there is.
-            cached_audio = max(part(usage.cached_audio_tokens, min(heard, cached)), heard + cached - given)
-            details.audio_tokens = heard, cached_audio, part(usage.output_audio_tokens, details.output_tokens)
+            cached_audio = max(clamp_part(usage.cached_audio_tokens, min(heard, cached)), heard + cached - given)
+            details.audio_tokens = heard, cached_audio, clamp_part(usage.output_audio_tokens, details.output_tokens)
     if details.cost_source is None and usage.cost is not None:
         nano = nanodollars(usage.cost)
         if nano is not None:
@@ -82,7 +82,7 @@ def absorb(call: ToolCall, usage: Usage) -> None:
         details.cached = True
 
 
-def part(tokens: object, whole: int) -> int:
+def clamp_part(tokens: object, whole: int) -> int:
     """Tokens that are a part of `whole`. A part greater than its whole is cut to it, and counted as invalid."""
     count = token_count(tokens)
     if count > whole:

@@ -25,8 +25,8 @@ def test_of_each_response_the_greatest_figures_count_and_responses_add_up(said: 
         shuffled = list(figures)
         order.shuffle(shuffled)
         for made in shuffled:
-            stream.see(chunk(response, made))
-            stream.see("text between")
+            stream.observe(chunk(response, made))
+            stream.observe("text between")
     usage = stream.total()
     assert (usage.output_tokens if usage else 0) == sum(max(figures) for figures in said)
     assert (usage.input_tokens if usage else 0) == 10 * len(said)
@@ -37,7 +37,7 @@ def test_figures_of_the_users_own_dicts_add_up(costs: list[int]) -> None:
     """A tool that yields a dict with its cost and tokens for each page means each of them."""
     stream = StreamUsage()
     for cents in costs:
-        stream.see({"page": 1, "cost": cents / 100, "tokens_used": cents})
+        stream.observe({"page": 1, "cost": cents / 100, "tokens_used": cents})
     usage = stream.total()
     assert (float(usage.cost or 0) if usage else 0) == sum(costs) / 100
     assert (usage.tokens if usage else 0) == sum(costs)
@@ -49,7 +49,7 @@ def test_what_is_known_so_far_never_shrinks(figures: list[int]) -> None:
     stream = StreamUsage()
     known = []
     for made in figures:
-        stream.see(chunk(0, made))
+        stream.observe(chunk(0, made))
         usage = stream.total()
         known.append(usage.output_tokens if usage else 0)
     assert all(before <= after for before, after in pairwise(known))

@@ -10,7 +10,7 @@ from typing import Any
 from toolweaver_monitor._cli.doctor import http_get, running_program
 from toolweaver_monitor._cli.doctor.findings import Finding, note, ok, refused, wrong
 from toolweaver_monitor._runtime.health import MOST_AGE_DAYS
-from toolweaver_monitor._usage import PriceBook
+from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
 
@@ -76,7 +76,7 @@ def installed(package: str) -> bool:
 def prices() -> tuple[Finding, dict[str, Any]]:
     """Where prices come from, and how old they are; and that as `health()` tells it."""
     book = PriceBook()
-    book.warm()
+    book.start_loading()
     end = time.monotonic() + PRICES_S
     while not book.ready and time.monotonic() < end:
         time.sleep(0.01)

@@ -16,8 +16,7 @@ from toolweaver_monitor._core.context import current_call
 from toolweaver_monitor._core.introspect import is_class, label, mro_of, namespace
 from toolweaver_monitor._instrument.closing import Settings
 from toolweaver_monitor._instrument.decorator import watch
-from toolweaver_monitor._usage import Usage, reader_for
-from toolweaver_monitor._usage.fields import get, view
+from toolweaver_monitor._usage import Usage, get_field, read_fields, reader_for
 from toolweaver_monitor.errors import ConfigurationError
 
 
@@ -86,16 +85,16 @@ def usage_of_result(result: Any) -> Usage | None:
     An answer that says of itself that it is an error makes the call a failure.
     """
     call = current_call()
-    fields = view(result) or {}
-    if get(fields, "is_error") is True or get(fields, "isError") is True:
-        content = get(fields, "content")
-        first = view(content[0]) if type(content) is list and content else None
-        call.fail((first and get(first, "text")) or "the server answered with an error")
+    fields = read_fields(result) or {}
+    if get_field(fields, "is_error") is True or get_field(fields, "isError") is True:
+        content = get_field(fields, "content")
+        first = read_fields(content[0]) if type(content) is list and content else None
+        call.fail((first and get_field(first, "text")) or "the server answered with an error")
     if not Settings.read_results or (call._details is not None and call._details.seen):
         return Usage()  # nothing; None would have the answer itself looked at
     if type(result) is tuple:  # mcp 1: the content, and what it was made of
         result = result[-1]
     elif is_from_package(result, "fastmcp"):
-        result = get(fields, "structured_content")
+        result = get_field(fields, "structured_content")
     reader = reader_for(type(result))
     return None if reader is None else reader(result)

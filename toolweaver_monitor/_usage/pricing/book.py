@@ -51,7 +51,7 @@ class PriceBook:
         self._genai: GenaiPrices | None = None
         self._state: State = "cold" if genai else "off"
         self._fault = ""
-        self._warmed = False
+        self._requested = False
         self._patient_until = 0.0
         self._loader: int | None = None
         self._starting = locks.new_lock("starting to load prices")
@@ -67,10 +67,10 @@ class PriceBook:
         """Whether every price that will be known is known by now: genai-prices is there, or will never be."""
         return self._state not in ("cold", "loading")
 
-    def warm(self) -> None:
+    def start_loading(self) -> None:
         """Start to load genai-prices on a thread of its own, and return at once. Twice is fine."""
         with self._starting:
-            self._warmed = True
+            self._requested = True
             if self._state != "cold":
                 return
             self._state = "loading"
@@ -134,8 +134,8 @@ class PriceBook:
         name = model if model is not None else key[2]
         tariff, until = self._in_table(name or "", provider, at)
         if tariff is None:
-            if self._warmed and self._state == "cold":  # a forked child
-                self.warm()
+            if self._requested and self._state == "cold":  # a forked child
+                self.start_loading()
             genai = self._genai
             if genai is None or model is None:
                 tariff = Tariff(at, until if self.ready else at, ())

@@ -1,8 +1,8 @@
 """What does genai-prices say? The optional package with the price lists of many providers, in exact integers.
 
 It takes hundreds of milliseconds to import and some fifty microseconds to price a call. So it is imported on a thread
-(see `PriceBook.warm`) and asked once for each model's prices; those are put to the test against its own sums, and from
-then on we reckon ourselves. It never goes to the network unless the user has it update its prices.
+(see `PriceBook.start_loading`) and asked once for each model's prices; those are put to the test against its own sums,
+and from then on we reckon ourselves. It never goes to the network unless the user has it update its prices.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from payload_kit import Case, micro_dollars
 from price_pages import PRICES
 
 from toolweaver_monitor import ToolCall, monitored
-from toolweaver_monitor._usage import PriceBook
+from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.testing import ToolRecorder
 
 CASES: list[Case] = [
@@ -42,7 +42,7 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else importing 
 @pytest.fixture(autouse=True)
 def only_the_price_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """genai-prices stays out: dollars come from the prices copied by hand."""
-    monkeypatch.setattr(PriceBook, "warm", lambda _: None)
+    monkeypatch.setattr(PriceBook, "start_loading", lambda _: None)
 
 
 def returned(result: Any, tool: str) -> ToolCall:

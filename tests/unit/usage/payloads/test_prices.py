@@ -13,7 +13,7 @@ from payload_kit import Case, micro_dollars
 from price_pages import PRICES
 from test_payloads import CASES, returned
 
-from toolweaver_monitor._usage import PriceBook
+from toolweaver_monitor._usage.pricing import PriceBook
 
 CHARGED = [case for case in CASES if case.cost_source == "reported" and case.name.startswith("OpenRouter, ")]
 HOSTS = {"Groq": "groq", "Cerebras": "cerebras", "Mistral": "mistral"}
@@ -31,7 +31,7 @@ NAMED = sorted(
 @pytest.fixture(autouse=True)
 def only_the_price_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """genai-prices stays out of the calls; the test that compares with it asks it itself."""
-    monkeypatch.setattr(PriceBook, "warm", lambda _: None)
+    monkeypatch.setattr(PriceBook, "start_loading", lambda _: None)
 
 
 def without_cost(thing: Any) -> Any:

@@ -19,7 +19,7 @@ import pytest
 from toolweaver_monitor import Budget, monitored, setup, track
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails
-from toolweaver_monitor._usage import PriceBook
+from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor._usage.pricing import book as book_module
 
 
@@ -41,7 +41,7 @@ def until_ready(book: PriceBook) -> PriceBook:
 @pytest.fixture(scope="module")
 def book() -> PriceBook:
     book = PriceBook({"gpt-4o": {"input": 1.0, "output": 2.0}})
-    book.warm()
+    book.start_loading()
     return until_ready(book)
 
 
@@ -178,7 +178,7 @@ def test_a_price_that_is_found_late_reaches_totals_and_budgets(monkeypatch: pyte
     def loading(book: PriceBook) -> None:
         book._state, book._patient_until = "loading", time.monotonic() + 30
 
-    monkeypatch.setattr(PriceBook, "warm", loading)
+    monkeypatch.setattr(PriceBook, "start_loading", loading)
     monitor = setup(budget=[Budget(limit_usd=1.0), Budget(limit_usd=2.0, per="day", name="daily")])
     with track("chat") as call:
         call.record(model="gpt-4o-mini", input_tokens=1_000_000)
@@ -212,7 +212,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_pricing_never_goes_to_the_network(no_network: list[Any]) -> None:
     """Known models, unknown ones, made-up providers: no socket is ever asked for."""
     book = PriceBook({"mine": {"input": 1}})
-    book.warm()
+    book.start_loading()
     until_ready(book)
     for n in range(50):
         for model in ("gpt-4o", "claude-haiku-4-5", f"unknown-{n}", "mine"):

@@ -13,7 +13,7 @@ from toolweaver_monitor import setup, track
 from toolweaver_monitor._core import clock
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails
-from toolweaver_monitor._usage import PriceBook
+from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.errors import ConfigurationError
 
 MILLION = 1_000_000
