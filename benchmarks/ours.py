@@ -75,7 +75,8 @@ class Mode:
 def _wait_for_prices(found: Monitor) -> None:
     """Wait until the price list is there, which a thread loads meanwhile: it is no part of the calls."""
     deadline = perf_counter() + DRAIN_S
-    while found.prices is not None and not found.prices.ready and perf_counter() < deadline:
+    prices = found._components.prices
+    while not prices.ready and perf_counter() < deadline:
         sleep(0.001)
 
 

@@ -37,7 +37,12 @@ def demo(options: Namespace) -> int:
         say(f"Reading {options.receipts} receipts" + (f"; metrics meanwhile: {prometheus.url}" if served else ""))
         readings = asyncio.run(read(draw_receipts(options.receipts, options.output / "images")))
         write_csv(readings, options.output / "expenses.csv")
-        print(as_json(monitor, readings) if options.json else f"\n{monitor.text()}", flush=True)
+        if options.json:
+            print(as_json(monitor, readings))
+        else:
+            print()
+            monitor.report()
+        sys.stdout.flush()
         if options.keep and served:
             keep(prometheus)
         monitor.shutdown(timeout=20)  # W&B may still be starting

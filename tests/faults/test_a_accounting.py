@@ -84,8 +84,8 @@ def burst(count: int, rounds: int) -> None:
 
         def look() -> None:
             while looking:  # noqa: B023 - joined in this round
-                off.extend(filter(None, map(off_balance, monitor.runners)))  # noqa: B023 - joined in this round
-                off.extend(books.queued for r in monitor.runners if (books := r.books()).queued < 0)  # noqa: B023
+                off.extend(filter(None, map(off_balance, monitor._components.runners)))  # noqa: B023 - joined in this round
+                off.extend(books.queued for r in monitor._components.runners if (books := r.books()).queued < 0)  # noqa: B023
 
         looker = threading.Thread(target=look)
         callers = [threading.Thread(target=lambda: [tool() for _ in range(count // 4)]) for _ in range(4)]
@@ -99,7 +99,7 @@ def burst(count: int, rounds: int) -> None:
         looker.join()
         monitor.shutdown(2.0)
         assert off == []
-        for runner in monitor.runners:
+        for runner in monitor._components.runners:
             books = runner.books()
             assert books.emitted == count // 4 * 4
             assert books.queued == 0
@@ -109,7 +109,7 @@ def burst(count: int, rounds: int) -> None:
             if not isinstance(runner.sink, Merging):
                 assert len(runner.sink.calls) == books.delivered
         merging = sinks[3]
-        books = next(runner.books() for runner in monitor.runners if runner.sink is merging)
+        books = next(runner.books() for runner in monitor._components.runners if runner.sink is merging)
         assert len(merging.calls) <= books.delivered <= len(merging.calls) + merging.merged  # type: ignore[attr-defined]
         assert "queue_full" not in books.dropped_by
 
@@ -159,7 +159,7 @@ for n in range(50):
     try: tool(n, "%07d" % n + payload)
     except ValueError: pass
 monitor.summary()
-while not monitor.prices.ready: time.sleep(0.01)  # the price list is no part of the calls
+while not monitor._components.prices.ready: time.sleep(0.01)  # the price list is no part of the calls
 before = rss_mib()
 for n in range(1000):
     try: tool(n, "%07d" % n + payload)
@@ -224,7 +224,7 @@ def test_a3_what_is_dropped_shows_everywhere_within_a_second(caplog: pytest.LogC
             lines = answer.read().decode().splitlines()
         said = [line for line in lines if line.startswith("toolweaver_") and 'result="dropped"' in line]
         assert [line.rpartition(" ")[2] for line in said] == ["900"]
-        assert "900" in next(line for line in monitor.text().splitlines() if line.split()[:1] == ["hang"])
+        assert "900" in next(line for line in monitor._text().splitlines() if line.split()[:1] == ["hang"])
         while not caplog.records and time.monotonic() < deadline:
             time.sleep(0.005)
         said_in_log = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
@@ -272,7 +272,7 @@ for n in range(60_000):  # the pipe filled once, as any program fills it
     with track(f"warm {n % 500} " + "w" * 100) as call:
         call.record(cost=0.001)
 monitor.summary()
-while not monitor.prices.ready: time.sleep(0.01)  # a thread loads the list: it is not the names'
+while not monitor._components.prices.ready: time.sleep(0.01)  # a thread loads the list: it is not the names'
 print(exporter.url, flush=True)
 sys.stdin.readline()
 before = rss_mib()

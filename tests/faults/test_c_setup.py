@@ -50,7 +50,7 @@ for n in range(20):
     setup(FileSink())
     tool()
     flush()
-print(first == settled(first), len(first), len(get_monitor().runners))
+print(first == settled(first), len(first), len(get_monitor()._components.runners))
 """,
         str(out),
     )
@@ -82,7 +82,7 @@ for _ in range(100): tool()
 flush()
 deadline = time.monotonic() + 3
 while len(ours()) > 2 and time.monotonic() < deadline: time.sleep(0.01)
-print(len(ours()), len(get_monitor().runners), get_monitor().health()["ok"])
+print(len(ours()), len(get_monitor()._components.runners), get_monitor().health()["ok"])
 """,
         str(out),
     )

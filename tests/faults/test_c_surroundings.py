@@ -132,7 +132,7 @@ for _ in range(100): tool()
 try:
     with track("na\\u00efve \\ud800") as call: raise ValueError("\\u20ac")
 except ValueError: pass
-get_monitor().health(); get_monitor().text()
+get_monitor().health(); get_monitor()._text()
 count = get_monitor().summary()["count"]
 flushed = flush(0.1)
 with open(sys.argv[1] + ".count", "w") as file: file.write(f"{count} {flushed}")

@@ -119,9 +119,9 @@ def read():
     global off
     while left:
         off += monitor.summary()["count"] < 0
-        monitor.health(), monitor.metrics.by_operation(), monitor.text()
+        monitor.health(), monitor.metrics.by_operation(), monitor._text()
         off += sum(book.emitted != book.delivered + book.lost + book.queued or book.queued < 0
-                   for book in (runner.books() for runner in monitor.runners))
+                   for book in (runner.books() for runner in monitor._components.runners))
 def look():
     while left: monitor.active()
 together(*[call] * 4, read, look)

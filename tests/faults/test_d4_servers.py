@@ -71,7 +71,7 @@ def served(command: list[str], folder: Path, port: int, requests: int) -> Counte
 
 
 def app_module(folder: Path, app: str) -> None:
-    silent = "get_monitor().runners[0].worker.interval_s = 60\n"  # what arrives, the end has delivered
+    silent = "get_monitor()._components.runners[0].worker.interval_s = 60\n"  # what arrives, the end has delivered
     (folder / "app.py").write_text(TOOL + "setup(FileSink(os.environ['OUT']))\n" + silent + app)
 
 

@@ -22,8 +22,8 @@ def work(n):
 if __name__ == "__main__":
     context = multiprocessing.get_context(sys.argv[2])
     setup(FileSink())
-    get_monitor().runners[0].worker.interval_s = 60  # nothing is written until the end
-    get_monitor().runners[0].worker.wake()
+    get_monitor()._components.runners[0].worker.interval_s = 60  # nothing is written until the end
+    get_monitor()._components.runners[0].worker.wake()
     for _ in range(250): tool()
     get_monitor().summary()  # these wait in the queue of the sink now, and the next in the inbox
     for _ in range(250): tool()
@@ -170,8 +170,8 @@ def test_d4_a_bare_fork_delivers_everything_when_it_ends_normally(tmp_path: Path
         TOOL
         + """
 setup(FileSink())
-get_monitor().runners[0].worker.interval_s = 60  # nothing is written until the end
-get_monitor().runners[0].worker.wake()
+get_monitor()._components.runners[0].worker.interval_s = 60  # nothing is written until the end
+get_monitor()._components.runners[0].worker.wake()
 for _ in range(250): tool()
 get_monitor().summary()  # these wait in the queue of the sink now, and the next in the inbox
 for _ in range(250): tool()

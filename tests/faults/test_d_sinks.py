@@ -63,12 +63,12 @@ def test_d6_a_sink_may_raise_anything_and_later_calls_arrive(kind: type[BaseExce
     monitor = setup(sink, other)
     tool()
     assert wait_until(lambda: sink.writes >= 1, 1.0)
-    thread = monitor.runners[0].worker._thread
+    thread = monitor._components.runners[0].worker._thread
     for _ in range(99):
         tool()
     assert wait_until(lambda: len(sink.calls) == 100, 2.0)
     assert len(other.calls) == 100
-    assert monitor.runners[0].worker._thread is thread
+    assert monitor._components.runners[0].worker._thread is thread
     assert monitor.flush() is True
     assert monitor.health()["ok"]
 
@@ -256,7 +256,7 @@ def test_d6_an_offer_that_is_struck_again_and_again_is_made_in_the_end(monkeypat
     monkeypatch.setattr("toolweaver_monitor._bus.deferred_log.say", lambda *_: None)
     sink = KeepSink()
     monitor = setup(sink)
-    queue, strikes = monitor.runners[0].queue, iter([MemoryError] * 3)
+    queue, strikes = monitor._components.runners[0].queue, iter([MemoryError] * 3)
     offer = queue.offer
 
     def struck(calls: Sequence[ToolCall]) -> None:
@@ -344,7 +344,7 @@ def test_d6_a_thread_that_is_killed_again_and_again_loses_nothing(whose: str, mo
     sink = SlowSink(0.0005)
     sink.max_calls = 10**6  # type: ignore[attr-defined]
     monitor = setup(sink)
-    runner = monitor.runners[0]
+    runner = monitor._components.runners[0]
     runner.queue.max_bytes = 10**9
     worker = runner.worker if whose == "runner" else bus._dispatcher
     made = 0
@@ -433,7 +433,7 @@ def test_d7_a_sink_may_read_what_it_is_part_of() -> None:
         other = threading.Thread(target=tool)
         other.start()
         other.join()
-        said.append((monitor.summary()["count"], monitor.health()["ok"], monitor.flush(0.5), monitor.text() != ""))
+        said.append((monitor.summary()["count"], monitor.health()["ok"], monitor.flush(0.5), monitor._text() != ""))
 
     monitor = setup(ReentrantSink(read))
     tool()
@@ -538,8 +538,7 @@ def test_d7_a_read_in_the_middle_of_a_read_waits_for_nobody() -> None:
     """
     monitor = setup()
     # The thread that reads the price list holds the GIL for long on a busy machine: nobody else can do anything then.
-    assert monitor.prices is not None
-    assert wait_until(lambda: monitor.prices.ready, 30.0)
+    assert wait_until(lambda: monitor._components.prices.ready, 30.0)
     tool()
     monitor.summary()
     worst = 0.0

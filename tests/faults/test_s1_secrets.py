@@ -63,7 +63,7 @@ def everything(monitor: Monitor, kept: Kept, logged: Log) -> dict[str, str]:
         "prometheus": monitor.sinks[0].text(),
         "log": "\n".join(one.getMessage() + json.dumps(getattr(one, "toolweaver", None)) for one in logged),
         "another's sink": kept.text,
-        "report": monitor.text(),
+        "report": monitor._text(),
         "health": repr(monitor.health()) + repr(monitor.active()),
     }
 

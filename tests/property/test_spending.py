@@ -81,11 +81,12 @@ class Office:
 
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
+        self.ledger = monitor._components.ledger
         self.spent = Spent()
 
     def look(self) -> None:
-        assert self.monitor.ledger is not None
-        for entry in self.monitor.ledger.status():
+        assert self.ledger is not None
+        for entry in self.ledger.status():
             assert round((entry["spent"] + entry["reserved"]) * NANO) <= round(entry["limit"] * NANO), entry
 
     async def turns(self, count: int) -> None:
@@ -258,15 +259,15 @@ class Office:
     def check(self) -> None:
         """Nothing is set aside any more, and every account and every total is what the tools said."""
         self.look()
-        assert self.monitor.ledger is not None
-        for entry in self.monitor.ledger.status():
+        assert self.ledger is not None
+        for entry in self.ledger.status():
             assert entry["reserved"] == 0, entry
             if entry["unit"] == "calls":
                 assert entry["spent"] == self.spent.calls
             else:
                 said = self.spent.total() if entry["account"] is None else self.spent[entry["account"]]
                 assert round(entry["spent"] * 100, 6) == said, entry
-        refused = sum(self.monitor.ledger.rejections.values())
+        refused = sum(self.ledger.rejections.values())
         assert refused >= self.spent.refused  # a cancellation may come on top of a refusal, and hide it
         costs = self.monitor.costs
         by_customer = {name: row for name, row in costs.by_tag("customer").items() if row["calls"] > row["rejected"]}

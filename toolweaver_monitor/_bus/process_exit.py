@@ -94,7 +94,7 @@ def _ending(**_: object) -> None:
     for monitor in _watched:
         with suppress(Exception):  # the process ends as it would without us
             try:
-                monitor.shutdown(monitor.exit_timeout_s() if patient else 0.0)
+                monitor.shutdown(monitor._exit_timeout_s() if patient else 0.0)
             except KeyboardInterrupt:  # who waits for the end wants it now; what is not delivered is still said
                 patient = False
                 monitor.shutdown(0.0)

@@ -34,10 +34,10 @@ class Closeable(Protocol):
     def shutdown(self, timeout: float) -> bool:
         """Deliver what there is, and end; goes on where a shutdown that was interrupted stopped."""
 
-    def exit_timeout_s(self) -> float:
+    def _exit_timeout_s(self) -> float:
         """How long the end of a program may wait for it, in seconds."""
 
-    def expedite(self) -> None:
+    def _expedite(self) -> None:
         """Hold nothing back from now on."""
 
 
@@ -90,7 +90,7 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
         return
     for monitor in _watched():
         _quietly(monitor.flush)
-        monitor.expedite()
+        monitor._expedite()
     _before(number, frame)
 
 

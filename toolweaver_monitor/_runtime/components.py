@@ -1,9 +1,11 @@
-"""What does a setup hold together? Its figures, sinks, budgets and prices, for whoever reads them."""
+"""The parts that one setup holds together: statistics, sinks, budgets and prices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
 
 from toolweaver_monitor._budget import Ledger
 from toolweaver_monitor._bus.bus import bus
@@ -17,43 +19,33 @@ from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 
 
-class Components:
-    """What one `setup()` has put together; a `Monitor` is this and the way to end it."""
+class Fault(NamedTuple):
+    """What the environment refused when a sink was started, as safe text."""
 
-    def __init__(
-        self,
-        metrics: MetricsCollector,
-        costs: CostTracker,
-        errors: ErrorTracker,
-        sinks: Sequence[Any] = (),
-        runners: Sequence[SinkRunner] = (),
-        ledger: Ledger | None = None,
-        prices: PriceBook | None = None,
-        names: Mapping[int, str] | None = None,
-    ) -> None:
-        self.metrics, self.costs, self.errors = metrics, costs, errors
-        self.sinks = tuple(sinks)
-        self.faults: dict[str, str] = {}
-        """What the environment refused at setup, by sink, each with its cure."""
-        self.closed = False
-        self.runners = tuple(runners)
-        self.ledger = ledger
-        self.prices = prices
-        self._names = dict(names or {})
-        """What each sink was called at setup: its own word, asked again, may change, or raise."""
+    text: str
+    hint: str
+    """What to do about it; the text, if the error has no hint of its own."""
 
-    def named_sinks(self) -> list[tuple[str, Any]]:
-        """The sinks, each with the name it has in this setup."""
-        return [(self._names[id(sink)], sink) for sink in self.sinks]
 
-    def summary(self) -> dict[str, Any]:
-        """All-time figures over every tool; see `MetricsCollector.summary`."""
-        return self.metrics.summary()
+class Components(msgspec.Struct, kw_only=True, eq=False):
+    """The parts that one `setup()` has put together; health, report and `Monitor` read them here."""
 
-    def active(self) -> list[dict[str, Any]]:
-        """The calls open right now, the longest-running first: tool_name, running_s (seconds), call_id, tags."""
+    metrics: MetricsCollector
+    costs: CostTracker
+    errors: ErrorTracker
+    sinks: Mapping[str, Any]
+    """By the name that each had at setup: a sink's own `name` may change later, or raise."""
+    runners: tuple[SinkRunner, ...]
+    """One for each sink that is not in memory."""
+    ledger: Ledger | None
+    prices: PriceBook
+    faults: dict[str, Fault] = {}
+    """What the environment refused at setup, by the sink's name."""
+    closed: bool = False
+
+    def open_calls(self) -> list[dict[str, Any]]:
+        """Return the calls open right now, the longest-running first; see `Monitor.active`."""
         now = clock.monotonic_s()
-        calls = sorted(bus.open_calls(), key=lambda call: call._opened_at)
         return [
             {
                 "tool_name": call.tool_name,
@@ -61,13 +53,17 @@ class Components:
                 "call_id": call.call_id,
                 "tags": scrubbed_tags(call.tags, scrub),
             }
-            for call in calls
+            for call in sorted(bus.open_calls(), key=lambda call: call._opened_at)
         ]
 
-    def figures(self) -> dict[str, Any]:
-        """What a scrape shows beside the tallies: calls open now, budgets, and each sink's books."""
+    def budgets(self) -> list[dict[str, Any]]:
+        """Return the status of every budget."""
+        return self.ledger.status() if self.ledger is not None else []
+
+    def live_values(self) -> dict[str, Any]:
+        """Return what a scrape shows beside the tool statistics: open calls, budgets, and the counts of each sink."""
         return {
             "active": len(bus.open_calls()),
-            "budgets": self.ledger.status() if self.ledger is not None else (),
+            "budgets": self.budgets(),
             "books": {runner.name: runner.books().told() for runner in self.runners},
         }

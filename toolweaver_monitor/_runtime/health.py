@@ -34,7 +34,7 @@ def health(held: Components) -> dict[str, Any]:
     """What `Monitor.health` gives; see there."""
     held.metrics.sources()  # brings in what has ended
     sinks = {name: _with_cure(sink) for name, sink in _sinks(held).items()}
-    prices = held.prices.status() if held.prices is not None else None
+    prices = held.prices.status()
     problems = [*_own_problems(held), *(text for name, sink in sinks.items() for text in _problems(name, sink))]
     dropped: Counter[str] = Counter()
     for sink in sinks.values():
@@ -47,20 +47,20 @@ def health(held: Components) -> dict[str, Any]:
         "watching": bus.on,
         "waiting": len(inbox),
         "waiting_for_import": waiting_for_import(),
-        "active": len(held.active()),
+        "active": len(bus.open_calls()),
         "dropped": dict(dropped),
         "sinks": sinks,
-        "budgets": held.ledger.status() if held.ledger is not None else [],
+        "budgets": held.budgets(),
         "prices": prices,
         "invalid": Diagnostics.counts(),
-        "faults": dict(held.faults),
+        "faults": {name: fault.text for name, fault in held.faults.items()},
     }
 
 
 def _sinks(held: Components) -> dict[str, dict[str, Any]]:
     """The books of every sink, with what it says of itself and what setup met."""
     sinks: dict[str, dict[str, Any]] = {runner.name: runner.books().told() for runner in held.runners}
-    for name, sink in held.named_sinks():
+    for name, sink in held.sinks.items():
         books = sinks.setdefault(name, {"state": "ok"})
         well = books["state"] == "ok"
         for key, said in _status(sink).items():
@@ -68,7 +68,7 @@ def _sinks(held: Components) -> dict[str, dict[str, Any]]:
             if key not in books or (well and key in ("state", "last_error") and type(said) is str):
                 books[key] = said
     for name, fault in held.faults.items():
-        sinks.setdefault(name, {}).update({"state": "unavailable", "last_error": fault})
+        sinks.setdefault(name, {}).update({"state": "unavailable", "last_error": fault.text})
     return sinks
 
 
@@ -128,7 +128,7 @@ def _notes(held: Components, sinks: Mapping[str, Mapping[str, Any]], prices: Map
     for name, sink in sinks.items():
         if sink.get("note") and sink["state"] == "ok":
             yield f"{name}: {sink['note']}"
-    unpriced = held.summary()["unpriced_calls"]
+    unpriced = held.metrics.summary()["unpriced_calls"]
     if unpriced:
         cure = (prices or {}).get("cure") or "setup(prices={...}) or record(cost=...)"
         yield f"the cost of {calls(unpriced)} that used tokens or a model is not known; {cure}"

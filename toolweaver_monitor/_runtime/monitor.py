@@ -1,4 +1,4 @@
-"""What does `setup()` return? A `Monitor`: the figures, the state of every sink, and the way to end it."""
+"""What `setup()` returns: statistics, health, and the way to flush and to end."""
 
 from __future__ import annotations
 
@@ -16,87 +16,124 @@ from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._runtime.health import health
 from toolweaver_monitor._runtime.report import report_text
 from toolweaver_monitor._text.display import SHOWN, counted
+from toolweaver_monitor.sinks._memory.costs import CostTracker
+from toolweaver_monitor.sinks._memory.errors import ErrorTracker
+from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 from toolweaver_monitor.sinks._memory.view import View
 
 POLL_S = 0.002
 
 
-class Monitor(Components):
-    """Made by `setup()`; ends with `shutdown()`, with the process, or as a sync or async context manager.
+class Monitor:
+    """The statistics and sinks of one `setup()`.
 
-    Attributes:
-        metrics: the in-memory metrics.
-        costs: the in-memory costs.
-        errors: the in-memory errors.
-        sinks: the sinks given to `setup()`, the user's own objects.
+    It ends with `shutdown()`, with the process, or as a sync or async context manager.
     """
 
-    def __init__(self, *holdings: Any, release: Callable[[Monitor], None] = lambda _: None) -> None:
-        super().__init__(*holdings)
+    def __init__(self, components: Components, release: Callable[[Monitor], None]) -> None:
+        self._components = components
         self._release = release
         self._ended: bool | None = None
-        self._told = False
+        self._summary_logged = False
 
     def __repr__(self) -> str:
-        sinks = ", ".join(name for name, _ in self.named_sinks()) or "memory only"
-        return f"<Monitor: {sinks}{', closed' if self.closed else ''}>"
+        total = self.summary()
+        counts = f"{counted(total['count'], 'call')}, {total['failures']:,} failed, ${total['total_cost_usd']:,.4f}"
+        sinks = ", ".join(self._components.sinks) or "memory only"
+        return f"<Monitor: {counts}; {sinks}{'; closed' if self.closed else ''}>"
 
     # --- reading --------------------------------------------------------------------------------------------------
 
+    @property
+    def metrics(self) -> MetricsCollector:
+        """Counts, durations and tokens of every tool."""
+        return self._components.metrics
+
+    @property
+    def costs(self) -> CostTracker:
+        """Dollars by tool, model, tag and outermost call."""
+        return self._components.costs
+
+    @property
+    def errors(self) -> ErrorTracker:
+        """The last errors, and the error rate of every tool."""
+        return self._components.errors
+
+    @property
+    def sinks(self) -> tuple[Any, ...]:
+        """The sinks given to `setup()`: the caller's own objects."""
+        return tuple(self._components.sinks.values())
+
+    @property
+    def closed(self) -> bool:
+        """Whether this setup has ended, or is ending."""
+        return self._components.closed
+
+    def summary(self) -> dict[str, Any]:
+        """Return all-time totals over every tool; see `MetricsCollector.summary`."""
+        return self._components.metrics.summary()
+
+    def active(self) -> list[dict[str, Any]]:
+        """Return the calls open right now, the longest-running first.
+
+        Returns:
+            For each `tool_name`, `running_s` (seconds), `call_id` and `tags`.
+        """
+        return self._components.open_calls()
+
     def report(self, limit: int | None = SHOWN) -> str:
-        """Print the summary, costs, errors and budgets.
+        """Print tools, costs, errors and budgets as tables.
 
         Args:
             limit: how many tools, operations and budgets to show in each part: the busiest, the most expensive, those
-                with least left; None for all. Totals are over all in any case.
+                with the least left. None shows all. Totals always cover all.
 
         Returns:
-            What is printed.
+            The printed text.
 
         Raises:
             ConfigurationError: `limit` is neither None nor a whole number from 1 up.
         """
-        text = self.text(limit)
+        text = self._text(limit)
         print(text)
         return text
 
-    def text(self, limit: int | None = SHOWN) -> str:
-        """What `report` prints."""
-        return report_text(self, limit)
+    def _text(self, limit: int | None = SHOWN) -> str:
+        return report_text(self._components, limit)
 
     def health(self) -> dict[str, Any]:
-        """Whether all is well, and if not, what to do. JSON-able.
+        """Return whether everything works, and what to do if it does not. JSON-able.
 
         Returns:
             - `ok`: whether there is no problem.
             - `problems`: what is wrong, one sentence each that ends with the cure.
-            - `notes`: what is not a fault but worth knowing: unknown costs, old prices, figures that made no sense,
-              tags that may have been meant as figures, names that `instrument()` was given of modules that were never
-              imported.
-            - `closed`, `watching`: whether this setup has ended, and whether calls are watched.
+            - `notes`: what is not a fault but worth knowing: unknown costs, old prices, invalid values, tags that may
+              be misspelt fields, modules given to `instrument()` that were never imported.
+            - `closed`, `watching`: whether this setup has ended, and whether calls are monitored.
             - `waiting`: calls that have ended but are not counted yet; `active`: calls open right now.
-            - `waiting_for_import`: dotted names that `instrument()` was given and whose modules were not imported yet.
+            - `waiting_for_import`: dotted names given to `instrument()` whose modules are not imported yet.
             - `dropped`: calls that did not reach a sink, over all sinks, by reason.
             - `sinks`: each sink's `state` (`ok`, `degraded`, `breaker_open`, `unavailable`), its counts (`emitted ==
               delivered + failed + dropped + queued`, with `failed_by` and `dropped_by`), `last_error`, `cure`, and
-              what the sink says about itself.
+              what the sink's own `status()` reports.
             - `budgets`: each budget's limit, spent, remaining and rejections.
-            - `prices`: `ready`, `sources`, `age_days` and `cure`; None where nothing is priced.
-            - `invalid`: what running calls were given that could not be counted, in this process so far:
+            - `prices`: `ready`, `sources`, `age_days` and `cure`.
+            - `invalid`: what running calls recorded that could not be counted, in this process so far:
               `invalid_values` (negative, NaN or not numbers), `late_records` (recorded on a closed call),
               `suppressed_calls` (calls made by a sink), `extractor_errors` (functions of the user that raised),
               `internal_errors` (errors of this library itself).
             - `faults`: what failed in the environment at setup, by sink.
         """
-        return health(self)
+        return health(self._components)
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
     def flush(self, timeout: float = 2.0) -> bool:
-        """Have every sink write out what ended before now.
+        """Write every call that ended before now to every sink.
 
         Args:
-            timeout: seconds to wait at most; 0 or less: not at all; `float("inf")`: as long as it takes.
+            timeout: the longest wait, in seconds; 0 or less does not wait; `float("inf")` waits for as long as it
+                takes.
 
         Returns:
             True only if everything was written.
@@ -106,30 +143,32 @@ class Monitor(Components):
         """
         timeout = validate_timeout(timeout)
         deadline = time.monotonic() + timeout
-        before = [runner.troubles + runner.books().lost for runner in self.runners]
+        runners = self._components.runners
+        before = [runner.troubles + runner.books().lost for runner in runners]
         done = bus.drain(timeout)
-        tickets = [(runner, runner.ask_flush(deadline)) for runner in self.runners]
+        tickets = [(runner, runner.ask_flush(deadline)) for runner in runners]
         while not all(runner.flushed(ticket) for runner, ticket in tickets):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(POLL_S)
-        after = [runner.troubles + runner.books().lost for runner in self.runners]
-        return done and before == after and all(runner.writes() for runner in self.runners)
+        after = [runner.troubles + runner.books().lost for runner in runners]
+        return done and before == after and all(runner.writes() for runner in runners)
 
     async def aflush(self, timeout: float = 2.0) -> bool:
-        """As `flush`, without holding up the event loop."""
+        """Flush as `flush` does, without blocking the event loop."""
         validate_timeout(timeout)
         return await run_off_loop(self.flush, timeout)
 
-    def expedite(self) -> None:
-        """Have every call delivered at once from now on, since the process may end without asking again."""
+    def _expedite(self) -> None:
+        """Deliver every later call at once: the process may end without another flush."""
         bus.expedite()
 
     def shutdown(self, timeout: float = 2.0) -> bool:
-        """Write out what can be written in time, close every sink, and stop watching. Calling it twice is fine.
+        """Write what can be written in time, close every sink, and stop monitoring. Calling it twice is fine.
 
         Args:
-            timeout: seconds to wait at most; 0 or less: not at all; `float("inf")`: as long as it takes.
+            timeout: the longest wait, in seconds; 0 or less does not wait; `float("inf")` waits for as long as it
+                takes.
 
         Returns:
             True only if every sink accepted everything and closed in time.
@@ -140,54 +179,58 @@ class Monitor(Components):
         timeout = validate_timeout(timeout)
         if self._ended is not None:
             return self._ended
-        # A signal handler that ends the process may come in at any line, and has to finish what this has begun: so
-        # every step can be taken again, and takes nothing for done that is not.
-        self.closed = True
+        # A signal handler that ends the process may run between any two lines, and must finish what has begun here. So
+        # every step can be repeated, and no step assumes that an earlier one has been completed.
+        parts = self._components
+        parts.closed = True
         deadline = time.monotonic() + timeout
         done = bus.drain(timeout / 2)
         self._release(self)
-        self._tell_summary()
-        for runner in self.runners:
+        self._log_summary()
+        for runner in parts.runners:
             runner.ask_close(deadline)
         for sink in self.sinks:
             if isinstance(sink, View):
                 _quietly(sink.close)
-        while not all(runner.closed or runner.worker.is_current() for runner in self.runners):
+        while not all(runner.closed or runner.worker.is_current() for runner in parts.runners):
             if time.monotonic() >= deadline:
                 break
             time.sleep(POLL_S)
-        closed = all(runner.closed and not runner.troubles for runner in self.runners)
-        for runner in self.runners:
+        closed = all(runner.closed and not runner.troubles for runner in parts.runners)
+        for runner in parts.runners:
             runner.abandon()
-        self._ended = done and closed and not any(runner.books().lost for runner in self.runners)
+        self._ended = done and closed and not any(runner.books().lost for runner in parts.runners)
         process_exit.unwatch(self)
-        self._tell_losses()
+        self._print_losses()
         return self._ended
 
-    def exit_timeout_s(self) -> float:
-        """How long the end of a program may wait for the sinks, in seconds."""
-        return process_exit.EXIT_S + max((_grace_s(sink) for sink in self.sinks), default=0.0)
+    def _exit_timeout_s(self) -> float:
+        """Return how long the end of the program may wait for the sinks, in seconds."""
+        return process_exit.EXIT_S + max(map(_grace_s, self.sinks), default=0.0)
 
-    def replaced_by(self, successor: Monitor) -> None:
-        """End all of this that does not go on in the next setup."""
-        going_on = {id(sink) for sink in successor.sinks}
-        self.runners = tuple(runner for runner in self.runners if id(runner.sink) not in going_on)
-        self.sinks = tuple(sink for sink in self.sinks if id(sink) not in going_on)
+    def _replace_with(self, successor: Monitor) -> None:
+        """End everything that the next setup does not take over."""
+        parts = self._components
+        kept = {id(sink) for sink in successor.sinks}
+        parts.runners = tuple(runner for runner in parts.runners if id(runner.sink) not in kept)
+        parts.sinks = {name: sink for name, sink in parts.sinks.items() if id(sink) not in kept}
         self.shutdown()
 
-    def _tell_summary(self) -> None:
-        if self._told:
+    def _log_summary(self) -> None:
+        """Give the summary to every sink that logs one, once."""
+        if self._summary_logged:
             return
-        self._told = True
-        budgets = {"budgets": self.ledger.status()} if self.ledger is not None else {}
+        self._summary_logged = True
+        parts = self._components
+        budgets = {"budgets": parts.budgets()} if parts.ledger is not None else {}
         for sink in self.sinks:
             log_summary = getattr(sink, "log_summary", None)
             if callable(log_summary):
-                _quietly(log_summary, self.metrics.summary() | budgets)
+                _quietly(log_summary, self.summary() | budgets)
 
-    def _tell_losses(self) -> None:
-        """One line for what was not delivered, and why: who reads the log only at the end is to see it, too."""
-        lost = {runner.name: books for runner in self.runners if (books := runner.books()).lost}
+    def _print_losses(self) -> None:
+        """Print one line on what was not delivered, and why, for those who read the output only at the end."""
+        lost = {runner.name: books for runner in self._components.runners if (books := runner.books()).lost}
         if not lost:
             return
         parts = []
@@ -195,45 +238,45 @@ class Monitor(Components):
             reasons = ", ".join(f"{count:,} {why}" for why, count in {**books.dropped_by, **books.failed_by}.items())
             parts.append(f"{name} {books.lost:,} ({reasons})")
         total = sum(books.lost for books in lost.values())
-        said = f"{counted(total, 'call')} {'was' if total == 1 else 'were'} not delivered: {'; '.join(parts)}"
-        _quietly(_to_stderr, f"toolweaver_monitor: {said}\n")
+        verb = "was" if total == 1 else "were"
+        _quietly(_to_stderr, f"toolweaver_monitor: {counted(total, 'call')} {verb} not delivered: {'; '.join(parts)}\n")
 
     def __enter__(self) -> Self:
-        """The monitor itself."""
+        """Return the monitor itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Shut down."""
-        self.shutdown(self.exit_timeout_s())
+        self.shutdown(self._exit_timeout_s())
 
     async def __aenter__(self) -> Self:
-        """The monitor itself."""
+        """Return the monitor itself."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Shut down without holding up the event loop."""
-        await run_off_loop(self.shutdown, self.exit_timeout_s())
+        """Shut down without blocking the event loop."""
+        await run_off_loop(self.shutdown, self._exit_timeout_s())
 
 
 def _grace_s(sink: Any) -> float:
-    """How much longer than others a sink may take at the end, in seconds; nothing where it says no such thing."""
+    """Return how much longer than others a sink may take at the end, in seconds; 0.0 if it gives no valid time."""
     try:
         return validate_timeout(getattr(sink, "grace_s", 0.0))
-    except Exception:  # noqa: BLE001 - a sink's trouble is the sink's, and the others are to be ended in time
+    except Exception:  # noqa: BLE001 - a broken sink must not keep the others from being closed in time
         return 0.0
 
 
 def _quietly(step: Callable[..., object], *args: object) -> None:
-    """Take a step at the end that must not keep the others from being taken."""
+    """Run a step of the end; its failure is counted and does not keep the next steps from running."""
     try:
         step(*args)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001 - a sink's trouble is the sink's
+    except BaseException:  # noqa: BLE001 - whatever a sink raises
         Diagnostics.internal_errors += 1
 
 

@@ -18,7 +18,7 @@ def report_text(held: Components, limit: int | None) -> str:
     lines = ["Tools", *tools_text(held.metrics.by_tool(), limit)]
     lines += ["", held.costs.text(limit), "", held.errors.text(limit)]
     lines += sinks_text(held)
-    budgets = held.ledger.status() if held.ledger is not None else []
+    budgets = held.budgets()
     if budgets:
         lines += ["", "Budgets", *_budgets_text(budgets, limit)]
     return "\n".join(lines)

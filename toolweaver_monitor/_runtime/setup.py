@@ -17,6 +17,7 @@ from toolweaver_monitor._core.sanitize import NO_TAGS, TagValue
 from toolweaver_monitor._core.timeouts import validate_timeout
 from toolweaver_monitor._instrument import closing, opening, results
 from toolweaver_monitor._instrument.tool import validate_tags
+from toolweaver_monitor._runtime.components import Components, Fault
 from toolweaver_monitor._runtime.enrichment import CallEnricher
 from toolweaver_monitor._runtime.monitor import Monitor
 from toolweaver_monitor._runtime.options import (
@@ -29,9 +30,10 @@ from toolweaver_monitor._runtime.options import (
     validate_flags,
 )
 from toolweaver_monitor._stats.aggregator import StatsAggregator
+from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor._text.safe_repr import ErrorTextSource, fault_text
 from toolweaver_monitor._usage.pricing import PriceBook
-from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
+from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable, ToolweaverMonitorError
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
@@ -122,13 +124,12 @@ def _replace(chosen: Options) -> Monitor:
     errors = _mine(chosen.sinks, ErrorTracker) or ErrorTracker()
     views = [view for view in (metrics, costs, errors, *chosen.sinks) if isinstance(view, View)]
 
-    going_on = {id(runner.sink): runner for runner in (earlier.runners if earlier is not None else ())}
+    going_on = {} if earlier is None else {id(runner.sink): runner for runner in earlier._components.runners}
     gate = Gate()
     runners: list[SinkRunner] = []
     consumers: list[Consumer] = [tallies.fold]
-    names: dict[int, str] = {}
-    for name, sink in assign_names(chosen.sinks):
-        names[id(sink)] = name
+    named = dict(assign_names(chosen.sinks))
+    for name, sink in named.items():
         if not isinstance(sink, View):
             runner = going_on.get(id(sink)) or SinkRunner(sink, name, SinkUnavailable, gate=gate)
             runner.name = name
@@ -136,8 +137,16 @@ def _replace(chosen: Options) -> Monitor:
         elif getattr(sink, "_has_custom_buckets", False):
             consumers.append(sink.observe)  # type: ignore[attr-defined]
 
-    held = metrics, costs, errors, chosen.sinks, runners, chosen.ledger, chosen.book, names
-    monitor = Monitor(*held, release=_release)
+    components = Components(
+        metrics=metrics,
+        costs=costs,
+        errors=errors,
+        sinks=named,
+        runners=tuple(runners),
+        ledger=chosen.ledger,
+        prices=chosen.book,
+    )
+    monitor = Monitor(components, _release)
     _publish_policy(chosen)
 
     def hand_over() -> None:
@@ -153,12 +162,9 @@ def _replace(chosen: Options) -> Monitor:
         if MAY_HAVE_THREADS:
             chosen.book.start_loading()
         if earlier is not None:
-            earlier.replaced_by(monitor)  # before the new sinks start: they may want the same port or file
-        for sink in chosen.sinks:
-            _start(sink, names[id(sink)], monitor)
-        for runner in runners:
-            if runner.name in monitor.faults:
-                runner.refuse(SinkUnavailable(monitor.faults[runner.name]))
+            earlier._replace_with(monitor)  # before the new sinks start: they may want the same port or file
+        for name, sink in named.items():
+            _start(sink, name, components)
     finally:
         gate.shut_by = None  # a Ctrl-C, too, leaves a setup that works
     for runner in runners:
@@ -175,7 +181,7 @@ def _finish_interrupted() -> None:
         if monitor.closed or _current is None:
             monitor.shutdown()
         elif monitor is not _current:
-            monitor.replaced_by(_current)
+            monitor._replace_with(_current)
 
 
 def _publish_policy(chosen: Options) -> None:
@@ -209,12 +215,12 @@ def _mine(sinks: Sequence[Any], kind: type[Any]) -> Any:
     return next((sink for sink in sinks if isinstance(sink, kind)), None)
 
 
-def _start(sink: Any, name: str, monitor: Monitor) -> None:
-    """Start a sink that wants starting; a fault of the environment is told once, and kept for `health()`."""
+def _start(sink: Any, name: str, components: Components) -> None:
+    """Start a sink that has `start()`; a fault of the environment is logged once, and kept for `health()`."""
     try:
         if _is_ours(sink):
             if hasattr(sink, "live"):
-                sink.live(monitor.figures)
+                sink.live(components.live_values)
             if hasattr(sink, "run_first"):
                 sink.run_first = process_exit.run_first
         start = getattr(sink, "start", None)
@@ -223,8 +229,12 @@ def _start(sink: Any, name: str, monitor: Monitor) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - no fault of the environment stops the program
-        monitor.faults[name] = fault = fault_text(error)
-        log.warning("sink %r is off: %s", name, fault)
+        fault = Fault(fault_text(error), scrub(error.hint) if isinstance(error, ToolweaverMonitorError) else "")
+        components.faults[name] = fault
+        log.warning("sink %r is off: %s", name, fault.text)
+        for runner in components.runners:
+            if runner.name == name:
+                runner.refuse(error)
 
 
 def _is_ours(sink: Any) -> bool:

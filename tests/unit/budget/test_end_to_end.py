@@ -174,7 +174,7 @@ def test_budgets_are_seen_in_prometheus_health_the_report_and_wandb() -> None:
     assert {name: entry["spent"] for name, entry in entries.items() if entry["unit"] == "usd"} == spent
     assert NEVER_SHOWN not in repr(entries)
 
-    report = monitor.text()
+    report = monitor._text()
     assert (
         "usd+calls/run by customer usd [acme]: 1 call was not run; raise limit_usd= (what is left is too little"
         in report
@@ -212,9 +212,11 @@ def test_wandb_is_told_of_the_budgets_at_the_end() -> None:
 def test_the_ledgers_lock_is_one_of_those_a_fork_renews() -> None:
     """A lock that a fork could leave held for ever is in the list that the fault tests go through."""
     monitor = setup(budget=[Budget(limit_usd=1.0), Budget(limit_calls=5)])
-    assert monitor.ledger is not None
-    assert monitor.ledger._lock in locks.living()["budget ledger"]
-    assert isinstance(monitor.ledger._lock, type(threading.RLock()))  # a signal handler may meet it on its own thread
+    assert monitor._components.ledger is not None
+    assert monitor._components.ledger._lock in locks.living()["budget ledger"]
+    assert isinstance(
+        monitor._components.ledger._lock, type(threading.RLock())
+    )  # a signal handler may meet it on its own thread
 
 
 @pytest.mark.parametrize(
@@ -257,7 +259,7 @@ def test_a_report_names_the_customers_that_are_worst_off_and_not_thousands() -> 
         call.record(cost=1)
         with pytest.raises(BudgetExceeded), track("ocr"):
             pass
-    shown = monitor.text().split("Budgets\n")[1].splitlines()
+    shown = monitor._text().split("Budgets\n")[1].splitlines()
     assert [line.split("[")[1].split("]")[0] for line in shown[1:21]] == ["c50", *(f"c{n}" for n in range(99, 80, -1))]
     assert shown[21] == "  and 80 more: report(limit=None) shows all"
     assert "[c50]: 1 call was not run; raise limit_usd=" in shown[22]
@@ -268,5 +270,5 @@ def test_a_report_does_not_round_a_small_budget_to_nothing() -> None:
     monitor = setup(budget=Budget(limit_usd=0.00005))
     with track("ocr") as call:
         call.record(cost=0.00002)
-    line = monitor.text().split("Budgets\n")[1].splitlines()[1]
+    line = monitor._text().split("Budgets\n")[1].splitlines()[1]
     assert line.split() == ["usd/run", "$0.00005", "$0.00002", "$0.00003", "0"]

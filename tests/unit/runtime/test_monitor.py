@@ -47,13 +47,13 @@ def test_shutdown_twice_is_fine_and_figures_can_still_be_read() -> None:
     assert monitor.shutdown() is True
     assert get_monitor() is None
     assert monitor.summary()["count"] == 1
-    assert repr(monitor) == "<Monitor: memory only, closed>"
+    assert repr(monitor) == "<Monitor: 1 call, 0 failed, $0.0000; memory only; closed>"
 
 
 def test_sinks_of_one_name_are_told_apart() -> None:
     """In the monitor's text as in `health()`."""
     monitor = setup(lambda call: None, "metrics", lambda call: None)
-    assert repr(monitor) == "<Monitor: <lambda>, metrics, <lambda>-2>"
+    assert repr(monitor) == "<Monitor: 0 calls, 0 failed, $0.0000; <lambda>, metrics, <lambda>-2>"
     assert monitor.health()["sinks"].keys() >= {"<lambda>", "<lambda>-2"}
 
 
@@ -106,7 +106,7 @@ def test_the_report_shows_a_column_for_what_there_is(capsys: pytest.CaptureFixtu
 
 def test_a_report_of_nothing_is_three_sentences() -> None:
     """Before the first call there are no tables."""
-    assert setup().text().splitlines() == [
+    assert setup()._text().splitlines() == [
         "Tools",
         "  0 calls, 0 failed",
         "",

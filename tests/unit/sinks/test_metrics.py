@@ -91,7 +91,7 @@ def test_what_is_recorded_by_hand_stands_beside_what_is_watched() -> None:
     with track("watched"):
         pass
     assert repr(monitor.metrics) == "<MetricsCollector: 1 call of 1 tool>"
-    assert "\n  1 call, 0 failed, " in monitor.text()
+    assert "\n  1 call, 0 failed, " in monitor._text()
     monitor.metrics.record("by hand", 0.0)
     assert [operation["operation"] for operation in monitor.metrics.operations] == ["watched", "by hand"]
     assert repr(monitor.metrics) == "<MetricsCollector: 2 calls of 2 tools>"

@@ -50,7 +50,7 @@ def test_a_report_shows_the_twenty_that_matter_most_and_says_how_many_there_are_
     """The busiest, the dearest and those that failed most; totals are over all, and `limit=None` shows all."""
     monitor = setup()
     busy(monitor, 50)
-    tools, costs, errors = monitor.text().split("\n\n")
+    tools, costs, errors = monitor._text().split("\n\n")
     assert tools.splitlines()[3].split()[:3] == ["tool", "06", "7"]
     assert tools.splitlines()[1].startswith("  197 calls, 0 failed")
     assert costs.splitlines()[2].split()[:3] == ["tool", "48", "$3.3600"]
@@ -58,10 +58,10 @@ def test_a_report_shows_the_twenty_that_matter_most_and_says_how_many_there_are_
     for part in (tools, costs, errors):
         assert sum(line.startswith("  tool ") and line[7].isdigit() for line in part.splitlines()) == 20
         assert "  and 30 more: report(limit=None) shows all" in part.splitlines()
-    whole = monitor.text(limit=None)
+    whole = monitor._text(limit=None)
     assert "more" not in whole
     assert whole.count("  tool 33") == 3
-    assert monitor.text(limit=50) == whole
+    assert monitor._text(limit=50) == whole
 
 
 def test_the_rest_of_the_names_comes_last_and_is_always_shown() -> None:

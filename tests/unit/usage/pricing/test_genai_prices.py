@@ -127,12 +127,11 @@ def test_it_is_imported_on_a_thread_and_no_event_loop_waits_for_it(monkeypatch: 
 
     async def run() -> None:
         monitor = setup(budget=Budget(limit_usd=1.0))
-        assert monitor.prices is not None
         await chat()
-        before = monitor.prices.status()
+        before = monitor._components.prices.status()
         assert (before["ready"], before["genai_prices"]) == (False, "loading")
         may_load.set()
-        await asyncio.to_thread(until_ready, monitor.prices)
+        await asyncio.to_thread(until_ready, monitor._components.prices)
         await chat()
 
     asyncio.run(run())
@@ -184,14 +183,13 @@ def test_a_price_that_is_found_late_reaches_totals_and_budgets(monkeypatch: pyte
         call.record(model="gpt-4o-mini", input_tokens=1_000_000)
     with track("chat") as call:
         call.record(model="gpt-4o-mini", input_tokens=1_000_000, cached=True)
-    assert monitor.ledger is not None
-    assert [row["spent"] for row in monitor.ledger.status()] == [0.0, 0.0]  # nobody knows yet
-    assert monitor.prices is not None
-    monitor.prices._load()  # what the thread does
+    assert monitor._components.ledger is not None
+    assert [row["spent"] for row in monitor._components.ledger.status()] == [0.0, 0.0]  # nobody knows yet
+    monitor._components.prices._load()  # what the thread does
     assert monitor.summary()["total_cost_usd"] == 0.15
     assert monitor.costs.by("tool")["chat"]["saved_usd"] == 0.15
     assert monitor.summary()["unpriced_calls"] == 0
-    assert [row["spent"] for row in monitor.ledger.status()] == [0.15, 0.15]
+    assert [row["spent"] for row in monitor._components.ledger.status()] == [0.15, 0.15]
 
 
 @pytest.fixture
@@ -224,12 +222,11 @@ def test_without_the_package_the_table_still_prices_and_health_says_the_cure(mon
     """An extra that is missing is told with the line that installs it, and stops nothing."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monitor = setup(prices={"mine": {"input": 1}})
-    assert monitor.prices is not None
-    until_ready(monitor.prices)
+    until_ready(monitor._components.prices)
     status = monitor.health()["prices"]
     assert (status["genai_prices"], status["ready"]) == ("missing", True)
     assert status["cure"] == "pip install 'toolweaver_monitor[prices]'"
-    assert monitor.prices.cost_nanousd(of("mine", input_tokens=1_000_000)) == 10**9
+    assert monitor._components.prices.cost_nanousd(of("mine", input_tokens=1_000_000)) == 10**9
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
@@ -243,8 +240,7 @@ def test_a_package_that_is_broken_stops_nothing_and_health_says_so(
 
     monkeypatch.setattr(book_module, "GenaiPrices", broken)
     monitor = setup()
-    assert monitor.prices is not None
-    until_ready(monitor.prices)
+    until_ready(monitor._components.prices)
     status = monitor.health()["prices"]
     assert (status["genai_prices"], status["fault"]) == ("failed", f"{kind.__name__}: half installed")
     assert "import genai_prices" in status["cure"]
@@ -267,7 +263,7 @@ def test_setup_does_not_import_it_on_the_callers_thread() -> None:
         "import toolweaver_monitor\n"
         "assert 'genai_prices' not in sys.modules\n"
         "monitor = toolweaver_monitor.setup()\n"
-        "while not monitor.prices.ready: pass\n"
+        "while not monitor._components.prices.ready: pass\n"
         "assert 'genai_prices' in sys.modules\n"
         "assert set(seen) == {'toolweaver-prices'}, seen\n"
     )
