@@ -1,4 +1,4 @@
-# What can be done here? `make` lists it. Everything runs in .venv, which is made when it is needed.
+# `make` lists what can be done. Everything runs in .venv, which is made when it is needed.
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -7,50 +7,67 @@ ARGS   ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types audit docs bench faults clean
+.PHONY: help venv demo test system lint format fix types coverage audit docs bench faults clean
 
 help: ## list what can be done
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  PYTHON=/path/to/python3 chooses the interpreter; ARGS='...' is handed on: make test ARGS='-k budget'"
+	@echo "  PYTHON=/path/to/python3 chooses the interpreter; ARGS='...' is passed on: make test ARGS='-k budget'"
 
 venv: $(VENV)/.dev ## make .venv with all that development needs
 
-demo: $(VENV)/.demo ## read receipts with a real OCR engine and watch it (about 400 MB to install)
+demo: $(VENV)/.demo ## read receipts with a real OCR engine, monitored (about 400 MB to install)
 	@$(BIN)/python -m examples.receipts $(ARGS)
 
-test: $(VENV)/.dev ## run the tests but the slow ones
-	@$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+test: $(VENV)/.dev ## run the tests that need nothing but Python
+	@$(BIN)/python -m pytest -q -m "not slow and not system" $(ARGS)
+
+system: $(VENV)/.dev ## run the tests with real servers, real W&B runs, forks, signals and full disks
+	@$(BIN)/python -m pytest -q -m "system and not slow" $(ARGS)
 
 faults: $(VENV)/.dev ## run the fault tests, the slow ones too (about 40 minutes)
 	@$(BIN)/python -m pytest -q -o faulthandler_timeout=2400 tests/faults $(ARGS)
 
-lint: $(VENV)/.dev ## ruff
+lint: $(VENV)/.dev ## ruff and codespell
 	@$(BIN)/ruff check . $(ARGS)
 	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/codespell
+	@$(BIN)/validate-pyproject pyproject.toml >/dev/null
+
+format: $(VENV)/.dev ## format the code
+	@$(BIN)/ruff format .
+
+fix: $(VENV)/.dev ## mend what ruff can mend by itself, and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
 
 types: $(VENV)/.dev ## mypy --strict
 	@$(BIN)/mypy $(ARGS)
+
+coverage: $(VENV)/.dev ## run the tests and show which lines and branches they miss
+	@$(BIN)/coverage run -m pytest -q -m "not slow and not system" $(ARGS)
+	@$(BIN)/coverage report
 
 audit: $(VENV)/.dev ## look for dangerous code (bandit) and for known faults in what is installed (pip-audit; asks the network)
 	@$(PIP) install --quiet bandit pip-audit
 	@$(BIN)/bandit --quiet --recursive --severity-level medium --skip B104 toolweaver_monitor
 	@$(BIN)/pip-audit --skip-editable $(ARGS)
 
-docs: $(VENV)/.dev ## write the made pages of the reference, and the outputs shown in the documents
+docs: $(VENV)/.dev ## write the generated pages of the reference, and the outputs shown in the documents
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python tests/docs/test_documents.py
 
-bench: $(VENV)/.dev ## measure what watching costs
+bench: $(VENV)/.dev ## measure what monitoring costs
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## remove .venv, caches and what runs left behind
-	rm -rf $(VENV) .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis examples/*/output
+	rm -rf $(VENV) .nox .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov examples/*/output
 
-# A stamp says what was installed, so that a second run starts at once.
+# A stamp records what was installed, so that a second run starts at once. Dependency groups need pip 25.1.
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "Installing what development needs ..."
-	@$(PIP) install --quiet --editable '.[dev]'
+	@$(PIP) install --quiet --upgrade 'pip>=25.1'
+	@$(PIP) install --quiet --editable '.[all]' --group dev
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
