@@ -238,7 +238,7 @@ def test_d11_the_end_of_the_interpreter_is_quiet(tmp_path: Path) -> None:
     """
     program = TEARDOWN
     if sysconfig.get_config_var("Py_GIL_DISABLED"):  # every module is empty there when the last objects go
-        program = program.replace("flush(0.2)", "pass")  # what cannot be called then: see docs/reliability.md
+        program = program.replace("flush(0.2)", "pass")  # what cannot be called then: see docs/reference/faults.md
     out = tmp_path / "calls"
     ended = run_program(program, str(out))
     assert (ended.code, ended.err) == (0, "")

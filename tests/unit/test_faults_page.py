@@ -1,4 +1,4 @@
-"""What docs/reliability.md says of its tests: each row has some, and each test says by which change it was seen red."""
+"""The page of faults: each row names its tests, and each test names the change that it was seen red with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FAULTS = ROOT / "tests" / "faults"
-PAGE = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "reference" / "faults.md").read_text("utf-8")
 
 ROWS = [
     f"{part}{number}" for part, last in zip("TLADCS", (7, 7, 5, 12, 5, 8), strict=True) for number in range(1, last + 1)
