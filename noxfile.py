@@ -107,5 +107,3 @@ def types(session: nox.Session) -> None:
     session.install(".[all]", *group("test", "types"))
     session.run("mypy", "--python-version", str(session.python))
     pytest(session, "tests/typing")
-
-

@@ -1,1 +1,1 @@
-"""What does a monitored call cost, beside what a user would write by hand? Run `python -m benchmarks`."""
+"""What a monitored call costs beside what a user would write by hand. Run `python -m benchmarks`."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: which benchmarks run, and where do their figures go?"""
+"""`python -m benchmarks`: choose the benchmarks, run them, and write the results."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Ours beside its peers, in turns.")
     parser.add_argument("--only", action="append", metavar="NAME", choices=SUITE, help="this one; may be repeated")
     parser.add_argument("--list", action="store_true", help="name the benchmarks and end")
-    parser.add_argument("--quick", action="store_true", help="a look in under a minute or two; figures scatter more")
+    parser.add_argument("--quick", action="store_true", help="a look in a minute or two; results scatter more")
     parser.add_argument("--rounds", type=int, default=None, help="turns of each contender (default 21; quick: 7)")
     parser.add_argument("--without-peers", action="store_true", help="only what is by hand, and ours")
-    parser.add_argument("--json", metavar="FILE", help="where the figures go as JSON")
-    parser.add_argument("--markdown", metavar="FILE", help="where the page goes, such as docs/benchmarks.md")
+    parser.add_argument("--json", metavar="FILE", help="where the results go as JSON")
+    parser.add_argument("--markdown", metavar="FILE", help="where the page goes, such as docs/reference/benchmarks.md")
     parser.add_argument("--plot", metavar="FILE", help="where the bars of the sync call go as SVG")
     parser.add_argument("--with-json", action="append", default=[], metavar="FILE", help="put earlier runs on the page")
     parser.add_argument("--no-run", action="store_true", help="measure nothing: write the page from --with-json alone")
@@ -84,7 +84,7 @@ def run(names: list[str], options: Options) -> Results:
         say(f"[{at}/{len(names)}] {name}: {(SUITE[name].__doc__ or '').strip().splitlines()[0]}")
         try:
             SUITE[name](results, options)
-        except Exception as error:  # noqa: BLE001 - one that fails leaves the others' figures standing
+        except Exception as error:  # noqa: BLE001 - one that fails leaves the results of the others
             results.notes.append(f"{name} could not be measured: {type(error).__name__}: {error}")
             say(f"  {results.notes[-1]}")
         say(f"  {perf_counter() - began:.0f} s")

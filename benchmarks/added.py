@@ -1,4 +1,4 @@
-"""What does a monitored call add to a sync or async call, drained in between and drained inside the clock?"""
+"""What a monitored call adds to a sync or async call, with the drain between the calls and inside the clock."""
 
 from __future__ import annotations
 

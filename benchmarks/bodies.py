@@ -1,4 +1,4 @@
-"""What is called? Functions that do nothing, so that what is added to them is all there is to see."""
+"""The functions that are called. They do nothing, so that only what is added to them is measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How is something measured that needs a fresh process? A child runs a short program and prints JSON."""
+"""Measurements that need a fresh process: a child runs a short program and prints JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment with the project on the path, bytecode kept as where nobody has forbidden it."""
+    """Return this process's environment with the project on the path and with bytecode kept, as by default."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return {**kept, "PYTHONPATH": path, **more}

@@ -1,4 +1,4 @@
-"""What happens with many at once: threads and tasks? And how long is the longest wait of a caller?"""
+"""Many calls at once, by threads and by tasks, and the longest wait of a caller."""
 
 from __future__ import annotations
 

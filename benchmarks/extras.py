@@ -1,4 +1,4 @@
-"""What do the extras cost the caller: usage in the result, budgets, I/O sinks? And what does a call cost when off?"""
+"""The cost of extras for the caller: usage in the result, budgets, I/O sinks; and of a call while monitoring is off."""
 
 from __future__ import annotations
 

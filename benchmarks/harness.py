@@ -1,4 +1,4 @@
-"""How is one way of calling measured against another? In turns, in one process, and compared turn by turn.
+"""Measure one way of calling against another: in turns, in one process, compared turn by turn.
 
 A shared machine drifts by tens of percent within seconds, so a time of its own says little. Here every round times
 every contender once (A B C, then B C A, ...), a contender's cost is its time minus that of the bare function in the

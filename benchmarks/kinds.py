@@ -1,4 +1,4 @@
-"""What do the other ways of watching cost: `with track`, `async with track`, and the steps of generators?"""
+"""The other ways to monitor: `with track`, `async with track`, and the steps of generators."""
 
 from __future__ import annotations
 

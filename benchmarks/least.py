@@ -1,7 +1,7 @@
-"""What does the meaning alone force? The least code that still does what a watched block, step or result must do.
+"""The least code that still does what a monitored block, step or result must do.
 
 No switch, no budget, no error, no parent, no result looked at beyond what is named: a clock, a record, its place in the
-inbox, and the context variable that says which call is the innermost. What is above these in ours is the library.
+inbox, and the context variable that holds the current call. What is above these in ours is the library.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Block:
 
 
 def coroutine(function: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[object]]:
-    """A watched coroutine function."""
+    """A monitored coroutine function."""
 
     async def run() -> object:
         call = ToolCall("tool", "open", 0.0, perf_counter())
@@ -76,7 +76,7 @@ def coroutine(function: Callable[[], Awaitable[object]]) -> Callable[[], Awaitab
 
 
 def function(body: Callable[[], Any], read: Callable[[ToolCall, Any], object] | None = None) -> Callable[[], Any]:
-    """A watched function, whose result is read or not."""
+    """A monitored function, whose result is read or not."""
 
     def run() -> Any:
         call = ToolCall("tool", "open", 0.0, perf_counter())
@@ -94,7 +94,7 @@ def function(body: Callable[[], Any], read: Callable[[ToolCall, Any], object] | 
 
 
 def trusting(call: ToolCall, result: Any) -> None:
-    """Read a result dict of which it is known that it is small, and has both figures, and that they are good."""
+    """Read a result dict that is known to be small and to have both values, and both of them valid."""
     names = {*result}
     if _nothing_else(names):
         call._details = CompactDetails(result["tokens_used"], result["cost"])
@@ -111,7 +111,7 @@ def careful(call: ToolCall, result: Any) -> None:
 
 
 def generator(body: Callable[[int], Iterator[object]]) -> Callable[[int], Iterator[object]]:
-    """A watched generator: innermost only while its body runs, its items counted and let go."""
+    """A monitored generator: current only while its body runs, its items counted and released."""
 
     def run(n: int) -> Iterator[object]:
         step, items = body(n).send, 0
@@ -131,7 +131,7 @@ def generator(body: Callable[[int], Iterator[object]]) -> Callable[[int], Iterat
 
 
 def async_generator(body: Callable[[int], Any]) -> Callable[[int], AsyncIterator[object]]:
-    """A watched async generator."""
+    """A monitored async generator."""
 
     async def run(n: int) -> AsyncIterator[object]:
         step, items = body(n).asend, 0

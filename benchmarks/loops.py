@@ -1,4 +1,4 @@
-"""How are n calls of each kind made? One loop a kind, the same for every contender."""
+"""Make n calls of each kind: one loop a kind, the same for every contender."""
 
 from __future__ import annotations
 

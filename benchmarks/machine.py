@@ -1,4 +1,4 @@
-"""On what was measured? The machine, the Python, and the versions of everything that was timed."""
+"""The machine, the Python, and the versions of everything that was timed."""
 
 from __future__ import annotations
 

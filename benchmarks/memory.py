@@ -1,4 +1,4 @@
-"""How much does the process grow? Each way in a fresh process: 1,000,000 calls of one tool, 1,000 calls of 1,000."""
+"""Growth of the process, each way in a fresh one: 1,000,000 calls of one tool, 1,000 calls of 1,000 tools."""
 
 from __future__ import annotations
 

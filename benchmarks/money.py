@@ -1,4 +1,4 @@
-"""What does it cost to price a call, once its model has been seen, and to roll a call up in the drain?"""
+"""The price of a call whose model has been seen, and the roll-up of a call in the drain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def priced(model: str) -> ToolCall:
 
 
 def price(results: Results, options: Options) -> None:
-    """Microseconds to price a call: by the user's table, by genai-prices, and where nobody knows."""
+    """Microseconds to price a call: by the user's table, by genai-prices, and with no known price."""
     book = PriceBook(TABLE)
     book.start_loading()
     while not book.ready:

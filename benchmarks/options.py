@@ -1,4 +1,4 @@
-"""How long and beside whom is measured?"""
+"""How long to measure, and beside which contenders."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Options:
-    """What every benchmark is told.
+    """The options of every benchmark.
 
     Args:
         rounds: turns of each contender.
-        quick: fewer and shorter turns, for a look; the figures scatter more.
+        quick: fewer and shorter turns, for a look; the results scatter more.
         peers: measure the other libraries that are installed, too.
     """
 

@@ -1,4 +1,4 @@
-"""How is our own library set up for a measurement? Metrics, costs, errors and Prometheus on, unless said otherwise."""
+"""This library, set up for a measurement: metrics, costs, errors and Prometheus on, unless stated otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is a monitored call made of? Each primitive that the hot path cannot do without, timed by itself.
+"""Each primitive that the hot path cannot do without, timed by itself.
 
 Their sum is what CPython allows: no arrangement of the same parts is cheaper. The rest of a call is the path between
 them, timed here as `begin` and `leave`.

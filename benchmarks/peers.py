@@ -1,4 +1,4 @@
-"""What would one write by hand? The floor, wrapt, and the counters of the usual guide, labels looked up or kept.
+"""What a user would write by hand: the floor, wrapt, and the counters of the usual guide, labels looked up or kept.
 
 The guide's pattern is what the tutorials teach: a gauge of what runs, a counter by status, a histogram of durations
 and a counter of costs, each found by `labels()` at each call. Kept children are the same with the look-up done once.

@@ -1,4 +1,4 @@
-"""Which other libraries stand beside us? Each is measured only where it is installed, with a sink that does nothing.
+"""Other libraries, each measured only if it is installed, with a sink that does nothing.
 
 `pip install -e '.[bench]'` brings all of them but autometrics, which asks for an older prometheus_client than we do:
 `pip install autometrics`, then `pip install -U prometheus-client`.

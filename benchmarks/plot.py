@@ -1,4 +1,4 @@
-"""How does it look? Bars of what each contender adds to a sync call, on a logarithmic scale, as an SVG file."""
+"""Draw what each contender adds to a sync call as bars on a logarithmic scale, in an SVG file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does it cost to read: a scrape of 1,000 tools, and `summary()` with 1 and 1,000?"""
+"""The cost of reading: a scrape of 1,000 tools, and `summary()` with 1 and 1,000."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How do the figures read? The JSON file and the Markdown page."""
+"""Write the results as a JSON file and a Markdown page."""
 
 from __future__ import annotations
 
@@ -10,45 +10,47 @@ from benchmarks.harness import Figure
 from benchmarks.results import Results
 from benchmarks.targets import Judged, judged
 
-INTRO = """# Benchmarks
+INTRO = """# Benchmarks in full
 
-What a monitored call costs beside what one would write by hand. All contenders of a table ran in one process, in turns
+[The short page](../benchmarks.md) has the results that most readers need.
+
+What a monitored call costs beside what you would write by hand. All contenders of a table ran in one process, in turns
 (A B C, B C A, ...); a cost is the time of a call less that of the bare function in the same round; a ratio is taken
-within a round; every figure is the median over the rounds with its quartiles in brackets. In bursts the drain comes
+within a round; every value is the median over the rounds with its quartiles in brackets. In bursts the drain comes
 after the clock has stopped; "sustained" has it inside. **The floor** is `functools.wraps` with two
 `perf_counter_ns()`; **the guide** is a prometheus_client gauge, counter, histogram and cost counter by hand with
 `labels()` at each call, and **cached** the same with the children looked up once. Ours feeds metrics, costs, errors and
 Prometheus at once. Other libraries write to sinks that do nothing.
 
-To measure on your own machine, the other libraries beside ours, and to write this page:
+To measure on your own machine, with the other libraries, and to write this page:
 
 ```sh
-pip install -e '.[dev,bench]'
-python -m benchmarks --markdown docs/benchmarks.md --plot docs/benchmarks.svg
+pip install -e '.[all]' --group dev --group bench
+python -m benchmarks --markdown docs/reference/benchmarks.md --plot docs/benchmarks.svg
 ```
 
-`make bench` does the same with what is installed, and prints. A peer that is not installed is left out with a word;
-autometrics asks for an older prometheus_client than we do, so it comes by itself: `pip install autometrics`, then
+`make bench` does the same with what is installed, and prints. A library that is not installed is left out with a note;
+autometrics requires an older prometheus_client, so it is installed by itself: `pip install autometrics`, then
 `pip install -U prometheus-client`. A suite measured in parts (`--only`, `--json`) is put together by
 `--no-run --with-json`.
 """
 
 
 class Why(NamedTuple):
-    """What a figure is made of that no arrangement can leave out."""
+    """The parts of a value that no arrangement can leave out."""
 
     what: str
     parts: tuple[str, ...]
     text: str
     least: tuple[tuple[str, str], ...]
-    """Figures: of the bare minimum (see `least`), and of ours beside it."""
+    """Keys of the bare minimum (see `least`), and of this library beside it."""
 
 
 WHY = {
     "generators/": Why(
         "a generator's step",
         ("contextvar get", "contextvar set + reset", "one Python call of three arguments", "handler looked up by type"),
-        "the call is the innermost only while the body runs, or the consumer's own calls would become its children. So "
+        "the call is current only while the body runs, or the consumer's own calls would become its children. So "
         "each step reads, sets and resets a context variable, and resumes a second frame, which may not keep the item; "
         "from CPython 3.12 on the second async generator makes a `StopIteration` of its own for each item as well.",
         (
@@ -79,8 +81,8 @@ WHY = {
         ("names of a dict as a set", "names compared with ours", "figures kept"),
         "the names must be looked at before the caller can change the dict. A set of them takes their hashes from the "
         "dict: no `__hash__` of the user's runs. The bare minimum is measured twice: trusting what it finds, and "
-        "careful about the dict's size, each name, and the type and range of each figure, as ours must be. Ours is "
-        "written once, for every kind of function, which costs a Python call more.",
+        "careful about the dict's size, each name, and the type and range of each value, as this library must be. "
+        "Ours is written once, for every kind of function, which costs a Python call more.",
         (
             ("result/bare minimum, trusting/floors more", "result/result dict/floors more"),
             ("result/bare minimum, careful/floors more", "result/result dict/floors more"),
@@ -183,7 +185,7 @@ def out_of_reach(results: Results, found: Sequence[Judged]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """A figure with as many digits as it deserves."""
+    """A value with as many digits as it deserves."""
     size = abs(value)
     if value == int(value) and size < 1e15:
         return f"{int(value):,}"

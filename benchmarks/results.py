@@ -1,4 +1,4 @@
-"""What has been measured? Figures by benchmark, contender and measure: for the JSON file, tables and targets."""
+"""Measured values by benchmark, contender and measure, for the JSON file, the tables and the targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory does this process hold, and how much did it hold at most?"""
+"""The memory that this process holds, and the most that it held."""
 
 from __future__ import annotations
 

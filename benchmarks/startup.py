@@ -1,4 +1,4 @@
-"""What does it cost to begin: `import toolweaver_monitor` over bare Python, and `setup()`?"""
+"""The cost of `import toolweaver_monitor` over bare Python, and of `setup()`."""
 
 from __future__ import annotations
 

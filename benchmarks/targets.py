@@ -1,4 +1,4 @@
-"""What is to be reached? One table, read by the report (met or missed, by how much) and by the guard in CI."""
+"""The targets: one table, read by the report (met or missed, by how much) and by the guard in CI."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from benchmarks.results import Results
 
 @dataclass(frozen=True)
 class Target:
-    """One figure and its limit.
+    """One value and its limit.
 
     Args:
         what: in words.
-        key: the figure, `benchmark/contender/measure`.
+        key: the value, `benchmark/contender/measure`.
         limit: what it may be at most, or at least where `at_least`.
         by_python: other limits for some versions of Python.
     """
@@ -88,7 +88,7 @@ TARGETS = (
     Target("`setup()` with a log", "setup/setup() with a log/time", 20.0, "ms"),
     Target("price of a call, model seen, by the table", "price/by the table/time", 3.0, "us"),
     Target("price of a call, model seen, by genai-prices", "price/by genai-prices/time", 3.0, "us"),
-    Target("price of a call that nobody knows", "price/unknown/time", 3.0, "us"),
+    Target("price of a call without a known price", "price/unknown/time", 3.0, "us"),
     Target("W&B: 100,000 calls at once, until all are with it", "wandb/all at once/all delivered in", 5.0, "s"),
     Target("W&B: calls lost of those at once", "wandb/all at once/dropped", 0.0, "calls"),
     Target("W&B: calls lost of those spread over 5 s", "wandb/spread over 5 s/dropped", 0.0, "calls"),
@@ -118,7 +118,7 @@ class Judged:
 
 
 def judged(results: Results, python: str = platform.python_version()) -> list[Judged]:
-    """Every target whose figure has been measured, on that version of Python."""
+    """Yield every target that was measured, on that version of Python."""
     major, minor = map(int, python.rsplit(maxsplit=1)[-1].split(".")[:2])
     found = [(target, results.value(target.key)) for target in TARGETS]
     return [Judged(target, value, target.limit_for((major, minor))) for target, value in found if value is not None]

@@ -1,4 +1,4 @@
-"""Does W&B keep up? 100,000 calls offline: spread over 5 s, and all at once."""
+"""100,000 calls to offline W&B, spread over 5 s and all at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which pages of the reference are made from the code? This writes them; a test keeps them current.
+"""Write the pages of the reference that are made from the code; a test keeps them current.
 
 Run `make docs`. Settings come from `config.py`, metrics from `catalogue.py`, public names from their
 docstrings, the command from its own help.
@@ -160,7 +160,7 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
 
 
 MADE_BY_US = {"Monitor", "Sink", "ToolCall"}
-"""Nobody calls these: their constructors say nothing to a user."""
+"""Users do not call these, so their constructors are left out."""
 
 MEMBERS = {
     "CostTracker": "record costs counts report most_expensive by by_tag of roots unpriced",

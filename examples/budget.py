@@ -1,4 +1,4 @@
-"""Stop before the money is spent. Run: python -m examples.budget"""
+"""Stop before the money is spent: `python -m examples.budget`."""
 
 from toolweaver_monitor import Budget, BudgetExceeded, monitored, setup
 

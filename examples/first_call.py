@@ -1,4 +1,4 @@
-"""Monitor one function and print the report. Run: python -m examples.first_call"""
+"""Monitor one function and print the report: `python -m examples.first_call`."""
 
 from toolweaver_monitor import monitored, setup
 

@@ -1,4 +1,4 @@
-"""Send every call somewhere else: any callable that takes a call is a sink. Run: python -m examples.own_sink"""
+"""Send every call to a sink of your own, any callable that takes one: `python -m examples.own_sink`."""
 
 import json
 

@@ -10,7 +10,7 @@ from examples.receipts.options import INTERRUPTED, NOTHING_READ, options_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo; gives the exit code."""
+    """Run the demo and return the exit code."""
     options = options_from(argv)
     missing = [name for name in ("PIL", "onnxruntime", "rapidocr") if find_spec(name) is None]
     if missing:

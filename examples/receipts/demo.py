@@ -1,4 +1,4 @@
-"""How does it go? Set up, read, report, and tell where to look next."""
+"""Set up, read the receipts, report, and show where to look next."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from toolweaver_monitor.sinks import PrometheusExporter, WandBLogger
 
 
 def demo(options: Namespace) -> int:
-    """Read receipts, watched; gives the exit code."""
-    os.environ.setdefault("WANDB_MODE", "offline")  # wants neither an account nor a network
+    """Read receipts, monitored, and return the exit code."""
+    os.environ.setdefault("WANDB_MODE", "offline")  # needs neither an account nor a network
     os.environ.setdefault("WANDB_DIR", str(options.output))
     options.output.mkdir(parents=True, exist_ok=True)
 
@@ -56,7 +56,7 @@ def demo(options: Namespace) -> int:
 
 
 async def read(images: Sequence[Path]) -> list[Reading]:
-    """Have the orchestrator read them all, and show how far it is."""
+    """Let the orchestrator read all receipts, and show the progress."""
     orchestrator = Orchestrator({"ocr": tools.ocr, "parse_items": tools.parse_items, "categorize": tools.categorize})
     readings = []
     with progress(len(images)) as shown:
@@ -68,7 +68,7 @@ async def read(images: Sequence[Path]) -> list[Reading]:
 
 @monitored("write_csv", cost=0)
 def write_csv(readings: Sequence[Reading], file: Path) -> None:
-    """Keep what was read. It is said to cost nothing, so that it runs when the budget is spent, too."""
+    """Keep what was read. Its cost is declared as 0, so that it runs when the budget is spent, too."""
     with file.open("w", newline="") as out:
         rows = csv.writer(out)
         rows.writerow(("receipt", "outcome", "total", "kinds"))
@@ -76,7 +76,7 @@ def write_csv(readings: Sequence[Reading], file: Path) -> None:
 
 
 def as_json(monitor: Monitor, readings: Sequence[Reading]) -> str:
-    """All of it for another program."""
+    """Return everything as JSON, for another program."""
     return json.dumps(
         {
             "receipts": [reading._asdict() for reading in readings],
@@ -91,7 +91,7 @@ def as_json(monitor: Monitor, readings: Sequence[Reading]) -> str:
 
 
 def keep(prometheus: PrometheusExporter) -> None:
-    """Go on serving the metrics until the user has seen enough."""
+    """Serve the metrics until the user stops the program."""
     say(f"\n{prometheus.url} stays open; Ctrl-C ends it")
     try:
         while True:
@@ -101,7 +101,7 @@ def keep(prometheus: PrometheusExporter) -> None:
 
 
 def what_came_of_it(readings: Sequence[Reading], budget: float | None) -> str:
-    """In a sentence."""
+    """Return the outcome in a sentence."""
     came_to = Counter(reading.outcome for reading in readings)
     if came_to["refused"]:
         return (
@@ -113,7 +113,7 @@ def what_came_of_it(readings: Sequence[Reading], budget: float | None) -> str:
 
 
 def exit_code(readings: Sequence[Reading]) -> int:
-    """As `--help` tells."""
+    """Return the exit code that `--help` lists."""
     came_to = {reading.outcome for reading in readings}
     if "refused" in came_to:
         return BUDGET_SPENT
@@ -121,7 +121,7 @@ def exit_code(readings: Sequence[Reading]) -> int:
 
 
 def of_run(wandb: WandBLogger) -> str:
-    """Where the W&B run is, or why there is none."""
+    """Return where the W&B run is, or why there is none."""
     run = wandb.status()
     if run["note"] or not run["run"]:
         return str(run["note"] or "no run was started")
@@ -130,17 +130,17 @@ def of_run(wandb: WandBLogger) -> str:
 
 
 def port_8000_or_free() -> int:
-    """8000, or 0 for any where something uses it."""
+    """Return 8000, or 0 for any port if 8000 is in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return 8000 if probe.connect_ex(("127.0.0.1", 8000)) else 0
 
 
 def near(path: Path) -> Path:
-    """The path as seen from here, if it is below."""
+    """Return the path relative to the working directory, if it is below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def say(text: str) -> None:
-    """To people; stdout is for the report."""
+    """Print for people; stdout is for the report."""
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What do the receipts look like? Drawn here: three layouts, whatever fonts there are, some rotation and noise.
+"""Draw the receipts: three layouts, the fonts that are installed, some rotation and noise.
 
 Receipt 2 is a damaged file, and the total of receipt 3 is wrong: a tool will have to fail on each of them.
 """
@@ -23,11 +23,11 @@ GOODS = {
 """Cents."""
 
 Row = tuple[str, str]
-"""What stands at the left, and at the right."""
+"""The text at the left, and at the right."""
 
 
 def draw_receipts(count: int, folder: Path) -> list[Path]:
-    """Make so many receipts as PNG files.
+    """Draw receipts as PNG files.
 
     Args:
         count: how many; the same number always gives the same receipts.
@@ -52,18 +52,18 @@ def _draw(number: int, file: Path) -> Path:
 
 
 def till(shop: str, bought: dict[str, int], total: int) -> list[Row]:
-    """The usual slip of paper."""
+    """Lay out the usual slip of paper."""
     return [(shop, ""), *((name, money(cents)) for name, cents in bought.items()), ("TOTAL", money(total))]
 
 
 def dotted(shop: str, bought: dict[str, int], total: int) -> list[Row]:
-    """Names and amounts with dots between them."""
+    """Lay out names and amounts with dots between them."""
     lines = [(f"{name} {'.' * (20 - len(name))}", money(cents)) for name, cents in bought.items()]
     return [(shop, "No. 4711"), *lines, ("Total", money(total)), ("Thank you!", "")]
 
 
 def invoice(shop: str, bought: dict[str, int], total: int) -> list[Row]:
-    """Headed columns, and dollar signs."""
+    """Lay out columns with headings, and dollar signs."""
     lines = [(name, f"${money(cents)}") for name, cents in bought.items()]
     return [(shop, ""), ("Item", "Amount"), *lines, ("Total due", f"${money(total)}")]
 
@@ -72,7 +72,7 @@ LAYOUTS: tuple[Callable[[str, dict[str, int], int], list[Row]], ...] = (till, do
 
 
 def drawn(rows: Sequence[Row], font: ImageFont.FreeTypeFont) -> Image.Image:
-    """The rows on white paper."""
+    """Draw the rows on white paper."""
     pitch = round(font.size * 1.7)
     image = Image.new("L", (400, pitch * (len(rows) + 1)), "white")
     pen = ImageDraw.Draw(image)
@@ -84,7 +84,7 @@ def drawn(rows: Sequence[Row], font: ImageFont.FreeTypeFont) -> Image.Image:
 
 
 def photographed(image: Image.Image, random: Random) -> Image.Image:
-    """As a hasty photograph has it: a little askew, unsharp, and grainy."""
+    """Make it look like a hasty photograph: a little askew, unsharp, and grainy."""
     image = image.rotate(random.uniform(-2, 2), Image.Resampling.BICUBIC, expand=True, fillcolor="white")
     image = image.filter(ImageFilter.GaussianBlur(random.uniform(0, 0.8)))
     grain = Image.frombytes("L", image.size, random.randbytes(image.width * image.height))
@@ -92,7 +92,7 @@ def photographed(image: Image.Image, random: Random) -> Image.Image:
 
 
 def fonts(size: int) -> list[ImageFont.FreeTypeFont]:
-    """Pillow's own font, which is always there, and those of DejaVu where they are installed."""
+    """Return Pillow's own font, which is always there, and those of DejaVu if they are installed."""
     found = []
     for name in ("DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf"):
         try:
@@ -104,5 +104,5 @@ def fonts(size: int) -> list[ImageFont.FreeTypeFont]:
 
 
 def money(cents: int) -> str:
-    """As it stands on a receipt."""
+    """Return an amount as receipts print it."""
     return f"{cents // 100}.{cents % 100:02}"

@@ -1,4 +1,4 @@
-"""What may the demo be told? Its options, with help."""
+"""The options of the demo, with their help."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ exit codes:
 
 
 def options_from(argv: Sequence[str] | None) -> Namespace:
-    """The options of the command line; ends the program with 2 where they cannot be used."""
+    """Parse the command line; exit with 2 if it cannot be used."""
     parser = ArgumentParser(
         "python -m examples.receipts",
         description="Reads receipts with a real OCR engine while toolweaver_monitor watches every tool.",

@@ -1,4 +1,4 @@
-"""Who runs the tools? An orchestrator such as many programs have: it knows them by name, and runs many at once."""
+"""An orchestrator such as many programs have: it knows tools by name, and runs many at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AT_ONCE = 2
 
 
 class Reading(NamedTuple):
-    """What became of one receipt."""
+    """The outcome of one receipt."""
 
     file: str
     outcome: str
@@ -27,7 +27,7 @@ class Reading(NamedTuple):
 
 
 class Orchestrator:
-    """Reads receipts with the tools it is given.
+    """An orchestrator that reads receipts with the tools it is given.
 
     Args:
         tools: functions, sync or async, by name.
@@ -43,7 +43,7 @@ class Orchestrator:
         return found
 
     async def read_all(self, images: Sequence[Path], at_once: int = AT_ONCE) -> AsyncIterator[Reading]:
-        """Read many receipts, so many at a time; gives each as soon as it is done."""
+        """Read many receipts, a few at a time; yield each as soon as it is done."""
         turns = asyncio.Semaphore(at_once)
 
         async def in_turn(image: Path) -> Reading:
@@ -54,7 +54,7 @@ class Orchestrator:
             yield await done
 
     async def read(self, image: Path) -> Reading:
-        """Read one receipt. What its tools cost counts for whoever handed it in."""
+        """Read one receipt. Its tools' cost is counted for the person who handed it in."""
         try:
             with track("receipt", employee=image.stem.partition("-")[2]):  # a budget may refuse this, too
                 return await self._through_tools(image)
@@ -62,7 +62,7 @@ class Orchestrator:
             return refused(image, refusal)
 
     async def _through_tools(self, image: Path) -> Reading:
-        """One receipt's way; what fails is a result like any other."""
+        """Take one receipt through all tools; a failure is a result like any other."""
         try:
             text = await self.execute_tool("ocr", {"image": image})
             slip = await self.execute_tool("parse_items", {"lines": text["lines"]})
@@ -75,5 +75,5 @@ class Orchestrator:
 
 
 def refused(image: Path, refusal: BudgetExceeded) -> Reading:
-    """What a budget leaves of a receipt."""
+    """Return the reading of a receipt that a budget refused."""
     return Reading(image.name, "refused", why=f"the budget {refusal.budget!r} is spent")

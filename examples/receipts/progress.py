@@ -1,4 +1,4 @@
-"""How far is it? A bar on a terminal, a line a receipt anywhere else."""
+"""Show the progress: a bar on a terminal, a line a receipt anywhere else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from examples.receipts.orchestrator import Reading
 
 
 class Lines(AbstractContextManager["Lines"]):
-    """Says what became of each receipt.
+    """Progress as one line a receipt.
 
     Args:
         total: how many there are.
@@ -23,19 +23,19 @@ class Lines(AbstractContextManager["Lines"]):
         self.total, self.out, self.count = total, out, 0
 
     def done(self, reading: Reading) -> None:
-        """Another one is done."""
+        """Report another receipt."""
         self.count += 1
-        self.out.write(f"  {self.count:>{len(str(self.total))}}/{self.total}  {told(reading)}\n")
+        self.out.write(f"  {self.count:>{len(str(self.total))}}/{self.total}  {describe(reading)}\n")
         self.out.flush()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Nothing to put back."""
+        """Do nothing: there is no bar to close."""
 
 
 class Bar(Lines):
-    """The same over a bar that moves."""
+    """Progress as lines above a bar that moves."""
 
     def __init__(self, total: int, out: TextIO) -> None:
         super().__init__(total, out)
@@ -53,27 +53,27 @@ class Bar(Lines):
         return self
 
     def done(self, reading: Reading) -> None:
-        """Another one is done."""
-        self._bar.console.print(f"  {told(reading)}", markup=False, highlight=False)
+        """Report another receipt."""
+        self._bar.console.print(f"  {describe(reading)}", markup=False, highlight=False)
         self._bar.advance(self._task)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave the bar as it stands."""
+        """Stop the bar where it is."""
         self._bar.stop()
 
 
 def progress(total: int, out: TextIO = sys.stderr) -> Lines:
-    """The bar where it can be seen and `rich` is there."""
+    """Return the bar if it can be seen and `rich` is installed, else lines."""
     try:
         return Bar(total, out) if out.isatty() else Lines(total, out)
     except ImportError:
         return Lines(total, out)
 
 
-def told(reading: Reading) -> str:
-    """One receipt in one line."""
+def describe(reading: Reading) -> str:
+    """Describe one receipt in one line."""
     if reading.outcome == "read":
         kinds = ", ".join(f"{kind} {money(cents)}" for kind, cents in sorted(reading.kinds.items()))
         return f"{reading.file}  read     {money(reading.total):>6}  ({kinds})"

@@ -1,4 +1,4 @@
-"""What can be done with a receipt? Three tools. All that monitoring asks of them is the line above each."""
+"""The three tools. All that monitoring needs is the line above each."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class WrongTotal(ValueError):
 
 @monitored("ocr", cost=0.10)
 async def ocr(image: Path) -> dict[str, Any]:
-    """The lines of text on an image, from top to bottom."""
+    """Return the lines of text on an image, from top to bottom."""
     return {"lines": await asyncio.to_thread(_read, image)}
 
 
 @monitored("parse_items", cost=0.02)
 def parse_items(lines: list[str]) -> dict[str, Any]:
-    """What was bought, in cents.
+    """Return what was bought, in cents.
 
     Raises:
         WrongTotal: the items do not add up to the total.
@@ -48,13 +48,13 @@ def parse_items(lines: list[str]) -> dict[str, Any]:
         else:
             items[found["what"].strip()] = cents
     if sum(items.values()) != total:
-        raise WrongTotal(f"the items add up to {sum(items.values()) / 100:.2f}, the total says {total / 100:.2f}")
+        raise WrongTotal(f"the items add up to {sum(items.values()) / 100:.2f}, the total is {total / 100:.2f}")
     return {"items": items, "total": total}
 
 
 @monitored("categorize", cost=0.05)
 def categorize(items: dict[str, int]) -> dict[str, Any]:
-    """Cents by kind of expense. `tokens_used` in a result, as models tell it, is counted by itself."""
+    """Return cents by kind of expense. `tokens_used` in a result, as models tell it, is counted by itself."""
     kinds: dict[str, int] = {}
     for name, cents in items.items():
         kind = next((kind for kind, words in KINDS.items() if _any_in(words, name)), "other")
@@ -70,9 +70,9 @@ _of_thread = threading.local()
 
 
 def _read(image: Path) -> list[str]:
-    """Have the engine read the image, and put what stands at one height into one line."""
+    """Read the image with the engine, and join what stands at one height into one line."""
     if not hasattr(_of_thread, "engine"):
-        from rapidocr import RapidOCR  # brings its models along: nothing is fetched
+        from rapidocr import RapidOCR  # includes its models: nothing is downloaded
 
         one_core = {"EngineConfig.onnxruntime.intra_op_num_threads": 1}
         _of_thread.engine = RapidOCR(params={"Global.log_level": "error", **one_core})
