@@ -33,7 +33,7 @@ from toolweaver_monitor import (
 from toolweaver_monitor._core.call import ENDED
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
 from toolweaver_monitor.sinks._base import FunctionSink
-from toolweaver_monitor.sinks._memory.view import View
+from toolweaver_monitor.sinks._memory.view import InMemorySink
 from toolweaver_monitor.testing import check_sink
 
 SECRET = "sk-proj-" + "a1B2c3D4" * 5
@@ -67,8 +67,8 @@ class Mine:
         self.flush()
 
 
-def view(sink: View, shown: Callable[[], str]) -> Case:
-    return Case(sink, lambda: sum(tally.calls for tally in sink.by_tool().values()), shown)
+def view(sink: InMemorySink, shown: Callable[[], str]) -> Case:
+    return Case(sink, lambda: sum(tally.calls for tally in sink._by_tool().values()), shown)
 
 
 def metrics() -> Case:
@@ -240,7 +240,7 @@ def test_its_books_balance_and_all_is_well(case: Case) -> None:
     assert monitor.flush(60)
     health = monitor.health()
     assert health["ok"] is True, health
-    if not isinstance(case.sink, View):
+    if not isinstance(case.sink, InMemorySink):
         books = health["sinks"][case.sink.name]
         assert (books["emitted"], books["delivered"], books["failed"], books["dropped"], books["queued"]) == (
             made.total(), made.total(), 0, 0, 0,

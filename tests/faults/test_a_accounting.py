@@ -85,7 +85,7 @@ def burst(count: int, rounds: int) -> None:
         def look() -> None:
             while looking:  # noqa: B023 - joined in this round
                 off.extend(filter(None, map(off_balance, monitor._components.runners)))  # noqa: B023 - joined in this round
-                off.extend(books.queued for r in monitor._components.runners if (books := r.books()).queued < 0)  # noqa: B023
+                off.extend(books.queued for r in monitor._components.runners if (books := r.stats()).queued < 0)  # noqa: B023
 
         looker = threading.Thread(target=look)
         callers = [threading.Thread(target=lambda: [tool() for _ in range(count // 4)]) for _ in range(4)]
@@ -100,7 +100,7 @@ def burst(count: int, rounds: int) -> None:
         monitor.shutdown(2.0)
         assert off == []
         for runner in monitor._components.runners:
-            books = runner.books()
+            books = runner.stats()
             assert books.emitted == count // 4 * 4
             assert books.queued == 0
             assert off_balance(runner) == 0
@@ -109,7 +109,7 @@ def burst(count: int, rounds: int) -> None:
             if not isinstance(runner.sink, Merging):
                 assert len(runner.sink.calls) == books.delivered
         merging = sinks[3]
-        books = next(runner.books() for runner in monitor._components.runners if runner.sink is merging)
+        books = next(runner.stats() for runner in monitor._components.runners if runner.sink is merging)
         assert len(merging.calls) <= books.delivered <= len(merging.calls) + merging.merged  # type: ignore[attr-defined]
         assert "queue_full" not in books.dropped_by
 

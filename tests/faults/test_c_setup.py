@@ -144,7 +144,7 @@ def test_c1_setup_after_shutdown_and_shutdown_twice_work() -> None:
 def test_c1_a_sink_that_hung_and_is_passed_again_is_never_entered_twice() -> None:
     """Its earlier write is still going on when the next setup begins: the new one waits for it.
 
-    Seen red: without `_left_writing`, two writes were in the sink at once.
+    Seen red: without `_abandoned`, two writes were in the sink at once.
     """
     with HangSink() as sink:
         monitor = setup(sink)
@@ -181,7 +181,7 @@ def test_c1_a_signal_handler_that_calls_setup_inside_setup_is_told_that_it_is_bu
         interrupted(lambda sink=sinks[0]: setup(sink), place, handler)  # type: ignore[misc]
         monitor = get_monitor()
         assert monitor is not None
-        assert process_exit.watched() == (monitor,), place
+        assert process_exit.registered() == (monitor,), place
         tool()
         assert monitor.summary()["count"] == 1, place
         assert monitor.flush(5.0), place

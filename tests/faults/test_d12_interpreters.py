@@ -121,7 +121,7 @@ def read():
         off += monitor.summary()["count"] < 0
         monitor.health(), monitor.metrics.by_operation(), monitor._text()
         off += sum(book.emitted != book.delivered + book.lost + book.queued or book.queued < 0
-                   for book in (runner.books() for runner in monitor._components.runners))
+                   for book in (runner.stats() for runner in monitor._components.runners))
 def look():
     while left: monitor.active()
 together(*[call] * 4, read, look)

@@ -19,10 +19,10 @@ PROGRAM = (
     TOOL
     + """
 import errno, json
-from toolweaver_monitor._bus import retries
+from toolweaver_monitor._bus import retry
 scale = float(sys.argv[2])
-retries.FIRST_RETRY_S *= scale
-retries.BREAKER_OPEN_S *= scale
+retry.FIRST_RETRY_S *= scale
+retry.BREAKER_OPEN_S *= scale
 folder = sys.argv[1]
 
 class LineFile:
@@ -170,9 +170,9 @@ OFFLINE_RUN = (
     + FILL
     + """
 import glob, json, subprocess
-from toolweaver_monitor._bus import retries
+from toolweaver_monitor._bus import retry
 from toolweaver_monitor.sinks import WandBLogger
-retries.FIRST_RETRY_S, retries.TRIES, folder = 0.5, 99, sys.argv[1]
+retry.FIRST_RETRY_S, folder = 0.5, sys.argv[1]
 def until(true):
     began = time.monotonic()
     while not true() and time.monotonic() < began + 30: time.sleep(0.01)

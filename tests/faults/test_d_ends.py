@@ -281,7 +281,7 @@ def test_d11_moving_our_exit_hook_while_the_exit_is_under_way_loses_nothing(tmp_
     Seen red: with the earlier hook taken out, there was none left to be run, and none arrived.
     """
     out = tmp_path / "calls"
-    late = "import atexit\nfrom toolweaver_monitor._bus import lifecycle\natexit.register(lifecycle.run_first)\n"
+    late = "import atexit\nfrom toolweaver_monitor._bus import process_exit\natexit.register(process_exit.run_first)\n"
     ended = run_program(TOOL + SILENT + THOUSAND + late, str(out))
     assert (ended.code, ended.err) == (0, "")
     assert len(delivered(out)) == 1_000

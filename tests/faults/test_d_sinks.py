@@ -146,7 +146,7 @@ def strike() -> None:
 def worked_off(runner: SinkRunner) -> None:
     """Have the runner do its work until nothing waits, as its thread would after each strike."""
     for _ in range(20):
-        runner.queue.standing = HEALTHY  # a strike inside `write` is taken for a failure of the sink's
+        runner.queue.sink_state = HEALTHY  # a strike inside `write` is taken for a failure of the sink's
         runner._work()
         if not runner.queue.queued():
             return
@@ -180,7 +180,7 @@ def test_d6_a_strike_at_any_place_of_a_runners_work_leaves_its_books_exact(
             pass
         runner.offer(calls)  # the dispatcher begins the step again with the next batch, or this one
         worked_off(runner)
-        books = runner.books()
+        books = runner.stats()
         assert books.queued == runner.queue.queued() == 0, place
         assert books.emitted == books.delivered + books.lost, place
         assert books.emitted in {10, 20}, place
@@ -204,10 +204,10 @@ def test_d6_a_strike_at_any_place_of_giving_up_leaves_the_books_exact(monkeypatc
         runner = SinkRunner(KeepSink(), "struck")
         runner.offer([ToolCall("tool", "success", 0.5, 1.0) for _ in range(10)])
         try:
-            struck = interrupted(lambda runner=runner: runner.refuse(OSError("off")), place, strike)  # type: ignore[misc]
+            struck = interrupted(lambda runner=runner: runner.disable(OSError("off")), place, strike)  # type: ignore[misc]
         except Struck:
             pass
-        books = runner.books()
+        books = runner.stats()
         assert (books.dropped, books.queued, runner.queue.queued()) in {(0, 10, 10), (10, 0, 0)}, place
     assert place > 5
 
@@ -225,7 +225,7 @@ def test_d6_a_strike_at_any_place_of_a_delivery_loses_no_call(
         raise kind
 
     monkeypatch.setattr(Worker, "ensure", lambda _: True)
-    monkeypatch.setattr("toolweaver_monitor._bus.deferred_log.say", lambda *_: None)
+    monkeypatch.setattr("toolweaver_monitor._bus.deferred_log.warn", lambda *_: None)
     place, struck = 0, True
     while struck:
         place += 1
@@ -241,7 +241,7 @@ def test_d6_a_strike_at_any_place_of_a_delivery_loses_no_call(
         except kind:
             pass
         pipe._work()
-        assert runner.books().emitted == 4, place
+        assert runner.stats().emitted == 4, place
         assert len(counted) in {0, 4}, place  # as said of the tallies: at most the batch that is being counted
         runner._work()
         assert [call.error for call in runner.sink.calls] == ["sealed"] * 4, place
@@ -253,7 +253,7 @@ def test_d6_an_offer_that_is_struck_again_and_again_is_made_in_the_end(monkeypat
 
     Seen red: with an offer taken again once only, the call never arrived.
     """
-    monkeypatch.setattr("toolweaver_monitor._bus.deferred_log.say", lambda *_: None)
+    monkeypatch.setattr("toolweaver_monitor._bus.deferred_log.warn", lambda *_: None)
     sink = KeepSink()
     monitor = setup(sink)
     queue, strikes = monitor._components.runners[0].queue, iter([MemoryError] * 3)
@@ -303,7 +303,7 @@ def test_d6_a_strike_at_any_place_of_a_drain_without_threads_leaves_no_lock_held
     Seen red: with the lock taken before the `try`, it was held for ever where the strike came just after.
     """
     monkeypatch.setattr(Worker, "ensure", lambda _: False)
-    monkeypatch.setattr("toolweaver_monitor._bus.deferred_log.say", lambda *_: None)
+    monkeypatch.setattr("toolweaver_monitor._bus.deferred_log.warn", lambda *_: None)
     place, struck = 0, True
     while struck:
         place += 1
@@ -339,7 +339,7 @@ def test_d6_a_thread_that_is_killed_again_and_again_loses_nothing(whose: str, mo
     Seen red: with `except Exception` in the worker's loop alone, it did not end.
     """
     # Strikes inside `write` are taken for failures of the sink's.
-    monkeypatch.setattr("toolweaver_monitor._bus.sink_runner.TRIES", 1_000)
+    monkeypatch.setattr("toolweaver_monitor._bus.sink_runner.MAX_TRIES", 1_000)
     chance = random.Random(1)
     sink = SlowSink(0.0005)
     sink.max_calls = 10**6  # type: ignore[attr-defined]
@@ -363,7 +363,7 @@ def test_d6_a_thread_that_is_killed_again_and_again_loses_nothing(whose: str, mo
         pass
     assert monitor.flush(10.0) or monitor.flush(10.0)
     assert worker.crashes > 10
-    books = runner.books()
+    books = runner.stats()
     assert books.emitted == made + 1
     assert books.emitted == books.delivered + books.lost
     assert books.lost == 0

@@ -24,6 +24,7 @@ from toolweaver_monitor._http.endpoint import Endpoint
 from toolweaver_monitor._http.messages import Response, hostname, parsed
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import PrometheusExporter
+from toolweaver_monitor.sinks._base import SetupContext
 
 TOKEN = "a-long-random-token-" + "x" * 20
 OPEN_SOCKETS = 500
@@ -265,7 +266,7 @@ def test_s3_a_connection_serves_several_requests_in_turn(exporter: PrometheusExp
     """As Prometheus asks: the same connection again and again, each time with all that has ended.
 
     Mutations that turned it red: `connection.last` always True; the head that was read not cleared; `bring_in` left out
-    of `View.sources`.
+    of `InMemorySink._sources`.
     """
     with connected(exporter.port) as client:
         for number in range(1, 20):
@@ -458,7 +459,7 @@ def test_s3_scrapes_are_not_watched(exporter: PrometheusExporter) -> None:
     Mutation that turned it red: the thread of the loop not suppressed.
     """
     before = Diagnostics.suppressed_calls
-    exporter.live(lambda: track("scraped").__enter__() and {})
+    exporter._connect(SetupContext(live_values=lambda: track("scraped").__enter__() and {}))
     assert ask(exporter.port)[0] == 200
     assert Diagnostics.suppressed_calls > before
     assert b"scraped" not in ask(exporter.port)[2]

@@ -151,7 +151,7 @@ def test_s4_a_flood_of_error_types_is_capped_and_counted() -> None:
 def test_s4_odd_names_recorded_by_hand_are_made_safe() -> None:
     """A collector used alone gets its names from anywhere, too.
 
-    Mutation that turned it red: `safe_name` left out of `view.recorded`.
+    Mutation that turned it red: `safe_name` left out of `view.make_call`.
     """
     metrics = MetricsCollector()
     for name in (*NAMES, None, 7, object(), b"bytes"):

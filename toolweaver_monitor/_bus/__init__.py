@@ -1,1 +1,1 @@
-"""The pipe: one append on the caller's side, everything after it off the caller's path."""
+"""The way of a call from its caller to the sinks: one append on the caller's side, the rest on other threads."""

@@ -136,7 +136,7 @@ class Bus:
             self.consumers, self.runners, self.seal = tuple(consumers), tuple(runners), seal
             self._dispatcher.interval_s = INTERVAL_S if runners else None
             for runner in runners:
-                runner.companion = self._dispatcher.ensure_running
+                runner.ensure_dispatcher = self._dispatcher.ensure_running
 
         self._switches.append(switch)
         self.drain()
@@ -291,7 +291,7 @@ class Bus:
             step(*argument)
         except Exception as error:  # noqa: BLE001 - whatever it is, the other sinks get their calls
             Diagnostics.internal_errors += 1
-            deferred_log.say("toolweaver_monitor: internal error while counting (%r); please report it", error)
+            deferred_log.warn("toolweaver_monitor: internal error while counting (%r); please report it", error)
             return False
         return True
 

@@ -1,11 +1,10 @@
-"""How does a thread that must not wait say something in the log?
+"""Log from threads that must not wait.
 
-A log handler may hang or be slow: a full pipe, a dead log server. So the dispatcher, which everyone waits for, leaves
-its lines here, and a thread of their own hands them to `logging`.
+A log handler may hang or be slow, as with a full pipe or a dead log server. So the dispatcher, which every reader waits
+for, leaves its lines here, and a thread for this purpose passes them to `logging`.
 
-And who hears them? Where a program has not configured logging, Python writes warnings to stderr. If that is closed, the
-line stays in its buffer, the interpreter fails to write it at the exit, and the program ends with the code 120 for
-something that was only said. So then nothing is said.
+Without a logging configuration, Python writes warnings to stderr. If stderr is closed, the line stays in its buffer,
+the interpreter fails to write it at the exit, and the program ends with status 120. So nothing is logged then.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ log = logging.getLogger("toolweaver_monitor")
 
 
 def stderr_is_open() -> bool:
-    """Whether something that is written to stderr can arrive."""
+    """Return True if text written to stderr can arrive."""
     try:
         os.fstat(sys.stderr.fileno())
     except io.UnsupportedOperation:  # kept in memory, as by a test runner
@@ -33,27 +32,27 @@ def stderr_is_open() -> bool:
     return True
 
 
-def _is_heard(_: logging.LogRecord) -> bool:
+def _can_arrive(_: logging.LogRecord) -> bool:
     return log.hasHandlers() or stderr_is_open()
 
 
-log.addFilter(_is_heard)
+log.addFilter(_can_arrive)
 
 _lines: deque[tuple[str, tuple[object, ...]]] = deque(maxlen=64)
 
 
-def say(message: str, *args: object) -> None:
-    """Have a warning logged soon."""
+def warn(message: str, *args: object) -> None:
+    """Log a warning soon, on another thread."""
     _lines.append((message, args))
     if not _worker.wake():
-        _speak()
+        _write_lines()
 
 
-def _speak() -> None:
+def _write_lines() -> None:
     while _lines:
         message, args = _lines.popleft()
         log.warning(message, *args)
 
 
-_worker = Worker("log", _speak)
+_worker = Worker("log", _write_lines)
 locks.after_fork_in_child(_lines.clear)

@@ -1,4 +1,4 @@
-"""How much does a call weigh while it waits, and what do the accounts of a sink say?"""
+"""Delivery statistics of a sink, and the estimated size of a queued call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CALL_BYTES = 240
 
 
 def estimate_size(call: ToolCall) -> int:
-    """About how many bytes a call holds on to."""
+    """Return about how many bytes a call holds."""
     if call._details is None:
         return CALL_BYTES
     details = call._details
@@ -22,7 +22,7 @@ def estimate_size(call: ToolCall) -> int:
 
 
 class DeliveryStats(NamedTuple):
-    """The accounts of one sink at one moment: emitted == delivered + failed + dropped + queued."""
+    """What happened to the calls of one sink so far: emitted == delivered + failed + dropped + queued."""
 
     state: str
     emitted: int
@@ -31,29 +31,31 @@ class DeliveryStats(NamedTuple):
     dropped_by: Mapping[str, int]
     queued_bytes: int
     last_error: str
+    hint: str = ""
+    """What to do about the last error; empty if the error has no hint."""
 
     @property
     def failed(self) -> int:
-        """Calls that the sink refused until they were given up."""
+        """Calls that the sink failed to write until they were given up."""
         return sum(self.failed_by.values())
 
     @property
     def dropped(self) -> int:
-        """Calls that the sink never was to see: no room, no time left."""
+        """Calls that never reached the sink, for lack of room or of time."""
         return sum(self.dropped_by.values())
 
     @property
     def lost(self) -> int:
-        """Failed and dropped."""
+        """Calls that failed or were dropped."""
         return self.failed + self.dropped
 
     @property
     def queued(self) -> int:
-        """Calls that wait, or that the sink is being given right now."""
+        """Calls that wait or are in flight."""
         return self.emitted - self.delivered - self.failed - self.dropped
 
-    def told(self) -> dict[str, object]:
-        """For `health()`; JSON-able."""
+    def as_dict(self) -> dict[str, object]:
+        """Return the counts as `health()` shows them. JSON-able."""
         return {
             "state": self.state,
             "emitted": self.emitted,

@@ -1,7 +1,7 @@
-"""What happens to calls that still wait when the process is told to end, forks, or dies of a signal?
+"""Deliver what is queued when the process ends.
 
-At exit, at SIGTERM and at the end of a `multiprocessing` child everything is delivered that can be within the shutdown
-timeout. In a forked child the bus and the queues are empty and the threads start at the first call.
+At exit, at SIGTERM and at the end of a `multiprocessing` child, everything is delivered that fits into the shutdown
+timeout. In a forked child the bus and the queues are empty, and the threads start at the first call.
 """
 
 from __future__ import annotations
@@ -13,53 +13,55 @@ from contextlib import suppress
 
 from toolweaver_monitor._bus import sigterm
 from toolweaver_monitor._bus.sigterm import Closeable
-from toolweaver_monitor._bus.worker import ends_with_a_thread
+from toolweaver_monitor._bus.worker import ends_with_forking_thread
 
-EXIT_S = 2.0
-
-
-_watched: tuple[Closeable, ...] = ()
-_registered = False
-_registered_in_child: int | None = None
+_registered: tuple[Closeable, ...] = ()
+_is_hooked = False
+_hooked_child: int | None = None
+"""The process id of the child that has a hook for its end."""
 
 
-def watch(monitor: Closeable) -> None:
-    """Have this ended when the process ends, however it ends."""
-    global _watched, _registered  # noqa: PLW0603 - there is one end of the process
-    if monitor not in _watched:
-        _watched = (*_watched, monitor)
-    if not _registered:
-        _registered = True
-        atexit.register(_ending)
-    sigterm.take(watched, in_child=is_child())
+def register(monitor: Closeable) -> None:
+    """Have `monitor` shut down when the process ends, in whichever way it ends."""
+    global _registered, _is_hooked  # noqa: PLW0603 - there is one end of the process
+    if monitor not in _registered:
+        _registered = (*_registered, monitor)
+    if not _is_hooked:
+        _is_hooked = True
+        atexit.register(_shut_down_all)
+    sigterm.install(registered, in_child=is_child())
 
 
 def run_first() -> None:
-    """Run before the exit hooks registered so far: those of a sink's library would close what the sink still needs.
+    """Move the shutdown before the exit hooks that others have registered so far.
 
-    The earlier hook stays: the exit may have begun already, and what is registered then is never run.
+    A sink's library may have a hook of its own, which would close what the sink still needs. The earlier hook stays:
+    the exit may have begun already, and a hook that is registered then never runs.
     """
-    if _registered:
-        atexit.register(_ending)
+    if _is_hooked:
+        atexit.register(_shut_down_all)
 
 
-def unwatch(monitor: Closeable) -> None:
-    """It has ended: nothing is left to deliver."""
-    global _watched  # noqa: PLW0603
-    _watched = tuple(other for other in _watched if other is not monitor)
+def unregister(monitor: Closeable) -> None:
+    """Forget a monitor that has been shut down."""
+    global _registered  # noqa: PLW0603
+    _registered = tuple(other for other in _registered if other is not monitor)
 
 
-def watched() -> tuple[Closeable, ...]:
-    """What has not come to its end yet."""
-    return _watched
+def registered() -> tuple[Closeable, ...]:
+    """Return the monitors that have not been shut down yet."""
+    return _registered
 
 
 def is_child() -> bool:
-    """Whether this is a process of `multiprocessing`'s, or becomes one: those end without running `atexit`."""
+    """Return True if this process is, or is about to become, a child of `multiprocessing`.
+
+    Such a child ends without running `atexit`.
+    """
     return any(_is_child_of(package) for package in _PACKAGES)
 
 
-_PACKAGES = ("multiprocessing", "billiard")  # billiard: what Celery's workers are made of
+_PACKAGES = ("multiprocessing", "billiard")  # Celery's workers are processes of billiard
 
 
 def _is_child_of(package: str) -> bool:
@@ -70,31 +72,31 @@ def _is_child_of(package: str) -> bool:
     return getattr(current, "_parent_pid", None) is not None or getattr(current, "_inheriting", False)
 
 
-def watch_in_child() -> None:
-    """As `watch`, for a `multiprocessing` child, which ends without running `atexit`.
+def register_in_child() -> None:
+    """Have the monitors shut down when a `multiprocessing` child ends.
 
-    To be called at the child's first call: what is registered right after the fork is cleared again by multiprocessing.
+    Call it at the child's first call: multiprocessing clears what is registered right after the fork.
     """
-    global _registered_in_child  # noqa: PLW0603
-    if _registered_in_child == os.getpid():
+    global _hooked_child  # noqa: PLW0603
+    if _hooked_child == os.getpid():
         return
-    sigterm.take(watched, in_child=is_child() or not ends_with_a_thread())
+    sigterm.install(registered, in_child=is_child() or not ends_with_forking_thread())
     for package in _PACKAGES:
         util = sys.modules.get(f"{package}.util")
         if util is not None and _is_child_of(package):
-            _registered_in_child = os.getpid()
-            util.Finalize(None, _ending, exitpriority=0)
+            _hooked_child = os.getpid()
+            util.Finalize(None, _shut_down_all, exitpriority=0)
     celery = sys.modules.get("celery.signals")
-    if celery is not None and _registered_in_child == os.getpid():
-        celery.worker_process_shutdown.connect(_ending, weak=False)  # its workers leave by os._exit
+    if celery is not None and _hooked_child == os.getpid():
+        celery.worker_process_shutdown.connect(_shut_down_all, weak=False)  # Celery's workers leave by os._exit
 
 
-def _ending(**_: object) -> None:
-    patient = True
-    for monitor in _watched:
-        with suppress(Exception):  # the process ends as it would without us
+def _shut_down_all(**_: object) -> None:
+    is_patient = True
+    for monitor in _registered:
+        with suppress(Exception):  # monitoring never changes how the process ends
             try:
-                monitor.shutdown(monitor._exit_timeout_s() if patient else 0.0)
-            except KeyboardInterrupt:  # who waits for the end wants it now; what is not delivered is still said
-                patient = False
+                monitor.shutdown(monitor._exit_timeout_s() if is_patient else 0.0)
+            except KeyboardInterrupt:  # the user does not want to wait; what is lost is still reported
+                is_patient = False
                 monitor.shutdown(0.0)

@@ -1,11 +1,11 @@
-"""Where is each call that a sink was given: waiting, in flight, delivered, failed or dropped?
+"""A bounded queue for one sink that accounts for every call.
 
-The queue of a sink is bounded by count and by bytes, and its books balance at every moment: emitted == delivered +
-failed + dropped (by reason) + queued (in flight included).
+The queue is bounded by count and by bytes, and its statistics balance at every moment: emitted == delivered + failed +
+dropped (by reason) + queued (in flight included).
 
-Where several figures change together, all that must be worked out is worked out before, and no call is made between
-the changes: so neither a signal handler nor an asynchronous exception can come between them. For the same reason the
-lock is held on a caller's thread only where no call is made: a handler that ends the process could not get past it.
+Where several values change together, everything is computed beforehand and no call is made between the changes, so
+neither a signal handler nor an asynchronous exception can come between them. For the same reason the lock is held on a
+caller's thread only where no call is made: a handler that ends the process could not get past it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ToolCall
 
 
-class Queue:
-    """The calls of one sink, and the accounts of all it was given.
+class SinkQueue:
+    """The calls that wait for one sink, and the statistics of all calls offered to it.
 
     Args:
         name: the sink's name, for the tests that enumerate locks.
-        max_calls: how many calls may wait, those in flight included.
-        max_bytes: how many bytes they may hold on to.
-        merge: takes calls that there is no room for, so that they lose only their rows; they count as queued until the
-            next write. Without it they are dropped.
+        max_calls: the most calls that may wait, those in flight included.
+        max_bytes: the most bytes that they may hold.
+        merge: takes the calls that there is no room for, so that only their rows are lost. They count as queued until
+            the next write. Without it they are dropped.
     """
 
     def __init__(
@@ -41,61 +41,63 @@ class Queue:
         self.reset()
 
     def reset(self) -> None:
-        """Begin with nothing, as at first and in a forked child: what was queued belongs to the parent."""
+        """Empty the queue and its statistics, as in a forked child: what was queued belongs to the parent."""
         self.emitted = 0
         self.delivered = 0
         self.failed: dict[str, int] = {}
         self.dropped: dict[str, int] = {}
         self.queued_bytes = 0
-        """What the calls that wait, and those in flight, hold on to."""
-        self.standing = HEALTHY
+        """Bytes held by the calls that wait or are in flight."""
+        self.sink_state = HEALTHY
         self.last_error = ""
-        self.refusing = ""
-        """The reason why nothing more is taken; empty as long as calls are."""
+        self.hint = ""
+        """What to do about the last error, if it gave a hint."""
+        self.reject_reason = ""
+        """Why no call is taken any more; empty while calls are taken."""
         self.in_flight: list[ToolCall] = []
-        """What the sink is being given, or failed to take and will be given again."""
+        """The batch that the sink is writing, or that it failed to write and will get again."""
         self.merged = 0
         """Calls that were merged and not written yet."""
         self._waiting: deque[ToolCall] = deque()
         self._tries = 0
-        self._offered: object = None
+        self._last_offered: object = None
         self._taken = self._settled = 0
-        """Calls that came into the queue so far, and those of them that have left it for good."""
+        """Calls that have entered the queue so far, and those of them that have left it for good."""
         self._merged_taken = self._merged_settled = 0
-        """The same of merged ones, which may be written before what came earlier."""
+        """The same for merged calls, which may be written before earlier ones."""
         self.flushes = 0
-        """Flushes asked for so far; what is to be settled for the last of them is noted below."""
+        """Flushes requested so far; the fields below hold what the last of them waits for."""
         self.flush_by = 0.0
-        """The latest moment of `time.monotonic()` that somebody waits for a flush."""
+        """The latest `time.monotonic()` until which a caller waits for a flush."""
         self._flush_to = self._flush_merged_to = 0
 
     def __len__(self) -> int:
-        """The calls that are neither in flight nor merged."""
+        """Return the number of calls that are neither in flight nor merged."""
         return len(self._waiting)
 
     def queued(self) -> int:
-        """The calls that are neither delivered nor given up."""
+        """Return the number of calls that are neither delivered nor given up."""
         return len(self._waiting) + len(self.in_flight) + self.merged
 
     # --- calls come in ----------------------------------------------------------------------------------------------
 
     def offer(self, calls: Sequence[ToolCall]) -> None:
-        """Take a batch, or as much of it as there is room for; never waits."""
+        """Take a batch, or as much of it as fits. Never waits."""
         with self.lock:
-            if calls is self._offered:
-                return  # a dispatcher that was killed right after this step, and begins it again
+            if calls is self._last_offered:
+                return  # the dispatcher was killed right after this step and repeats it
             kept: Sequence[ToolCall] = ()
             size = merged = 0
-            reason = self.refusing
+            reason = self.reject_reason
             if not reason:
                 reason = "queue_full"
-                kept, size = self._what_fits(calls)
+                kept, size = self._fit(calls)
                 if len(kept) < len(calls):
-                    merged = self._merged_of(calls[len(kept) :])
+                    merged = self._try_merge(calls[len(kept) :])
             emitted, taken = len(calls), len(kept)
             dropped = emitted - taken - merged
             dropped_before = self.dropped.get(reason, 0)
-            self._offered = calls
+            self._last_offered = calls
             self.emitted += emitted
             self._taken += taken
             self._merged_taken += merged
@@ -105,7 +107,8 @@ class Queue:
                 self.dropped[reason] = dropped_before + dropped
             self._waiting.extend(kept)
 
-    def _what_fits(self, calls: Sequence[ToolCall]) -> tuple[Sequence[ToolCall], int]:
+    def _fit(self, calls: Sequence[ToolCall]) -> tuple[Sequence[ToolCall], int]:
+        """Return the first calls, as many as there is room for, and their size in bytes."""
         room = self.max_calls - len(self._waiting) - len(self.in_flight)
         if len(calls) > room:
             calls = calls[: max(0, room)]
@@ -120,8 +123,8 @@ class Queue:
             size += more
         return calls, size
 
-    def _merged_of(self, calls: Sequence[ToolCall]) -> int:
-        """A sink that can merge calls loses only resolution when it is overrun. Gives how many it took."""
+    def _try_merge(self, calls: Sequence[ToolCall]) -> int:
+        """Give calls to a sink that can merge them, and return how many it took."""
         if self._merge is None:
             return 0
         try:
@@ -132,12 +135,12 @@ class Queue:
 
     # --- calls go out -----------------------------------------------------------------------------------------------
 
-    def take(self, most: int) -> bool:
-        """Have a batch in flight: the one that failed, or the next. False when nothing waits."""
+    def take(self, max_calls: int) -> bool:
+        """Put a batch in flight: the one that failed, or the next. Return False if nothing waits."""
         if self.in_flight:
             return True
         with self.lock:
-            count = min(len(self._waiting), most)
+            count = min(len(self._waiting), max_calls)
             if count:
                 self._tries = 0
                 batch: list[ToolCall] = []
@@ -145,8 +148,14 @@ class Queue:
                 batch.extend(map(deque.popleft, repeat(self._waiting, count)))  # one step
         return count > 0 or self.merged > 0
 
-    def note_delivered(self, batch: list[ToolCall], size: int, merged: int) -> bool:
-        """The sink has taken a batch, and so many merged calls with it. False if they were given up meanwhile."""
+    def record_delivered(self, batch: list[ToolCall], size: int, merged: int) -> bool:
+        """Record a delivered batch and `merged` merged calls. Return False if the batch was given up in the meantime.
+
+        Args:
+            batch: the batch in flight.
+            size: the size of the batch in bytes.
+            merged: how many merged calls were written with it.
+        """
         count = len(batch)
         with self.lock:
             if self.in_flight is not batch:
@@ -157,33 +166,33 @@ class Queue:
             self._merged_settled += merged
             self.merged -= merged
             self.delivered += count + merged
-            self.standing = HEALTHY
+            self.sink_state = HEALTHY
         return True
 
-    def note_failed(
-        self, batch: list[ToolCall], size: int, kind: str, error: str, standing: SinkState, most_tries: int
+    def record_failed(
+        self, batch: list[ToolCall], size: int, kind: str, error: str, sink_state: SinkState, max_tries: int
     ) -> bool:
-        """The sink has failed to take a batch, which stays in flight unless it was tried too often.
+        """Record that the sink failed to write a batch, which stays in flight unless it was tried too often.
 
         Args:
-            batch: what it was given.
-            size: the bytes of the batch.
-            kind: the type of the error.
-            error: what the books are to say of it.
-            standing: how the sink is doing now.
-            most_tries: after so many the batch is given up.
+            batch: the batch in flight.
+            size: the size of the batch in bytes.
+            kind: the name of the error's type.
+            error: the text for `last_error`.
+            sink_state: the new state of the sink.
+            max_tries: the number of tries after which the batch is given up.
 
         Returns:
-            False if the batch was given up meanwhile; then nothing changes.
+            False if the batch was given up in the meantime; then nothing changes.
         """
         tries = self._tries + 1
-        given_up = len(batch) if tries >= most_tries else 0
+        given_up = len(batch) if tries >= max_tries else 0
         with self.lock:
             if self.in_flight is not batch:
                 return False
             failed_before = self.failed.get(kind, 0)
             self.last_error = error
-            self.standing = standing
+            self.sink_state = sink_state
             self._tries = tries
             if given_up:
                 self.in_flight = []
@@ -192,14 +201,14 @@ class Queue:
                 self.failed[kind] = failed_before + given_up
         return True
 
-    def refuse(self, reason: str, standing: SinkState, error: str) -> None:
-        """Take nothing any more, and give up what there is: the sink cannot work until it is set up again."""
+    def disable(self, reason: str, sink_state: SinkState, error: str, hint: str = "") -> None:
+        """Take no more calls and drop those in the queue: the sink cannot work until it is set up again."""
         with self.lock:
-            self.refusing, self.standing, self.last_error = reason, standing, error
+            self.reject_reason, self.sink_state, self.last_error, self.hint = reason, sink_state, error, hint
             self.drop_rest(reason)
 
     def drop_rest(self, reason: str) -> None:
-        """Give up all that waits and all that is in flight."""
+        """Drop all calls that wait or are in flight."""
         nothing: deque[ToolCall] = deque()
         with self.lock:
             lost = self.queued()
@@ -211,8 +220,12 @@ class Queue:
 
     # --- flushes ----------------------------------------------------------------------------------------------------
 
-    def ask_flush(self, by: float) -> int:
-        """Note how much has been taken so far, to be written by a moment; gives the number of this flush."""
+    def request_flush(self, by: float) -> int:
+        """Note what has been taken so far, to be written by a moment of `time.monotonic()`.
+
+        Returns:
+            The number of this flush, for comparison with `reached_flush`.
+        """
         with self.lock:
             if by > self.flush_by:  # noqa: PLR1730 - max() is a call
                 self.flush_by = by
@@ -221,24 +234,24 @@ class Queue:
             self.flushes += 1
             return self.flushes
 
-    def flush_reached(self) -> int:
-        """The number of the last flush asked for, if all that had been taken by then is settled; else 0."""
+    def reached_flush(self) -> int:
+        """Return the number of the last requested flush if all that it waits for is settled, else 0."""
         with self.lock:
             if self._settled < self._flush_to or self._merged_settled < self._flush_merged_to:
                 return 0
             return self.flushes
 
-    # --- books ------------------------------------------------------------------------------------------------------
+    # --- statistics -------------------------------------------------------------------------------------------------
 
-    def books(self) -> DeliveryStats:
-        """The accounts, consistent at this moment."""
+    def stats(self) -> DeliveryStats:
+        """Return the delivery statistics, consistent at this moment."""
         with self.lock:
-            found = (
-                self.standing.state,
+            values = (
+                self.sink_state.state,
                 self.emitted,
                 self.delivered,
                 {**self.failed},
                 {**self.dropped},
                 self.queued_bytes,
             )
-        return DeliveryStats(*found, self.last_error)
+        return DeliveryStats(*values, self.last_error, self.hint)

@@ -1,7 +1,7 @@
-"""How does a sink that does I/O get its calls without anybody waiting for it?
+"""Feed one sink on a thread of its own, so that no caller waits for it.
 
-Each such sink has a queue and a thread of its own. What it fails to take is tried again; a flush and the end are asked
-for here, and done on that thread.
+Each sink that is not in memory has a queue and a thread. A batch that the sink fails to write is tried again. Flushes
+and the close are requested here and carried out on that thread.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from typing import Any
 
 from toolweaver_monitor._bus import deferred_log
 from toolweaver_monitor._bus.delivery_stats import DeliveryStats, estimate_size
-from toolweaver_monitor._bus.retry import LAST_TRIES, TRIES, UNAVAILABLE
-from toolweaver_monitor._bus.sink_queue import Queue
+from toolweaver_monitor._bus.retry import MAX_TRIES, MAX_TRIES_CLOSING, UNAVAILABLE
+from toolweaver_monitor._bus.sink_queue import SinkQueue
 from toolweaver_monitor._bus.worker import Worker
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import SUPPRESSED, current
-from toolweaver_monitor._text.safe_repr import fault_text
+from toolweaver_monitor._core.log_throttle import LogThrottle
+from toolweaver_monitor._text.safe_repr import fault_text, hint_text
 
 log = logging.getLogger("toolweaver_monitor")
 
 MAX_CALLS = 8_192
-MAX_BYTES = 16 * 2**20
+MAX_QUEUED_BYTES = 16 * 2**20
 MAX_BATCH = 512
-INTERVAL_S = 0.2
+POLL_INTERVAL_S = 0.2
 CLOSING_INTERVAL_S = 0.1
 INLINE_S = 0.05
-"""How long somebody else's thread is used at a time where the sink can have none of its own."""
-LOG_EVERY_S = 60.0
+"""How long another thread is used at a time if the sink cannot have one of its own."""
 
-_left_writing: list[SinkRunner] = []
+_abandoned: list[SinkRunner] = []
 """Runners that were given up while their sink was still writing."""
 
 
 class Gate:
-    """Holds back the runners of a setup until that is done. Opened by one store, so that nothing can half open it."""
+    """Holds back the runners of a setup until the setup is complete. One store opens it, so it is never half open."""
 
     def __init__(self) -> None:
         self.shut_by: int | None = _thread.get_ident()
 
 
-OPEN = Gate()
-OPEN.shut_by = None
+OPEN_GATE = Gate()
+OPEN_GATE.shut_by = None
 
 
 class SinkRunner:
@@ -56,11 +56,11 @@ class SinkRunner:
         sink: has `name`, `write(calls)`, `flush()` and `close()`; may have `max_batch`, `max_calls`, `merge(calls)` and
             `backlog`.
         name: the sink's name, unique in this setup.
-        unavailable: the exception type by which the sink says that it cannot work until it is set up again.
-        max_calls: how many calls may wait; what the sink says, or 8,192, if not given.
-        max_bytes: how many bytes the calls that wait may hold on to.
+        unavailable: the type of exception that reports that the sink cannot work until it is set up again.
+        max_calls: the most calls that may wait. Default: the sink's own `max_calls`, or 8,192.
+        max_bytes: the most bytes that the waiting calls may hold.
         interval_s: seconds between two looks at the queue.
-        gate: take calls, but write none while this is shut.
+        gate: while it is shut, calls are queued but not written.
     """
 
     def __init__(
@@ -70,22 +70,22 @@ class SinkRunner:
         unavailable: type[BaseException] = NotImplementedError,
         *,
         max_calls: int | None = None,
-        max_bytes: int = MAX_BYTES,
-        interval_s: float = INTERVAL_S,
+        max_bytes: int = MAX_QUEUED_BYTES,
+        interval_s: float = POLL_INTERVAL_S,
         gate: Gate | None = None,
     ) -> None:
         self.sink = sink
         self.name = name
-        self.companion: Callable[[], object] = lambda: None
-        """Asked for now and then; the dispatcher is started again by it if it was killed."""
+        self.ensure_dispatcher: Callable[[], object] = lambda: None
+        """Starts the dispatcher again if it was killed. Called after each pass."""
         self.worker = Worker(name, self._work, interval_s)
         self._unavailable = unavailable
         self._max_batch: int = getattr(sink, "max_batch", None) or MAX_BATCH
         self._wants_backlog = hasattr(sink, "backlog")
-        most: int = max_calls or getattr(sink, "max_calls", None) or MAX_CALLS
-        self.queue = Queue(name, most, max_bytes, getattr(sink, "merge", None))
-        self._gate = gate or OPEN
-        self._predecessor = next((other for other in _left_writing if other.sink is sink and other.writing), None)
+        max_calls = max_calls or getattr(sink, "max_calls", None) or MAX_CALLS
+        self.queue = SinkQueue(name, max_calls, max_bytes, getattr(sink, "merge", None))
+        self._gate = gate or OPEN_GATE
+        self._predecessor = next((other for other in _abandoned if other.sink is sink and other.writing), None)
         if self._predecessor is not None:
             self._predecessor.superseded = True
         self._reset()
@@ -93,43 +93,43 @@ class SinkRunner:
 
     def _reset(self) -> None:
         self.writing = False
-        """Whether the sink is being written to right now."""
+        """Whether the sink is writing right now."""
         self.closed = False
         """Whether the sink has been closed."""
-        self.troubles = 0
-        """How often `flush()` or `close()` of the sink raised."""
+        self.error_count = 0
+        """How often the sink's `flush()` or `close()` raised."""
         self.superseded = False
         """Whether another runner feeds this sink now."""
-        self._handed_of: list[ToolCall] | None = None
-        self._handed: list[ToolCall] = []
-        """The batch in flight as the sink is given it: a list of its own, so that the books hold if it changes that."""
+        self._copied_from: list[ToolCall] | None = None
+        self._batch_copy: list[ToolCall] = []
+        """The batch in flight as the sink gets it: a copy, so that the statistics hold if the sink changes the list."""
         self._flushed = 0
         self._closing = False
-        self._closing_by = math.inf
-        self._last_log = -math.inf
-        self._said = 0
+        self._close_by = math.inf
+        self._throttle = LogThrottle()
+        self._reported_drops = 0
 
     def _in_child(self) -> None:
         self.queue.reset()
         self._reset()
-        self._gate = OPEN
+        self._gate = OPEN_GATE
 
     # --- the dispatcher's side --------------------------------------------------------------------------------------
 
     def offer(self, calls: Sequence[ToolCall]) -> None:
-        """Take a batch, or as much of it as there is room for; never waits."""
+        """Take a batch, or as much of it as fits. Never waits."""
         self.queue.offer(calls)
-        full = len(self.queue) >= self._max_batch
-        if not (self.worker.wake() if full else self.worker.ensure_running()) and full:
-            self._inline(time.monotonic() + INLINE_S)
-        self._say_drops()
+        is_full = len(self.queue) >= self._max_batch
+        if not (self.worker.wake() if is_full else self.worker.ensure_running()) and is_full:
+            self._work_inline(time.monotonic() + INLINE_S)
+        self._report_drops()
 
     def keep_alive(self) -> None:
-        """Start the thread again if it was killed while calls wait; where none is to be had, do a little here."""
+        """Start the thread again if it was killed while calls wait. If no thread can run, write a little here."""
         if self.queue.queued() and not self.worker.ensure_running():
-            self._inline(time.monotonic() + INLINE_S)
+            self._work_inline(time.monotonic() + INLINE_S)
 
-    # --- the sink's side: on the worker's thread, or where there is none on that of whoever asks --------------------
+    # --- the sink's side: on the worker's thread, or on a caller's if no thread can run -----------------------------
 
     def _work(self, by: float = math.inf) -> None:
         mine = False
@@ -142,141 +142,141 @@ class SinkRunner:
                 ):
                     self.writing = mine = True
             if mine:
-                self._pass(by)
+                self._write_queued(by)
         finally:
             if mine:
                 self.writing = False
-        self.companion()
+        self.ensure_dispatcher()
 
-    def _inline(self, by: float) -> None:
-        """Write on this thread until a moment of `time.monotonic()`; the sink's own calls are suppressed."""
+    def _work_inline(self, by: float) -> None:
+        """Write on this thread until a moment of `time.monotonic()`; calls made by the sink are suppressed."""
         token = current.set(SUPPRESSED)
         try:
             self._work(by)
         finally:
             current.reset(token)
 
-    def _pass(self, by: float) -> None:
-        """Write what waits, as far as it may be tried now."""
+    def _write_queued(self, by: float) -> None:
+        """Write queued batches until the queue is empty, a retry delay applies or the deadline passes."""
         self._finish_flush()
         while self.queue.take(self._max_batch):
             now = time.monotonic()
-            urgent = self._closing or (self.queue.flushes > self._flushed and now < self.queue.flush_by)
-            if now >= by or now >= self._closing_by or (now < self.queue.standing.not_before and not urgent):
+            is_urgent = self._closing or (self.queue.flushes > self._flushed and now < self.queue.flush_by)
+            if now >= by or now >= self._close_by or (now < self.queue.sink_state.not_before and not is_urgent):
                 break
             if not self._write():
                 break
             self._finish_flush()
-        if self._closing and not self.closed and (not self.queue.queued() or self._closing_by <= time.monotonic()):
+        if self._closing and not self.closed and (not self.queue.queued() or self._close_by <= time.monotonic()):
             if not self.superseded:
-                self._guarded("close", self.sink.close)
+                self._call_sink("close", self.sink.close)
             self.closed = True
 
     def _write(self) -> bool:
-        """Give the sink the batch in flight. False if it is not to be given another one now."""
+        """Write the batch in flight. Return False if the sink must not get another one now."""
         batch, merged = self.queue.in_flight, self.queue.merged
         size = sum(map(estimate_size, batch))
         try:
             if self._wants_backlog:
                 self.sink.backlog = len(self.queue)
-            if self._handed_of is not batch:
-                self._handed, self._handed_of = batch[:], batch
-            self.sink.write(self._handed)
+            if self._copied_from is not batch:
+                self._batch_copy, self._copied_from = batch[:], batch
+            self.sink.write(self._batch_copy)
         except self._unavailable as error:
-            self.refuse(error)
+            self.disable(error)
             log.warning("sink %r is off: %s", self.name, self.queue.last_error)
             return False
-        except BaseException as error:  # noqa: BLE001 - whatever a sink raises is the sink's trouble
+        except BaseException as error:  # noqa: BLE001 - a sink's error never reaches other code
             self._on_write_failure(type(error).__name__, batch, size)
             return False
-        taken = self.queue.note_delivered(batch, size, merged)
-        self._handed_of, self._handed = None, []
-        return taken
+        delivered = self.queue.record_delivered(batch, size, merged)
+        self._copied_from, self._batch_copy = None, []
+        return delivered
 
     def _on_write_failure(self, kind: str, batch: list[ToolCall], size: int) -> None:
-        standing = self.queue.standing.after_failure()
-        most_tries = LAST_TRIES if self._closing else TRIES
-        if not self.queue.note_failed(batch, size, kind, f"{kind} in {self.name}", standing, most_tries):
+        sink_state = self.queue.sink_state.after_failure()
+        max_tries = MAX_TRIES_CLOSING if self._closing else MAX_TRIES
+        if not self.queue.record_failed(batch, size, kind, f"{kind} in {self.name}", sink_state, max_tries):
             return
-        if self._closing and standing.failures_in_a_row > LAST_TRIES:
+        if self._closing and sink_state.failures_in_a_row > MAX_TRIES_CLOSING:
             self.queue.drop_rest("shutdown")
-        self._say("sink %r failed (%s); %d calls wait, it is tried again", self.name, kind, self.queue.queued())
+        self._warn("sink %r failed (%s); %d calls wait, it is tried again", self.name, kind, self.queue.queued())
 
     def _finish_flush(self) -> None:
-        """Answer a flush once all that was there when it was asked for is written."""
-        reached = self.queue.flush_reached()
+        """Complete a flush once everything that was queued when it was requested is written."""
+        reached = self.queue.reached_flush()
         if reached <= self._flushed or self.closed:
             return
-        if self.queue.standing.state != "unavailable":  # or its complaint would hide the cure
-            self._guarded("flush", self.sink.flush)
+        if self.queue.sink_state.state != "unavailable":  # an error of flush() would replace the one with the hint
+            self._call_sink("flush", self.sink.flush)
         self._flushed = reached
 
-    def _guarded(self, what: str, method: Callable[[], object]) -> None:
+    def _call_sink(self, name: str, method: Callable[[], object]) -> None:
         try:
             method()
-        except BaseException as error:  # noqa: BLE001 - whatever a sink raises is the sink's trouble
-            self.troubles += 1
-            self.queue.last_error = f"{type(error).__name__} in {self.name}.{what}()"
-            self._say("sink %r failed in %s() (%s)", self.name, what, type(error).__name__)
+        except BaseException as error:  # noqa: BLE001 - a sink's error never reaches other code
+            self.error_count += 1
+            self.queue.last_error = f"{type(error).__name__} in {self.name}.{name}()"
+            self._warn("sink %r failed in %s() (%s)", self.name, name, type(error).__name__)
 
-    # --- whoever asks: a setup, a flush, the end --------------------------------------------------------------------
+    # --- callers: a setup, a flush, a shutdown ----------------------------------------------------------------------
 
-    def refuse(self, error: BaseException) -> None:
-        """The sink cannot work until it is set up again: what waits and what comes is dropped, and counted."""
-        self.queue.refuse("unavailable", UNAVAILABLE, fault_text(error))
+    def disable(self, error: BaseException) -> None:
+        """Drop and count all calls from now on: the sink cannot work until it is set up again."""
+        self.queue.disable("unavailable", UNAVAILABLE, fault_text(error), hint_text(error))
 
-    def ask_flush(self, by: float) -> int:
-        """Have everything taken so far written out, by a moment of `time.monotonic()`; gives a ticket for `flushed`."""
-        ticket = self.queue.ask_flush(by)
+    def request_flush(self, by: float) -> int:
+        """Have everything taken so far written by a moment of `time.monotonic()`.
+
+        Returns:
+            A ticket for `is_flushed`.
+        """
+        ticket = self.queue.request_flush(by)
         if not self.worker.wake():
-            self._inline(by)
+            self._work_inline(by)
         return ticket
 
-    def flushed(self, ticket: int) -> bool:
-        """Whether the flush of that ticket is done, or will not be as long as the caller waits."""
-        return self._flushed >= ticket or self.closed or not self.writes()
+    def is_flushed(self, ticket: int) -> bool:
+        """Return True if the flush of this ticket is done, or cannot be done while the caller waits."""
+        return self._flushed >= ticket or self.closed or not self.is_writable()
 
-    def writes(self) -> bool:
-        """Whether the sink is written to while the caller waits: not by a caller inside its `write` or its setup."""
+    def is_writable(self) -> bool:
+        """Return True if the sink can be written to while the caller waits.
+
+        It cannot if the sink is unavailable, or if the caller is inside its `write` or inside the setup that holds it.
+        """
         waits_for_itself = self.worker.is_current() or self._gate.shut_by == _thread.get_ident()
-        return self.queue.standing.state != "unavailable" and not waits_for_itself
+        return self.queue.sink_state.state != "unavailable" and not waits_for_itself
 
-    def ask_close(self, by: float) -> None:
+    def request_close(self, by: float) -> None:
         """Have the rest written and the sink closed, by a moment of `time.monotonic()`."""
-        self.queue.refusing = self.queue.refusing or "closed"
-        self._closing_by = by
+        self.queue.reject_reason = self.queue.reject_reason or "closed"
+        self._close_by = by
         self._closing = True
-        self._gate = OPEN
+        self._gate = OPEN_GATE
         self.worker.interval_s = CLOSING_INTERVAL_S
         if not self.worker.wake():
-            self._inline(by)
+            self._work_inline(by)
 
     def abandon(self) -> None:
-        """Stop waiting for the sink: what is still queued is dropped and counted."""
+        """Stop waiting for the sink: drop and count what is still queued."""
         self.queue.drop_rest("shutdown")
         self.worker.stop()
         if self.writing:
-            _left_writing[:] = [other for other in _left_writing if other.writing and other is not self] + [self]
+            _abandoned[:] = [other for other in _abandoned if other.writing and other is not self] + [self]
 
-    def books(self) -> DeliveryStats:
-        """The accounts of this sink, consistent at this moment."""
-        return self.queue.books()
+    def stats(self) -> DeliveryStats:
+        """Return the delivery statistics of this sink, consistent at this moment."""
+        return self.queue.stats()
 
-    # --- what is said in the log, at most once a minute -------------------------------------------------------------
+    # --- log lines, at most one a minute ----------------------------------------------------------------------------
 
-    def _say_drops(self) -> None:
+    def _report_drops(self) -> None:
         dropped = sum(self.queue.dropped.values())
-        if dropped > self._said and self._may_say():
-            self._said = dropped
-            deferred_log.say("sink %r has dropped %d calls so far: %s", self.name, dropped, dict(self.queue.dropped))
+        if dropped > self._reported_drops and self._throttle.ready():
+            self._reported_drops = dropped
+            deferred_log.warn("sink %r has dropped %d calls so far: %s", self.name, dropped, dict(self.queue.dropped))
 
-    def _say(self, message: str, *args: object) -> None:
-        if self._may_say():
+    def _warn(self, message: str, *args: object) -> None:
+        if self._throttle.ready():
             log.warning(message, *args)
-
-    def _may_say(self) -> bool:
-        now = time.monotonic()
-        if now - self._last_log < LOG_EVERY_S:
-            return False
-        self._last_log = now
-        return True

@@ -1,7 +1,7 @@
-"""How does work get its own thread, one that survives errors, forks and a dying interpreter?
+"""Run work on a daemon thread that survives errors, forks and a dying interpreter.
 
-The wake-up is a bare lock used as a flag: unlike a Condition or an Event it can be raised from a signal handler or a
-`__del__` on any thread, also on one that is just raising it. Nothing here waits for a lock.
+The wake-up is a bare lock used as a flag. Unlike a Condition or an Event it can be raised from a signal handler or a
+`__del__` on any thread, even on one that is raising it at that moment. Nothing here waits for a lock.
 """
 
 from __future__ import annotations
@@ -18,59 +18,68 @@ from toolweaver_monitor._core.context import SUPPRESSED, current
 
 
 def _is_main_interpreter() -> bool:
-    """A thread of ours would keep any other from being ended: daemons are not waited for, and it must be the last."""
-    for name in ("_interpreters", "_xxsubinterpreters"):  # CPython 3.13; 3.11 and 3.12
+    """Return False in a sub-interpreter, where no thread may start.
+
+    A sub-interpreter can end only on its last thread, and it does not wait for daemon threads.
+    """
+    for name in ("_interpreters", "_xxsubinterpreters"):  # CPython < 3.13 has the second
         try:
-            current = import_module(name).get_current()
+            interpreter = import_module(name).get_current()
         except ImportError:
             continue
-        return int(current[0] if isinstance(current, tuple) else current) == 0
+        return int(interpreter[0] if isinstance(interpreter, tuple) else interpreter) == 0
     return True
 
 
 MAY_HAVE_THREADS = _is_main_interpreter()
 
-START_S = 0.5
-"""How long a new thread may take to its first line; after that whoever started it goes on."""
-LOOK_S = 0.25
-"""How often a thread in a child that another thread forked looks whether that one has ended."""
+START_TIMEOUT_S = 0.5
+"""How long a new thread may take to reach its first line; then the thread that started it continues."""
+PARENT_CHECK_S = 0.25
+"""How often a worker in a child that was forked by a thread checks whether that thread has ended."""
 
 
-_forked_by_a_thread = False
+_forked_by_thread = False
 
 
-def _notice_fork() -> None:
-    global _forked_by_a_thread  # noqa: PLW0603 - there is one a process
-    main = threading.main_thread()  # the one that forked; a program's own has a class of its own
-    _forked_by_a_thread = not isinstance(main, threading._MainThread)  # type: ignore[attr-defined]
+def _record_fork() -> None:
+    global _forked_by_thread  # noqa: PLW0603 - there is one a process
+    main = threading.main_thread()  # the thread that forked; a program's first thread has a class of its own
+    _forked_by_thread = not isinstance(main, threading._MainThread)  # type: ignore[attr-defined]
 
 
-def ends_with_a_thread() -> bool:
-    """Whether this is a child that ends when the thread that forked it does, and all others: no exit hook runs then."""
-    return _forked_by_a_thread
+def ends_with_forking_thread() -> bool:
+    """Return True in a child that was forked by a thread: it ends when that thread and all others do.
+
+    No exit hook runs then.
+    """
+    return _forked_by_thread
 
 
-locks.after_fork_in_child(_notice_fork)
+locks.after_fork_in_child(_record_fork)
 
 
-class _Started(threading.Event):
-    """What `Thread.start()` waits for, without end: a thread killed before its first line would hold us up for ever."""
+class _BoundedEvent(threading.Event):
+    """The event that `Thread.start()` waits for without a timeout, with one.
+
+    A thread that is killed before its first line would block the thread that started it for ever.
+    """
 
     def wait(self, timeout: float | None = None) -> bool:
-        return super().wait(START_S if timeout is None else timeout)
+        return super().wait(START_TIMEOUT_S if timeout is None else timeout)
 
 
 class Worker:
-    """Runs `work` on a daemon thread whenever it is poked, and every `interval_s` seconds.
+    """A daemon thread that runs `work` whenever it is woken, and every `interval_s` seconds.
 
-    The thread starts when it is first needed, is started again if it was killed, and does not follow into a fork.
+    It starts when it is first needed, starts again if it was killed, and does not follow into a fork.
     """
 
     def __init__(self, name: str, work: Callable[[], object], interval_s: float | None = None) -> None:
         self.name = name
         self.interval_s = interval_s
         self.crashes = 0
-        """How often something no `work` lets out (an asynchronous exception) came out of it."""
+        """How often an error that no `work` lets through (an asynchronous exception) ended the loop."""
         self._work = work
         self._thread: threading.Thread | None = None
         self._wake = _thread.allocate_lock()
@@ -78,67 +87,67 @@ class Worker:
         locks.after_fork_in_child_weak(self, Worker._in_child)
 
     def ensure_running(self) -> bool:
-        """Have the thread running. False where no thread is to be had: the caller then does the work itself.
+        """Start the thread if it is not running. Return False if no thread can run: the caller then does the work.
 
-        Callers that come here at once may start two: the one that is not `_thread` ends when it next wakes.
+        Concurrent callers may start two threads; the one that is not `_thread` ends when it next wakes.
         """
         thread = self._thread
-        if not MAY_HAVE_THREADS or sys.is_finalizing():  # when that is so, the threads there are never run again
+        if not MAY_HAVE_THREADS or sys.is_finalizing():  # a finalizing interpreter never runs its threads again
             return False
         if thread is not None and thread.is_alive():
             return True
         if self._stopping:
             return False
         thread = threading.Thread(target=self._run, name=f"toolweaver-monitor {self.name}", daemon=True)
-        thread._started = _Started()  # type: ignore[attr-defined]
+        thread._started = _BoundedEvent()  # type: ignore[attr-defined]
         try:
             thread.start()
-        except RuntimeError:  # no threads left, a sub-interpreter that may have none, or the interpreter is ending
+        except RuntimeError:  # the thread limit, a sub-interpreter without threads, or an interpreter that is ending
             return False
         self._thread = thread
         return True
 
     def wake(self) -> bool:
-        """Have the work done soon. False where no thread is to be had."""
+        """Have the work done soon. Return False if no thread can run."""
         running = self.ensure_running()
         self._raise_flag()
         return running
 
     def is_current(self) -> bool:
-        """Whether the caller runs on this very thread."""
+        """Return True if the caller runs on this worker's thread."""
         return self._thread is threading.current_thread()
 
     def is_running(self) -> bool:
-        """Whether the thread is there."""
+        """Return True if the thread is alive."""
         return self._thread is not None and self._thread.is_alive()
 
     def stop(self) -> None:
-        """End the thread after the work in hand, without waiting for that."""
+        """End the thread after its current work, without waiting for it."""
         self._stopping = True
         self._raise_flag()
 
     def _raise_flag(self) -> None:
         try:
             self._wake.release()
-        except RuntimeError:  # it is up already
+        except RuntimeError:  # it is raised already
             pass
 
     def _run(self) -> None:
-        current.set(SUPPRESSED)  # what a sink calls here is not watched, or it would feed itself
+        current.set(SUPPRESSED)  # monitored calls of a sink are not published, or the sink would feed itself
         me = threading.current_thread()
-        # The flag is made anew: if gevent or eventlet has made threads into greenlets since, to wait for the old one
-        # would stop them all. The new one is up, so what the old one was raised for is done.
+        # The flag is made anew: gevent or eventlet may have turned threads into greenlets in the meantime, and waiting
+        # for the old lock would then block them all. The new flag is raised, so no earlier wake-up is lost.
         earlier, self._wake = self._wake, _thread.allocate_lock()
-        with suppress(RuntimeError):  # it is up already
+        with suppress(RuntimeError):  # it is raised already
             earlier.release()  # another thread of this worker, started at the same moment, may wait for it
-        # An asynchronous exception can strike anywhere, so the loop is itself in a loop.
+        # An asynchronous exception can strike anywhere, so the loop runs inside another loop.
         while not self._stopping:
             try:
                 self._loop(me)
                 return
-            except BaseException:  # noqa: BLE001 - a worker that dies delivers nothing ever after
+            except BaseException:  # noqa: BLE001 - a dead worker would deliver nothing more
                 self.crashes += 1
-                self._raise_flag()  # what it was woken for may not have been done
+                self._raise_flag()  # the work that it was woken for may not be done
 
     def _loop(self, me: threading.Thread) -> None:
         while True:
@@ -148,15 +157,15 @@ class Worker:
             if self._thread is not me and self.is_running():
                 self._raise_flag()
                 return
-            is_last = ends_with_a_thread() and not threading.main_thread().is_alive()
+            is_last = ends_with_forking_thread() and not threading.main_thread().is_alive()
             self._work()
             if is_last:
                 return
 
     def _wait_s(self) -> float:
         wait_s = -1.0 if self.interval_s is None else self.interval_s
-        if ends_with_a_thread() and not 0 <= wait_s <= LOOK_S:
-            return LOOK_S
+        if ends_with_forking_thread() and not 0 <= wait_s <= PARENT_CHECK_S:
+            return PARENT_CHECK_S
         return wait_s
 
     def _in_child(self) -> None:

@@ -32,7 +32,7 @@ MAX_KEY_CHARS = 128
 
 def health(held: Components) -> dict[str, Any]:
     """What `Monitor.health` gives; see there."""
-    held.metrics.sources()  # brings in what has ended
+    held.metrics._sources()  # brings in what has ended
     sinks = {name: _with_cure(sink) for name, sink in _sinks(held).items()}
     prices = held.prices.status()
     problems = [*_own_problems(held), *(text for name, sink in sinks.items() for text in _problems(name, sink))]
@@ -59,7 +59,7 @@ def health(held: Components) -> dict[str, Any]:
 
 def _sinks(held: Components) -> dict[str, dict[str, Any]]:
     """The books of every sink, with what it says of itself and what setup met."""
-    sinks: dict[str, dict[str, Any]] = {runner.name: runner.books().told() for runner in held.runners}
+    sinks: dict[str, dict[str, Any]] = {runner.name: runner.stats().as_dict() for runner in held.runners}
     for name, sink in held.sinks.items():
         books = sinks.setdefault(name, {"state": "ok"})
         well = books["state"] == "ok"
@@ -138,7 +138,7 @@ def _notes(held: Components, sinks: Mapping[str, Mapping[str, Any]], prices: Map
     for name in waiting_for_import():
         module = name.partition(":")[0]
         yield f"waiting for import: {name}; import {module}, or correct the name if no module is called that"
-    for key, figure in meant_as_figures(held.costs.sources()).items():
+    for key, figure in meant_as_figures(held.costs._sources()).items():
         yield f"a tag is called {key!r} and holds numbers; if they are a figure of the call, write record({figure}=...)"
     wrong = {name: count for name, count in Diagnostics.counts().items() if count}
     if wrong:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from toolweaver_monitor._bus import deferred_log, process_exit
+from toolweaver_monitor._bus import deferred_log, process_exit, sigterm
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._core.timeouts import run_off_loop, validate_timeout
@@ -19,7 +19,7 @@ from toolweaver_monitor._text.display import SHOWN, counted
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
-from toolweaver_monitor.sinks._memory.view import View
+from toolweaver_monitor.sinks._memory.view import InMemorySink
 
 POLL_S = 0.002
 
@@ -144,15 +144,15 @@ class Monitor:
         timeout = validate_timeout(timeout)
         deadline = time.monotonic() + timeout
         runners = self._components.runners
-        before = [runner.troubles + runner.books().lost for runner in runners]
+        before = [runner.error_count + runner.stats().lost for runner in runners]
         done = bus.drain(timeout)
-        tickets = [(runner, runner.ask_flush(deadline)) for runner in runners]
-        while not all(runner.flushed(ticket) for runner, ticket in tickets):
+        tickets = [(runner, runner.request_flush(deadline)) for runner in runners]
+        while not all(runner.is_flushed(ticket) for runner, ticket in tickets):
             if time.monotonic() >= deadline:
                 return False
             time.sleep(POLL_S)
-        after = [runner.troubles + runner.books().lost for runner in runners]
-        return done and before == after and all(runner.writes() for runner in runners)
+        after = [runner.error_count + runner.stats().lost for runner in runners]
+        return done and before == after and all(runner.is_writable() for runner in runners)
 
     async def aflush(self, timeout: float = 2.0) -> bool:
         """Flush as `flush` does, without blocking the event loop."""
@@ -188,25 +188,25 @@ class Monitor:
         self._release(self)
         self._log_summary()
         for runner in parts.runners:
-            runner.ask_close(deadline)
+            runner.request_close(deadline)
         for sink in self.sinks:
-            if isinstance(sink, View):
+            if isinstance(sink, InMemorySink):
                 _quietly(sink.close)
         while not all(runner.closed or runner.worker.is_current() for runner in parts.runners):
             if time.monotonic() >= deadline:
                 break
             time.sleep(POLL_S)
-        closed = all(runner.closed and not runner.troubles for runner in parts.runners)
+        closed = all(runner.closed and not runner.error_count for runner in parts.runners)
         for runner in parts.runners:
             runner.abandon()
-        self._ended = done and closed and not any(runner.books().lost for runner in parts.runners)
-        process_exit.unwatch(self)
+        self._ended = done and closed and not any(runner.stats().lost for runner in parts.runners)
+        process_exit.unregister(self)
         self._print_losses()
         return self._ended
 
     def _exit_timeout_s(self) -> float:
         """Return how long the end of the program may wait for the sinks, in seconds."""
-        return process_exit.EXIT_S + max(map(_grace_s, self.sinks), default=0.0)
+        return sigterm.EXIT_TIMEOUT_S + max(map(_grace_s, self.sinks), default=0.0)
 
     def _replace_with(self, successor: Monitor) -> None:
         """End everything that the next setup does not take over."""
@@ -230,7 +230,7 @@ class Monitor:
 
     def _print_losses(self) -> None:
         """Print one line on what was not delivered, and why, for those who read the output only at the end."""
-        lost = {runner.name: books for runner in self._components.runners if (books := runner.books()).lost}
+        lost = {runner.name: books for runner in self._components.runners if (books := runner.stats()).lost}
         if not lost:
             return
         parts = []

@@ -8,14 +8,14 @@ from typing import Any
 from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.display import counted, more, ranked, table, visible
-from toolweaver_monitor.sinks._memory.metrics import summarised
+from toolweaver_monitor.sinks._memory.metrics import summarize
 
 TIMES = ("avg_duration_s", "p50_s", "p95_s", "p99_s")
 
 
 def report_text(held: Components, limit: int | None) -> str:
     """Summary by tool, costs, errors and budgets as plain text, safe for a terminal; so many rows of each."""
-    lines = ["Tools", *tools_text(held.metrics.by_tool(), limit)]
+    lines = ["Tools", *tools_text(held.metrics._by_tool(), limit)]
     lines += ["", held.costs.text(limit), "", held.errors.text(limit)]
     lines += sinks_text(held)
     budgets = held.budgets()
@@ -69,7 +69,7 @@ def tools_text(tools: Mapping[str, ToolStats], limit: int | None) -> list[str]:
         for tool, tally in shown:
             counts = [tally.calls, tally.failures, *(tally.outcomes[outcome] for outcome in unusual)]
             counts += [tally.tokens] if tokens else []
-            figures = summarised(tally)
+            figures = summarize(tally)
             times = [seconds(figures[key]) if tally.ran else "-" for key in TIMES]
             rows.append([visible(tool), *(f"{count:,}" for count in counts), *times])
         lines += [*table(rows), *left_out]
@@ -80,7 +80,7 @@ def sinks_text(held: Components) -> list[str]:
     """The sinks that lost calls, or still have some waiting; nothing where all is delivered."""
     rows = []
     for runner in held.runners:
-        books = runner.books()
+        books = runner.stats()
         if books.lost or books.state != "ok":
             rows.append(
                 [visible(runner.name), books.state, f"{books.delivered:,}", f"{books.failed:,}", f"{books.dropped:,}"]

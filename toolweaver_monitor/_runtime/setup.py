@@ -30,14 +30,14 @@ from toolweaver_monitor._runtime.options import (
     validate_flags,
 )
 from toolweaver_monitor._stats.aggregator import StatsAggregator
-from toolweaver_monitor._text.redact import scrub
-from toolweaver_monitor._text.safe_repr import ErrorTextSource, fault_text
+from toolweaver_monitor._text.safe_repr import ErrorTextSource, fault_text, hint_text
 from toolweaver_monitor._usage.pricing import PriceBook
-from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable, ToolweaverMonitorError
+from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
+from toolweaver_monitor.sinks._base import SetupAware, SetupContext
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
-from toolweaver_monitor.sinks._memory.view import View, validate_max_operations
+from toolweaver_monitor.sinks._memory.view import InMemorySink, validate_max_operations
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -122,7 +122,7 @@ def _replace(chosen: Options) -> Monitor:
     metrics = _mine(chosen.sinks, MetricsCollector) or MetricsCollector(chosen.max_operations)
     costs = _mine(chosen.sinks, CostTracker) or CostTracker()
     errors = _mine(chosen.sinks, ErrorTracker) or ErrorTracker()
-    views = [view for view in (metrics, costs, errors, *chosen.sinks) if isinstance(view, View)]
+    views = [view for view in (metrics, costs, errors, *chosen.sinks) if isinstance(view, InMemorySink)]
 
     going_on = {} if earlier is None else {id(runner.sink): runner for runner in earlier._components.runners}
     gate = Gate()
@@ -130,12 +130,12 @@ def _replace(chosen: Options) -> Monitor:
     consumers: list[Consumer] = [tallies.fold]
     named = dict(assign_names(chosen.sinks))
     for name, sink in named.items():
-        if not isinstance(sink, View):
+        if not isinstance(sink, InMemorySink):
             runner = going_on.get(id(sink)) or SinkRunner(sink, name, SinkUnavailable, gate=gate)
             runner.name = name
             runners.append(runner)
         elif getattr(sink, "_has_custom_buckets", False):
-            consumers.append(sink.observe)  # type: ignore[attr-defined]
+            consumers.append(sink._observe)  # type: ignore[attr-defined]
 
     components = Components(
         metrics=metrics,
@@ -152,11 +152,11 @@ def _replace(chosen: Options) -> Monitor:
     def hand_over() -> None:
         global _current  # noqa: PLW0603 - with the switch of the bus, at one moment
         for view in views:
-            view.share(tallies)
+            view._attach(tallies)
         _current = monitor
 
     try:
-        process_exit.watch(monitor)
+        process_exit.register(monitor)
         bus.attach(consumers, runners, sealer.seal, on_switch=hand_over)
         bus.configure(on=chosen.watching)
         if MAY_HAVE_THREADS:
@@ -174,7 +174,7 @@ def _replace(chosen: Options) -> Monitor:
 
 def _finish_interrupted() -> None:
     """End what a Ctrl-C in an earlier setup or shutdown has left half ended: it may still hold a port and threads."""
-    left = [monitor for monitor in process_exit.watched() if isinstance(monitor, Monitor)]
+    left = [monitor for monitor in process_exit.registered() if isinstance(monitor, Monitor)]
     if any(monitor.closed or monitor is not _current for monitor in left):
         bus.drain()  # a switch to a setup that was interrupted may still wait
     for monitor in left:
@@ -218,28 +218,20 @@ def _mine(sinks: Sequence[Any], kind: type[Any]) -> Any:
 def _start(sink: Any, name: str, components: Components) -> None:
     """Start a sink that has `start()`; a fault of the environment is logged once, and kept for `health()`."""
     try:
-        if _is_ours(sink):
-            if hasattr(sink, "live"):
-                sink.live(components.live_values)
-            if hasattr(sink, "run_first"):
-                sink.run_first = process_exit.run_first
+        if isinstance(sink, SetupAware):
+            sink._connect(SetupContext(components.live_values, process_exit.run_first))
         start = getattr(sink, "start", None)
         if callable(start):
             start()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - no fault of the environment stops the program
-        fault = Fault(fault_text(error), scrub(error.hint) if isinstance(error, ToolweaverMonitorError) else "")
+        fault = Fault(fault_text(error), hint_text(error))
         components.faults[name] = fault
         log.warning("sink %r is off: %s", name, fault.text)
         for runner in components.runners:
             if runner.name == name:
-                runner.refuse(error)
-
-
-def _is_ours(sink: Any) -> bool:
-    """Whether this package knows what the sink's attributes mean, beside those of the protocol."""
-    return any(kind.__module__.partition(".")[0] == "toolweaver_monitor" for kind in type(sink).__mro__)
+                runner.disable(error)
 
 
 def get_monitor() -> Monitor | None:
@@ -265,7 +257,7 @@ def _in_child() -> None:
     """At the first call in a child: the dispatcher, and the end of a multiprocessing child."""
     opening.Settings.in_child = None
     bus.configure(special=opening.Settings.needed())
-    process_exit.watch_in_child()
+    process_exit.register_in_child()
     bus.wake()
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 from toolweaver_monitor._text.display import visible
 from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor._text.redact import AHEAD, MASK, UNSCRUBBABLE, is_secret_name, scrub
+from toolweaver_monitor.errors import ToolweaverMonitorError
 
 MAX_DEPTH = 5
 MAX_BREADTH = 10
@@ -36,6 +37,7 @@ _module_of = type.__dict__["__module__"].__get__
 _ancestors_of = type.__dict__["__mro__"].__get__
 _namespace_of = type.__dict__["__dict__"].__get__
 _args_of = BaseException.__dict__["args"].__get__
+_attributes_of = BaseException.__dict__["__dict__"].__get__
 
 
 def class_name(kind: type) -> str:
@@ -145,6 +147,12 @@ def error_text(error: BaseException, limit: int = 256 + AHEAD, source: ErrorText
 def fault_text(error: BaseException, limit: int = 512) -> str:
     """Return an error's text for `health()` and the log: one line without secrets, or its class's name if empty."""
     return visible(scrub(error_text(error, limit + AHEAD), limit)) or type_name(error)
+
+
+def hint_text(error: BaseException, limit: int = 512) -> str:
+    """Return the hint of one of this library's errors, on one line and without secrets; empty if it has none."""
+    hint = _attributes_of(error).get("hint") if issubclass(type(error), ToolweaverMonitorError) else None
+    return visible(scrub(hint, limit)) if type(hint) is str else ""
 
 
 def _text_of_args(error: BaseException, limit: int) -> str:

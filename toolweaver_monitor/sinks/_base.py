@@ -1,62 +1,105 @@
-"""What is a sink? Whatever takes closed calls; everything else about it is its own affair."""
+"""The sink protocol, and what the built-in sinks build on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from toolweaver_monitor._core.call import ToolCall
 
 
 @runtime_checkable
 class Sink(Protocol):
-    """Where calls end.
+    """A destination for closed calls.
 
-    Each sink gets its own thread and bounded queue, so `write` may take its time and may raise: the batch is tried
-    again. It never runs twice at once. Optional attributes:
+    Each sink has its own thread and bounded queue, so `write` may be slow and may raise: the batch is then tried again.
+    `write` never runs twice at the same time. Optional attributes:
 
-    - `max_batch: int`: the most calls given to one `write` (512).
-    - `max_calls: int`: the most calls kept waiting (8,192).
-    - `merge(calls) -> None`: called instead of dropping when the queue is full; they count as queued until the next
-      successful `write`.
-    - `backlog: int`: set before each `write` to the number of calls waiting behind it.
-    - `start() -> None`: called by `setup()`; what it raises is a fault of the environment, shown by `health()`.
-    - `grace_s: float`: how many seconds longer than the usual 2 the program's end may wait for it, just now.
+    - `max_batch: int`: the most calls in one `write` (512).
+    - `max_calls: int`: the most calls that wait in the queue (8,192).
+    - `merge(calls) -> None`: called for the calls that a full queue has no room for, which are dropped otherwise. They
+      count as queued until the next successful `write`.
+    - `backlog: int`: set before each `write` to the number of calls that wait behind it.
+    - `start() -> None`: called by `setup()`. What it raises is a fault of the environment, which `health()` shows.
+    - `grace_s: float`: how many seconds beyond the usual 2 the end of the program may wait for this sink right now.
     - `status() -> dict`: shown in `health()`.
     """
 
     name: str
 
     def write(self, calls: Sequence[ToolCall]) -> None:
-        """Take a batch of closed calls, in the order in which they ended but for near ties."""
+        """Write a batch of closed calls, in the order in which they ended except for near ties."""
 
     def flush(self) -> None:
         """Send what `write` has only buffered."""
 
     def close(self) -> None:
-        """Send the rest and release everything; nothing is written after this."""
+        """Send the rest and release everything. Nothing is written afterwards."""
+
+
+@runtime_checkable
+class Mergeable(Sink, Protocol):
+    """A sink that condenses the calls that its queue has no room for, instead of losing them."""
+
+    def merge(self, calls: Sequence[ToolCall]) -> None:
+        """Keep the calls in condensed form until the next `write`. May be called from any thread."""
+
+
+@runtime_checkable
+class Startable(Sink, Protocol):
+    """A sink that `setup()` starts."""
+
+    def start(self) -> None:
+        """Start. What this raises is a fault of the environment, which `health()` shows."""
+
+
+@runtime_checkable
+class Reporting(Sink, Protocol):
+    """A sink that reports on itself in `health()`."""
+
+    def status(self) -> dict[str, Any]:
+        """Return values that JSON can hold."""
+
+
+class SetupContext(NamedTuple):
+    """What a setup offers to the sinks that need more than calls; without a setup, nothing."""
+
+    live_values: Callable[[], dict[str, Any]] = dict
+    """Returns the number of open calls, the budgets and the delivery statistics of each sink at this moment."""
+    run_first: Callable[[], None] = lambda: None
+    """Moves the shutdown before the exit hooks that others have registered so far."""
+
+
+class SetupAware:
+    """Base of the built-in sinks that need to know their setup."""
+
+    _context = SetupContext()
+
+    def _connect(self, context: SetupContext) -> None:
+        """Use this setup from now on. `setup()` calls it before it starts the sink."""
+        self._context = context
 
 
 class FunctionSink:
-    """Any callable that takes a `ToolCall`, as a sink. A batch that is tried again goes on at the call that failed."""
+    """A sink that passes each call to a function. A batch that is tried again resumes at the call that failed."""
 
     def __init__(self, function: Callable[[ToolCall], Any], name: str | None = None) -> None:
-        self.function = function
+        self._function = function
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self._batch: Sequence[ToolCall] = ()
         self._done = 0
 
     def write(self, calls: Sequence[ToolCall]) -> None:
-        """Give the function each call."""
+        """Pass each call to the function."""
         if calls is not self._batch:
             self._batch, self._done = calls, 0
         while self._done < len(calls):
-            self.function(calls[self._done])
+            self._function(calls[self._done])
             self._done += 1
         self._batch = ()
 
     def flush(self) -> None:
-        """Nothing is kept."""
+        """Do nothing, since nothing is buffered."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing, since nothing is open."""

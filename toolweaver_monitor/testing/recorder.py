@@ -12,7 +12,7 @@ from toolweaver_monitor._core.sanitize import NANO, TagValue
 from toolweaver_monitor._runtime.setup import get_monitor, setup
 from toolweaver_monitor._text.display import visible
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.sinks._memory.view import View
+from toolweaver_monitor.sinks._memory.view import InMemorySink
 
 SHOWN = 20
 
@@ -179,7 +179,7 @@ def told(call: ToolCall) -> str:
     return "  ".join(parts)
 
 
-class _Keeper(View):
+class _Keeper(InMemorySink):
     """Keeps the calls themselves. A view: it is filled as the tallies are, without a thread and without a loss."""
 
     name = "recorder"
@@ -189,13 +189,13 @@ class _Keeper(View):
         super().__init__()
         self._kept: list[ToolCall] = []
 
-    def observe(self, calls: Sequence[ToolCall]) -> None:
+    def _observe(self, calls: Sequence[ToolCall]) -> None:
         """Keep a batch."""
         self._kept.extend(calls)
 
     def kept(self) -> list[ToolCall]:
         """All of them, everything that has ended brought in."""
-        self.sources()
+        self._sources()
         return list(self._kept)
 
     def forget(self) -> None:

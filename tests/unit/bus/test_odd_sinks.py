@@ -51,7 +51,7 @@ def test_a_sink_may_change_the_list_that_it_is_given(change: Callable[[list[Tool
     monitor = setup(sink)
     call_tools()
     assert monitor.flush() is True
-    books = monitor._components.runners[0].books()
+    books = monitor._components.runners[0].stats()
     assert (sink.seen, books.emitted, books.delivered, books.queued) == (CALLS, CALLS, CALLS, 0)
     assert monitor.shutdown() is True
 
@@ -70,7 +70,7 @@ def test_a_sink_that_takes_calls_out_of_its_list_is_not_given_them_again(monkeyp
     monitor = setup(Sink(send_each))
     call_tools()
     assert monitor.flush() is True
-    books = monitor._components.runners[0].books()
+    books = monitor._components.runners[0].stats()
     assert len({call.call_id for call in sent}) == len(sent) == CALLS
     assert (books.delivered, books.failed, books.queued) == (CALLS, 0, 0)
 

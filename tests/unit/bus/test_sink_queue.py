@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from toolweaver_monitor import ToolCall, setup, track
 from toolweaver_monitor._bus.retry import UNAVAILABLE
-from toolweaver_monitor._bus.sink_queue import Queue
+from toolweaver_monitor._bus.sink_queue import SinkQueue
 from toolweaver_monitor.testing.faults import KeepSink
 
 
@@ -35,43 +35,43 @@ def test_a_sink_that_asks_for_it_is_told_how_many_calls_wait_behind_each_batch()
 
 def test_a_flush_is_reached_once_all_that_had_come_before_it_has_left() -> None:
     """What comes later does not count for it, and merged calls are waited for like any other."""
-    queue = Queue("sink", 4, 10**6, merge=lambda _: None)
+    queue = SinkQueue("sink", 4, 10**6, merge=lambda _: None)
     queue.offer(some(6))
     assert (len(queue), queue.merged, queue.queued()) == (4, 2, 6)
-    assert queue.ask_flush(by=1.0) == 1
+    assert queue.request_flush(by=1.0) == 1
     assert queue.take(3)
     queue.offer(some(1))
-    assert queue.note_delivered(queue.in_flight, 0, merged=2)
-    assert queue.flush_reached() == 0
+    assert queue.record_delivered(queue.in_flight, 0, merged=2)
+    assert queue.reached_flush() == 0
     assert queue.take(1)
-    assert queue.note_delivered(queue.in_flight, 0, merged=0)
-    assert queue.flush_reached() == 1
-    assert queue.ask_flush(by=2.0) == 2
-    assert queue.flush_reached() == 0
+    assert queue.record_delivered(queue.in_flight, 0, merged=0)
+    assert queue.reached_flush() == 1
+    assert queue.request_flush(by=2.0) == 2
+    assert queue.reached_flush() == 0
     queue.drop_rest("shutdown")
-    assert queue.flush_reached() == 2
-    assert queue.books().dropped_by == {"shutdown": 1}
+    assert queue.reached_flush() == 2
+    assert queue.stats().dropped_by == {"shutdown": 1}
 
 
 def test_a_batch_is_offered_once_however_often_the_dispatcher_begins_anew() -> None:
     """One that was killed right after the step takes it again."""
-    queue = Queue("sink", 10, 10**6)
+    queue = SinkQueue("sink", 10, 10**6)
     batch = some(2)
     queue.offer(batch)
     queue.offer(batch)
-    assert queue.books().emitted == 2
+    assert queue.stats().emitted == 2
 
 
 def test_what_is_given_up_while_the_sink_had_it_is_counted_once() -> None:
     """As dropped: whether the sink took it or failed after all is no matter then."""
-    queue = Queue("sink", 10, 10**6)
+    queue = SinkQueue("sink", 10, 10**6)
     queue.offer(some(2))
     assert queue.take(5)
     batch = queue.in_flight
-    queue.refuse("unavailable", UNAVAILABLE, "off")
-    assert queue.note_delivered(batch, 0, 0) is False
-    assert queue.note_failed(batch, 0, "OSError", "OSError in sink", UNAVAILABLE, 1) is False
+    queue.disable("unavailable", UNAVAILABLE, "off")
+    assert queue.record_delivered(batch, 0, 0) is False
+    assert queue.record_failed(batch, 0, "OSError", "OSError in sink", UNAVAILABLE, 1) is False
     queue.offer(some(1))
-    books = queue.books()
+    books = queue.stats()
     assert (books.state, books.last_error) == ("unavailable", "off")
     assert (books.emitted, books.delivered, books.failed, books.dropped_by) == (3, 0, 0, {"unavailable": 3})

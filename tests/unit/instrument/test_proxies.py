@@ -65,7 +65,7 @@ def test_the_end_of_an_iterator_is_no_failure() -> None:
         return [page async for page in Pages(2)]
 
     assert asyncio.run(read()) == [1, 0]
-    assert {tool: tally.outcomes["success"] for tool, tally in monitor.metrics.by_tool().items()} == {
+    assert {tool: tally.outcomes["success"] for tool, tally in monitor.metrics._by_tool().items()} == {
         "step": 3, "async step": 3,
     }  # fmt: skip
     assert monitor.errors.errors == []

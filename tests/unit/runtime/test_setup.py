@@ -244,7 +244,7 @@ def test_the_environment_counts_where_no_argument_is_given(monkeypatch: pytest.M
 
 def test_sigterm_is_left_alone_where_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """For programs that end themselves in their own way."""
-    monkeypatch.setattr(sigterm, "_ours", False)
+    monkeypatch.setattr(sigterm, "_is_installed", False)
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         monkeypatch.setenv("TOOLWEAVER_MONITOR_HANDLE_SIGTERM", "no")

@@ -12,7 +12,7 @@ from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._stats.totals import TotalsByName, UsageTotals
 from toolweaver_monitor._text.display import SHOWN, counted, ranked, table, validate_n, visible
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.sinks._memory.view import View, recorded
+from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call
 
 What = Literal["tool", "model", "root"]
 
@@ -22,7 +22,7 @@ IN_A_LINE = 5
 """Names shown in one line of a report."""
 
 
-class CostTracker(View):
+class CostTracker(InMemorySink):
     """Dollars and calls by operation; also works on its own, without `setup()`."""
 
     name = "costs"
@@ -39,7 +39,7 @@ class CostTracker(View):
             operation: its name; anything that is not a name becomes `unnamed`.
             cost: dollars; with anything else (negative, NaN, text) it is an operation of unknown cost.
         """
-        self._own.record(recorded(operation, cost=cost))
+        self._own.record(make_call(operation, cost=cost))
 
     @property
     def costs(self) -> dict[str, float]:
@@ -81,11 +81,11 @@ class CostTracker(View):
                 f"costs are not kept by {what!r}; give 'tool', 'model' or 'root', or a tag's key to by_tag()"
             )
         if what == "tool":
-            return _shown({tool: _money(tally) for tool, tally in self.by_tool().items()})
+            return _shown({tool: _money(tally) for tool, tally in self._by_tool().items()})
         if what == "model":
             return self._cut(lambda rollup: rollup.by_model)
         found = TotalsByName()
-        for source in self.sources():
+        for source in self._sources():
             with source.lock:
                 found.absorb(source.rollup.by_root())
                 _add_lone_calls(found, source.by_tool)
@@ -127,7 +127,7 @@ class CostTracker(View):
             raise ConfigurationError(
                 f"{kind} is not a call; give one, as from `with track(...)`, or look in by('tool')"
             )
-        for source in self.sources():
+        for source in self._sources():
             with source.lock:
                 sums = source.rollup.of(call)
                 if sums is None or sums.calls > 1:
@@ -151,7 +151,7 @@ class CostTracker(View):
         """
         n = validate_n(n)
         found: list[dict[str, Any]] = []
-        for source in reversed(self.sources()):
+        for source in reversed(self._sources()):
             with source.lock:
                 found.extend(map(_root, source.rollup.roots))
         return found[-n:] if n > 0 else []
@@ -159,7 +159,7 @@ class CostTracker(View):
     def unpriced(self) -> list[dict[str, Any]]:
         """Which calls have a cost that nobody knows: `tool_name`, `model` ("" if unnamed), `calls`, `tokens`."""
         found: dict[tuple[str, str], UsageTotals] = {}
-        for source in self.sources():
+        for source in self._sources():
             with source.lock:
                 for key, sums in source.rollup.unpriced.items():
                     found.setdefault(key, UsageTotals()).add(sums)
@@ -186,7 +186,7 @@ class CostTracker(View):
 
     def text(self, limit: int | None = SHOWN) -> str:
         """What `report` prints."""
-        tools = self.by_tool()
+        tools = self._by_tool()
         costed = {operation: tally for operation, tally in tools.items() if tally.costed}
         shown, more = ranked(costed, lambda tally: tally.cost_nanousd, limit)
         lines = ["Costs"]
@@ -223,7 +223,7 @@ class CostTracker(View):
     def _by_lines(self) -> list[str]:
         """Where money was spent on models or tags: one line each."""
         ways = {"model": self.by("model")}
-        keys = {key for source in self.sources() for key in list(source.rollup.tag_keys())}
+        keys = {key for source in self._sources() for key in list(source.rollup.tag_keys())}
         ways.update({key: self.by_tag(key) for key in sorted(keys)[:IN_A_LINE]})
         lines = []
         for way, found in ways.items():
@@ -236,7 +236,7 @@ class CostTracker(View):
     def _cut(self, cut: Callable[[Rollup], Mapping[str, UsageTotals]]) -> dict[str, dict[str, Any]]:
         """One way of looking, and what is in none of its names, as of one moment."""
         found, rest = TotalsByName(), UsageTotals()
-        for source in self.sources():
+        for source in self._sources():
             with source.lock:
                 found.absorb(cut(source.rollup))
                 for tally in source.by_tool.values():
@@ -248,7 +248,7 @@ class CostTracker(View):
         return _shown(found)
 
     def _with_cost(self) -> Iterator[tuple[str, ToolStats]]:
-        return ((operation, tally) for operation, tally in self.by_tool().items() if tally.costed)
+        return ((operation, tally) for operation, tally in self._by_tool().items() if tally.costed)
 
 
 def _row(operation: str, tally: ToolStats) -> list[str]:

@@ -10,13 +10,13 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._text.display import SHOWN, padded, ranked, table, visible, width
 from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.sinks._memory.view import View, recorded, validate_max_operations
+from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call, validate_max_operations
 
 LATEST = 10
 """Errors shown one by one in a report."""
 
 
-class ErrorTracker(View):
+class ErrorTracker(InMemorySink):
     """Error rates, error types and the latest errors; also works on its own, without `setup()`.
 
     Args:
@@ -41,7 +41,7 @@ class ErrorTracker(View):
             success: whether it succeeded.
             error: what went wrong, if not: its text, or the exception itself; secrets are taken out.
         """
-        self._own.record(recorded(tool_name, success=success, error=error))
+        self._own.record(make_call(tool_name, success=success, error=error))
 
     @property
     def errors(self) -> list[dict[str, Any]]:
@@ -51,7 +51,7 @@ class ErrorTracker(View):
     @property
     def total_calls(self) -> dict[str, int]:
         """Calls by tool, of every outcome."""
-        return {tool: tally.calls for tool, tally in self.by_tool().items()}
+        return {tool: tally.calls for tool, tally in self._by_tool().items()}
 
     def error_rate(self, tool_name: str) -> float:
         """Failures and timeouts as a share (0..1) of the calls that were not cancelled, rejected or abandoned.
@@ -63,7 +63,7 @@ class ErrorTracker(View):
         """
         if not isinstance(tool_name, str):
             raise ConfigurationError(f"{tool_name!r} is not a tool's name; give its text, such as error_rate('ocr')")
-        tally = self.tally(safe_name(tool_name))
+        tally = self._stats_of(safe_name(tool_name))
         return tally.failures / tally.judged if tally.judged else 0.0
 
     def report(self, limit: int | None = SHOWN) -> str:
@@ -85,7 +85,7 @@ class ErrorTracker(View):
     def text(self, limit: int | None = SHOWN) -> str:
         """What `report` prints."""
         lines = ["Errors"]
-        failed = {tool: tally for tool, tally in self.by_tool().items() if tally.failures}
+        failed = {tool: tally for tool, tally in self._by_tool().items() if tally.failures}
         shown, more = ranked(failed, lambda tally: tally.failures, limit)
         if not failed:
             return "\n".join([*lines, "  no tool has failed"])
@@ -109,7 +109,7 @@ class ErrorTracker(View):
 
     def _latest(self) -> list[ToolCall]:
         calls: list[ToolCall] = []
-        for source in self.sources():
+        for source in self._sources():
             with source.lock:
                 calls.extend(source.last_errors)
         calls.sort(key=lambda call: call._opened_at + call.duration_s)

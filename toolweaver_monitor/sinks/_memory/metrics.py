@@ -8,12 +8,12 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats import histogram
 from toolweaver_monitor._stats.tool_stats import ToolStats
-from toolweaver_monitor.sinks._memory.view import View, recorded
+from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call
 
 SHARES = {"p50_s": 0.50, "p95_s": 0.95, "p99_s": 0.99}
 
 
-class MetricsCollector(View):
+class MetricsCollector(InMemorySink):
     """Counts, durations, tokens and costs of every operation; also works on its own, without `setup()`.
 
     Totals and percentiles are all-time; `operations` keeps only the last calls, so memory stays flat.
@@ -50,7 +50,7 @@ class MetricsCollector(View):
             error: what went wrong, if not; secrets are taken out.
         """
         self._own.record(
-            recorded(operation, duration_s=duration, tokens=tokens, cost=cost or None, success=success, error=error)
+            make_call(operation, duration_s=duration, tokens=tokens, cost=cost or None, success=success, error=error)
         )
 
     @property
@@ -61,7 +61,7 @@ class MetricsCollector(View):
         seconds) and outcome.
         """
         calls: list[ToolCall] = []
-        for source in self.sources():
+        for source in self._sources():
             with source.lock:
                 calls.extend(source.operations)
         if self._shared is not None and self._own.operations:
@@ -77,19 +77,19 @@ class MetricsCollector(View):
             `total_tokens`, `p50_s`, `p95_s`, `p99_s` (within 4.5 %), `unpriced_calls` (cost unknown). Calls that a
             budget rejected did not run, and are no part of the durations.
         """
-        return summarised(self.total())
+        return summarize(self._total())
 
     def by_operation(self) -> dict[str, dict[str, Any]]:
         """The figures of `summary()` for each operation."""
-        return {operation: summarised(tally) for operation, tally in sorted(self.by_tool().items())}
+        return {operation: summarize(tally) for operation, tally in sorted(self._by_tool().items())}
 
     def cost_by_operation(self) -> dict[str, float]:
         """Dollars by operation, the most expensive first."""
-        found = {operation: tally.cost_nanousd for operation, tally in self.by_tool().items()}
+        found = {operation: tally.cost_nanousd for operation, tally in self._by_tool().items()}
         return {operation: nano / NANO for operation, nano in sorted(found.items(), key=lambda item: -item[1])}
 
 
-def summarised(tally: ToolStats) -> dict[str, Any]:
+def summarize(tally: ToolStats) -> dict[str, Any]:
     """The figures of `MetricsCollector.summary` from one tally."""
     found = histogram.percentiles(tally.buckets, SHARES.values(), tally.duration_min_s, tally.duration_max_s)
     return {

@@ -21,7 +21,7 @@ from toolweaver_monitor.errors import ConfigurationError
 MAX_DURATION_S = 1e9
 
 
-class View:
+class InMemorySink:
     """A sink that shows tallies: its own, filled by hand or by `write`, and those that `setup()` shares with it."""
 
     name = "view"
@@ -31,11 +31,11 @@ class View:
         self._shared: StatsAggregator | None = None
 
     def __repr__(self) -> str:
-        tallies = self.by_tool().values()
+        tallies = self._by_tool().values()
         calls = sum(tally.calls for tally in tallies)
         return f"<{type(self).__name__}: {counted(calls, 'call')} of {counted(len(tallies), 'tool')}>"
 
-    def share(self, tallies: StatsAggregator | None) -> None:
+    def _attach(self, tallies: StatsAggregator | None) -> None:
         """Show these tallies, too; what was shared before stays counted. `setup()` calls it."""
         earlier, self._shared = self._shared, tallies
         if earlier is not None and earlier is not tallies:
@@ -51,17 +51,17 @@ class View:
     def close(self) -> None:
         """Nothing is held; what was counted can still be read."""
 
-    def sources(self) -> list[StatsAggregator]:
+    def _sources(self) -> list[StatsAggregator]:
         """The tallies shown, everything that has ended brought in."""
         sources = [self._own] if self._shared is None else [self._shared, self._own]
         for source in sources:
             source.bring_in()
         return sources
 
-    def by_tool(self) -> dict[str, ToolStats]:
+    def _by_tool(self) -> dict[str, ToolStats]:
         """A copy of the tally of each tool."""
         found: dict[str, ToolStats] = {}
-        for source in self.sources():
+        for source in self._sources():
             with source.lock:
                 for tool, tally in source.by_tool.items():
                     if tool in found:
@@ -70,17 +70,17 @@ class View:
                         found[tool] = tally.copy()
         return found
 
-    def total(self) -> ToolStats:
+    def _total(self) -> ToolStats:
         """One tally of all tools."""
         total = ToolStats()
-        for source in self.sources():
+        for source in self._sources():
             total.add(source.total())
         return total
 
-    def tally(self, tool_name: str) -> ToolStats:
+    def _stats_of(self, tool_name: str) -> ToolStats:
         """The tally of one tool; an empty one for a tool never seen."""
         found = ToolStats()
-        for source in self.sources():
+        for source in self._sources():
             with source.lock:
                 if tool_name in source.by_tool:
                     found.add(source.by_tool[tool_name])
@@ -101,7 +101,7 @@ def validate_max_operations(value: object, name: str = "max_operations") -> int:
     return min(value, sys.maxsize)  # more than any list can hold is all of them
 
 
-def recorded(
+def make_call(
     operation: object,
     *,
     duration_s: object = 0.0,
@@ -110,7 +110,7 @@ def recorded(
     success: bool = True,
     error: object = "",
 ) -> ToolCall:
-    """A closed call made of figures recorded by hand; what cannot be counted is left out and counted as invalid."""
+    """A closed call made of figures make_call by hand; what cannot be counted is left out and counted as invalid."""
     if isinstance(duration_s, int | float) and 0 <= duration_s < MAX_DURATION_S:
         duration = float(duration_s)
     else:

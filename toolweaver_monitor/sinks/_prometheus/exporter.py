@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from toolweaver_monitor._core import config
@@ -14,7 +14,8 @@ from toolweaver_monitor._http.endpoint import Endpoint
 from toolweaver_monitor._http.messages import Response
 from toolweaver_monitor._text.names import OVERFLOW, declared_names
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
-from toolweaver_monitor.sinks._memory.view import View
+from toolweaver_monitor.sinks._base import SetupAware
+from toolweaver_monitor.sinks._memory.view import InMemorySink
 from toolweaver_monitor.sinks._prometheus import catalog, exposition
 
 log = logging.getLogger("toolweaver_monitor")
@@ -23,7 +24,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 GZIP_FROM = 4_096
 
 
-class PrometheusExporter(View):
+class PrometheusExporter(InMemorySink, SetupAware):
     """Serves `/metrics` for Prometheus to scrape.
 
     Args:
@@ -71,12 +72,11 @@ class PrometheusExporter(View):
         )
         self._registry = validate_registry(registry)
         self._collector: Any = None
-        self.bounds = validate_buckets(buckets)
+        self._bounds = validate_buckets(buckets)
         self._counts: dict[str, list[int]] | None = None if buckets is None else {}
         self._most_names = config.MAX_LABEL_VALUES.value()
         self._made_up = 0
         """Names counted here that stand nowhere in the code, as `StatsAggregator` caps them."""
-        self._live: Callable[[], dict[str, Any]] = dict
         self._served_by: int | None = None
 
     def __repr__(self) -> str:
@@ -117,11 +117,7 @@ class PrometheusExporter(View):
         self._served_by = os.getpid()
         log.info("metrics are served on %s", self.url)
 
-    def live(self, figures: Callable[[], dict[str, Any]]) -> None:
-        """Have `active`, `budgets` and `books` read from here at each scrape. `setup()` calls it."""
-        self._live = figures
-
-    def observe(self, calls: Sequence[ToolCall]) -> None:
+    def _observe(self, calls: Sequence[ToolCall]) -> None:
         """Count durations into buckets of the user's own."""
         counts = self._counts
         if counts is not None:
@@ -130,8 +126,8 @@ class PrometheusExporter(View):
                     continue
                 row = counts.get(call.tool_name)
                 if row is None:
-                    row = counts.setdefault(self._shown_as(call.tool_name), [0] * (len(self.bounds) + 1))
-                row[bisect_left(self.bounds, call.duration_s)] += 1
+                    row = counts.setdefault(self._shown_as(call.tool_name), [0] * (len(self._bounds) + 1))
+                row[bisect_left(self._bounds, call.duration_s)] += 1
 
     def _shown_as(self, tool: str) -> str:
         if tool in declared_names:
@@ -144,7 +140,7 @@ class PrometheusExporter(View):
     def write(self, calls: Sequence[ToolCall]) -> None:
         """Count a batch of closed calls."""
         super().write(calls)
-        self.observe(calls)
+        self._observe(calls)
 
     def text(self) -> str:
         """What a scrape gets, including every call that has ended."""
@@ -152,16 +148,16 @@ class PrometheusExporter(View):
             from prometheus_client import generate_latest
 
             return generate_latest(self._registry).decode()
-        return exposition.text(self.figures())
+        return exposition.text(self._snapshot())
 
-    def figures(self) -> exposition.Snapshot:
+    def _snapshot(self) -> exposition.Snapshot:
         """All that is exposed right now."""
         return exposition.Snapshot(
-            tools=self.by_tool(),
+            tools=self._by_tool(),
             own_buckets=self._counts,
-            bounds=self.bounds,
+            bounds=self._bounds,
             most_names=self._most_names,
-            **self._live(),
+            **self._context.live_values(),
         )
 
     def status(self) -> dict[str, Any]:
@@ -197,7 +193,7 @@ class PrometheusExporter(View):
     def _register(self) -> None:
         from toolweaver_monitor.sinks._prometheus.collector import Collector
 
-        collector = Collector(self.figures)
+        collector = Collector(self._snapshot)
         try:
             self._registry.register(collector)
         except ValueError:  # it would name them all

@@ -15,6 +15,7 @@ from typing import Any
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._text.safe_repr import fault_text
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
+from toolweaver_monitor.sinks._base import SetupAware
 from toolweaver_monitor.sinks._wandb import late_start as late
 from toolweaver_monitor.sinks._wandb import run as runs
 from toolweaver_monitor.sinks._wandb.deadline import DeadlineExecutor
@@ -40,7 +41,7 @@ class _Default(str):
 DEFAULT_PROJECT = _Default("toolweaver")
 
 
-class WandBLogger:
+class WandBLogger(SetupAware):
     """Logs every call to a Weights & Biases run: `{tool}/duration`, `/cost`, `/tokens` and `/status` (1 for success).
 
     The run starts at the first call, off the caller's thread. If the program already has a run, that one is used and
@@ -79,8 +80,6 @@ class WandBLogger:
         self.own_run = own_run
         self.init_timeout_s = _seconds("init_timeout_s", init_timeout_s)
         self.finish_timeout_s = _seconds("finish_timeout_s", finish_timeout_s)
-        self.run_first: Callable[[], None] = lambda: None
-        """Puts the shutdown before the exit hooks registered so far; given by `setup()`."""
         self._patience = DeadlineExecutor()
         self._under_setup = False
         self._off: SinkUnavailable | None = None
@@ -253,7 +252,7 @@ class WandBLogger:
         wandb = runs.load()
         found = None if self.own_run else runs.users_run(wandb)
         if found is not None:
-            self.run_first()
+            self._context.run_first()
             return runs.Session(wandb, found, ours=False)
         wanted: dict[str, Any] = {
             "project": self.project,
@@ -273,10 +272,10 @@ class WandBLogger:
         # Only once the shutdown is done may weakref's exit hook run: it takes away the folder in which W&B's service
         # process, while it starts, says where it listens. That hook is registered with the first finalizer there is.
         weakref.finalize(wandb, int).detach()
-        self.run_first()
+        self._context.run_first()
         runs.settings(wandb)  # starts its service process, if no one has
         atexit.register(self._at_exit)  # after wandb's own, so that it runs before it, and the shutdown before both
-        self.run_first()
+        self._context.run_first()
         self._troubled = True  # until the run has started: an exit in the meantime must not wait for it
         session = runs.begin(wandb, **wanted)
         self._troubled = False
