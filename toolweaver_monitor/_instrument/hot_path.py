@@ -61,6 +61,8 @@ def begin(call: ToolCall, tool: Tool, args: tuple[Any, ...], kwargs: dict[str, A
         known_nanousd = tool.cost_nanousd
         if tool.special or bus.special:
             known_nanousd = opening.prepare(tool, call, args, kwargs)
+        if tool.is_super_call is not None and parent is not None and tool.is_super_call(call, parent, args):
+            return begin_super_call(call, parent)
         if bus.admit is not None:
             ask_budgets(bus.admit, call, known_nanousd)
         _append(call)
@@ -93,6 +95,9 @@ def leave(tool: Tool, call: ToolCall, result: Any) -> Any:
 
 def finish_slow(tool: Tool, call: ToolCall, result: Any) -> Any:
     """As `leave`, for a call that something is to be said of."""
+    if call.outcome == "suppressed":  # not published; the result of a `super()` call is read by the call around it
+        restore(call)
+        return result
     outcome: Outcome = "success" if call.error_type is None else "failure"
     try:
         handler = handler_for(type(result))
@@ -167,6 +172,13 @@ def begin_suppressed(call: ToolCall) -> ToolCall:
     Diagnostics.suppressed_calls += 1
     call.outcome = "suppressed"
     call._token = _set_current(SUPPRESSED)
+    return call
+
+
+def begin_super_call(call: ToolCall, parent: ToolCall) -> ToolCall:
+    """Open a call that is part of its parent: it is not published, and its parent stays the current call."""
+    call.outcome = "suppressed"
+    call._token = _set_current(parent)
     return call
 
 

@@ -29,6 +29,7 @@ class Tool:
         cost: dollars a call, or a callable given the result.
         usage: a callable that gets the result and returns a `Usage`; False: results are not looked at.
         tags: the labels of every call of this tool.
+        is_super_call: given a new call, the call around it and its arguments, returns whether both are one call.
 
     Raises:
         ConfigurationError: what was given cannot be used; the message ends with the cure.
@@ -39,6 +40,7 @@ class Tool:
         "cost",
         "cost_nanousd",
         "defers",
+        "is_super_call",
         "name",
         "name_from",
         "parameters",
@@ -56,6 +58,7 @@ class Tool:
         cost: float | Callable[[Any], float | None] | None = None,
         usage: Callable[[Any], Usage | None] | bool | None = None,
         tags: Mapping[str, TagValue] | None = None,
+        is_super_call: Callable[[ToolCall, ToolCall, tuple[Any, ...]], bool] | None = None,
     ) -> None:
         self.name_from = name if callable(name) else None
         self.name = validate_name(fallback if callable(name) else name)
@@ -69,6 +72,7 @@ class Tool:
         self.charges = cost is not None
         self.usage = validate_usage(usage)
         self.tags = validate_tags(tags)
+        self.is_super_call = is_super_call
         self.special = any(x is not None for x in (self.name_from, cost, self.usage)) or bool(self.tags)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def wrap_generator(function: Function, tool: Tool, bus: Bus = bus) -> Function:
             return (yield from function(*args, **kwargs))
         call = begin(ToolCall(tool.name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         token, plain, items = call._token, None, 0
-        stream = Stream(call, reads=tool.usage is None)
+        stream = Stream(call, reads=tool.usage is None and call.outcome == "open")
         given: Any = None
         try:
             body = function(*args, **kwargs)
@@ -207,7 +207,7 @@ def wrap_async_generator(function: Function, tool: Tool, bus: Bus = bus) -> Func
             call = ToolCall(tool.name, "suppressed")
             call._token = _set_current(_current_call())
         token, plain, items = call._token, None, 0
-        stream = Stream(call, reads=tool.usage is None)
+        stream = Stream(call, reads=tool.usage is None and call.outcome == "open")
         thrown: BaseException | None = None
         try:
             body = function(*args, **kwargs)

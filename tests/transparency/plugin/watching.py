@@ -30,6 +30,6 @@ def pytest_load_initial_conftests() -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Say how much was watched."""
-    functions = {id(place.original) for place in patch.places.values()}
+    functions = {id(each.original) for each in patch.patches.values()}
     calls = get_monitor().summary()["count"]
     Path(os.environ["TRANSPARENCY_SAID"]).write_text(f"{len(functions)} {calls}")

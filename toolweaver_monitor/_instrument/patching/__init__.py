@@ -1,1 +1,1 @@
-"""`instrument()` and `uninstrument()`: patching of code that is not decorated."""
+"""Patch code that is not decorated: `instrument()` and `uninstrument()`."""

@@ -1,4 +1,4 @@
-"""What does a dotted name such as `package.module:Class.method` stand for, and how is its import waited for?"""
+"""Resolve dotted names such as `package.module:Class.method`, and wait for modules that are not imported yet."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor._core.introspect import is_class, is_module, label
-from toolweaver_monitor._instrument.patching.targets import answer, methods_of, not_found
+from toolweaver_monitor._instrument.patching.targets import methods_of, not_found, safe_getattr
 from toolweaver_monitor.errors import ConfigurationError
 
 _PATH = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _DOTTED = re.compile(rf"({_PATH})(?::({_PATH}))?")
 
 
-def split(name: str) -> tuple[str, str]:
-    """The module's name, and the path inside it (empty for the module itself).
+def split_name(name: str) -> tuple[str, str]:
+    """Return the module's name and the path inside it, which is empty for the module itself.
 
     Raises:
-        ConfigurationError: it is no such name, or can never become one.
+        ConfigurationError: it is not a dotted name, or no module can ever have it.
     """
     match = _DOTTED.fullmatch(name)
     if match is None:
         raise ConfigurationError(
-            f"{name!r} is not a dotted name; write 'package.module', 'package.module:function' or "
-            "'package.module:Class.method'"
+            f"{name!r} is not a dotted name",
+            hint="write 'package.module', 'package.module:function' or 'package.module:Class.method'",
         )
     module, path = match[1], match[2] or ""
     parent = module.rpartition(".")[0]
     while parent:
-        found = sys.modules.get(parent)
-        if found is not None and not hasattr(found, "__path__"):
+        imported = sys.modules.get(parent)
+        if imported is not None and not hasattr(imported, "__path__"):
             inside = module.removeprefix(f"{parent}.")
             raise ConfigurationError(
-                f"{parent} is a module and no package, so {name!r} can never be imported; write a colon after the "
-                f"module: '{parent}:{inside}'"
+                f"{parent} is a module and not a package, so {name!r} can never be imported",
+                hint=f"write a colon after the module: '{parent}:{inside}'",
             )
         parent = parent.rpartition(".")[0]
     return module, path
 
 
 def resolve(module: Any, path: str) -> tuple[Any, str | None]:
-    """The target that a path inside a module stands for, and the one method of it that is meant, if one is.
+    """Return the target at a path inside a module, and the name of its one function or method if the path names one.
 
     Raises:
-        ConfigurationError: there is no such thing in it.
+        ConfigurationError: there is nothing at that path.
     """
     owner: Any = module
     parts = path.split(".") if path else []
@@ -55,7 +55,7 @@ def resolve(module: Any, path: str) -> tuple[Any, str | None]:
         try:
             value = inspect.getattr_static(owner, part)
         except AttributeError:
-            value = _given(owner, part)
+            value = _load_lazily(owner, part)
         if is_class(value) or is_module(value) or index < len(parts) - 1:
             owner = value
         elif is_class(owner) or inspect.isroutine(value) or (callable(value) and not methods_of(type(value))):
@@ -65,64 +65,66 @@ def resolve(module: Any, path: str) -> tuple[Any, str | None]:
     return owner, None
 
 
-def _given(owner: Any, name: str) -> Any:
-    """What a module puts there on request (PEP 562), as large packages do that import their parts late.
+def _load_lazily(owner: Any, name: str) -> Any:
+    """Return what a module's `__getattr__` stores in it (PEP 562), as large packages that import their parts late do.
 
     Raises:
-        ConfigurationError: it has no such thing, or does not keep it.
+        ConfigurationError: it has no such attribute, or does not store it.
     """
-    given = answer(owner, name) if is_module(owner) else None
-    if given is None:
+    value = safe_getattr(owner, name) if is_module(owner) else None
+    if value is None:
         raise not_found(owner, name)
     if name not in vars(owner):
-        home = getattr(given, "__module__", None) or "package.module"
-        raise ConfigurationError(f"{label(owner)} only hands {name} on; write where it is defined: '{home}:{name}'")
+        home = getattr(value, "__module__", None) or "package.module"
+        raise ConfigurationError(
+            f"{label(owner)} only passes {name} on", hint=f"write where it is defined: '{home}:{name}'"
+        )
     return vars(owner)[name]
 
 
-def loaded(module_name: str) -> Any:
-    """A module that has been imported, or None. One that another thread is importing is waited for."""
-    module = sys.modules.get(module_name)
-    if module is not None and being_imported(module):
+def imported_module(name: str) -> Any:
+    """Return a module if it has been imported, else None. Wait for another thread that is importing it."""
+    module = sys.modules.get(name)
+    if module is not None and is_being_imported(module):
         try:
-            importlib.import_module(module_name)
-        except Exception:  # noqa: BLE001 - the matter of whoever imports it
+            importlib.import_module(name)
+        except Exception:  # noqa: BLE001 - the thread that imports it gets the same error
             return None
-        module = sys.modules.get(module_name)
+        module = sys.modules.get(name)
     return module
 
 
-def being_imported(module: Any) -> bool:
-    """Whether a module's own code is still running."""
+def is_being_imported(module: Any) -> bool:
+    """Return whether a module's own code is still running."""
     return getattr(getattr(module, "__spec__", None), "_initializing", False) is True
 
 
-def when_imported(module_name: str, hook: Callable[[Any], None]) -> Any:
-    """Have `hook` run with the module as soon as it has been imported, before its importer sees it.
+def when_imported(name: str, hook: Callable[[Any], None]) -> Any:
+    """Run `hook` with the module as soon as it has been imported, before its importer continues.
 
     Returns:
-        The module, if another thread has imported it in the meantime; `hook` may have run then, or not.
+        The module if another thread has imported it in the meantime; `hook` may or may not have run then.
     """
     import wrapt
 
     registering = True
 
-    def imported(module: Any) -> None:
-        if not registering:  # else wrapt calls for a module that may be half imported
+    def run_hook(module: Any) -> None:
+        if not registering:  # wrapt calls at once for a module in `sys.modules`, which may be half imported
             hook(module)
 
-    wrapt.register_post_import_hook(imported, module_name)
+    wrapt.register_post_import_hook(run_hook, name)
     registering = False
-    _wait_for_import(module_name)
-    return loaded(module_name)
+    _wait_for_import(name)
+    return imported_module(name)
 
 
-def _wait_for_import(module_name: str) -> None:
-    """Let an import that is under way in another thread end, one as well that has not made its module yet.
+def _wait_for_import(name: str) -> None:
+    """Wait until an import of the module in another thread has ended, even if it has not created its module yet.
 
-    Such a one may have looked for whom to tell before the hook was there, and nothing stands in `sys.modules` to show
-    it. It holds the lock of that name, though, and what waits for that is what the `import` statement itself calls.
+    Such an import may have looked for hooks before ours was registered, and `sys.modules` does not show it. It holds
+    the module's import lock, however, and the `import` statement itself waits for that lock with this function.
     """
     lock_unlock = getattr(importlib._bootstrap, "_lock_unlock_module", None)
     if lock_unlock is not None:
-        lock_unlock(module_name)
+        lock_unlock(name)

@@ -1,49 +1,55 @@
-"""How is an attribute watched that stands in an object itself, and not in its class?"""
+"""Patch an attribute in an object's own namespace, where its class has no method to patch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor._core.introspect import own_namespace
-from toolweaver_monitor._instrument.decorator import driving
+from toolweaver_monitor._instrument.decorator import driving, is_monitored
 from toolweaver_monitor._instrument.patching.patch import MISSING
+from toolweaver_monitor._instrument.patching.targets import safe_getattr
 from toolweaver_monitor._instrument.proxies import MonitoredProxy, proxy
 from toolweaver_monitor._instrument.tool import Tool
 
 
 class InstancePatch(MonitoredProxy):
-    """A watched callable in an object's own namespace, which alone holds it: it goes when the object goes.
+    """A wrapped callable that only its object's namespace refers to, so that it lives no longer than the object.
 
-    Its `_self_before` is what stood there before it. (So named, wrapt keeps it on the proxy and not on what it stands
-    for; nor is it declared, see `Proxy`.)
+    `_self_before` is what the namespace held before. wrapt keeps attributes with that prefix on the proxy itself; it is
+    not declared, because the class of a proxy shows its annotations as those of the wrapped object.
     """
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """A pickle or copy of the object has what was there before: it is not watched."""
-        return _same, (self.__wrapped__,)
+        """Let pickles and copies of the object hold the original, which is not monitored."""
+        return _identity, (self.__wrapped__,)
 
 
-def _same(thing: Any) -> Any:
+def _identity(thing: Any) -> Any:
     return thing
 
 
-def unwrap(found: Any) -> Any:
-    """What a planted callable watches; any other thing itself."""
-    return found.__wrapped__ if issubclass(type(found), InstancePatch) else found
+def patch_instance(thing: Any, name: str, make_tool: Callable[[Any], Tool]) -> None:
+    """Wrap an attribute in the object's `__dict__`, which is written to directly, as the object may be frozen.
 
-
-def patch_instance(thing: Any, name: str, found: Any, tool: Tool) -> None:
-    """Watch an object's attribute in the object itself, whose namespace is written to directly: it may be frozen."""
+    Args:
+        thing: an object with a `__dict__`.
+        name: an attribute of it, also one that only its `__getattr__` provides.
+        make_tool: returns the tool for the callable. A callable that is monitored already is left as it is.
+    """
+    unpatch_instance(thing, (name,))
     own = own_namespace(thing)
-    if own is not None:
-        unpatch_instance(thing, (name,))
-        planted = proxy(InstancePatch, found, driving(found, tool), _same)
-        planted._self_before = own.get(name, MISSING)
-        own[name] = planted
+    if own is None:
+        return
+    original = own[name] if name in own else safe_getattr(thing, name)
+    if not is_monitored(original):
+        patched = proxy(InstancePatch, original, driving(original, make_tool(original)), _identity)
+        patched._self_before = own.get(name, MISSING)
+        own[name] = patched
 
 
 def unpatch_instance(thing: Any, names: tuple[str, ...] | None) -> None:
-    """Put back what stood in an object before anything was planted there."""
+    """Restore the named attributes of an object, or all that are patched in it."""
     own = own_namespace(thing) or {}
     for name, value in list(own.items()):
         if issubclass(type(value), InstancePatch) and (names is None or name in names):

@@ -1,4 +1,4 @@
-"""`instrument()`: how is an orchestrator watched from outside, without a change to its code?"""
+"""Monitor an orchestrator from outside, without a change to its code."""
 
 from __future__ import annotations
 
@@ -13,16 +13,9 @@ from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.introspect import is_a, is_class, is_module
 from toolweaver_monitor._instrument.decorator import is_monitored, positional_parameters, watch
 from toolweaver_monitor._instrument.patching import executors, import_hooks, mcp, targets
-from toolweaver_monitor._instrument.patching.patch import (
-    Place,
-    WrappedPair,
-    claimed_by,
-    place_of,
-    remember,
-    settle_bases,
-)
-from toolweaver_monitor._instrument.patching.super_calls import skip_if_super_call
-from toolweaver_monitor._instrument.patching.tool_names import Self, name_from_arguments, runs_tools, without_self
+from toolweaver_monitor._instrument.patching.patch import Patch, patch_for, patches
+from toolweaver_monitor._instrument.patching.super_calls import super_call_check
+from toolweaver_monitor._instrument.patching.tool_names import SelfPosition, name_from_arguments, runs_tools, skip_self
 from toolweaver_monitor._instrument.tool import Tool
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -32,138 +25,136 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 ToolName = str | Callable[..., str] | None
 
-_patching = locks.new_rlock("patching")
+_lock = locks.new_rlock("patching")
 
 
 class InstrumentOptions(NamedTuple):
-    """What `instrument()` was asked for beyond its target."""
+    """The arguments of `instrument()` other than its target."""
 
     tool_name: ToolName = None
     methods: tuple[str, ...] | None = None
 
 
 _BOUND_AS_METHODS = (types.FunctionType, classmethod, functools.partialmethod, functools._lru_cache_wrapper)
-"""What a class puts the object before the arguments of; other things are given as already bound."""
+"""Descriptors whose wrappers receive the object as their first argument; others are wrapped after they are bound."""
 
 _pending: dict[str, InstrumentOptions] = {}
-"""What waits for an import, by its dotted name."""
+"""Dotted names whose modules have not been imported yet."""
 
 
-def _with_a_target(function: F) -> F:
-    """Have a call without one told what was meant, such as arguments for a class decorator."""
+def _require_target(function: F) -> F:
+    """Raise a helpful error if `instrument()` is called without a target, as a decorator with arguments would be."""
 
     @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         if not args and "target" not in kwargs:
             raise ConfigurationError(
-                "instrument() got nothing to watch; as a decorator it takes no arguments: write @instrument, or below "
-                "the class instrument(TheClass, methods=[...], tool_name=...)"
+                "instrument() got no target",
+                hint="as a decorator it takes no arguments: write @instrument, or below the class "
+                "instrument(TheClass, methods=[...], tool_name=...)",
             )
         return function(*args, **kwargs)
 
-    return checked  # type: ignore[return-value]  # the same signature
+    return call  # type: ignore[return-value]  # the same signature
 
 
-@_with_a_target
+@_require_target
 def instrument(target: T, *, tool_name: ToolName = None, methods: Iterable[str] | None = None) -> T:
-    """Watch the tools that an orchestrator runs, without changing its code.
+    """Monitor the tools that an orchestrator runs, without changing its code.
 
-    Each call is named after the tool that the orchestrator was asked to run: `orchestrator.execute_tool("ocr", ...)`
-    is a call of `ocr`. Instrumenting twice is the same as once; a new `tool_name` replaces the old one. Methods that
-    `@monitored` watches already are left alone.
+    Each call is named after the tool that the orchestrator runs: `orchestrator.execute_tool("ocr", ...)` is a call of
+    `ocr`. Instrumenting twice is the same as once; a new `tool_name` replaces the old one. Methods that `@monitored`
+    monitors already are left as they are.
 
     Args:
         target: an orchestrator; or its class, for all objects of it and of the subclasses that inherit its methods; a
             module, for every public function and method defined in it (a package: also those of its own submodules
-            that it shows); `"package.module"`, `"package.module:function"`, `"package.module:Class"` or
+            that it exposes); `"package.module"`, `"package.module:function"`, `"package.module:Class"` or
             `"package.module:Class.method"`, patched at once or when it is imported; a `ThreadPoolExecutor` or that
             class: its tasks then run in the context they were submitted in, and no calls of its own are recorded.
-        tool_name: the name of every call; or a callable that gets the call's own arguments (the object, too, if its
-            first parameter is `self`) and returns it. Default: the tool in the arguments, else the method's own name.
-        methods: names of the methods to watch. Default: those by which orchestrators run tools, such as `execute_tool`,
+        tool_name: the name of every call; or a callable that receives the call's own arguments (and the object, if
+            its first parameter is `self`) and returns the name. Default: the tool named in the arguments, else the
+            method's own name.
+        methods: names of the methods to monitor, also those that stand in the object itself or are provided by its
+            `__getattr__`. Default: the methods of its class by which orchestrators run tools, such as `execute_tool`,
             `call_tool`, `execute_agent_step` and `execute_skill`.
 
     Returns:
         The target itself, so that this also works as a class decorator, without arguments.
 
     Raises:
-        ConfigurationError: there is no such method, or nothing to watch, or it cannot be changed; the message says what
-            could be meant.
+        ConfigurationError: there is no such method, or nothing to monitor, or the target cannot be changed; the
+            message suggests what may have been meant.
     """
-    wish = InstrumentOptions(tool_name, _checked(tool_name, methods))
+    options = InstrumentOptions(tool_name, _validate_options(tool_name, methods))
     if is_a(target, str):
-        _instrument_dotted(str(target), wish)
+        _instrument_name(str(target), options)
     else:
-        with _patching:
-            _instrument(target, wish)
+        with _lock:
+            _instrument(target, options)
     return target
 
 
 def uninstrument(target: T) -> T:
-    """Undo `instrument(target)`: every attribute is again the same object as before.
+    """Undo `instrument(target)`: every attribute is the same object as before.
 
-    What was never instrumented stays as it is, silently. So does what was asked for through another target: a class
-    that was instrumented is not undone by uninstrumenting an object of it.
+    Does nothing if the target was never instrumented. Requests through another target stay in force: uninstrumenting
+    an object does not undo the instrumentation of its class.
 
     Args:
-        target: what `instrument()` was given.
+        target: the target that `instrument()` was given.
 
     Returns:
         The target itself.
     """
-    with _patching:
+    with _lock:
         if is_a(target, str):
-            _uninstrument_dotted(str(target))
+            _uninstrument_name(str(target))
         else:
             _uninstrument(target, None)
     return target
 
 
 def waiting_for_import() -> list[str]:
-    """The dotted names given to `instrument()` of which nothing is watched yet: their modules were not imported."""
+    """Return the dotted names given to `instrument()` whose modules have not been imported yet."""
     return sorted(_pending)
 
 
-def _checked(tool_name: object, methods: object) -> tuple[str, ...] | None:
+def _validate_options(tool_name: object, methods: object) -> tuple[str, ...] | None:
     if tool_name is not None and not callable(tool_name):
-        Tool(tool_name)  # type: ignore[arg-type]  # complains of what is no name
+        Tool(tool_name)  # type: ignore[arg-type]  # raises if it is not a valid name
     if methods is None:
         return None
     names = () if isinstance(methods, str) or not isinstance(methods, Iterable) else tuple(methods)
     if not names or not all(isinstance(name, str) for name in names):
-        raise ConfigurationError(f"methods={methods!r} is not a list of names; write methods=['execute_tool']")
+        raise ConfigurationError(f"methods={methods!r} is not a list of names", hint="write methods=['execute_tool']")
     return names
 
 
-def _instrument(target: Any, wish: InstrumentOptions) -> None:
-    if wish.methods is None:
+def _instrument(target: Any, options: InstrumentOptions) -> None:
+    if options.methods is None:
         if mcp.takes_middleware(target):
-            mcp.add_middleware(target, wish.tool_name)
+            mcp.add_middleware(target, options.tool_name)
             return
         target = mcp.tool_manager_of(target)
-    spots, in_object = targets.spots(target, wish.methods)
-    forms: dict[tuple[int, bool], WrappedPair] = {}  # two names of one function stay two names of one function
-    claims: list[tuple[Place, WrappedPair]] = []
-    for owner, name in spots:
-        place = place_of(owner, name)
-        if not is_monitored(place.original):
-            key = id(place.original), is_class(owner)
-            forms[key] = forms.get(key) or _form(place, target, wish)
-            claims.append((place, forms[key]))
-    for name, found in in_object:
-        from toolweaver_monitor._instrument.patching.instance_patch import (  # needs wrapt, which is slow to import
-            patch_instance,
-            unwrap,
-        )
+    wrappers: dict[tuple[int, int], Any] = {}  # two names of one function stay names of one function
+    requests: list[tuple[Patch, Any]] = []
+    for owner, name in targets.find_attributes(target, options.methods):
+        if not is_class(owner) and not is_module(owner):
+            from toolweaver_monitor._instrument.patching.instance_patch import patch_instance  # imports wrapt: slow
 
-        if not is_monitored(unwrap(found)):
-            patch_instance(target, name, unwrap(found), _tool(unwrap(found), name, wish))
+            patch_instance(owner, name, functools.partial(_tool_of_instance, name, options))
+            continue
+        patch = patch_for(owner, name)
+        if not is_monitored(patch.original):
+            key = id(patch.original), id(owner)
+            if key not in wrappers:
+                wrappers[key] = _wrapper_of(patch, target, options)
+            requests.append((patch, wrappers[key]))
     try:
-        for place, form in claims:
-            place.claim(target, form)
-            remember(place)
-            place.settle()
-            settle_bases(place)
+        for patch, wrapper in requests:
+            patch.request(target, wrapper)
+            patch.apply()
     except ConfigurationError:
         _uninstrument(target, None)
         raise
@@ -172,108 +163,114 @@ def _instrument(target: Any, wish: InstrumentOptions) -> None:
 def _uninstrument(target: Any, names: tuple[str, ...] | None) -> None:
     if names is None and not is_class(target) and mcp.takes_middleware(target):
         mcp.remove_middleware(target)
-    elif names is None and (core := mcp.tool_manager_of(target)) is not target:
-        _uninstrument(core, None)
-    for place in list(claimed_by(target)):
-        if names is None or place.name in names:
-            place.release(target)
-            place.settle()
-            settle_bases(place)
-    planted = sys.modules.get("toolweaver_monitor._instrument.patching.instance_patch")
-    if planted is not None:
-        planted.unpatch_instance(target, names)
+    elif names is None and (manager := mcp.tool_manager_of(target)) is not target:
+        _uninstrument(manager, None)
+    for patch in list(patches.values()):
+        if (names is None or patch.name in names) and patch.withdraw(target):
+            patch.apply()
+    instance_patch = sys.modules.get("toolweaver_monitor._instrument.patching.instance_patch")
+    if instance_patch is not None:
+        instance_patch.unpatch_instance(target, names)
 
 
-def _form(place: Place, target: Any, wish: InstrumentOptions) -> WrappedPair:
-    """The watched form of what stands at a place."""
-    raw = place.original
-    if wish.methods is None and executors.is_pool(target):
-        carrying = executors.propagate_context(raw)
-        return WrappedPair(carrying, carrying)
-    whole_module = is_module(target) and wish.methods is None
-    name = _name(targets.original_of(raw), place.name, wish, self_in=_self_in(place), whole_module=whole_module)
-    watched = watch(raw, name, usage=mcp.usage_of_result if mcp.is_from_package(target, "mcp") else None)
-    return WrappedPair(watched, skip_if_super_call(raw, watched, name, place.name))
+def _wrapper_of(patch: Patch, target: Any, options: InstrumentOptions) -> Any:
+    """Return the wrapper for a patch that is requested through a target."""
+    original = patch.original
+    if options.methods is None and executors.is_pool(target):
+        return executors.propagate_context(original)
+    whole_module = is_module(target) and options.methods is None
+    function = targets.unwrap_method(original)
+    name = _tool_name(function, patch.name, options, _self_position(patch), whole_module=whole_module)
+    return watch(
+        original,
+        name,
+        usage=mcp.usage_of_result if mcp.is_from_package(target, "mcp") else None,
+        is_super_call=super_call_check(patch.owner, patch.name) if is_class(patch.owner) else None,
+    )
 
 
-def _self_in(place: Place) -> Self:
-    """Where the `self` of what stands at a place is met."""
-    raw = place.original
-    if not is_class(place.owner) or is_a(raw, staticmethod) or not hasattr(type(raw), "__get__"):
-        return Self.NOWHERE
-    return Self.ARGUMENTS if is_a(raw, _BOUND_AS_METHODS) else Self.SIGNATURE
+def _self_position(patch: Patch) -> SelfPosition:
+    original = patch.original
+    if not is_class(patch.owner) or is_a(original, staticmethod) or not hasattr(type(original), "__get__"):
+        return SelfPosition.NOWHERE
+    return SelfPosition.ARGUMENTS if is_a(original, _BOUND_AS_METHODS) else SelfPosition.SIGNATURE
 
 
-def _tool(found: Any, name: str, wish: InstrumentOptions) -> Tool:
-    """The tool for a callable that stands in an object itself, and so gets no `self`."""
-    tool = Tool(_name(found, name, wish), fallback=name)
-    tool.parameters = positional_parameters(found)
+def _tool_of_instance(name: str, options: InstrumentOptions, original: Any) -> Tool:
+    """Return the tool for a callable in an object's own namespace, which receives no `self`."""
+    tool = Tool(_tool_name(original, name, options), fallback=name)
+    tool.parameters = positional_parameters(original)
     return tool
 
 
-def _name(
-    function: Any, name: str, wish: InstrumentOptions, *, self_in: Self = Self.NOWHERE, whole_module: bool = False
+def _tool_name(
+    function: Any,
+    name: str,
+    options: InstrumentOptions,
+    self_position: SelfPosition = SelfPosition.NOWHERE,
+    *,
+    whole_module: bool = False,
 ) -> str | Callable[..., str]:
-    """What calls of a function are named: a text, or what reads it from the arguments."""
-    if callable(wish.tool_name):
-        return without_self(wish.tool_name) if self_in is Self.ARGUMENTS else wish.tool_name
-    if wish.tool_name is not None:
-        return wish.tool_name
+    """Return the name for the calls of a function, or a reader of the name in their arguments."""
+    if callable(options.tool_name):
+        return skip_self(options.tool_name) if self_position is SelfPosition.ARGUMENTS else options.tool_name
+    if options.tool_name is not None:
+        return options.tool_name
     if whole_module and not runs_tools(name):
         qualified = getattr(function, "__qualname__", name)
         return qualified if isinstance(qualified, str) and "<" not in qualified else name
-    return name_from_arguments(function, name, self_in) or name
+    return name_from_arguments(function, name, self_position) or name
 
 
-def _instrument_dotted(name: str, wish: InstrumentOptions) -> None:
-    module_name, path = import_hooks.split(name)
-    module = import_hooks.loaded(module_name)
+def _instrument_name(name: str, options: InstrumentOptions) -> None:
+    module_name, path = import_hooks.split_name(name)
+    module = import_hooks.imported_module(module_name)
     if module is None:
-        with _patching:
-            _pending[name] = wish
-        module = import_hooks.when_imported(module_name, functools.partial(_imported, name, path))
+        with _lock:
+            _pending[name] = options
+        module = import_hooks.when_imported(module_name, functools.partial(_on_import, name, path))
         if module is None or _pending.pop(name, None) is None:
             return
-    half = import_hooks.being_imported(module)  # by this very thread, further up
-    with _patching:
+    half_imported = import_hooks.is_being_imported(module)  # by this very thread, further up its stack
+    with _lock:
         try:
-            _instrument_inside(module, path, wish)
+            _instrument_path(module, path, options)
         except ConfigurationError as error:
-            if not half:
+            if not half_imported:
                 raise
             raise ConfigurationError(
-                f"{module_name} is being imported right now, and {error}; call instrument({name!r}) before its import "
-                "begins or after it has ended"
+                f"{module_name} is being imported right now, and {error}",
+                hint=f"call instrument({name!r}) before its import begins or after it has ended",
             ) from None
 
 
-def _imported(name: str, path: str, module: Any) -> None:
-    """Do what waited for this module; an error raised here would fail its import, which is not at fault."""
-    with _patching:
-        wish = _pending.pop(name, None)
-        if wish is not None:
+def _on_import(name: str, path: str, module: Any) -> None:
+    """Instrument a pending name. Errors are logged, as raising them would fail an import that is not at fault."""
+    with _lock:
+        options = _pending.pop(name, None)
+        if options is not None:
             try:
-                _instrument_inside(module, path, wish)
+                _instrument_path(module, path, options)
             except Exception as error:  # noqa: BLE001 - see above
                 log.error("toolweaver_monitor: instrument(%r) did nothing: %s", name, error)  # noqa: TRY400
 
 
-def _instrument_inside(module: Any, path: str, wish: InstrumentOptions) -> None:
+def _instrument_path(module: Any, path: str, options: InstrumentOptions) -> None:
     target, method = import_hooks.resolve(module, path)
     if method is not None:
-        if wish.methods is not None:
-            raise ConfigurationError(f"'{path}' names one function; leave methods= out")
-        wish = wish._replace(methods=(method,))
-    _instrument(target, wish)
+        if options.methods is not None:
+            raise ConfigurationError(f"'{path}' names one function", hint="leave methods= out")
+        options = options._replace(methods=(method,))
+    _instrument(target, options)
 
 
-def _uninstrument_dotted(name: str) -> None:
-    module_name, path = import_hooks.split(name)
+def _uninstrument_name(name: str) -> None:
+    module_name, path = import_hooks.split_name(name)
     _pending.pop(name, None)
     module = sys.modules.get(module_name)
     if module is not None:
         try:
             target, method = import_hooks.resolve(module, path)
         except ConfigurationError:
-            return  # it is gone, and what was watched with it
+            return  # it no longer exists, nor do its wrappers
         _uninstrument(target, None if method is None else (method,))

@@ -1,10 +1,10 @@
-"""Where can the tool calls of an MCP server or client be intercepted, and what do their results say?
+"""Monitor the tool calls of MCP servers and clients.
 
-What is known of each library:
+Each library has one place that sees every call once:
 
-- `mcp` 2: `MCPServer.call_tool` is looked up anew for every request, so watching that method is enough.
-- `mcp` 1: `FastMCP` hands its `call_tool` out while it is built; its tool manager is asked for every call.
-- `fastmcp` 2 and later: a middleware is the documented way, and sees each call once (`call_tool` calls itself).
+- `mcp` 2 looks up `MCPServer.call_tool` anew for every request, so that patching the method is enough.
+- `mcp` 1 hands out `FastMCP.call_tool` while the server is built, but its tool manager is used for every call.
+- `fastmcp` 2 and later documents middleware for this; its `call_tool` calls itself.
 """
 
 from __future__ import annotations
@@ -20,69 +20,71 @@ from toolweaver_monitor._usage import Usage, get_field, read_fields, reader_for
 from toolweaver_monitor.errors import ConfigurationError
 
 
-def is_from_package(target: Any, package: str, name: str = "") -> bool:
-    """Whether an object or class is of a package's class, or of any of its classes."""
+def is_from_package(target: Any, package: str, class_name: str = "") -> bool:
+    """Return whether an object or class is, or inherits from, a class of a package: the named one, or any."""
     for kind in mro_of(target if is_class(target) else type(target)):
         home = namespace(kind).get("__module__")
-        if isinstance(home, str) and f"{home}.".startswith(f"{package}.") and name in ("", label(kind)):
+        if isinstance(home, str) and f"{home}.".startswith(f"{package}.") and class_name in ("", label(kind)):
             return True
     return False
 
 
 def tool_manager_of(target: Any) -> Any:
-    """The part of a server that every call goes through; any other target itself."""
+    """Return the part of an `mcp` 1 server that every call goes through; any other target as it is."""
     if is_from_package(target, "mcp.server.fastmcp", "FastMCP") and not is_class(target):
         return target._tool_manager
     return target
 
 
 def takes_middleware(target: Any) -> bool:
-    """Whether it is a server of `fastmcp`.
+    """Return whether a target is a `fastmcp` server.
 
     Raises:
-        ConfigurationError: it is the class of these, not one of them.
+        ConfigurationError: the target is the class of these servers.
     """
     if not is_from_package(target, "fastmcp", "FastMCP"):
         return False
     if is_class(target):
-        raise ConfigurationError("a FastMCP server is instrumented as an object: instrument(server), not its class")
+        raise ConfigurationError(
+            "a FastMCP server is instrumented as an object", hint="instrument(server), not its class"
+        )
     return True
 
 
 def add_middleware(server: Any, tool_name: str | Callable[..., str] | None) -> None:
-    """Watch the tool calls of a `fastmcp` server, outermost, so that what other middleware refuses is seen, too."""
+    """Monitor a `fastmcp` server with the outermost middleware, which also sees calls that other middleware rejects."""
     from fastmcp.server.middleware import Middleware
 
     async def call_tool(context: Any, call_next: Any) -> Any:
         return await call_next(context)
 
-    def name_from(context: Any, _call_next: Any) -> str:
+    def read_name(context: Any, _call_next: Any) -> str:
         name, arguments = context.message.name, context.message.arguments
         return tool_name(name, arguments) if callable(tool_name) else tool_name or name
 
-    watched = watch(call_tool, name_from, usage=usage_of_result)
+    monitored_call = watch(call_tool, read_name, usage=usage_of_result)
 
-    class ToolCalls(Middleware):  # type: ignore[misc]  # made here, as fastmcp is imported only where it is used
-        """Watches tool calls for `instrument(server)`."""
+    class MonitoringMiddleware(Middleware):  # type: ignore[misc]  # defined here, as fastmcp is imported only if it is used
+        """Monitors tool calls for `instrument(server)`."""
 
         __module__ = __name__
 
         async def on_call_tool(self, context: Any, call_next: Any) -> Any:
-            return await watched(context, call_next)
+            return await monitored_call(context, call_next)
 
     remove_middleware(server)
-    server.middleware.insert(0, ToolCalls())
+    server.middleware.insert(0, MonitoringMiddleware())
 
 
 def remove_middleware(server: Any) -> None:
-    """Take it out again."""
+    """Remove the middleware from a `fastmcp` server."""
     server.middleware[:] = [each for each in server.middleware if not is_from_package(each, __name__)]
 
 
 def usage_of_result(result: Any) -> Usage | None:
-    """What a tool's answer says of its usage, unless a watched tool inside has said it: it is the same money.
+    """Return the usage in a tool's result, or an empty one if a monitored tool inside has recorded the same usage.
 
-    An answer that says of itself that it is an error makes the call a failure.
+    A result that is marked as an error makes the call a failure.
     """
     call = current_call()
     fields = read_fields(result) or {}
@@ -91,8 +93,8 @@ def usage_of_result(result: Any) -> Usage | None:
         first = read_fields(content[0]) if type(content) is list and content else None
         call.fail((first and get_field(first, "text")) or "the server answered with an error")
     if not Settings.read_results or (call._details is not None and call._details.seen):
-        return Usage()  # nothing; None would have the answer itself looked at
-    if type(result) is tuple:  # mcp 1: the content, and what it was made of
+        return Usage()  # empty: None would have the result itself read
+    if type(result) is tuple:  # mcp 1: the content, and the value it was made from
         result = result[-1]
     elif is_from_package(result, "fastmcp"):
         result = get_field(fields, "structured_content")

@@ -1,11 +1,11 @@
-"""What stands at an attribute while it is watched, and how is it put back just as it was?
+"""Patch an attribute of a class or module, and put back the very object that it held.
 
-A `Place` is one attribute of a class or a module. Whoever asks for it to be watched lays a claim (the module it stands
-in, its class, one object of that class), and what stands there follows from the claims alone: undone in any order, the
-attribute is at last the very object that it was, or absent again.
+Each request names a target: the attribute's owner, the module in which that is defined, or one object of the class.
+What is installed follows from the requests in force alone, so they can be withdrawn in any order. After the last one,
+the attribute is the original object again, or absent if it was inherited.
 
-To watch one object, nothing is written into it: objects with slots, frozen ones and copies of it stay as they are. Its
-class gets a `PatchDescriptor`, which gives the watched form to that object and the original to every other.
+A request for a single object writes nothing into that object, so objects with slots, frozen objects and copies work.
+Its class gets a `PatchDescriptor`, which returns the wrapper for that object and the original for all others.
 """
 
 from __future__ import annotations
@@ -13,187 +13,158 @@ from __future__ import annotations
 import logging
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from toolweaver_monitor._core.introspect import definer, is_below, is_class, is_module, label, mro_of, namespace
+from toolweaver_monitor._core.introspect import is_class, is_module, label, mro_of, namespace
 from toolweaver_monitor.errors import ConfigurationError
 
 log = logging.getLogger("toolweaver_monitor")
 
 MISSING: Any = object()
-"""Stands for what was not there: inherited, or given by `__getattr__`."""
-
-
-class WrappedPair(NamedTuple):
-    """A watched callable."""
-
-    watched: Any
-    from_override: Any
-    """The same for a call by `super()`, where the override above may have been watched already."""
+"""Stands for an attribute that is absent: inherited, or provided by `__getattr__`."""
 
 
 class PatchRequest(NamedTuple):
-    """Someone's wish that a place be watched."""
+    """A target, and the wrapper to install for it."""
 
     target: Callable[[], Any]
-    """Gives who asked for it, or None once it is gone."""
-    form: WrappedPair
+    """Returns the target, or None once it has been collected."""
+    wrapper: Any
 
 
-class Place:
-    """One attribute of a class or module, and what it was."""
+class Patch:
+    """One attribute of a class or module, and what it held before it was patched."""
 
     def __init__(self, owner: Any, name: str) -> None:
         self.owner = owner
         self.name = name
         self.raw = namespace(owner).get(name, MISSING)
-        self.original = self.raw if self.raw is not MISSING else original(owner, name)
-        self.standing = self.raw
+        self.original = find_original(owner, name) if self.raw is MISSING else self.raw
+        self.installed = self.raw
         self.whole: dict[int, PatchRequest] = {}
+        """Requests of classes and modules, by the target's id."""
         self.single: dict[int, PatchRequest] = {}
-        self.everyones: WrappedPair | None = None
-        """What stands for whoever has no claim of its own: the form that was asked for last."""
-        self.past_override = False
-        """Whether a subclass has a place of this name, too, so that `super()` may lead from one to the other."""
+        """Requests of single objects, by the target's id."""
+        self.common_wrapper: Any = None
+        """The wrapper for objects without a request of their own: that of the latest class or module, if any."""
 
-    def claim(self, target: Any, form: WrappedPair) -> None:
-        """Have this place watched for a target: its owner or the module it stands in; else one object of the class."""
-        claims = self.whole if is_class(target) or is_module(target) else self.single
-        key = id(target)
-        claims.pop(key, None)
+    def request(self, target: Any, wrapper: Any) -> None:
+        """Add or replace a target's request; `apply` puts it into force."""
+        requests, key = self._requests_like(target), id(target)
 
-        def gone(ref: Any) -> None:
-            if (claim := claims.get(key)) is not None and claim.target is ref:
-                del claims[key]
+        def forget(ref: Any) -> None:
+            if (request := requests.get(key)) is not None and request.target is ref:
+                del requests[key]
 
-        claims[key] = PatchRequest(reference(target, gone), form)
+        requests.pop(key, None)  # the latest request comes last
+        requests[key] = PatchRequest(_reference(target, forget), wrapper)
+        patches[id(self.owner), self.name] = self
 
-    def release(self, target: Any) -> bool:
-        """Take a target's claim back; says whether there was one."""
-        found = False
-        for claims in (self.whole, self.single):
-            claim = claims.get(id(target))
-            if claim is not None and claim.target() is target:
-                del claims[id(target)]
-                found = True
-        return found
+    def withdraw(self, target: Any) -> bool:
+        """Remove a target's request; return whether there was one."""
+        requests = self._requests_like(target)
+        request = requests.get(id(target))
+        if request is None or request.target() is not target:
+            return False
+        del requests[id(target)]
+        return True
 
-    def settle(self) -> None:
-        """Let stand what follows from the claims.
+    def applies_to(self, thing: Any) -> bool:
+        """Return whether calls on this object or class are monitored here."""
+        return self.common_wrapper is not None or id(thing) in self.single
+
+    def apply(self) -> None:
+        """Install what follows from the requests.
 
         Raises:
-            ConfigurationError: the class is not one that can be changed.
+            ConfigurationError: the class cannot be changed.
         """
-        if namespace(self.owner).get(self.name, MISSING) is not self.standing:
+        if namespace(self.owner).get(self.name, MISSING) is not self.installed:
             log.warning(
-                "toolweaver_monitor: %s has been replaced since it was instrumented, and stays as it is now",
+                "toolweaver_monitor: %s has been replaced since it was instrumented; the replacement is kept",
                 f"{label(self.owner)}.{self.name}",
             )
-            forget(self)
+            self._unregister()
             return
-        claims = list(self.whole.values())
-        self.everyones = claims[-1].form if claims else None
-        self.past_override = self.everyones is not None and any(
-            other is not self and other.name == self.name and is_below(other.owner, self.owner)
-            for other in list(places.values())
-        )
-        if self.single or self.past_override:
-            wanted: Any = self.standing if type(self.standing) is PatchDescriptor else PatchDescriptor(self)
+        self.common_wrapper = next((request.wrapper for request in reversed(self.whole.values())), None)
+        if self.single:
+            wanted: Any = self.installed if type(self.installed) is PatchDescriptor else PatchDescriptor(self)
         else:
-            wanted = self.raw if self.everyones is None else self.everyones.watched
-        if wanted is not self.standing:
-            write(self.owner, self.name, wanted)
-            self.standing = wanted
+            wanted = self.raw if self.common_wrapper is None else self.common_wrapper
+        if wanted is not self.installed:
+            _write(self.owner, self.name, wanted)
+            self.installed = wanted
         if not self.whole and not self.single:
-            forget(self)
+            self._unregister()
+
+    def _requests_like(self, target: Any) -> dict[int, PatchRequest]:
+        return self.whole if is_class(target) or is_module(target) else self.single
+
+    def _unregister(self) -> None:
+        if patches.get((id(self.owner), self.name)) is self:
+            del patches[id(self.owner), self.name]
 
 
 class PatchDescriptor:
-    """Stands in a class for a method of which not all calls are watched alike, and picks by the object."""
+    """Replaces a method in a class while single objects are monitored, and selects by the object."""
 
-    __slots__ = ("place",)
+    __slots__ = ("patch",)
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, patch: Patch) -> None:
+        self.patch = patch
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        place = self.place
-        claim = place.single.get(id(instance)) if instance is not None else None
-        form = place.everyones if claim is None else claim.form
-        if form is None:
-            chosen = place.original
-        elif place.past_override and (instance is None or definer(type(instance), place.name) is not place.owner):
-            chosen = form.from_override  # by `super()`, or by the name of its class as was done before there was one
-        else:
-            chosen = form.watched
+        """Bind the object's wrapper, the common wrapper or the original."""
+        patch = self.patch
+        request = patch.single.get(id(instance)) if instance is not None else None
+        chosen = patch.common_wrapper if request is None else request.wrapper
+        if chosen is None:
+            chosen = patch.original
         if type(chosen) is types.FunctionType:
             return chosen if instance is None else types.MethodType(chosen, instance)
         bind = getattr(type(chosen), "__get__", None)
         return chosen if bind is None else bind(chosen, instance, owner)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """As the method itself, for whoever takes it out of the class's namespace."""
-        return self.__get__(None, self.place.owner)(*args, **kwargs)
+        """Call the method, for code that takes it out of the class's namespace."""
+        return self.__get__(None, self.patch.owner)(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.place.original, name)
+        return getattr(self.patch.original, name)
 
     @property  # type: ignore[misc]  # it can be set elsewhere
     def __class__(self) -> Any:
-        """Passes for what it stands for: `unittest.mock` and `pydoc` look at what lies in a class's namespace."""
-        return type(self.place.original)
+        """The class of the original: `unittest.mock` and `pydoc` look at what a class's namespace holds."""
+        return type(self.patch.original)
 
 
-places: dict[tuple[int, str], Place] = {}
-"""Every place with a claim, by its owner's id. A class or module lives on while it is here."""
+patches: dict[tuple[int, str], Patch] = {}
+"""Every patch with a request, by the owner's id and the name. A class or module stays alive while it is listed here."""
 
 
-def place_of(owner: Any, name: str) -> Place:
-    """The place of that name, a new one if there is none or if what it put there has been replaced (a reload)."""
-    place = places.get((id(owner), name))
-    if place is not None and namespace(owner).get(name, MISSING) is place.standing:
-        return place
-    return Place(owner, name)
+def patch_for(owner: Any, name: str) -> Patch:
+    """Return the patch of an attribute: a new one if there is none, or if its wrapper has been replaced (a reload)."""
+    patch = patches.get((id(owner), name))
+    if patch is not None and namespace(owner).get(name, MISSING) is patch.installed:
+        return patch
+    return Patch(owner, name)
 
 
-def remember(place: Place) -> None:
-    """List a place that has a claim now."""
-    places[id(place.owner), place.name] = place
-
-
-def forget(place: Place) -> None:
-    """Drop a place from the list."""
-    if places.get((id(place.owner), place.name)) is place:
-        del places[id(place.owner), place.name]
-
-
-def settle_bases(place: Place) -> None:
-    """Let the places of the same name further up follow, as `super()` may or may not lead to them any more."""
-    if is_class(place.owner):
-        for other in list(places.values()):
-            if other is not place and other.name == place.name and is_below(place.owner, other.owner):
-                other.settle()
-
-
-def original(kind: Any, name: str) -> Any:
-    """What an attribute of a class or module is with nothing watched, not bound; MISSING where there is none."""
-    for each in mro_of(kind) if is_class(kind) else (kind,):
+def find_original(owner: Any, name: str) -> Any:
+    """Return the attribute of a class or module as it is without patches, not bound; MISSING if there is none."""
+    for each in mro_of(owner) if is_class(owner) else (owner,):
         raw = namespace(each).get(name, MISSING)
-        place = places.get((id(each), name))
-        if place is not None and raw is place.standing:
-            raw = place.raw
+        patch = patches.get((id(each), name))
+        if patch is not None and raw is patch.installed:
+            raw = patch.raw
         if raw is not MISSING:
             return raw
     return MISSING
 
 
-def write(owner: Any, name: str, value: Any) -> None:
-    """Set an attribute, or delete it where `value` is MISSING; no `__setattr__` of the owner's is asked.
-
-    Raises:
-        ConfigurationError: it is a class that cannot be changed.
-    """
+def _write(owner: Any, name: str, value: Any) -> None:
+    """Set an attribute, or delete it if `value` is MISSING, without calling the owner's own `__setattr__`."""
     if is_module(owner):
         vars(owner).pop(name, None) if value is MISSING else vars(owner).__setitem__(name, value)
         return
@@ -201,23 +172,13 @@ def write(owner: Any, name: str, value: Any) -> None:
         type.__delattr__(owner, name) if value is MISSING else type.__setattr__(owner, name, value)
     except TypeError:
         raise ConfigurationError(
-            f"{label(owner)} is made in C and cannot be changed; subclass it in Python and instrument that"
+            f"{label(owner)} is made in C and cannot be changed", hint="subclass it in Python and instrument that"
         ) from None
 
 
-def reference(thing: Any, gone: Callable[[Any], None]) -> Callable[[], Any]:
-    """A weak reference where there can be one; else the thing lives on until it is uninstrumented."""
+def _reference(target: Any, forget: Callable[[Any], None]) -> Callable[[], Any]:
+    """Return a weak reference, or one that keeps the target alive if it does not support weak references."""
     try:
-        return weakref.ref(thing, gone)
+        return weakref.ref(target, forget)
     except TypeError:
-        return lambda: thing
-
-
-def claimed_by(target: Any) -> Iterator[Place]:
-    """The places that a target has a claim on."""
-    for place in list(places.values()):
-        for claims in (place.whole, place.single):
-            claim = claims.get(id(target))
-            if claim is not None and claim.target() is target:
-                yield place
-                break
+        return lambda: target

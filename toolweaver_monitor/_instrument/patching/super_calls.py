@@ -1,51 +1,33 @@
-"""When is a call that `super()` hands up the same call? When it is directly inside one of the same tool."""
+"""Count a method's call by `super()` as part of the call it was made from."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-import types
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any
 
-from toolweaver_monitor._core.context import current
-from toolweaver_monitor._core.introspect import is_a
-from toolweaver_monitor._instrument.tool import named
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.introspect import is_below, mro_of
+from toolweaver_monitor._instrument.patching.patch import patches
 
 
-def skip_if_super_call(raw: Any, watched: Any, name: str | Callable[..., str], fallback: str) -> Any:
-    """What an override gets that reaches past itself: watched, but for a call that is its own.
+def super_call_check(owner: type, name: str) -> Callable[[ToolCall, ToolCall, tuple[Any, ...]], bool]:
+    """Return a check for the calls of a patched method.
 
-    Args:
-        raw: a method as it lies in its class.
-        watched: the same, watched.
-        name: its calls' name, or what reads it from their arguments.
-        fallback: the name where that fails.
+    The check gets a new call, the open call around it and the arguments. It returns True if both are calls of the same
+    tool, and an override of the method, between the object's class and `owner`, is patched for that object: only
+    `super()`, or the name of the class, leads past such an override.
     """
-    if is_a(raw, (classmethod, staticmethod)):
-        return type(raw)(skip_if_super_call(raw.__func__, watched.__func__, name, fallback))
-    if not is_a(raw, types.FunctionType):
-        return watched
 
-    def chosen(args: Any, kwargs: Any) -> Any:
-        around = current.get()
-        if around is None or around.outcome != "open":
-            return watched
-        try:
-            found = name(*args, **kwargs) if callable(name) else name
-        except Exception:  # noqa: BLE001 - a naming function of the user's; its failure is told where it counts
-            found = fallback
-        return raw if around.tool_name == named(found).name else watched
+    def is_super_call(call: ToolCall, parent: ToolCall, args: tuple[Any, ...]) -> bool:
+        if parent.outcome != "open" or parent.tool_name != call.tool_name or not args:
+            return False
+        receiver = args[0]
+        kind = receiver if is_below(receiver, owner) else type(receiver)  # a class method receives its class
+        if kind is owner or not is_below(kind, owner):
+            return False
+        overriding = takewhile(lambda each: each is not owner, mro_of(kind))
+        above = (patches.get((id(each), name)) for each in overriding)
+        return any(patch is not None and patch.applies_to(receiver) for patch in above)
 
-    def run(*args: Any, **kwargs: Any) -> Any:
-        return chosen(args, kwargs)(*args, **kwargs)
-
-    async def run_coroutine(*args: Any, **kwargs: Any) -> Any:
-        return await chosen(args, kwargs)(*args, **kwargs)
-
-    def run_generator(*args: Any, **kwargs: Any) -> Any:
-        return (yield from chosen(args, kwargs)(*args, **kwargs))
-
-    if inspect.iscoroutinefunction(raw):
-        return functools.update_wrapper(run_coroutine, raw)
-    return functools.update_wrapper(run_generator if inspect.isgeneratorfunction(raw) else run, raw)
+    return is_super_call

@@ -1,7 +1,7 @@
-"""Which tool was an orchestrator asked to run? Read from the arguments of the very call that asks.
+"""Read the name of the requested tool from the arguments of an orchestrator's method.
 
-Where in the arguments a name can stand is worked out once, from the signature, when the method is patched. No argument
-but the tool's name is ever looked at, and a text that may be prose ("Read the total off this receipt") is no name.
+Where a name can stand among the arguments is worked out once, from the signature, when the method is patched. No
+argument except the tool's name is looked at, and text that may be prose ("Read the total off this receipt") is no name.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
-NameFrom = Callable[..., str]
-
+NameReader = Callable[..., str]
 
 ORCHESTRATOR_METHODS: tuple[str, ...] = tuple(
     f"{prefix}{verb}_{noun}{suffix}"
@@ -25,49 +24,63 @@ ORCHESTRATOR_METHODS: tuple[str, ...] = tuple(
 """The methods by which orchestrators run a tool."""
 
 USUAL_METHODS = ("execute_tool", "call_tool", "run_tool", "invoke_tool", "execute_agent_step", "execute_skill")
-"""Those that are shown to people, and asked for where an object answers only to questions (`__getattr__`)."""
+"""The methods that error messages list."""
 
-_SAYS_TOOL = ("tool_name", "tool", "skill_name", "skill", "agent_name", "agent", "function_name")
-"""Parameters that hold a tool, whatever their function is called."""
+_TOOL_PARAMETERS = ("tool_name", "tool", "skill_name", "skill", "agent_name", "agent", "function_name")
+"""Parameters that hold a tool in any function."""
 
-_MAY_SAY_TOOL = (*_SAYS_TOOL, "name", "action_name", "action", "step_name", "function", "tool_call", "step", "call")
-"""Parameters that do so in a method that is known to run tools; the first that gives a name counts."""
+_RUNNER_PARAMETERS = (
+    *_TOOL_PARAMETERS,
+    "name",
+    "action_name",
+    "action",
+    "step_name",
+    "function",
+    "tool_call",
+    "step",
+    "call",
+)
+"""Parameters that hold a tool in a method that runs tools; the first that yields a name is used."""
 
 _FIELDS = ("tool_name", "tool", "name", "skill_name", "skill", "agent_name", "agent", "function", "action")
-"""Where a tool's name stands in a step or a tool call, whether it is a mapping or an object."""
+"""Keys or attributes that hold a tool's name in a step or a tool call."""
 
 _NAME = re.compile(r"[^\W\d][\w.:/@-]{0,127}")
 
 
-class Self(Enum):
-    """Where a method's `self` or `cls` is met."""
+class SelfPosition(Enum):
+    """Where a method's `self` or `cls` appears."""
 
     NOWHERE = 0
-    """A function, a static method, or a method that is bound already."""
+    """In neither: a function, a static method, or a bound method."""
     ARGUMENTS = 1
-    """In the signature and the arguments: a function in a class."""
+    """In the signature and in the arguments: a function in a class."""
     SIGNATURE = 2
-    """In the signature only: what a class holds beside functions is bound before its arguments are seen."""
+    """In the signature only: a class binds other descriptors before their arguments are read."""
 
 
 def runs_tools(name: str) -> bool:
-    """Whether a function of this name runs tools for others."""
+    """Return whether a function of this name runs tools for others."""
     return name in ORCHESTRATOR_METHODS
 
 
-def name_from_arguments(function: Any, name: str, self_in: Self = Self.NOWHERE) -> NameFrom | None:
-    """A reader of the tool's name in a function's arguments; None where its parameters do not name a tool.
+def name_from_arguments(
+    function: Any, name: str, self_position: SelfPosition = SelfPosition.NOWHERE
+) -> NameReader | None:
+    """Return a reader of the tool's name in a function's arguments, or None if its parameters do not name a tool.
 
     Args:
-        function: what will be called.
-        name: what it is called; also the name of a call whose arguments name no tool.
-        self_in: where its `self` is met.
+        function: the function to be called.
+        name: its name, which is also the name of a call whose arguments name no tool.
+        self_position: where its `self` appears.
     """
     try:
-        parameters = list(inspect.signature(function).parameters.values())[int(self_in is Self.SIGNATURE) :]
-    except Exception:  # noqa: BLE001 - a builtin has none, and an object may have a strange one
+        parameters = list(inspect.signature(function).parameters.values())
+    except Exception:  # noqa: BLE001 - builtins may have no signature, and an object may have a broken one
         parameters = []
-    first = int(self_in is Self.ARGUMENTS)
+    if self_position is SelfPosition.SIGNATURE:
+        del parameters[:1]
+    first = int(self_position is SelfPosition.ARGUMENTS)
     runner = runs_tools(name)
     kinds = {parameter.kind for parameter in parameters}
     positions = {
@@ -75,66 +88,64 @@ def name_from_arguments(function: Any, name: str, self_in: Self = Self.NOWHERE) 
         for index, parameter in enumerate(parameters)
         if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     }
-    keywords = runner and (not parameters or inspect.Parameter.VAR_KEYWORD in kinds)
-    wanted = _MAY_SAY_TOOL if runner else _SAYS_TOOL
-    where = tuple(
-        (each, positions.get(each, sys.maxsize), each.endswith(("name", "tool")))
-        for each in wanted
-        if each in positions or keywords
+    takes_any_keyword = runner and (not parameters or inspect.Parameter.VAR_KEYWORD in kinds)
+    candidates = tuple(
+        (parameter, positions.get(parameter, sys.maxsize), parameter.endswith(("name", "tool")))
+        for parameter in (_RUNNER_PARAMETERS if runner else _TOOL_PARAMETERS)
+        if parameter in positions or takes_any_keyword
     )
-    hands_on = runner and len(positions) <= first and (not parameters or inspect.Parameter.VAR_POSITIONAL in kinds)
-    if not where and not hands_on:
+    forwards = runner and len(positions) <= first and (not parameters or inspect.Parameter.VAR_POSITIONAL in kinds)
+    if not candidates and not forwards:
         return None
 
-    def name_from(*args: Any, **kwargs: Any) -> str:
-        for parameter, position, sure in where:
+    def read_name(*args: Any, **kwargs: Any) -> str:
+        for parameter, position, is_name in candidates:
             value = args[position] if position < len(args) else kwargs.get(parameter)
-            if type(value) is str and sure:
+            if type(value) is str and is_name:
                 return value
-            if value is not None and (found := extract_tool_name(value, sure=sure)) is not None:
-                return found
-        if hands_on and first < len(args) and isinstance(args[first], str | Mapping):
+            if value is not None and (tool_name := extract_tool_name(value, is_name=is_name)) is not None:
+                return tool_name
+        if forwards and first < len(args) and isinstance(args[first], str | Mapping):
             return extract_tool_name(args[first]) or name
         return name
 
-    return name_from
+    return read_name
 
 
-def extract_tool_name(value: Any, *, sure: bool = False, depth: int = 2) -> str | None:
-    """The tool's name that a value holds: text, a function, a mapping or an object with a name of its own.
+def extract_tool_name(value: Any, *, is_name: bool = False, depth: int = 2) -> str | None:
+    """Return the tool's name in a value: text, a function, or a mapping or object with a name; None if there is none.
 
     Args:
-        value: what stands where a tool's name may stand.
-        sure: whether any text there is a name.
-        depth: how many steps inwards a name is looked for.
+        value: an argument that may hold a tool.
+        is_name: whether any text is a name, even one with spaces.
+        depth: how many levels to search inside the value.
     """
     if isinstance(value, str):
         text = str.__str__(value)
-        return text if sure or _NAME.fullmatch(text) else None
+        return text if is_name or _NAME.fullmatch(text) else None
     if inspect.isroutine(value) or isinstance(value, type):
         return extract_tool_name(value.__name__, depth=0)
     if not depth:
         return None
-    for name in _FIELDS:
-        inner = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-        if (
-            inner is not None
-            and (found := extract_tool_name(inner, sure=name.endswith("name"), depth=depth - 1)) is not None
-        ):
-            return found
+    for field in _FIELDS:
+        inner = value.get(field) if isinstance(value, Mapping) else getattr(value, field, None)
+        if inner is not None:
+            tool_name = extract_tool_name(inner, is_name=field.endswith("name"), depth=depth - 1)
+            if tool_name is not None:
+                return tool_name
     return None
 
 
-def without_self(namer: Callable[..., str]) -> NameFrom:
-    """A user's naming function given what the caller wrote; the object as well if it asks for `self` or `cls` first."""
+def skip_self(read_name: Callable[..., str]) -> NameReader:
+    """Drop the object from the arguments of a user's naming function, unless its first parameter is `self` or `cls`."""
     try:
-        first = next(iter(inspect.signature(namer).parameters), "")
+        first = next(iter(inspect.signature(read_name).parameters), "")
     except (TypeError, ValueError):
         first = ""
     if first in {"self", "cls"}:
-        return namer
+        return read_name
 
-    def name_from(_self: Any, /, *args: Any, **kwargs: Any) -> str:
-        return namer(*args, **kwargs)
+    def read_without_self(_self: Any, /, *args: Any, **kwargs: Any) -> str:
+        return read_name(*args, **kwargs)
 
-    return name_from
+    return read_without_self

@@ -1,4 +1,4 @@
-"""What do the tests of `instrument()` share? Who was called, and that all is put back in the end."""
+"""Shared fixtures of the tests of `instrument()`: the names of the calls, and the check that everything is put back."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import ToolCall
-from toolweaver_monitor._instrument.patching.patch import places
+from toolweaver_monitor._instrument.patching.patch import patches
 
 
 @pytest.fixture(autouse=True)
 def all_is_put_back() -> Iterator[None]:
-    """Holds every test to it: nothing stays watched."""
+    """Require of every test that no patch is left."""
     yield
-    left = [f"{place.owner}.{place.name}" for place in places.values() if place.whole or place.single]
-    for place in list(places.values()):
-        place.whole.clear()
-        place.single.clear()
-        place.settle()
+    left = [f"{patch.owner}.{patch.name}" for patch in patches.values() if patch.whole or patch.single]
+    for patch in list(patches.values()):
+        patch.whole.clear()
+        patch.single.clear()
+        patch.apply()
     assert not left
 
 
 @pytest.fixture
 def names(calls: Callable[[], list[ToolCall]]) -> Callable[[], list[str]]:
-    """Gives the names of the calls since it was last asked."""
+    """Return the names of the calls since the last request."""
     return lambda: [call.tool_name for call in calls()]
 
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Writes a module that can be imported: `write("package/module.py", source)`."""
+    """Write a module that can be imported: `write("package/module.py", source)`."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def written(name: str, source: str) -> None:
@@ -45,7 +45,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str
 
 @pytest.fixture(autouse=True)
 def no_module_stays(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Forgets what a test imported."""
+    """Forget what a test imported."""
     import sys
 
     before = set(sys.modules)

@@ -22,7 +22,7 @@ import pytest
 import wrapt
 
 from toolweaver_monitor import instrument, monitored, uninstrument
-from toolweaver_monitor._instrument.patching.patch import places
+from toolweaver_monitor._instrument.patching.patch import patches
 from toolweaver_monitor.errors import ConfigurationError
 
 
@@ -143,9 +143,9 @@ def test_an_object_is_not_kept_alive_and_its_id_may_be_used_again(names: Any) ->
         assert gone() is None
     for other in [Plain() for _ in range(200)]:
         other.execute_tool("unseen")
-    assert not next(iter(places.values())).single
+    assert not next(iter(patches.values())).single
     uninstrument(instrument(Plain()))
-    assert not places
+    assert not patches
     assert names() == []
 
 
@@ -166,10 +166,10 @@ def test_an_object_that_no_weak_reference_can_point_to_lives_until_it_is_uninstr
     del thing
     gc.collect()
     assert not ended
-    (claim,) = next(iter(places.values())).single.values()
-    claim.target().execute_tool("alive")
-    uninstrument(claim.target())
-    del claim
+    (request,) = next(iter(patches.values())).single.values()
+    request.target().execute_tool("alive")
+    uninstrument(request.target())
+    del request
     gc.collect()
     assert ended == ["ended"]
     assert names() == ["alive"]
@@ -187,16 +187,19 @@ class OwnMethods:
 
 
 def test_methods_that_stand_in_the_object_itself_are_watched_there(names: Any) -> None:
-    """And put back; the object can still be copied, and is not kept alive."""
+    """If `methods=` names them; they are put back, and the object can still be copied and is not kept alive."""
+    methods = ["execute_tool", "call_tool"]
     thing = OwnMethods()
     before = dict(vars(thing))
-    for _ in range(2):
+    with pytest.raises(ConfigurationError, match="such as call_tool, execute_tool"):
         instrument(thing)
+    for _ in range(2):
+        instrument(thing, methods=methods)
     assert thing.execute_tool("ocr") == "ocr"
     assert inspect.iscoroutinefunction(thing.call_tool)
     assert asyncio.run(thing.call_tool("search"))[0] is thing
     assert names() == ["ocr", "search"]
-    instrument(thing, tool_name="renamed")
+    instrument(thing, methods=methods, tool_name="renamed")
     thing.execute_tool("ocr")
     assert names() == ["renamed"]
     copied = copy.deepcopy(thing)
@@ -205,10 +208,25 @@ def test_methods_that_stand_in_the_object_itself_are_watched_there(names: Any) -
     uninstrument(thing)
     assert vars(thing) == before
     assert all(vars(thing)[name] is value for name, value in before.items())
-    gone = weakref.ref(instrument(thing))
+    gone = weakref.ref(instrument(thing, methods=methods))
     del thing, before
     gc.collect()
     assert gone() is None
+
+
+def test_an_attribute_of_an_object_that_hides_a_method_of_its_class_is_watched(names: Any) -> None:
+    """As a method that an object has replaced for itself is the one that runs.
+
+    Seen red: with `in_object = False` in `_locate`, the hidden method of the class was patched and no call seen.
+    """
+    thing = Plain()
+    thing.execute_tool = lambda tool_name: tool_name  # type: ignore[method-assign]
+    before = dict(vars(thing))
+    instrument(thing)
+    thing.execute_tool("ocr")
+    assert names() == ["ocr"]
+    uninstrument(thing)
+    assert vars(thing) == before
 
 
 class Stands:
@@ -223,10 +241,12 @@ class Stands:
 
 @pytest.mark.parametrize("stand_in", [Stands, wrapt.ObjectProxy, lambda _: mock.Mock()], ids=["own", "wrapt", "mock"])
 def test_a_proxy_is_watched_by_what_it_answers(names: Any, stand_in: Any) -> None:
-    """One that hands everything on has no method of its own: what it gives when asked is watched, on it alone."""
+    """One that passes everything on has no method of its own; what it returns for `methods=` is watched there."""
     proxy = stand_in(Plain())
     before = set(vars(proxy))
-    instrument(proxy)
+    with pytest.raises(ConfigurationError, match=r"methods=\[...\]"):
+        instrument(proxy)
+    instrument(proxy, methods=["execute_tool"])
     proxy.execute_tool("ocr")
     assert names() == ["ocr"]
     uninstrument(proxy)

@@ -313,9 +313,9 @@ def test_an_import_under_way_in_another_thread_is_waited_for(
         thread.join(0.001)
     if just_begun:
         first_answer = iter([None])
-        looks = import_hooks.loaded
+        looks = import_hooks.imported_module
         monkeypatch.setattr(
-            import_hooks, "loaded", lambda name: (next(first_answer, False) is False and looks(name)) or None
+            import_hooks, "imported_module", lambda name: (next(first_answer, False) is False and looks(name)) or None
         )
     instrument("slow:f")
     thread.join(20)

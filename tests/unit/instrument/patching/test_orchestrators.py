@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import Usage, instrument, monitored, uninstrument
+from toolweaver_monitor import Usage, instrument, monitored, track, uninstrument
 from toolweaver_monitor.errors import ConfigurationError
 
 
@@ -138,6 +138,107 @@ def test_a_subclass_and_its_base_count_a_call_once(names: Any, order: Any) -> No
     uninstrument(order[0])
     order[1]().execute_tool("still")
     assert names() == ["still"]
+
+
+def test_a_call_by_super_is_the_same_call_for_its_own_object_only(names: Any) -> None:
+    """Another object's call inside it counts, though its own override, which nobody watches, leads to `super()`, too.
+
+    Seen red: with any override, or one that is patched for another object, taken for one that is patched for this one.
+    """
+
+    class Other(Orchestrator):
+        def execute_tool(self, tool_name: str, arguments: Any = None) -> Any:
+            return super().execute_tool(tool_name, arguments)
+
+    class Delegating(Careful):
+        def execute_tool(self, tool_name: str, arguments: Any = None) -> Any:
+            return Other().execute_tool(tool_name), super().execute_tool(tool_name)
+
+    for kind in (Orchestrator, Delegating):
+        instrument(kind)
+    Delegating().execute_tool("ocr")
+    assert names() == ["ocr", "ocr"]  # of Other's base, and of Delegating
+    uninstrument(Delegating)
+    instrument(one := Delegating())
+    one.execute_tool("ocr")
+    assert names() == ["ocr", "ocr"]
+    with track("ocr"):
+        Delegating().execute_tool("ocr")
+    assert names() == ["ocr", "ocr", "ocr"]  # both of the base, one for each object, and the block
+    uninstrument(one)
+
+
+class Answers:
+    """One method of each kind, each of which reports a cost or fails."""
+
+    def execute_tool(self, tool_name: str) -> Any:
+        return {"cost": 0.5}
+
+    async def call_tool(self, name: str) -> Any:
+        return {"cost": 0.5}
+
+    def run_tool(self, name: str) -> Any:
+        yield {"cost": 0.5}
+
+    async def use_tool(self, name: str) -> Any:
+        yield {"cost": 0.5}
+
+    def invoke_tool(self, name: str) -> Any:
+        raise ValueError(name)
+
+
+def overriding(*bases: Any) -> Any:
+    """Return a class that overrides each method and passes the call on to `super()`."""
+
+    class Overriding(*bases):  # type: ignore[misc]  # made of what it is given
+        def execute_tool(self, tool_name: str) -> Any:
+            return super().execute_tool(tool_name)
+
+        async def call_tool(self, name: str) -> Any:
+            return await super().call_tool(name)
+
+        def run_tool(self, name: str) -> Any:
+            yield from super().run_tool(name)
+
+        async def use_tool(self, name: str) -> Any:
+            async for each in super().use_tool(name):
+                yield each
+
+        def invoke_tool(self, name: str) -> Any:
+            return super().invoke_tool(name)
+
+    return Overriding
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (3, 2, 1, 0), (3, 1)])
+async def test_a_call_that_super_hands_along_a_diamond_is_one(calls: Any, order: Any) -> None:
+    """Of every kind of method, failing ones too; the cost that its result or item reports is read once.
+
+    Seen red: with `is_super_call` always False; with the result of such a call read, or its items; with an override
+    looked for in the bases of `owner` and not in those of the object's class.
+    """
+    base = type("Base", (Answers,), dict(vars(Answers)))
+    left, right = overriding(base), overriding(base)
+    kinds = (base, left, right, overriding(left, right))
+    for each in order:
+        instrument(kinds[each])
+    thing = kinds[3]()
+    thing.execute_tool("function")
+    await thing.call_tool("coroutine")
+    list(thing.run_tool("generator"))
+    async for _ in thing.use_tool("async generator"):
+        pass
+    with pytest.raises(ValueError, match="failure"):
+        thing.invoke_tool("failure")
+    for each in order:
+        uninstrument(kinds[each])
+    assert [(call.tool_name, call.outcome, call.cost_usd, call.parent_id) for call in calls()] == [
+        ("function", "success", 0.5, None),
+        ("coroutine", "success", 0.5, None),
+        ("generator", "success", 0.5, None),
+        ("async generator", "success", 0.5, None),
+        ("failure", "failure", None, None),
+    ]
 
 
 async def test_money_is_counted_once_with_a_watched_tool_inside(calls: Any) -> None:
