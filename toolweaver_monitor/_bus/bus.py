@@ -15,8 +15,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
+from typing import Any
+
+import msgspec
 
 from toolweaver_monitor._bus import deferred_log
+from toolweaver_monitor._bus.policy import CallPolicy
 from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor._bus.worker import Worker
 from toolweaver_monitor._core import clock, locks
@@ -63,14 +67,10 @@ class Bus:
     """The one pipe of this process; always there, off until `setup()` opens it."""
 
     def __init__(self) -> None:
-        self.plain = False
-        """Whether calls are watched and opening one takes nothing special. The first thing the hot path asks."""
-        self.on = False
-        """Whether calls are watched at all."""
-        self.special = False
-        """Whether opening a call takes more than the plain way: capture, common tags, a fresh child."""
-        self.admit: Callable[[ToolCall, int | None], None] | None = None
-        """Asks the budgets: gets a call about to start and its cost, if known; raises if one refuses."""
+        self.policy = CallPolicy()
+        """What closing a call needs to know. Stored whole, so that no call sees half of a change."""
+        self.active: CallPolicy | None = None
+        """The same policy while calls are monitored, else None. Opening a call tests this first."""
         self.consumers: tuple[Consumer, ...] = ()
         self.runners: tuple[SinkRunner, ...] = ()
         self.seal: Callable[[ToolCall], None] | None = None
@@ -96,21 +96,20 @@ class Bus:
         """By name: see `Inbox`."""
         return "bus"
 
-    def configure(
-        self,
-        *,
-        on: bool | None = None,
-        special: bool | None = None,
-        admit: Callable[[ToolCall, int | None], None] | bool | None = None,
-    ) -> None:
-        """Set the switches given here for calls that open from now on; `admit=False` stops asking budgets."""
-        if on is not None:
-            self.on = on
-        if special is not None:
-            self.special = special
-        if admit is not None:
-            self.admit = None if isinstance(admit, bool) else admit
-        self.plain = self.on and not self.special
+    def configure(self, policy: CallPolicy | None = None, **changes: Any) -> None:
+        """Store the policy of calls that open or close from now on.
+
+        Args:
+            policy: the new policy. Default: the current one.
+            **changes: fields that differ from it.
+        """
+        while True:
+            before = self.policy
+            after = msgspec.structs.replace(policy or before, **changes)
+            active = after if after.on else None
+            if policy is not None or before is self.policy:  # with a GIL, no other thread runs from here to the end
+                self.policy, self.active = after, active
+                return
 
     def attach(
         self,
@@ -304,7 +303,6 @@ class Bus:
         self._taken, self._open, self._closed = [], [], []
         self._busy = False
         self._drainer = None
-        self.configure(special=True)
 
 
 def _from_the_end(calls: Sequence[ToolCall]) -> list[ToolCall]:

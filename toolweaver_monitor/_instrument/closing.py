@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
+from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import Outcome, ToolCall
 from toolweaver_monitor._core.introspect import mro_of, name_of
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
 from toolweaver_monitor._instrument.results import Handler, deferred
+from toolweaver_monitor._instrument.shield import call_extractor
 from toolweaver_monitor._instrument.tool import Tool
 from toolweaver_monitor._text import safe_repr
 from toolweaver_monitor._usage import Usage, apply_usage
-
-log = logging.getLogger("toolweaver_monitor")
 
 RAW_ERROR_CHARS = 768
 """Kept until the secrets are out of it: the 256 that are shown and 512 more, so that no cut can halve a secret."""
@@ -39,16 +37,8 @@ _CANCELLATIONS = (
 _members_of: Callable[[BaseException], tuple[BaseException, ...]] = vars(BaseExceptionGroup)["exceptions"].__get__
 
 
-class Settings:
-    """What `setup()` says of results; replaced field by field, read by every call that closes the slow way."""
-
-    read_results = True
-    capture = False
-    error_text: safe_repr.ErrorTextSource = "str"
-    price: Callable[[ToolCall], int | None] | None = None
-    """Nano-dollars of a call whose model or tokens are known; None where no price is found."""
-    priced_tools: frozenset[str] = frozenset()
-    """Tools that the user's price table gives a price by the call."""
+UNREAD = object()
+"""Stands for the answer of an extractor that raised."""
 
 
 def outcome_of(error: BaseException) -> Outcome:
@@ -80,27 +70,28 @@ def note_error(call: ToolCall, error: BaseException) -> Outcome:
     outcome = outcome_of(error)
     details = call._ensure_details()
     details.error_type = safe_repr.type_name(error)
-    details.raw_error = safe_repr.error_text(error, RAW_ERROR_CHARS, Settings.error_text)
+    details.raw_error = safe_repr.error_text(error, RAW_ERROR_CHARS, bus.policy.error_text)
     return outcome
 
 
 def read_usage(tool: Tool, call: ToolCall, handler: Handler | None, result: Any) -> None:
     """Read what the result says of tokens and money, unless a call inside this one has read that same object."""
-    if Settings.capture:
+    policy = bus.policy
+    if policy.capture:
         call._ensure_details().result = safe_repr.captured(result)
-    if tool.usage is False or (tool.usage is None and not Settings.read_results):
+    if tool.usage is False or (tool.usage is None and not policy.read_results):
         return
     if is_already_read(call, result):
         mark_read_by_parent(call, result)
         return
     if tool.usage is not None:
-        usage = foreign(tool.usage, result, failed=UNREAD)
+        usage = call_extractor(tool.usage, result, failed=UNREAD)
         if type(usage) is Usage:
             apply_usage(call, usage)
             mark_read_by_parent(call, result)
         elif usage is not None and usage is not UNREAD:
             Diagnostics.invalid_values += 1
-        if usage is not None or not Settings.read_results:
+        if usage is not None or not policy.read_results:
             return  # None says that it found nothing: then the result may speak for itself
     if handler is not None and handler is not deferred:
         handler(call, result)
@@ -131,7 +122,7 @@ def settle(tool: Tool, call: ToolCall, result: Any, outcome: Outcome) -> None:
     """Give the call its cost: what was said of it, else what was declared for a success, else its price."""
     details = call._details
     if outcome == "success" and tool.charges and (details is None or details.cost_nanousd is None):
-        cost = tool.cost_nanousd if tool.cost is None else nanodollars(foreign(tool.cost, result))
+        cost = tool.cost_nanousd if tool.cost is None else nanodollars(call_extractor(tool.cost, result))
         if cost is not None:
             details = call._ensure_details()
             details.cost_nanousd, details.cost_source = cost, "declared"
@@ -140,38 +131,11 @@ def settle(tool: Tool, call: ToolCall, result: Any, outcome: Outcome) -> None:
     if details.cached_tokens and details.cached_tokens > details.tokens - details.output_tokens:
         Diagnostics.invalid_values += 1  # recorded piece by piece; priced as it stands it could cost less than nothing
         details.cached_tokens = details.tokens - details.output_tokens
-    by_the_call = outcome == "success" and details.cost_nanousd is None and call.tool_name in Settings.priced_tools
-    if (details.lacks_price or by_the_call) and Settings.price is not None:
-        cost = Settings.price(call)
+    policy = bus.policy
+    by_the_call = outcome == "success" and details.cost_nanousd is None and call.tool_name in policy.priced_tools
+    if (details.lacks_price or by_the_call) and policy.price is not None:
+        cost = policy.price(call)
         if cost is not None:
             details.cost_nanousd, details.cost_source = cost, "priced"
     if details.cached:
         details.saved_nanousd, details.cost_nanousd = details.cost_nanousd or 0, 0
-
-
-UNREAD = object()
-"""Stands for the answer of an extractor that raised."""
-
-
-def foreign(function: Callable[[Any], Any], argument: Any, *, failed: Any = None) -> Any:
-    """Call an extractor of the user's. Whatever it raises but a real Ctrl-C is counted here, and gives `failed`."""
-    try:
-        return function(argument)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - an extractor is code of others, and its tool has already succeeded
-        Diagnostics.extractor_errors += 1
-        return failed
-
-
-_last_said = float("-inf")
-
-
-def mishap(error: BaseException) -> None:
-    """Count an error of our own that was kept from the user's code, and say so once a minute."""
-    global _last_said  # noqa: PLW0603 - a time of the whole process
-    Diagnostics.internal_errors += 1
-    now = time.monotonic()
-    if now - _last_said > 60:
-        _last_said = now
-        log.error("toolweaver_monitor: internal error (%s); please report it", type(error).__name__)

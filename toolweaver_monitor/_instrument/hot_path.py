@@ -24,7 +24,8 @@ Nothing in here raises into the user's code but `BudgetExceeded`, and that only 
 
 from __future__ import annotations
 
-import sys
+import types
+import weakref
 from collections.abc import Callable
 from contextvars import Token
 from typing import Any
@@ -34,8 +35,9 @@ from toolweaver_monitor._core.call import Outcome, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import SUPPRESSED, current
 from toolweaver_monitor._core.sanitize import Diagnostics
-from toolweaver_monitor._instrument import closing, later, opening
+from toolweaver_monitor._instrument import closing, opening
 from toolweaver_monitor._instrument.results import deferred, handler_for, handlers, unknown_type
+from toolweaver_monitor._instrument.shield import report_internal_error
 from toolweaver_monitor._instrument.tool import Tool
 from toolweaver_monitor.errors import BudgetExceeded
 
@@ -59,12 +61,13 @@ def begin(call: ToolCall, tool: Tool, args: tuple[Any, ...], kwargs: dict[str, A
                 return begin_suppressed(call)
             call._set_parent(parent)
         known_nanousd = tool.cost_nanousd
-        if tool.special or bus.special:
-            known_nanousd = opening.prepare(tool, call, args, kwargs)
+        policy = bus.policy
+        if tool.special or policy.needs_slow_open:
+            known_nanousd = opening.prepare(policy, tool, call, args, kwargs)
         if tool.is_super_call is not None and parent is not None and tool.is_super_call(call, parent, args):
             return begin_super_call(call, parent)
-        if bus.admit is not None:
-            ask_budgets(bus.admit, call, known_nanousd)
+        if policy.admit is not None:
+            ask_budgets(policy.admit, call, known_nanousd)
         _append(call)
         call._token = _set_current(call)
     except BudgetExceeded:
@@ -103,13 +106,13 @@ def finish_slow(tool: Tool, call: ToolCall, result: Any) -> Any:
         handler = handler_for(type(result))
         if handler is deferred and tool.defers and call.outcome == "open":
             restore(call)
-            return later.defer(sys.modules[__name__], tool, call, result)
+            return finish_later(tool, call, result)
         closing.read_usage(tool, call, handler, result)
         if call.error_type is not None:  # the result may have said so
             outcome = "failure"
         closing.settle(tool, call, result, outcome)
     except Exception as error:  # noqa: BLE001 - as in leave
-        closing.mishap(error)
+        report_internal_error(error)
     restore(call)
     publish(call, outcome)
     return result
@@ -120,7 +123,7 @@ def finish_read(tool: Tool, call: ToolCall, result: Any) -> Any:
     try:
         closing.settle(tool, call, result, "success")
     except Exception as error:  # noqa: BLE001 - as in leave
-        closing.mishap(error)
+        report_internal_error(error)
     restore(call)
     publish(call, "success")
     return result
@@ -133,9 +136,66 @@ def finish_awaitable(tool: Tool, call: ToolCall, result: Any) -> None:
         closing.read_usage(tool, call, handler_for(type(result)), result)
         closing.settle(tool, call, result, "success" if call.error_type is None else "failure")
     except Exception as error:  # noqa: BLE001 - as in leave
-        closing.mishap(error)
+        report_internal_error(error)
     restore(call)
     publish(call, "success" if call.error_type is None else "failure")
+
+
+def finish_later(tool: Tool, call: ToolCall, result: Any) -> Any:
+    """Keep a call open until the awaitable that its function returned has completed.
+
+    Args:
+        tool: the call's tool.
+        call: the open call.
+        result: a coroutine, or a future with `add_done_callback`.
+
+    Returns:
+        A coroutine for a coroutine; a future or task itself.
+    """
+    if type(result) is not types.CoroutineType:
+        result.add_done_callback(lambda future: _finish_future(tool, call, future))
+        return result
+    coroutine: Any = result
+    monitored: Any = _await(tool, call, coroutine)
+    monitored.__name__, monitored.__qualname__ = coroutine.__name__, coroutine.__qualname__
+    weakref.finalize(monitored, _abandon, call, coroutine).atexit = False
+    return monitored
+
+
+async def _await(tool: Tool, call: ToolCall, coroutine: types.CoroutineType[Any, Any, Any]) -> Any:
+    """Run the coroutine under its call."""
+    call._token = _set_current(call)
+    try:
+        result = await coroutine
+        finish_awaitable(tool, call, result)
+    except BaseException as error:
+        finish_with_error(tool, call, error)
+        raise
+    return result
+
+
+def _abandon(call: ToolCall, coroutine: types.CoroutineType[Any, Any, Any]) -> None:
+    """Close a call whose coroutine was dropped without being awaited: its work was never done."""
+    if call.outcome == "open":
+        coroutine.close()  # Python warns about the coroutine that the caller dropped, not about both
+        call._ensure_details()
+        publish(call, "abandoned")
+
+
+def _finish_future(tool: Tool, call: ToolCall, future: Any) -> None:
+    """Close the call of a completed future.
+
+    The exception is read from the attribute in which the future keeps it: `exception()` would mark it as retrieved,
+    and asyncio would no longer warn of an error that was never looked at.
+    """
+    if future.cancelled():
+        call._ensure_details()
+        call.duration_s = monotonic_s() - call._opened_at
+        publish(call, "cancelled")
+    elif getattr(future, "_exception", None) is not None:
+        finish_with_error(tool, call, future._exception)
+    else:
+        finish_awaitable(tool, call, getattr(future, "_result", None))
 
 
 def finish_with_error(tool: Tool, call: ToolCall, error: BaseException) -> None:
@@ -156,7 +216,7 @@ def finish_with_error(tool: Tool, call: ToolCall, error: BaseException) -> None:
             outcome = closing.note_error(call, error)
             closing.settle(tool, call, None, outcome)
         except Exception as own:  # noqa: BLE001 - the user's error must go on, not ours
-            closing.mishap(own)
+            report_internal_error(own)
         finally:  # a Ctrl-C in the exception's own `__str__` goes on to the caller, and the call is closed all the same
             if outcome != "abandoned" or _current_call() is call:  # else dropped, and ended by the garbage collector
                 restore(call)
@@ -197,7 +257,7 @@ def ask_budgets(admit: Callable[[ToolCall, int | None], None], call: ToolCall, k
         publish(call, "rejected")
         raise
     except Exception as error:  # noqa: BLE001 - a fault in the books is no reason to stop the tool
-        closing.mishap(error)
+        report_internal_error(error)
     call._opened_at = monotonic_s()  # an `on_exceed` may have taken its time
 
 
@@ -239,4 +299,4 @@ def recover(call: ToolCall, outcome: Outcome, error: Exception) -> None:
     if call.outcome == "open":
         call.outcome = outcome
     if type(error) not in (ValueError, RecursionError):
-        closing.mishap(error)
+        report_internal_error(error)

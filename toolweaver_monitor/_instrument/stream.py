@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._instrument import closing
 from toolweaver_monitor._instrument.results import handler_for, handlers, unknown_type
+from toolweaver_monitor._instrument.shield import report_internal_error
 from toolweaver_monitor._usage import StreamUsage, apply_usage
 
 _handler = handlers.get
@@ -42,13 +44,13 @@ class Stream:
         try:
             if _handler(type(item), unknown_type) is unknown_type and handler_for(type(item)) is None:
                 return
-            if self.reads and closing.Settings.read_results:
+            if self.reads and bus.policy.read_results:
                 if self.usage is None:
                     self.usage = StreamUsage()
                 if closing.is_already_read(self.call, item) or self.usage.observe(item):
                     closing.tell(current.get(), item)  # the consumer's call may hand it on
         except Exception as error:  # noqa: BLE001 - the item goes on to its consumer whatever we make of it
-            closing.mishap(error)
+            report_internal_error(error)
 
     def end(self, items: int) -> None:
         """Put what was seen into the call, before it closes."""
@@ -60,4 +62,4 @@ class Stream:
                 if usage is not None:
                     apply_usage(call, usage)
             except Exception as error:  # noqa: BLE001 - as above
-                closing.mishap(error)
+                report_internal_error(error)

@@ -48,7 +48,7 @@ class ReusableBlock(msgspec.Struct, eq=False):
 
     def __enter__(self) -> ToolCall:
         """Open the call and give it, for `record()`."""
-        if not bus.on:
+        if bus.active is None:
             return NOOP_CALL
         call = ToolCall(self.tool.name, "open", 0.0, monotonic_s())
         try:
@@ -115,10 +115,13 @@ class Block(ToolCall, gc=False, eq=False):
 
     def __enter__(self) -> ToolCall:
         """Open the call and give it, for `record()`."""
-        if bus.plain and not self._opened_at and _current_call() is None:
+        policy = bus.active
+        if policy is None:
+            return NOOP_CALL
+        if not policy.needs_slow_open and not self._opened_at and _current_call() is None:
             self._opened_at = monotonic_s()
-            if bus.admit is not None:
-                ask_budgets(bus.admit, self, None)
+            if policy.admit is not None:
+                ask_budgets(policy.admit, self, None)
             try:
                 _append(self)
                 self._token = _set_current(self)
@@ -157,10 +160,13 @@ class Block(ToolCall, gc=False, eq=False):
 
     async def __aenter__(self) -> ToolCall:
         """As `__enter__`."""
-        if bus.plain and not self._opened_at and _current_call() is None:
+        policy = bus.active
+        if policy is None:
+            return NOOP_CALL
+        if not policy.needs_slow_open and not self._opened_at and _current_call() is None:
             self._opened_at = monotonic_s()
-            if bus.admit is not None:
-                ask_budgets(bus.admit, self, None)
+            if policy.admit is not None:
+                ask_budgets(policy.admit, self, None)
             try:
                 _append(self)
                 self._token = _set_current(self)
@@ -203,9 +209,7 @@ class Block(ToolCall, gc=False, eq=False):
         _refuse(self.tool_name)
 
     def enter_slowly(self) -> ToolCall:
-        """As `__enter__`, inside another call, while something special is asked of calls, or not for the first time."""
-        if not bus.on:
-            return NOOP_CALL
+        """As `__enter__`, inside another call, while something special is asked of calls, or again."""
         if not self._opened_at:
             self._opened_at = monotonic_s()
             return begin(self, named(self.tool_name), BLOCK, {})

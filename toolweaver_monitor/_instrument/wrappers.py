@@ -51,10 +51,13 @@ def wrap_function(function: Function, tool: Tool, bus: Bus = bus) -> Function:
     name, plain = tool.name, not tool.special
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        if bus.plain and plain and _current_call() is None:  # `begin` and `leave`, written out
+        policy = bus.active
+        if policy is None:
+            return function(*args, **kwargs)
+        if plain and not policy.needs_slow_open and _current_call() is None:  # `begin` and `leave`, written out
             call, token = ToolCall(name, "open", 0.0, monotonic_s()), None
-            if bus.admit is not None:
-                ask_budgets(bus.admit, call, None)
+            if policy.admit is not None:
+                ask_budgets(policy.admit, call, None)
             try:
                 _append(call)
                 token = _set_current(call)
@@ -80,8 +83,6 @@ def wrap_function(function: Function, tool: Tool, bus: Bus = bus) -> Function:
                 call._token = token
                 finish_with_error(tool, call, error)
                 raise
-        if not bus.on:
-            return function(*args, **kwargs)
         call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         try:
             return leave(tool, call, function(*args, **kwargs))
@@ -97,10 +98,13 @@ def wrap_coroutine(function: Function, tool: Tool, bus: Bus = bus) -> Function:
     name, plain = tool.name, not tool.special
 
     async def run(*args: Any, **kwargs: Any) -> Any:
-        if bus.plain and plain and _current_call() is None:  # `begin` and `leave`, written out
+        policy = bus.active
+        if policy is None:
+            return await function(*args, **kwargs)
+        if plain and not policy.needs_slow_open and _current_call() is None:  # `begin` and `leave`, written out
             call, token = ToolCall(name, "open", 0.0, monotonic_s()), None
-            if bus.admit is not None:
-                ask_budgets(bus.admit, call, None)
+            if policy.admit is not None:
+                ask_budgets(policy.admit, call, None)
             try:
                 _append(call)
                 token = _set_current(call)
@@ -128,8 +132,6 @@ def wrap_coroutine(function: Function, tool: Tool, bus: Bus = bus) -> Function:
                 call._token = token
                 finish_with_error(tool, call, error)
                 raise
-        if not bus.on:
-            return await function(*args, **kwargs)
         call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         try:
             body = function(*args, **kwargs)
@@ -151,7 +153,7 @@ def wrap_generator(function: Function, tool: Tool, bus: Bus = bus) -> Function:
     """
 
     def run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        if not bus.on:
+        if bus.active is None:
             return (yield from function(*args, **kwargs))
         call = begin(ToolCall(tool.name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         token, plain, items = call._token, None, 0
@@ -201,7 +203,7 @@ def wrap_async_generator(function: Function, tool: Tool, bus: Bus = bus) -> Func
     """An async generator function; each step runs in the task that asked for it. Written as `wrap_generator`."""
 
     async def run(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        if bus.on:
+        if bus.active is not None:
             call = begin(ToolCall(tool.name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         else:  # there is no `yield from` for this kind: unwatched, it is driven all the same
             call = ToolCall(tool.name, "suppressed")

@@ -44,7 +44,7 @@ def health(held: Components) -> dict[str, Any]:
         "problems": problems,
         "notes": list(_notes(held, sinks, prices)),
         "closed": held.closed,
-        "watching": bus.on,
+        "watching": bus.policy.on,
         "waiting": len(inbox),
         "waiting_for_import": waiting_for_import(),
         "active": len(bus.open_calls()),
@@ -105,7 +105,7 @@ def _with_cure(sink: dict[str, Any]) -> dict[str, Any]:
 def _own_problems(held: Components) -> Iterator[str]:
     if held.closed:
         yield "this setup has ended; call setup() again"
-    elif not bus.on:
+    elif not bus.policy.on:
         yield "nothing is watched; setup(enabled=True), and unset TOOLWEAVER_MONITOR_ENABLED"
 
 

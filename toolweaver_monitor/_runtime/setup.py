@@ -10,12 +10,13 @@ from typing import Any
 from toolweaver_monitor._budget import Budget
 from toolweaver_monitor._bus import process_exit, sigterm
 from toolweaver_monitor._bus.bus import Consumer, bus
+from toolweaver_monitor._bus.policy import CallPolicy
 from toolweaver_monitor._bus.sink_runner import Gate, SinkRunner
 from toolweaver_monitor._bus.worker import MAY_HAVE_THREADS
 from toolweaver_monitor._core import config, locks
-from toolweaver_monitor._core.sanitize import NO_TAGS, TagValue
+from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._core.timeouts import validate_timeout
-from toolweaver_monitor._instrument import closing, opening, results
+from toolweaver_monitor._instrument import results
 from toolweaver_monitor._instrument.tool import validate_tags
 from toolweaver_monitor._runtime.components import Components, Fault
 from toolweaver_monitor._runtime.enrichment import CallEnricher
@@ -147,18 +148,17 @@ def _replace(chosen: Options) -> Monitor:
         prices=chosen.book,
     )
     monitor = Monitor(components, _release)
-    _publish_policy(chosen)
 
     def hand_over() -> None:
         global _current  # noqa: PLW0603 - with the switch of the bus, at one moment
         for view in views:
             view._attach(tallies)
+        _publish_policy(chosen)
         _current = monitor
 
     try:
         process_exit.register(monitor)
         bus.attach(consumers, runners, sealer.seal, on_switch=hand_over)
-        bus.configure(on=chosen.watching)
         if MAY_HAVE_THREADS:
             chosen.book.start_loading()
         if earlier is not None:
@@ -185,30 +185,31 @@ def _finish_interrupted() -> None:
 
 
 def _publish_policy(chosen: Options) -> None:
-    """Put what opening and ending a call must know where they read it."""
-    opening.Settings.tags = chosen.tags
-    opening.Settings.tags_asked = chosen.ledger is not None and chosen.ledger.needs_tags
-    opening.Settings.in_child = _in_child if process_exit.is_child() else None
-    closing.Settings.capture = chosen.capture
-    closing.Settings.error_text = chosen.error_text
-    closing.Settings.read_results = chosen.usage
-    closing.Settings.price = chosen.book.cost_nanousd
-    closing.Settings.priced_tools = chosen.book.tools
+    """Store, all at once, what opening and closing a call must know."""
+    bus.configure(
+        CallPolicy(
+            on=chosen.watching,
+            tags=chosen.tags,
+            needs_tags=chosen.ledger is not None and chosen.ledger.needs_tags,
+            capture=chosen.capture,
+            error_text=chosen.error_text,
+            read_results=chosen.usage,
+            priced_tools=chosen.book.tools,
+            price=chosen.book.cost_nanousd,
+            admit=chosen.ledger.admit if chosen.ledger is not None else None,
+            on_first_call=_in_child if process_exit.is_child() else None,
+        )
+    )
     results.reading(chosen.usage)
-    admit = chosen.ledger.admit if chosen.ledger is not None else False
-    bus.configure(special=opening.Settings.needed(), admit=admit)
 
 
 def _release(monitor: Monitor) -> None:
-    """Take back what a setup has told the bus and the callers' side, unless another has told them its own."""
+    """Withdraw the policy of a setup, unless another setup has replaced it."""
     if monitor is not _current:
         return
     bus.detach()
-    opening.Settings.tags, opening.Settings.tags_asked, opening.Settings.in_child = NO_TAGS, False, None
-    closing.Settings.price, closing.Settings.capture, closing.Settings.read_results = None, False, True
-    closing.Settings.priced_tools, closing.Settings.error_text = frozenset(), "str"
+    bus.configure(CallPolicy())
     results.reading(True)
-    bus.configure(special=False, admit=False)
 
 
 def _mine(sinks: Sequence[Any], kind: type[Any]) -> Any:
@@ -255,16 +256,14 @@ def shutdown(timeout: float = 2.0) -> bool:
 
 def _in_child() -> None:
     """At the first call in a child: the dispatcher, and the end of a multiprocessing child."""
-    opening.Settings.in_child = None
-    bus.configure(special=opening.Settings.needed())
+    bus.configure(on_first_call=None)
     process_exit.register_in_child()
     bus.wake()
 
 
 def _after_fork() -> None:
-    if bus.on:
-        opening.Settings.in_child = _in_child
-        bus.configure(special=True)
+    if bus.policy.on:
+        bus.configure(on_first_call=_in_child)
 
 
 locks.after_fork_in_child(_after_fork)

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.context import current_call
 from toolweaver_monitor._core.introspect import is_class, label, mro_of, namespace
-from toolweaver_monitor._instrument.closing import Settings
 from toolweaver_monitor._instrument.decorator import watch
 from toolweaver_monitor._usage import Usage, get_field, read_fields, reader_for
 from toolweaver_monitor.errors import ConfigurationError
@@ -92,7 +92,7 @@ def usage_of_result(result: Any) -> Usage | None:
         content = get_field(fields, "content")
         first = read_fields(content[0]) if type(content) is list and content else None
         call.fail((first and get_field(first, "text")) or "the server answered with an error")
-    if not Settings.read_results or (call._details is not None and call._details.seen):
+    if not bus.policy.read_results or (call._details is not None and call._details.seen):
         return Usage()  # empty: None would have the result itself read
     if type(result) is tuple:  # mcp 1: the content, and the value it was made from
         result = result[-1]

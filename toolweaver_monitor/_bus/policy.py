@@ -1,0 +1,48 @@
+"""How calls are opened and closed: one frozen value that `setup()` stores at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.sanitize import NO_TAGS, TagValue
+from toolweaver_monitor._text.safe_repr import ErrorTextSource
+
+
+class CallPolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """What every call needs to know of the current setup.
+
+    Threads open and close calls while `setup()` runs. They read `bus.policy` once and therefore see either the old
+    policy or the new one, never a mixture.
+    """
+
+    on: bool = False
+    """Whether calls are monitored at all."""
+    tags: Mapping[str, TagValue] = NO_TAGS
+    """Labels added to every call."""
+    needs_tags: bool = False
+    """Whether a budget must know the tags of a call before it runs."""
+    capture: bool = False
+    """Whether arguments and results are kept as text."""
+    error_text: ErrorTextSource = "str"
+    """Where the text of an exception comes from."""
+    read_results: bool = True
+    """Whether results are searched for tokens and cost."""
+    priced_tools: frozenset[str] = frozenset()
+    """Tools to which the user's price table gives a price per call."""
+    price: Callable[[ToolCall], int | None] | None = None
+    """Returns the price of a call in nano-dollars, or None if no price is known."""
+    admit: Callable[[ToolCall, int | None], None] | None = None
+    """Checks the budgets before a call starts: gets the call and its cost in nano-dollars, if known, and raises if one
+    rejects it."""
+    on_first_call: Callable[[], None] | None = None
+    """Runs when the next call opens; set in a forked child, whose first call starts the dispatcher."""
+    needs_slow_open: bool = False
+    """Whether opening a call takes more than the plain steps. Computed from the fields above."""
+
+    def __post_init__(self) -> None:
+        slow = self.tags or self.needs_tags or self.capture or self.priced_tools or self.on_first_call
+        force_setattr(self, "needs_slow_open", bool(slow))
