@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from toolweaver_monitor._core.sanitize import MAX_COUNT, TagValue, whole
+from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
 
 Unit = Literal["usd", "tokens", "calls"]
@@ -173,11 +174,7 @@ _WORDS = {
 
 
 def _meant(name: str, fields: Sequence[str]) -> str:
-    import difflib  # slow, and only where there is a mistake
-
-    close = [field for word, field in reversed(_WORDS.items()) if word in name.lower()] or difflib.get_close_matches(
-        name, fields, 1
-    )
+    close = [field for word, field in reversed(_WORDS.items()) if word in name.lower()] or suggest(name, fields)
     if close:
         return f"did you mean {close[0]}=?"
     return f"give {', '.join(f'{field}=' for field in fields[:-1])} or {fields[-1]}="

@@ -14,6 +14,8 @@ from toolweaver_monitor._instrument.patching.instrument import waiting_for_impor
 from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._stats.rollup import Rollup
+from toolweaver_monitor._text.display import counted
+from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor._text.safe_repr import captured
 
 STATE_CURES = {
@@ -116,11 +118,11 @@ def _problems(name: str, sink: Mapping[str, Any]) -> Iterator[str]:
     elif state != "ok":
         yield f"{name}: {state}, {last_error}; {sink['cure']}"
     for reason, count in sink.get("failed_by", {}).items():
-        yield f"{name}: {calls(count)} failed ({reason}); fix what write() raises"
+        yield f"{name}: {counted(count, 'call')} failed ({reason}); fix what write() raises"
     for reason, count in sink.get("dropped_by", {}).items():
         if count and reason != "unavailable":
             cure = REASON_CURES.get(reason)
-            yield f"{name}: {calls(count)} dropped ({reason})" + (f"; {cure}" if cure else "")
+            yield f"{name}: {counted(count, 'call')} dropped ({reason})" + (f"; {cure}" if cure else "")
 
 
 def _notes(held: Components, sinks: Mapping[str, Mapping[str, Any]], prices: Mapping[str, Any] | None) -> Iterator[str]:
@@ -131,7 +133,7 @@ def _notes(held: Components, sinks: Mapping[str, Mapping[str, Any]], prices: Map
     unpriced = held.metrics.summary()["unpriced_calls"]
     if unpriced:
         cure = (prices or {}).get("cure") or "setup(prices={...}) or record(cost=...)"
-        yield f"the cost of {calls(unpriced)} that used tokens or a model is not known; {cure}"
+        yield f"the cost of {counted(unpriced, 'call')} that used tokens or a model is not known; {cure}"
     age_days = (prices or {}).get("age_days")
     if age_days is not None and age_days > MOST_AGE_DAYS:
         yield f"the newest price is {age_days:.0f} days old; pip install -U genai-prices"
@@ -146,11 +148,6 @@ def _notes(held: Components, sinks: Mapping[str, Mapping[str, Any]], prices: Map
         yield f"not all that calls recorded could be counted: {told}; see `invalid` in the reference of health()"
 
 
-def calls(count: int) -> str:
-    """So many calls."""
-    return f"{count:,} call{'' if count == 1 else 's'}"
-
-
 FIGURES = ("tokens", "input_tokens", "output_tokens", "cached_tokens", "cost", "attempt")
 """The numbers that `ToolCall.record` takes."""
 ELSEWHERE = {
@@ -162,21 +159,17 @@ ELSEWHERE = {
 
 def meant_as_figures(sources: Iterable[StatsAggregator]) -> dict[str, str]:
     """Keys of tags that hold a number and are called almost as a figure is, each with that figure's name."""
-    try:
-        from difflib import get_close_matches  # 1 ms that the import need not take
-    except ImportError:  # a program that gave up its rights may no longer read Python's own library
-        return {}
     found: dict[str, str] = {}
     for source in sources:
         with source.lock:
-            found.update(_in(source.rollup, get_close_matches))
+            found.update(_in(source.rollup))
     return found
 
 
-def _in(rollup: Rollup, close: Callable[..., list[str]]) -> dict[str, str]:
+def _in(rollup: Rollup) -> dict[str, str]:
     found: dict[str, str] = {}
     for key in rollup.tag_keys():
-        near = [ELSEWHERE[key]] if key in ELSEWHERE else close(key.lower(), FIGURES, 1, 0.8)
+        near = [ELSEWHERE[key]] if key in ELSEWHERE else suggest(key, FIGURES, cutoff=0.8)
         if near and any(map(_is_number, rollup.by_tag(key))):
             found[key] = near[0]
     return found

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from toolweaver_monitor._budget import Budget, Ledger
 from toolweaver_monitor._core.sanitize import TagValue
+from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor._text.safe_repr import ErrorTextSource
 from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.errors import ConfigurationError
@@ -140,7 +141,6 @@ def suggest_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _meant(name: str, known: Sequence[str]) -> str:
-    from difflib import get_close_matches  # 1 ms that only a mistake has to pay
     from inspect import signature
 
     if name in ("sink", "sinks"):
@@ -148,16 +148,14 @@ def _meant(name: str, known: Sequence[str]) -> str:
     for kind in map(_kind, NAMES):
         if name in signature(kind).parameters:
             return f"give it to the sink: {kind.__name__}({name}=...)"
-    meant = get_close_matches(name.lower(), known, n=1)
+    meant = suggest(name, known)
     return f"did you mean {meant[0]}=?" if meant else f"there are {', '.join(known)}"
 
 
 def _by_name(name: str) -> Any:
     if name in (*NAMES, *IN_MEMORY):
         return _kind(name)()
-    from difflib import get_close_matches  # as above
-
-    meant = get_close_matches(name.lower(), NAMES, n=1)
+    meant = suggest(name, NAMES)
     hint = f"; did you mean {meant[0]!r}?" if meant else f"; there are {', '.join(NAMES)}"
     raise ConfigurationError(f"there is no sink named {name!r}{hint}")
 

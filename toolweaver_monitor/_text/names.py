@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 
 from toolweaver_monitor._text import redact
@@ -35,6 +36,23 @@ def safe_name(name: str, limit: int = MAX_NAME_CHARS) -> str:
         return _safe(name[: limit + redact.AHEAD], limit)
     except Exception:  # noqa: BLE001 - as in redact.scrub; and raised to here, so that a failure is not remembered
         return redact.UNSCRUBBABLE
+
+
+def suggest(name: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return the known names that a misspelt one may stand for, the closest first, whatever their case.
+
+    Args:
+        name: what was given.
+        known: what it could have been.
+        count: the most names to return.
+        cutoff: how alike they must be, from 0 to 1; see `difflib.get_close_matches`.
+    """
+    try:
+        from difflib import get_close_matches  # 1 ms that only a mistake has to pay
+    except ImportError:  # a program that gave up its rights may no longer read Python's own library
+        return []
+    spellings = {each.lower(): each for each in known}
+    return [spellings[each] for each in get_close_matches(name.lower(), spellings, count, cutoff)]
 
 
 @lru_cache(maxsize=1_024)

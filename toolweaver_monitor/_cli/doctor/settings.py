@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from toolweaver_monitor._cli.doctor.findings import Finding, refused, wrong
 from toolweaver_monitor._core import config
+from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor._text.display import padded, visible, width
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -49,7 +49,7 @@ def findings() -> list[Finding]:
     known = {setting.variable for setting in config.SETTINGS}
     for variable in sorted(os.environ):
         if variable.startswith(config.PREFIX) and variable not in known:
-            near = difflib.get_close_matches(variable, known, 1)
+            near = suggest(variable, known)
             cure = f"write {near[0]}, or unset it" if near else "unset it"
             found.append(wrong(variable.removeprefix(config.PREFIX), f"no setting reads {variable}", cure))
     return found

@@ -22,6 +22,7 @@ from toolweaver_monitor._core.introspect import (
 from toolweaver_monitor._instrument.patching.executors import is_pool
 from toolweaver_monitor._instrument.patching.patch import find_original
 from toolweaver_monitor._instrument.patching.tool_names import ORCHESTRATOR_METHODS, USUAL_METHODS
+from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor.errors import ConfigurationError
 
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, functools._lru_cache_wrapper)
@@ -162,10 +163,8 @@ def safe_getattr(target: Any, name: str) -> Any:
 
 def not_found(target: Any, name: str) -> ConfigurationError:
     """Return the error for a method that a target does not have, with similar names as its hint."""
-    import difflib  # slow to import, and needed for this message only
-
     public = _public_names(target)
-    close = difflib.get_close_matches(name, public, n=3, cutoff=0.5)
+    close = suggest(name, public, count=3, cutoff=0.5)
     rest = ", ".join([other for other in public if other not in close][:12])
     if close:
         hint = f"did you mean {' or '.join(close)}?" + (f" It also has: {rest}" if rest else "")

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from toolweaver_monitor._core.details import CallDetails
-from toolweaver_monitor._usage.pricing.rates import NANO, Rates
+from toolweaver_monitor._core.sanitize import NANO
+from toolweaver_monitor._usage.pricing.rates import Rates
 
 HOUR_S = 3_600.0
 MINUTE_S = 60.0

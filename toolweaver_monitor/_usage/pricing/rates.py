@@ -11,7 +11,7 @@ from math import lcm
 
 import msgspec
 
-NANO = 1_000_000_000
+from toolweaver_monitor._core.sanitize import NANO
 
 
 class Rates(msgspec.Struct, frozen=True):

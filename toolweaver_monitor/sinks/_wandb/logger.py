@@ -27,7 +27,7 @@ ANSWER_S = 15.0
 """How long the service process on this machine may take to accept a batch."""
 SERVICE_START_S = 40.0
 START_GRACE_S = 10.0
-EXIT_S = 0.3
+EXIT_GRACE_S = 0.3
 """How much longer than the shutdown of this library the program's exit waits for W&B."""
 HANGS = "W&B's service process does not answer"
 
@@ -317,7 +317,7 @@ class WandBLogger(SetupAware):
         """The program ends, and wandb's own exit would wait without end for what does not answer."""
         if self._pid != os.getpid():
             return
-        if self._patience.busy(EXIT_S) or self._troubled:
+        if self._patience.busy(EXIT_GRACE_S) or self._troubled:
             where = self.status()["run"]
             self._troubled = True
             self._leave()
