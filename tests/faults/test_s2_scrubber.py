@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from secret_corpus import CORPUS
 
 from toolweaver_monitor._text import redact, safe_repr, secret_patterns
-from toolweaver_monitor._text.display import visible
+from toolweaver_monitor._text.display import escape
 from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor._text.redact import MASK, UNSCRUBBABLE, scrub
 
@@ -140,7 +140,7 @@ def test_s2_a_rule_is_left_out_of_no_text_that_it_is_for(text: str) -> None:
 
     Mutation that turned it red: the cues looked for in the text as it is written.
     """
-    whole = redact.encodable(text)
+    whole = redact.escape_surrogates(text)
     assert sorted(redact._seen(whole)) == by_every_rule(whole)
 
 
@@ -155,8 +155,8 @@ def test_s2_if_the_scrubber_fails_the_text_is_not_shown(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(redact, "_secrets", broken)
     assert scrub("hello") == UNSCRUBBABLE
-    assert safe_repr.captured(["hello"]) == UNSCRUBBABLE
-    assert safe_repr.captured_arguments(("hello",), {}) == UNSCRUBBABLE
+    assert safe_repr.capture_value(["hello"]) == UNSCRUBBABLE
+    assert safe_repr.capture_arguments(("hello",), {}) == UNSCRUBBABLE
 
 
 @given(TEXTS, st.integers(0, 1_200))
@@ -165,7 +165,7 @@ def test_s2_if_the_scrubber_fails_the_text_is_not_shown(monkeypatch: pytest.Monk
 def test_s2_any_text_comes_out_short_and_encodable(text: str, limit: int) -> None:
     """At most `limit` characters of valid UTF-8, secrets and lone surrogates in it or not; the scrubber fails on none.
 
-    Mutations that turned it red: `encodable` left out of `redact.scrubbed`; the `[:limit]` at its end left out;
+    Mutations that turned it red: `escape_surrogates` left out of `redact.scrubbed`; the `[:limit]` at its end left out;
     `match.span(1)` in `_seen`, for the span of the last group.
     """
     clean = redact.scrubbed(text, limit)  # as `scrub`, but it raises where that fails
@@ -179,13 +179,13 @@ def test_s2_any_name_and_any_line_come_out_visible(text: str) -> None:
     """A name has at most 128 characters, all of them visible; a text for the terminal has no control character.
 
     Mutations that turned it red: characters of any category kept by `text._safe`; `UNNAMED` left out there;
-    `text.isascii()` alone enough for `visible` to give its text.
+    `text.isascii()` alone enough for `escape` to give its text.
     """
     name = safe_name(text)
     assert 0 < len(name) <= 128
     assert not {unicodedata.category(character) for character in name} & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
     assert safe_name(name) == name or MASK in safe_name(name)
-    assert visible(text).isprintable()
+    assert escape(text).isprintable()
 
 
 def test_s2_a_secret_s_neighbours_stay() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from toolweaver_monitor import Budget, Monitor, ToolCall, setup, track
 from toolweaver_monitor._cli.doctor import findings
-from toolweaver_monitor._text.display import visible
+from toolweaver_monitor._text.display import escape
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
 from toolweaver_monitor.testing import ToolRecorder
@@ -73,7 +73,7 @@ def test_s5_the_corpus_is_large_enough() -> None:
 def test_s5_no_report_holds_a_control_character_or_a_forged_line(monitor: Monitor) -> None:
     """Summary, costs and errors as text: 0 raw control, bidi or zero-width characters, and each call on its own line.
 
-    Mutations that turned it red: `visible` giving its text; `visible` left out of `ErrorTracker.text`.
+    Mutations that turned it red: `escape` giving its text; `escape` left out of `ErrorTracker.text`.
     """
     for text in CORPUS:
         work(text)
@@ -89,7 +89,7 @@ def test_s5_no_report_holds_a_control_character_or_a_forged_line(monitor: Monito
 def test_s5_a_log_line_is_one_line_and_its_fields_are_json(monitor: Monitor, logged: Log) -> None:
     """No line end in any line, nothing to see that is not to be seen; `extra` is JSON that every encoding takes.
 
-    Mutation that turned it red: `visible` left out of `log.line`.
+    Mutation that turned it red: `escape` left out of `log.line`.
     """
     records: list[object] = []
     logging.getLogger("toolweaver_monitor.calls").addFilter(
@@ -121,7 +121,7 @@ def test_s5_an_exposition_holds_no_control_character(monitor: Monitor) -> None:
 def test_s5_the_doctor_and_the_test_kit_show_everything_visibly() -> None:
     """Findings of `toolweaver-monitor doctor`, and the messages of failed assertions.
 
-    Mutation that turned it red: `visible` left out of `findings.lines`.
+    Mutation that turned it red: `escape` left out of `findings.lines`.
     """
     for text in CORPUS:
         found = [findings.wrong(text, text, text), findings.ok(text, text), findings.note(text, text)]
@@ -141,7 +141,7 @@ def test_s5_the_doctor_and_the_test_kit_show_everything_visibly() -> None:
 def test_s5_what_a_sink_raises_is_told_on_one_line(logged: Log) -> None:
     """In `health()`, in our log, and in the exposition's `reason`.
 
-    Mutation that turned it red: `visible` left out of `rendering.fault_text`.
+    Mutation that turned it red: `escape` left out of `rendering.fault_text`.
     """
     for text in CORPUS[::9]:
 
@@ -181,5 +181,5 @@ def test_s5_what_is_made_visible_says_what_it_was() -> None:
 
     Mutation that turned it red: controls left out instead of shown.
     """
-    assert visible("a\x1b[31m\r\nb\u202e\u200b\ud800") == r"a\x1b[31m\r\nb\u202e\u200b\ud800"
-    assert visible("caf\u00e9 \u6771\u4eac \U0001f600 50 %") == "caf\u00e9 \u6771\u4eac \U0001f600 50 %"
+    assert escape("a\x1b[31m\r\nb\u202e\u200b\ud800") == r"a\x1b[31m\r\nb\u202e\u200b\ud800"
+    assert escape("caf\u00e9 \u6771\u4eac \U0001f600 50 %") == "caf\u00e9 \u6771\u4eac \U0001f600 50 %"

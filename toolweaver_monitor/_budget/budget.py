@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
-from toolweaver_monitor._core.sanitize import MAX_COUNT, TagValue, whole
+from toolweaver_monitor._core.sanitize import MAX_COUNT, TagValue, round_nanodollars
 from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
 
@@ -214,7 +214,7 @@ def _nanousd(field: str, given: object) -> int | None:
     elif isinstance(dollars, bool) or (isinstance(dollars, Decimal) and not dollars.is_finite()):
         dollars = None
     if isinstance(dollars, int | Decimal) and 0 <= dollars <= MAX_LIMIT_USD:
-        nano = whole(Decimal(dollars))
+        nano = round_nanodollars(Decimal(dollars))
         if nano or not dollars:
             return nano
         raise ConfigurationError(

@@ -14,7 +14,7 @@ from toolweaver_monitor._budget.scope import Scope
 from toolweaver_monitor._core import clock, locks
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import Diagnostics
-from toolweaver_monitor._text.display import counted
+from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor._text.safe_repr import fault_text
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
 
@@ -184,7 +184,7 @@ class Ledger:
             suppressed_warnings, meter.suppressed_warnings = meter.suppressed_warnings, 0
         try:
             said = fault_text(error)  # a tag's value may hold anything
-            calls = counted(suppressed_warnings, "such call")
+            calls = pluralize(suppressed_warnings, "such call")
             log.warning("%s (on_exceed='warn': the call runs; %s since the last message)", said, calls)
         except Exception:  # noqa: BLE001 - a broken log handler is no reason to refuse the call
             Diagnostics.internal_errors += 1

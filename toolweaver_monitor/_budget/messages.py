@@ -7,7 +7,7 @@ from collections.abc import Callable
 from toolweaver_monitor._budget.budget import Unit
 from toolweaver_monitor._budget.meter import Meter
 from toolweaver_monitor._core.sanitize import NANO
-from toolweaver_monitor._text.display import counted
+from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor.errors import BudgetExceeded
 
 
@@ -54,7 +54,7 @@ def figure(amount: int, unit: Unit) -> float:
 
 def said_in(unit: Unit) -> Callable[[int], str]:
     """How amounts of this unit are written."""
-    return dollars if unit == "usd" else lambda amount: counted(amount, unit[:-1])
+    return dollars if unit == "usd" else lambda amount: pluralize(amount, unit[:-1])
 
 
 def dollars(nanousd: int) -> str:

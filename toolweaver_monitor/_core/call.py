@@ -17,10 +17,10 @@ from toolweaver_monitor._core.sanitize import (
     NANO,
     Diagnostics,
     TagValue,
-    merged_tags,
+    merge_tags,
     nanodollars,
     plain_text,
-    scrubbed_tags,
+    scrub_tags,
     token_count,
 )
 from toolweaver_monitor._core.structs import use_plain_setattr
@@ -245,7 +245,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             if attempt is not None:
                 details.attempt = max(1, token_count(attempt))
             if tags:
-                details.tags = merged_tags(details.tags, tags)
+                details.tags = merge_tags(details.tags, tags)
         if self._admission is not None:
             self._admission.note(self)
 
@@ -282,7 +282,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         if details.provider is not None:
             details.provider = scrub(details.provider, MAX_LABEL_CHARS)
         if details.tags:
-            details.tags = scrubbed_tags(details.tags, scrub)
+            details.tags = scrub_tags(details.tags, scrub)
         details.sealed = True
 
 

@@ -53,7 +53,7 @@ def nanodollars(dollars: object) -> int | None:
         if 0 <= dollars <= 1e6:  # type: ignore[operator]  # False for NaN, too
             return round(dollars * NANO)  # type: ignore[operator]
     elif kind is Decimal and isinstance(dollars, Decimal) and dollars.is_finite() and 0 <= dollars <= 1_000_000:
-        return whole(dollars)
+        return round_nanodollars(dollars)
     elif dollars is None:
         return None
     elif issubclass(kind, float):  # numpy.float64 and its like
@@ -62,7 +62,7 @@ def nanodollars(dollars: object) -> int | None:
     return None
 
 
-def whole(dollars: Decimal) -> int:
+def round_nanodollars(dollars: Decimal) -> int:
     """A finite sum in nano-dollars, half to even; the precision and the traps of the user's context are no matter."""
     return int(EXACT.to_integral_value(EXACT.multiply(dollars, NANO)))
 
@@ -86,10 +86,10 @@ def plain_text(value: object, limit: int) -> str:
     kind = type(value)
     if issubclass(kind, str):
         return str.__str__(value)[: limit + redact.AHEAD]
-    return safe_repr.rendered(value, limit, depth=0)[:limit]
+    return safe_repr.render(value, limit, depth=0)[:limit]
 
 
-def merged_tags(old: Mapping[str, TagValue], new: Mapping[str, object]) -> Mapping[str, TagValue]:
+def merge_tags(old: Mapping[str, TagValue], new: Mapping[str, object]) -> Mapping[str, TagValue]:
     """Both, the new ones winning, cut to `MAX_TAGS`, each value made text or number."""
     tags: dict[str, TagValue] = dict(old)
     for key, value in new.items():
@@ -107,12 +107,12 @@ def tag_value(value: object) -> TagValue:
     return plain_text(value, MAX_TAG_CHARS)
 
 
-def scrubbed_tags(tags: Mapping[str, TagValue], scrub: Callable[[str, int], str]) -> dict[str, TagValue]:
+def scrub_tags(tags: Mapping[str, TagValue], scrub: Callable[[str, int], str]) -> dict[str, TagValue]:
     """The same tags without secrets: in names, in values, and in the values of what is called like a secret."""
-    return {names.safe_name(key, MAX_TAG_NAME_CHARS): scrubbed_value(key, value, scrub) for key, value in tags.items()}
+    return {names.safe_name(key, MAX_TAG_NAME_CHARS): scrub_tag_value(key, value, scrub) for key, value in tags.items()}
 
 
-def scrubbed_value(name: str, value: TagValue, scrub: Callable[[str, int], str]) -> TagValue:
+def scrub_tag_value(name: str, value: TagValue, scrub: Callable[[str, int], str]) -> TagValue:
     """A tag's value without secrets; nothing of it where the tag is called like one."""
     if type(value) is not str:
         return value

@@ -78,7 +78,7 @@ def read_usage(tool: Tool, call: ToolCall, handler: Handler | None, result: Any)
     """Read what the result says of tokens and money, unless a call inside this one has read that same object."""
     policy = bus.policy
     if policy.capture:
-        call._ensure_details().result = safe_repr.captured(result)
+        call._ensure_details().result = safe_repr.capture_value(result)
     if tool.usage is False or (tool.usage is None and not policy.read_results):
         return
     if is_already_read(call, result):

@@ -6,7 +6,7 @@ from typing import Any
 
 from toolweaver_monitor._bus.policy import CallPolicy
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.sanitize import Diagnostics, merged_tags
+from toolweaver_monitor._core.sanitize import Diagnostics, merge_tags
 from toolweaver_monitor._instrument.shield import report_internal_error
 from toolweaver_monitor._instrument.tool import Tool
 from toolweaver_monitor._text import safe_repr
@@ -52,10 +52,10 @@ def common(policy: CallPolicy, tool: Tool, call: ToolCall, args: tuple[Any, ...]
     if policy.on_first_call is not None:
         policy.on_first_call()
     if policy.tags:
-        call._ensure_details().tags = merged_tags(policy.tags, call.tags)
+        call._ensure_details().tags = merge_tags(policy.tags, call.tags)
     if args is BLOCK and kwargs:  # a budget may be one of a tag
-        call._ensure_details().tags = merged_tags(call.tags, kwargs)
+        call._ensure_details().tags = merge_tags(call.tags, kwargs)
     if call.tool_name in policy.priced_tools:
         call._ensure_details()
     if policy.capture:
-        call._ensure_details().arguments = safe_repr.captured_arguments(args, kwargs, tool.parameters)
+        call._ensure_details().arguments = safe_repr.capture_arguments(args, kwargs, tool.parameters)

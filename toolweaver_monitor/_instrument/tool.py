@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.sanitize import NANO, NO_TAGS, Diagnostics, TagValue, merged_tags, whole
+from toolweaver_monitor._core.sanitize import NANO, NO_TAGS, Diagnostics, TagValue, merge_tags, round_nanodollars
 from toolweaver_monitor._text import names
 from toolweaver_monitor._text.names import declared_names
 from toolweaver_monitor._text.redact import UNSCRUBBABLE
@@ -122,7 +122,7 @@ def validate_cost(cost: object) -> int:
         ConfigurationError: it is not an amount of money.
     """
     if isinstance(cost, Decimal) and cost.is_finite() and 0 <= cost <= 1_000_000:
-        return whole(cost)
+        return round_nanodollars(cost)
     if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost <= 1e6:
         raise ConfigurationError(
             f"cost={reprlib.repr(cost)} is not an amount of dollars; give one from 0 to 1,000,000, such as cost=0.10, "
@@ -156,7 +156,7 @@ def validate_tags(tags: object) -> Mapping[str, TagValue]:
         return NO_TAGS
     if not isinstance(tags, Mapping) or not all(isinstance(key, str) for key in tags):
         raise ConfigurationError("tags must be a mapping with text keys, such as tags={'customer': 'acme'}")
-    return merged_tags(NO_TAGS, tags) if tags else NO_TAGS
+    return merge_tags(NO_TAGS, tags) if tags else NO_TAGS
 
 
 def declared(tool: Tool) -> Tool:

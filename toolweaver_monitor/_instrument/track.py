@@ -12,7 +12,7 @@ from toolweaver_monitor._bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import NOOP_CALL, current
-from toolweaver_monitor._core.sanitize import merged_tags
+from toolweaver_monitor._core.sanitize import merge_tags
 from toolweaver_monitor._core.structs import use_plain_setattr
 from toolweaver_monitor._instrument.hot_path import ask_budgets, begin, finish_with_error, leave, recover
 from toolweaver_monitor._instrument.opening import BLOCK
@@ -56,7 +56,7 @@ class ReusableBlock(msgspec.Struct, eq=False):
             self.opened = (*self.opened, call)
             if self.tags:
                 details = call._ensure_details()
-                details.tags = merged_tags(details.tags, self.tags)
+                details.tags = merge_tags(details.tags, self.tags)
         except BaseException as error:  # an interrupt: the block has not begun
             finish_with_error(self.tool, call, error)
             raise

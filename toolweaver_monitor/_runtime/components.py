@@ -11,7 +11,7 @@ from toolweaver_monitor._budget import Ledger
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor._core import clock
-from toolweaver_monitor._core.sanitize import scrubbed_tags
+from toolweaver_monitor._core.sanitize import scrub_tags
 from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.sinks._memory.costs import CostTracker
@@ -51,7 +51,7 @@ class Components(msgspec.Struct, kw_only=True, eq=False):
                 "tool_name": call.tool_name,
                 "running_s": max(0.0, now - call._opened_at) if call._opened_at else 0.0,
                 "call_id": call.call_id,
-                "tags": scrubbed_tags(call.tags, scrub),
+                "tags": scrub_tags(call.tags, scrub),
             }
             for call in sorted(bus.open_calls(), key=lambda call: call._opened_at)
         ]

@@ -6,7 +6,7 @@ from toolweaver_monitor._bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._core.timeouts import on_event_loop
-from toolweaver_monitor._text.redact import encodable, scrub
+from toolweaver_monitor._text.redact import escape_surrogates, scrub
 from toolweaver_monitor._usage.pricing import PriceBook
 
 
@@ -65,4 +65,4 @@ class CallEnricher:
 
 def cut(text: str, limit: int = 256) -> str:
     """Text as it is, to the limit; for `redact=False`."""
-    return encodable(text)[:limit]
+    return escape_surrogates(text)[:limit]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -14,9 +14,9 @@ from toolweaver_monitor._instrument.patching.instrument import waiting_for_impor
 from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._stats.rollup import Rollup
-from toolweaver_monitor._text.display import counted
+from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor._text.names import suggest
-from toolweaver_monitor._text.safe_repr import captured
+from toolweaver_monitor._text.safe_repr import capture_value
 
 STATE_CURES = {
     "degraded": "it failed and is tried again within 30 s; fix what the error names",
@@ -90,9 +90,9 @@ def _status(sink: Any) -> dict[str, Any]:
 def _plain(value: object) -> Any:
     """The same as JSON gives it back, NaN as None; what it cannot hold by the name of its class."""
     try:
-        return msgspec.json.decode(msgspec.json.encode(value, enc_hook=captured))
+        return msgspec.json.decode(msgspec.json.encode(value, enc_hook=capture_value))
     except Exception:  # noqa: BLE001 - a loop, a number of 5,000 digits, half a surrogate pair
-        return captured(value)
+        return capture_value(value)
 
 
 def _with_cure(sink: dict[str, Any]) -> dict[str, Any]:
@@ -118,11 +118,11 @@ def _problems(name: str, sink: Mapping[str, Any]) -> Iterator[str]:
     elif state != "ok":
         yield f"{name}: {state}, {last_error}; {sink['cure']}"
     for reason, count in sink.get("failed_by", {}).items():
-        yield f"{name}: {counted(count, 'call')} failed ({reason}); fix what write() raises"
+        yield f"{name}: {pluralize(count, 'call')} failed ({reason}); fix what write() raises"
     for reason, count in sink.get("dropped_by", {}).items():
         if count and reason != "unavailable":
             cure = REASON_CURES.get(reason)
-            yield f"{name}: {counted(count, 'call')} dropped ({reason})" + (f"; {cure}" if cure else "")
+            yield f"{name}: {pluralize(count, 'call')} dropped ({reason})" + (f"; {cure}" if cure else "")
 
 
 def _notes(held: Components, sinks: Mapping[str, Mapping[str, Any]], prices: Mapping[str, Any] | None) -> Iterator[str]:
@@ -133,7 +133,7 @@ def _notes(held: Components, sinks: Mapping[str, Mapping[str, Any]], prices: Map
     unpriced = held.metrics.summary()["unpriced_calls"]
     if unpriced:
         cure = (prices or {}).get("cure") or "setup(prices={...}) or record(cost=...)"
-        yield f"the cost of {counted(unpriced, 'call')} that used tokens or a model is not known; {cure}"
+        yield f"the cost of {pluralize(unpriced, 'call')} that used tokens or a model is not known; {cure}"
     age_days = (prices or {}).get("age_days")
     if age_days is not None and age_days > MOST_AGE_DAYS:
         yield f"the newest price is {age_days:.0f} days old; pip install -U genai-prices"

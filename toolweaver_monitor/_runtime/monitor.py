@@ -15,7 +15,7 @@ from toolweaver_monitor._core.timeouts import run_off_loop, validate_timeout
 from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._runtime.health import health
 from toolweaver_monitor._runtime.report import report_text
-from toolweaver_monitor._text.display import SHOWN, counted
+from toolweaver_monitor._text.display import SHOWN, pluralize
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
@@ -38,7 +38,7 @@ class Monitor:
 
     def __repr__(self) -> str:
         total = self.summary()
-        counts = f"{counted(total['count'], 'call')}, {total['failures']:,} failed, ${total['total_cost_usd']:,.4f}"
+        counts = f"{pluralize(total['count'], 'call')}, {total['failures']:,} failed, ${total['total_cost_usd']:,.4f}"
         sinks = ", ".join(self._components.sinks) or "memory only"
         return f"<Monitor: {counts}; {sinks}{'; closed' if self.closed else ''}>"
 
@@ -239,7 +239,9 @@ class Monitor:
             parts.append(f"{name} {books.lost:,} ({reasons})")
         total = sum(books.lost for books in lost.values())
         verb = "was" if total == 1 else "were"
-        _quietly(_to_stderr, f"toolweaver_monitor: {counted(total, 'call')} {verb} not delivered: {'; '.join(parts)}\n")
+        _quietly(
+            _to_stderr, f"toolweaver_monitor: {pluralize(total, 'call')} {verb} not delivered: {'; '.join(parts)}\n"
+        )
 
     def __enter__(self) -> Self:
         """Return the monitor itself."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._stats.tool_stats import ToolStats
-from toolweaver_monitor._text.display import counted, more, ranked, table, visible
+from toolweaver_monitor._text.display import escape, more, pluralize, rank_rows, table
 from toolweaver_monitor.sinks._memory.metrics import summarize
 
 TIMES = ("avg_duration_s", "p50_s", "p95_s", "p99_s")
@@ -32,7 +32,7 @@ def _budgets_text(budgets: Sequence[Mapping[str, Any]], limit: int | None) -> li
     rows = [["budget", "limit", "spent", "left", "rejected"]]
     for budget in budgets:
         amounts = [amount(budget[key], budget["unit"]) for key in ("limit", "spent", "remaining")]
-        rows.append([visible(budget["name"]), *amounts, f"{budget['rejections']:,}"])
+        rows.append([escape(budget["name"]), *amounts, f"{budget['rejections']:,}"])
     lines = [*table(rows), *more(len(budgets), count)]
     return lines + [why for budget in budgets if (why := _why_refusing(budget))]
 
@@ -49,16 +49,16 @@ def _why_refusing(budget: Mapping[str, Any]) -> str:
     elif budget["per"] == "run":
         cure += ", or start a new run with setup()"
     calls = "call was" if budget["rejections"] == 1 else "calls were"
-    return f"  {visible(budget['name'])}: {budget['rejections']:,} {calls} not run; {cure}"
+    return f"  {escape(budget['name'])}: {budget['rejections']:,} {calls} not run; {cure}"
 
 
 def tools_text(tools: Mapping[str, ToolStats], limit: int | None) -> list[str]:
     """How often each tool ran, how it ended and how long it took, most calls first; a column only for what there is."""
-    shown, left_out = ranked(tools, lambda tally: tally.calls, limit)
+    shown, left_out = rank_rows(tools, lambda tally: tally.calls, limit)
     total = ToolStats()
     total.add(*tools.values())
     unusual = [outcome for outcome in ("cancelled", "rejected", "abandoned") if total.outcomes[outcome]]
-    told = [counted(total.calls, "call"), f"{total.failures:,} failed"]
+    told = [pluralize(total.calls, "call"), f"{total.failures:,} failed"]
     told += [f"{total.outcomes[outcome]:,} {outcome}" for outcome in unusual]
     if total.judged:
         told.append(f"{total.outcomes['success'] / total.judged:.1%} succeeded")
@@ -71,7 +71,7 @@ def tools_text(tools: Mapping[str, ToolStats], limit: int | None) -> list[str]:
             counts += [tally.tokens] if tokens else []
             figures = summarize(tally)
             times = [seconds(figures[key]) if tally.ran else "-" for key in TIMES]
-            rows.append([visible(tool), *(f"{count:,}" for count in counts), *times])
+            rows.append([escape(tool), *(f"{count:,}" for count in counts), *times])
         lines += [*table(rows), *left_out]
     return lines
 
@@ -83,7 +83,7 @@ def sinks_text(held: Components) -> list[str]:
         books = runner.stats()
         if books.lost or books.state != "ok":
             rows.append(
-                [visible(runner.name), books.state, f"{books.delivered:,}", f"{books.failed:,}", f"{books.dropped:,}"]
+                [escape(runner.name), books.state, f"{books.delivered:,}", f"{books.failed:,}", f"{books.dropped:,}"]
             )
     return ["", "Sinks", *table([["sink", "state", "delivered", "failed", "dropped"], *rows])] if rows else []
 

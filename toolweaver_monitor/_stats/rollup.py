@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.sanitize import NO_TAGS, TagValue, scrubbed_value
+from toolweaver_monitor._core.sanitize import NO_TAGS, TagValue, scrub_tag_value
 from toolweaver_monitor._stats.totals import TotalsByName, UsageTotals
 from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 from toolweaver_monitor._text.redact import scrub
@@ -237,7 +237,7 @@ class Rollup:
         for around, parts in self._running():
             value = next((call.tags[key] for call in around if key in call.tags), None)
             if value is not None:
-                name = str(scrubbed_value(key, value, scrub))
+                name = str(scrub_tag_value(key, value, scrub))
                 for claimed, part in parts.items():
                     if key not in claimed:
                         table.at(name).add(part)

@@ -35,7 +35,7 @@ def width(text: str) -> int:
     return columns
 
 
-def padded(text: str, columns: int) -> str:
+def pad(text: str, columns: int) -> str:
     """The text, filled up with spaces to so many columns."""
     return text + " " * (columns - width(text))
 
@@ -46,13 +46,13 @@ def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> list[str]:
     widths = [max(map(width, column)) for column in zip(*kept, strict=True)]
     lines = []
     for first, *others in kept:
-        cells = [padded(first, widths[0])]
+        cells = [pad(first, widths[0])]
         cells += [" " * (columns - width(cell)) + cell for cell, columns in zip(others, widths[1:], strict=True)]
         lines.append((indent + "  ".join(cells)).rstrip())
     return lines
 
 
-def ranked(
+def rank_rows(
     found: Mapping[str, T], weight: Callable[[T], float], limit: int | None
 ) -> tuple[list[tuple[str, T]], list[str]]:
     """Those of most weight, and the line that says how many more there are.
@@ -99,12 +99,12 @@ def validate_limit(limit: object) -> None:
         raise ConfigurationError(f"limit={limit!r} shows no rows; give a whole number from 1 up, or None for all")
 
 
-def counted(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """A number of things: `1 call`, `2,000 calls`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def visible(text: str) -> str:
+def escape(text: str) -> str:
     """Text in which every character can be seen: controls, line ends, bidi and zero-width characters as escapes.
 
     What comes out can move no cursor, start no new line and turn no text around. A backslash stays as it is.

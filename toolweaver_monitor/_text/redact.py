@@ -34,12 +34,12 @@ def scrub(text: str, limit: int = 256) -> str:
 
 def scrubbed(text: str, limit: int) -> str:
     """As `scrub`, but raises where that fails, as it does on a stack with no room left."""
-    window = encodable(text[: limit + AHEAD])
+    window = escape_surrogates(text[: limit + AHEAD])
     found = _secrets(window)
     return (_masked(window[:limit], found) if found else window)[:limit]
 
 
-def encodable(text: str) -> str:
+def escape_surrogates(text: str) -> str:
     """Text with lone surrogates as escapes: on them a file, a socket or a JSON writer of a sink would fail."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, cast
 
-from toolweaver_monitor._text.display import visible
+from toolweaver_monitor._text.display import escape
 from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor._text.redact import AHEAD, MASK, UNSCRUBBABLE, is_secret_name, scrub
 from toolweaver_monitor.errors import ToolweaverMonitorError
@@ -50,16 +50,16 @@ def type_name(error: BaseException) -> str:
     return class_name(type(error))
 
 
-def captured(value: object, limit: int = 1024) -> str:
+def capture_value(value: object, limit: int = 1024) -> str:
     """Scrubbed text of a value: text as it is, anything else as `repr` would show it."""
     try:
         room = limit + AHEAD
-        return scrub(value[:room] if type(value) is str else rendered(value, room), limit)
+        return scrub(value[:room] if type(value) is str else render(value, room), limit)
     except Exception:  # noqa: BLE001 - what cannot be shown safely is not shown
         return UNSCRUBBABLE
 
 
-def captured_arguments(
+def capture_arguments(
     args: Sequence[object], kwargs: Mapping[str, object], parameters: Sequence[str] = (), limit: int = 1024
 ) -> str:
     """Scrubbed text of a call's arguments.
@@ -73,14 +73,14 @@ def captured_arguments(
     try:
         room = limit + AHEAD
         named = (*zip(parameters, args, strict=False), *kwargs.items())
-        parts = [rendered(value, room) for value in args[len(parameters) :][:MAX_BREADTH]]
+        parts = [render(value, room) for value in args[len(parameters) :][:MAX_BREADTH]]
         parts += [f"{name}={_value_of(name, value, room, MAX_DEPTH)}" for name, value in named[: 2 * MAX_BREADTH]]
         return scrub(", ".join(parts), limit)
     except Exception:  # noqa: BLE001 - as above
         return UNSCRUBBABLE
 
 
-def rendered(value: Any, room: int, depth: int = MAX_DEPTH) -> str:
+def render(value: Any, room: int, depth: int = MAX_DEPTH) -> str:
     """A value of the language's own exact types as `repr` would show it, any other by the name of its class.
 
     Not scrubbed yet, but for what goes by the name of a secret in a dict.
@@ -98,11 +98,11 @@ def rendered(value: Any, room: int, depth: int = MAX_DEPTH) -> str:
     if kind in (bytes, bytearray):
         return f"<{len(value)} bytes>"
     if kind is dict:
-        items = (f"{rendered(k, room, 1)}: {_value_of(k, v, room, depth - 1)}" for k, v in value.items())
+        items = (f"{render(k, room, 1)}: {_value_of(k, v, room, depth - 1)}" for k, v in value.items())
         return _enclosed("{", items, len(value), "}", depth)
     if kind in _BRACKETS:
         opening, closing = _BRACKETS[kind]
-        return _enclosed(opening, (rendered(item, room, depth - 1) for item in value), len(value), closing, depth)
+        return _enclosed(opening, (render(item, room, depth - 1) for item in value), len(value), closing, depth)
     return f"<{class_name(kind)}>"
 
 
@@ -110,7 +110,7 @@ def _value_of(name: object, value: object, room: int, depth: int) -> str:
     """What goes by a secret's name is not shown; a number is, for `max_tokens` and its like are no secrets."""
     if type(name) is str and type(value) not in _NUMBERS and is_secret_name(name):
         return MASK
-    return rendered(value, room, depth)
+    return render(value, room, depth)
 
 
 def _enclosed(opening: str, items: Iterable[str], count: int, closing: str, depth: int) -> str:
@@ -146,13 +146,13 @@ def error_text(error: BaseException, limit: int = 256 + AHEAD, source: ErrorText
 
 def fault_text(error: BaseException, limit: int = 512) -> str:
     """Return an error's text for `health()` and the log: one line without secrets, or its class's name if empty."""
-    return visible(scrub(error_text(error, limit + AHEAD), limit)) or type_name(error)
+    return escape(scrub(error_text(error, limit + AHEAD), limit)) or type_name(error)
 
 
 def hint_text(error: BaseException, limit: int = 512) -> str:
     """Return the hint of one of this library's errors, on one line and without secrets; empty if it has none."""
     hint = _attributes_of(error).get("hint") if issubclass(type(error), ToolweaverMonitorError) else None
-    return visible(scrub(hint, limit)) if type(hint) is str else ""
+    return escape(scrub(hint, limit)) if type(hint) is str else ""
 
 
 def _text_of_args(error: BaseException, limit: int) -> str:
@@ -164,7 +164,7 @@ def _text_of_args(error: BaseException, limit: int) -> str:
         return str.__str__(args[0])[:limit]
     if not args:
         return ""
-    return rendered(args if len(args) > 1 else args[0], limit)[:limit]
+    return render(args if len(args) > 1 else args[0], limit)[:limit]
 
 
 def _str_owner(kind: type) -> type:

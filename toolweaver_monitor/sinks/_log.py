@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from toolweaver_monitor._core import config
 from toolweaver_monitor._core.call import ERRORS, ToolCall
-from toolweaver_monitor._text.display import visible
+from toolweaver_monitor._text.display import escape
 from toolweaver_monitor.errors import ConfigurationError
 
 
@@ -62,11 +62,11 @@ def _level(level: object) -> int:
 
 def line(call: ToolCall) -> str:
     """A call as one line of text with nothing in it that could forge another."""
-    parts = [f"tool={visible(call.tool_name)}", f"outcome={call.outcome}", f"duration_s={call.duration_s:.6f}"]
+    parts = [f"tool={escape(call.tool_name)}", f"outcome={call.outcome}", f"duration_s={call.duration_s:.6f}"]
     if call.cost_usd is not None:
         parts.append(f"cost_usd={call.cost_usd:.6f}")
     if call.tokens:
         parts.append(f"tokens={call.tokens}")
     if call.error_type is not None:
-        parts.append(f"error={visible(call.error_type)}: {visible(call.error)}")
+        parts.append(f"error={escape(call.error_type)}: {escape(call.error)}")
     return " ".join(parts)

@@ -10,7 +10,7 @@ from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import ENDED, Outcome, ToolCall
 from toolweaver_monitor._core.sanitize import NANO, TagValue
 from toolweaver_monitor._runtime.setup import get_monitor, setup
-from toolweaver_monitor._text.display import visible
+from toolweaver_monitor._text.display import escape
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import InMemorySink
 
@@ -88,7 +88,7 @@ class ToolRecorder:
         found = ran if outcome is None else [call for call in self.calls(tool_name) if call.outcome == outcome]
         wanted = tags or {}
         found = [call for call in found if all(call.tags.get(key) == value for key, value in wanted.items())]
-        which = visible(tool_name) + (f" with outcome {outcome}" if outcome else "")
+        which = escape(tool_name) + (f" with outcome {outcome}" if outcome else "")
         which += f" with tags {dict(wanted)}" if wanted else ""
         if times is None and not found:
             self._fail(f"{which} was not called")
@@ -113,7 +113,7 @@ class ToolRecorder:
         __tracebackhide__ = True
         ran = [call for call in self.calls(tool_name) if call.outcome != "rejected"]
         if ran:
-            self._fail(f"{visible(tool_name or ran[0].tool_name)} was called {_times(len(ran))}")
+            self._fail(f"{escape(tool_name or ran[0].tool_name)} was called {_times(len(ran))}")
 
     def assert_no_errors(self, tool_name: str | None = None) -> None:
         """No call of the tool, or of any tool, failed or timed out.
@@ -161,21 +161,21 @@ class ToolRecorder:
         lines += [f"  {told(call)}" for call in shown[:SHOWN]]
         if len(shown) > SHOWN:
             lines.append(f"  and {len(shown) - SHOWN:,} more")
-        lines += [f"  {visible(call.tool_name)}  still running" for call in bus.open_calls()]
+        lines += [f"  {escape(call.tool_name)}  still running" for call in bus.open_calls()]
         raise AssertionError("\n".join(lines))
 
 
 def told(call: ToolCall) -> str:
     """A call as one line of an assertion's message."""
-    parts = [visible(call.tool_name), call.outcome, f"{call.duration_s:.3f} s"]
+    parts = [escape(call.tool_name), call.outcome, f"{call.duration_s:.3f} s"]
     if call.cost_usd is not None:
         parts.append(f"${call.cost_usd:.6g}")
     if call.tokens:
         parts.append(f"{call.tokens:,} tokens")
     if call.tags:
-        parts.append(visible(str(dict(call.tags))))
+        parts.append(escape(str(dict(call.tags))))
     if call.error_type is not None:
-        parts.append(f"{visible(call.error_type)}: {visible(call.error)}")
+        parts.append(f"{escape(call.error_type)}: {escape(call.error)}")
     return "  ".join(parts)
 
 

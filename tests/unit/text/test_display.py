@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import Monitor, setup
-from toolweaver_monitor._text.display import ranked, table, width
+from toolweaver_monitor._text.display import rank_rows, table, width
 from toolweaver_monitor.errors import ConfigurationError
 
 
@@ -66,7 +66,7 @@ def test_a_report_shows_the_twenty_that_matter_most_and_says_how_many_there_are_
 
 def test_the_rest_of_the_names_comes_last_and_is_always_shown() -> None:
     """`__overflow__` is no tool that could be the busiest."""
-    shown, more = ranked({"__overflow__": 9, "a": 1, "b": 2}, float, 1)
+    shown, more = rank_rows({"__overflow__": 9, "a": 1, "b": 2}, float, 1)
     assert shown == [("b", 2), ("__overflow__", 9)]
     assert more == ["  and 1 more: report(limit=None) shows all"]
 

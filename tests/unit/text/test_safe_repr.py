@@ -13,7 +13,14 @@ import pytest
 from toolweaver_monitor import current_call, monitored, setup
 from toolweaver_monitor._instrument.tool import named
 from toolweaver_monitor._text import names, redact
-from toolweaver_monitor._text.safe_repr import captured, captured_arguments, error_text, fault_text, rendered, type_name
+from toolweaver_monitor._text.safe_repr import (
+    capture_arguments,
+    capture_value,
+    error_text,
+    fault_text,
+    render,
+    type_name,
+)
 
 
 def raised(run: Any) -> BaseException:
@@ -229,23 +236,23 @@ def test_a_class_that_says_it_is_of_the_standard_library_is_not_believed() -> No
 
 def test_values_are_shown_to_a_depth_and_a_breadth() -> None:
     """As `repr` shows them; ten items of each container, five levels, and classes of others by name."""
-    assert rendered({"a": [1, 2.5, None, True, "x"], "b": (b"abc",)}, 100) == (
+    assert render({"a": [1, 2.5, None, True, "x"], "b": (b"abc",)}, 100) == (
         "{'a': [1, 2.5, None, True, 'x'], 'b': (<3 bytes>)}"
     )
-    assert rendered(list(range(12)), 100) == "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... 2 more]"
-    assert rendered([[[[[[1]]]]]], 100) == "[[[[[[...]]]]]]"
-    assert rendered(10**5_000, 100) == "<int>"
-    assert rendered(object(), 100) == "<object>"
+    assert render(list(range(12)), 100) == "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ... 2 more]"
+    assert render([[[[[[1]]]]]], 100) == "[[[[[[...]]]]]]"
+    assert render(10**5_000, 100) == "<int>"
+    assert render(object(), 100) == "<object>"
     endless: list[object] = []
     endless.append(endless)
-    assert rendered(endless, 100) == "[[[[[[...]]]]]]"
+    assert render(endless, 100) == "[[[[[[...]]]]]]"
 
 
 def test_what_is_captured_is_hidden_by_its_name() -> None:
     """Of parameters, keywords and keys at any depth, in any spelling; numbers of tokens are no secrets."""
-    shown = captured_arguments(("ada", "hunter2"), {"apiKey": "x", "max_tokens": 5}, ("user", "password"))
+    shown = capture_arguments(("ada", "hunter2"), {"apiKey": "x", "max_tokens": 5}, ("user", "password"))
     assert shown == "user='ada', password=[redacted], apiKey=[redacted], max_tokens=5"
-    assert captured({"deep": [{"DB_PASSWORD": "x", "author": "ada"}]}) == (
+    assert capture_value({"deep": [{"DB_PASSWORD": "x", "author": "ada"}]}) == (
         "{'deep': [{'DB_PASSWORD': [redacted], 'author': 'ada'}]}"
     )
-    assert captured("plain text") == "plain text"
+    assert capture_value("plain text") == "plain text"

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from toolweaver_monitor._text.display import padded, visible, width
+from toolweaver_monitor._text.display import escape, pad, width
 
 State = Literal["ok", "note", "wrong"]
 MOST_COLUMNS = 100
@@ -49,12 +49,12 @@ def refused(name: str, error: object) -> Finding:
 
 def lines(findings: Sequence[Finding]) -> Iterable[str]:
     """Findings as text: state, name, what was found, and below it the cure; safe for a terminal."""
-    indent = max((width(visible(finding.name)) for finding in findings), default=0) + 11
+    indent = max((width(escape(finding.name)) for finding in findings), default=0) + 11
     for finding in findings:
-        head = f"  {finding.state:<5}  {visible(finding.name)}"
-        yield from _wrapped(padded(head, indent) + visible(finding.says), indent)
+        head = f"  {finding.state:<5}  {escape(finding.name)}"
+        yield from _wrapped(pad(head, indent) + escape(finding.says), indent)
         if finding.cure:
-            yield from _wrapped(" " * indent + "-> " + visible(finding.cure), indent + 3)
+            yield from _wrapped(" " * indent + "-> " + escape(finding.cure), indent + 3)
 
 
 def _wrapped(text: str, indent: int) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from toolweaver_monitor._cli.doctor import http_get
 from toolweaver_monitor._cli.doctor.findings import Finding, note, ok, wrong
 from toolweaver_monitor._runtime.health import REASON_CURES
-from toolweaver_monitor._text.display import counted
+from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor.sinks._prometheus import catalog
 
@@ -91,7 +91,7 @@ def _figures(samples: Samples) -> Iterator[Finding]:
     tools = {labels["tool_name"] for labels, _ in samples.get(catalog.EXECUTIONS.name, ())}
     if calls:
         cost, errors = total(samples, catalog.COST.name), total(samples, catalog.ERRORS.name)
-        said = f"{counted(round(calls), 'call')} of {counted(len(tools), 'tool')}"
+        said = f"{pluralize(round(calls), 'call')} of {pluralize(len(tools), 'tool')}"
         yield ok("calls", f"{said}, {errors:,.0f} failed, ${cost:,.4f} spent, {active:,.0f} open now")
     else:
         yield note(

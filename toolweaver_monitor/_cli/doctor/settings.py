@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from toolweaver_monitor._cli.doctor.findings import Finding, refused, wrong
 from toolweaver_monitor._core import config
+from toolweaver_monitor._text.display import escape, pad, width
 from toolweaver_monitor._text.names import suggest
-from toolweaver_monitor._text.display import padded, visible, width
 from toolweaver_monitor.errors import ConfigurationError
 
 
@@ -57,10 +57,10 @@ def findings() -> list[Finding]:
 
 def lines() -> list[str]:
     """Every setting as text: name, value and source in columns."""
-    found = [(row.name, visible(shown(row.value)), row.source) for row in rows()]
+    found = [(row.name, escape(shown(row.value)), row.source) for row in rows()]
     names, values = (max(width(row[at]) for row in found) for at in (0, 1))
     title = "Settings (what setup() is given beats the environment, which beats the default)"
-    return [title, *(f"  {padded(name, names)}  {padded(value, values)}  {source}" for name, value, source in found)]
+    return [title, *(f"  {pad(name, names)}  {pad(value, values)}  {source}" for name, value, source in found)]
 
 
 def shown(value: Any) -> str:

@@ -10,7 +10,7 @@ from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats.rollup import Rollup, Subtree
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._stats.totals import TotalsByName, UsageTotals
-from toolweaver_monitor._text.display import SHOWN, counted, ranked, table, validate_n, visible
+from toolweaver_monitor._text.display import SHOWN, escape, pluralize, rank_rows, table, validate_n
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call
 
@@ -188,11 +188,11 @@ class CostTracker(InMemorySink):
         """What `report` prints."""
         tools = self._by_tool()
         costed = {operation: tally for operation, tally in tools.items() if tally.costed}
-        shown, more = ranked(costed, lambda tally: tally.cost_nanousd, limit)
+        shown, more = rank_rows(costed, lambda tally: tally.cost_nanousd, limit)
         lines = ["Costs"]
         if costed:
             rows = [["operation", "total", "calls", "average"]]
-            rows += [_row(visible(operation), tally) for operation, tally in shown]
+            rows += [_row(escape(operation), tally) for operation, tally in shown]
             total = ToolStats()
             total.add(*costed.values())
             lines += [*table([*rows, _row("total", total)]), *more]
@@ -210,10 +210,10 @@ class CostTracker(InMemorySink):
         if not unpriced:
             return []
         said = [
-            f"{visible(one['tool_name'])} {counted(one['calls'], 'call')} ({visible(one['model']) or 'no model named'})"
+            f"{escape(one['tool_name'])} {pluralize(one['calls'], 'call')} ({escape(one['model']) or 'no model named'})"
             for one in unpriced[:IN_A_LINE]
         ]
-        example = visible(next((one["model"] for one in unpriced if one["model"]), "the-model"))
+        example = escape(next((one["model"] for one in unpriced if one["model"]), "the-model"))
         table = f'setup(prices={{"{example}": {{"input": ..., "output": ...}}}}) (dollars per million tokens)'
         return [
             f"  of unknown cost (not in the total): {_first(said, len(unpriced))}",
@@ -229,8 +229,8 @@ class CostTracker(InMemorySink):
         for way, found in ways.items():
             dear = {name: sums["cost_usd"] for name, sums in found.items() if sums["cost_usd"]}
             if dear.keys() - {NONE}:
-                spent = [f"{visible(name)} {_dollars(cost * NANO)}" for name, cost in dear.items()]
-                lines.append(f"  by {visible(way)}: {_first(spent[:IN_A_LINE], len(spent))}")
+                spent = [f"{escape(name)} {_dollars(cost * NANO)}" for name, cost in dear.items()]
+                lines.append(f"  by {escape(way)}: {_first(spent[:IN_A_LINE], len(spent))}")
         return lines
 
     def _cut(self, cut: Callable[[Rollup], Mapping[str, UsageTotals]]) -> dict[str, dict[str, Any]]:

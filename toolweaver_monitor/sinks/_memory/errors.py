@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._text.display import SHOWN, padded, ranked, table, visible, width
+from toolweaver_monitor._text.display import SHOWN, escape, pad, rank_rows, table, width
 from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call, validate_max_operations
@@ -86,25 +86,25 @@ class ErrorTracker(InMemorySink):
         """What `report` prints."""
         lines = ["Errors"]
         failed = {tool: tally for tool, tally in self._by_tool().items() if tally.failures}
-        shown, more = ranked(failed, lambda tally: tally.failures, limit)
+        shown, more = rank_rows(failed, lambda tally: tally.failures, limit)
         if not failed:
             return "\n".join([*lines, "  no tool has failed"])
         rows = [["tool", "failed", "of", "rate"]]
-        rows += [[visible(n), f"{t.failures:,}", f"{t.judged:,}", f"{t.failures / t.judged:.1%}"] for n, t in shown]
+        rows += [[escape(n), f"{t.failures:,}", f"{t.judged:,}", f"{t.failures / t.judged:.1%}"] for n, t in shown]
         lines += [*table(rows), *more]
         kinds: Counter[str] = Counter()
         for tally in failed.values():
             kinds.update(tally.errors)
-        said = [f"{visible(kind)} {count:,}" for kind, count in kinds.most_common(limit)]
+        said = [f"{escape(kind)} {count:,}" for kind, count in kinds.most_common(limit)]
         said += [f"{len(kinds) - len(said):,} more"] if len(kinds) > len(said) else []
         lines.append("  by type: " + ", ".join(said))
         lines.append("  latest:")
         latest = self._latest()[-LATEST:]
-        columns = max((width(visible(call.tool_name)) for call in latest), default=0)
+        columns = max((width(escape(call.tool_name)) for call in latest), default=0)
         for call in reversed(latest):
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(call.started_at))
-            what = ": ".join(visible(part) for part in (call.error_type, call.error) if part)
-            lines.append(f"    {when}  {padded(visible(call.tool_name), columns)}  {what}")
+            what = ": ".join(escape(part) for part in (call.error_type, call.error) if part)
+            lines.append(f"    {when}  {pad(escape(call.tool_name), columns)}  {what}")
         return "\n".join(lines)
 
     def _latest(self) -> list[ToolCall]:

@@ -12,7 +12,7 @@ from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._core.sanitize import MAX_ERROR_CHARS, Diagnostics, nanodollars, plain_text, token_count
 from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._stats.tool_stats import ToolStats
-from toolweaver_monitor._text.display import counted
+from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor._text.names import UNNAMED, safe_name
 from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor._text.safe_repr import error_text, type_name
@@ -33,7 +33,7 @@ class InMemorySink:
     def __repr__(self) -> str:
         tallies = self._by_tool().values()
         calls = sum(tally.calls for tally in tallies)
-        return f"<{type(self).__name__}: {counted(calls, 'call')} of {counted(len(tallies), 'tool')}>"
+        return f"<{type(self).__name__}: {pluralize(calls, 'call')} of {pluralize(len(tallies), 'tool')}>"
 
     def _attach(self, tallies: StatsAggregator | None) -> None:
         """Show these tallies, too; what was shared before stays counted. `setup()` calls it."""
@@ -125,10 +125,10 @@ def make_call(
         duration,
         monotonic_s() - duration,
     )
-    counted, nano = token_count(tokens), nanodollars(cost)
-    if counted or nano is not None or not success:
+    count, nano = token_count(tokens), nanodollars(cost)
+    if count or nano is not None or not success:
         call._details = CallDetails(
-            unsplit_tokens=counted,
+            unsplit_tokens=count,
             cost_nanousd=nano,
             cost_source=None if nano is None else "reported",
             error_type=None if success else type_name(error) if is_exception(error) else "ToolFailed",
