@@ -120,7 +120,7 @@ def by_value() -> Iterator[tuple[str, str, str]]:
 
 
 def by_middle() -> Iterator[tuple[str, str, str]]:
-    """As `by_value`, of those that are known by what is inside them, and of those with something unseen inside."""
+    """As `by_value`, of those that are known by what is inside them, and of those with something invisible inside."""
     secret = _some(52) + "JQQJ99BA" + _some(24)
     yield "Azure OpenAI", secret, secret
     secret = _some(3) + "8Q~" + _some(34)
@@ -129,16 +129,16 @@ def by_middle() -> Iterator[tuple[str, str, str]]:
     yield "Terraform", secret, secret
     secret = _some(14) + "." + _some(64, HEX)
     yield "Airtable", _join("pat", secret), secret
-    for name, unknown_type in (
+    for name, hidden in (
         ("a zero-width space", "\u200b"),
         ("a NUL", "\0"),
         ("a colour", "\x1b[1m"),
         ("a soft hyphen", "\xad"),
     ):
         secret = _some(44)
-        yield f"OpenAI with {name} inside", _join("sk-p", unknown_type, "roj-", secret), secret
+        yield f"OpenAI with {name} inside", _join("sk-p", hidden, "roj-", secret), secret
         secret = _some(44)
-        yield f"OpenAI with {name} at its end", _join("sk-proj", unknown_type, "-", secret), secret
+        yield f"OpenAI with {name} at its end", _join("sk-proj", hidden, "-", secret), secret
 
 
 def by_name() -> Iterator[tuple[str, str, str]]:

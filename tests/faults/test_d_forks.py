@@ -265,7 +265,7 @@ tool()
 get_monitor().summary(); get_monitor().health()
 hang.hanging.wait(5)
 worst = 0.0
-living = locks.living()
+living = locks.live_locks()
 print(sorted(living))
 for name, held in living.items():
     for lock in held:

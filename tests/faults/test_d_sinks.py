@@ -233,7 +233,7 @@ def test_d6_a_strike_at_any_place_of_a_delivery_loses_no_call(
         pipe.runners, pipe.consumers, pipe.seal = (
             (runner,),
             (counted.extend,),
-            lambda call: call.seal(lambda *_: "sealed"),
+            lambda call: call._redact(lambda *_: "redacted"),
         )
         inbox.extend(ToolCall("tool", "failure", 0.5, 1.0, CallDetails(raw_error="secret")) for _ in range(4))
         try:
@@ -244,7 +244,7 @@ def test_d6_a_strike_at_any_place_of_a_delivery_loses_no_call(
         assert runner.stats().emitted == 4, place
         assert len(counted) in {0, 4}, place  # as said of the tallies: at most the batch that is being counted
         runner._work()
-        assert [call.error for call in runner.sink.calls] == ["sealed"] * 4, place
+        assert [call.error for call in runner.sink.calls] == ["redacted"] * 4, place
     assert place > 50
 
 

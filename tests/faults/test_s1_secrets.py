@@ -123,8 +123,8 @@ def test_s1_no_secret_of_an_error_gets_into_any_sink(way: str, monitor: Monitor,
     """200 secrets in the text of an error, its arguments, cause, context, notes and the members of a group: 0 leaks.
 
     In memory, costs, errors, Prometheus, the log, a third party's sink, the report and health(). Mutations that turned
-    it red: `call.seal` left out of `CallEnricher.seal`; given `cut` for `scrub`; `_secrets`
-    without its second look, past what nobody sees.
+    it red: `call._redact` left out of `CallEnricher`; given `cut` for `scrub`; `_find_secrets` without its second look,
+    past what cannot be seen; no bytes of UTF-8 in `UNSEEN`.
     """
 
     @monitored("tool")
@@ -182,7 +182,7 @@ def test_s1_no_secret_that_follows_a_long_one_is_drawn_into_view(monitor: Monito
 def test_s1_no_secret_of_names_tags_models_arguments_and_results(monitor: Monitor, kept: Kept, logged: Log) -> None:
     """Arguments and results are not kept at all; what a call is told is scrubbed, also while it is still open.
 
-    Mutations that turned it red: `safe_name` without `scrub`; tags not scrubbed in `seal`, nor in `active()`.
+    Mutations that turned it red: `safe_name` without `scrub`; tags not scrubbed in `_redact`, nor in `active()`.
     """
     for name, text, secret in VALUES:
 

@@ -129,8 +129,8 @@ def test_s2_a_rule_is_left_out_only_where_it_would_find_nothing(text: str) -> No
     Mutations that turned it red: the cue `bearer` left out; `_in_a_row(41)` for AWS.
     """
     for cut in range(0, len(text), 1 + len(text) // 64):
-        assert sorted(redact._seen(text[cut:])) == by_every_rule(text[cut:])
-        assert sorted(redact._seen(text[:cut])) == by_every_rule(text[:cut])
+        assert sorted(redact._find_in(text[cut:])) == by_every_rule(text[cut:])
+        assert sorted(redact._find_in(text[:cut])) == by_every_rule(text[:cut])
 
 
 @given(TEXTS)
@@ -141,7 +141,7 @@ def test_s2_a_rule_is_left_out_of_no_text_that_it_is_for(text: str) -> None:
     Mutation that turned it red: the cues looked for in the text as it is written.
     """
     whole = redact.escape_surrogates(text)
-    assert sorted(redact._seen(whole)) == by_every_rule(whole)
+    assert sorted(redact._find_in(whole)) == by_every_rule(whole)
 
 
 def test_s2_if_the_scrubber_fails_the_text_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +153,7 @@ def test_s2_if_the_scrubber_fails_the_text_is_not_shown(monkeypatch: pytest.Monk
     def broken(_: str) -> list[tuple[int, int]]:
         raise RecursionError
 
-    monkeypatch.setattr(redact, "_secrets", broken)
+    monkeypatch.setattr(redact, "_find_secrets", broken)
     assert scrub("hello") == UNSCRUBBABLE
     assert safe_repr.capture_value(["hello"]) == UNSCRUBBABLE
     assert safe_repr.capture_arguments(("hello",), {}) == UNSCRUBBABLE
@@ -165,10 +165,10 @@ def test_s2_if_the_scrubber_fails_the_text_is_not_shown(monkeypatch: pytest.Monk
 def test_s2_any_text_comes_out_short_and_encodable(text: str, limit: int) -> None:
     """At most `limit` characters of valid UTF-8, secrets and lone surrogates in it or not; the scrubber fails on none.
 
-    Mutations that turned it red: `escape_surrogates` left out of `redact.scrubbed`; the `[:limit]` at its end left out;
-    `match.span(1)` in `_seen`, for the span of the last group.
+    Mutations that turned it red: `escape_surrogates` left out of `redact.scrub_or_raise`; the `[:limit]` at its end
+    left out; `match.span(1)` in `_find_in`, for the span of the last group.
     """
-    clean = redact.scrubbed(text, limit)  # as `scrub`, but it raises where that fails
+    clean = redact.scrub_or_raise(text, limit)  # as `scrub`, but it raises where that fails
     assert len(clean) <= limit
     clean.encode()
 
@@ -178,7 +178,7 @@ def test_s2_any_text_comes_out_short_and_encodable(text: str, limit: int) -> Non
 def test_s2_any_name_and_any_line_come_out_visible(text: str) -> None:
     """A name has at most 128 characters, all of them visible; a text for the terminal has no control character.
 
-    Mutations that turned it red: characters of any category kept by `text._safe`; `UNNAMED` left out there;
+    Mutations that turned it red: characters of any category kept by `names._clean`; `UNNAMED` left out there;
     `text.isascii()` alone enough for `escape` to give its text.
     """
     name = safe_name(text)
@@ -191,7 +191,7 @@ def test_s2_any_name_and_any_line_come_out_visible(text: str) -> None:
 def test_s2_a_secret_s_neighbours_stay() -> None:
     """What is around a secret is there to find the error by.
 
-    Mutation that turned it red: `_masked` dropping the text before a mask.
+    Mutation that turned it red: `_mask` dropping the text before a mask.
     """
     for name, text, _ in CORPUS:
         shown = scrub(f"before {text} after", 4_000)

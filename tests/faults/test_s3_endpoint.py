@@ -265,7 +265,7 @@ def test_s3_whoever_dawdles_is_dropped_after_five_seconds(
 def test_s3_a_connection_serves_several_requests_in_turn(exporter: PrometheusExporter) -> None:
     """As Prometheus asks: the same connection again and again, each time with all that has ended.
 
-    Mutations that turned it red: `connection.last` always True; the head that was read not cleared; `bring_in` left out
+    Mutations that turned it red: `connection.last` always True; the head that was read not cleared; `sync` left out
     of `InMemorySink._sources`.
     """
     with connected(exporter.port) as client:

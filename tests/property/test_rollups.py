@@ -189,5 +189,5 @@ def test_merged_roll_ups_are_those_of_one(program: list[Any]) -> None:
     """Counted apart and put together, trees of calls come to the same."""
     one, other = CostTracker(), CostTracker()
     run = Run(program, [one, other], lambda _: None)
-    one._own.absorb(other._own)
+    one._own.merge(other._own)
     check(one, run)

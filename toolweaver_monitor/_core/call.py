@@ -119,18 +119,18 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     @property
     def call_id(self) -> int:
         """64 bits, never 0: a W3C span id."""
-        return ids.mixed(self._assign_id())
+        return ids.mix(self._assign_id())
 
     @property
     def parent_id(self) -> int | None:
         """The `call_id` of the call inside which this one was opened."""
-        return None if self._parent_serial is None else ids.mixed(self._parent_serial)
+        return None if self._parent_serial is None else ids.mix(self._parent_serial)
 
     @property
     def trace_id(self) -> int:
         """128 bits, never 0: a W3C trace id, the same for every call under one outermost call."""
         self._assign_id()
-        return ids.mixed(self._root_serial) << 64 | ids.mixed(~self._root_serial)
+        return ids.mix(self._root_serial) << 64 | ids.mix(~self._root_serial)
 
     @property
     def started_at(self) -> float:
@@ -149,7 +149,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         details = self._details
         if details is None or not details.raw_error:
             return ""
-        return details.raw_error if details.sealed else redact.scrub(details.raw_error)
+        return details.raw_error if details.redacted else redact.scrub(details.raw_error)
 
     @property
     def is_error(self) -> bool:
@@ -266,14 +266,14 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         said = {name: getattr(self, name) for name in self.__struct_fields__ if name not in tied}
         return _remade, (type(self), said)
 
-    def seal(self, scrub: Callable[[str, int], str]) -> None:
+    def _redact(self, scrub: Callable[[str, int], str]) -> None:
         """Take the secrets out, before any sink sees the call. The bus does so once, as the last change to it.
 
         Args:
             scrub: given a text and its greatest length, gives the text to show.
         """
         details = self._details
-        if details is None or details.sealed:
+        if details is None or details.redacted:
             return
         if details.raw_error:
             details.raw_error = scrub(details.raw_error, MAX_ERROR_CHARS)
@@ -283,7 +283,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             details.provider = scrub(details.provider, MAX_LABEL_CHARS)
         if details.tags:
             details.tags = scrub_tags(details.tags, scrub)
-        details.sealed = True
+        details.redacted = True
 
 
 _TOLD_IF_SET = (
@@ -304,7 +304,7 @@ _INTERNAL = ("unsplit_tokens", "cost_nanousd", "saved_nanousd", "cache_write_1h_
 
 for _name in (*CallDetails.__struct_fields__, "tokens"):
     # A property each, and no __getattr__: that would slow down every look at every field (30 ns on CPython 3.11).
-    if _name not in ("raw_error", "sealed", "seen"):
+    if _name not in ("raw_error", "redacted", "seen"):
         setattr(ToolCall, f"_{_name}" if _name in _INTERNAL else _name, _said(_name))
 
 

@@ -27,7 +27,7 @@ SUPPRESSED = NoopCall("", "success")
 
 current: ContextVar[ToolCall | None] = ContextVar("toolweaver_monitor_call", default=None)
 """The innermost open call of this context."""
-gc_guard.watch()
+gc_guard.install()
 
 
 def _the_innermost() -> ContextVar[ToolCall | None]:

@@ -44,8 +44,8 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
     error_type: str | None = None
     """The exception's class name."""
     raw_error: str = ""
-    """The error's text as it came, until `ToolCall.seal`. Read `call.error`."""
-    sealed: bool = False
+    """The error's text as it came, until `ToolCall._redact`. Read `call.error`."""
+    redacted: bool = False
     first_item_s: float | None = None
     """Generators: seconds to the first item."""
     items: int | None = None
@@ -116,5 +116,5 @@ else:
     for _name, _default in zip(CallDetails.__struct_fields__, CallDetails.__struct_defaults__, strict=True):
         if not hasattr(CompactDetails, _name):
             setattr(CompactDetails, _name, _default)
-    for _name, _value in (("cost_source", "reported"), ("lacks_price", False), ("sealed", True)):
+    for _name, _value in (("cost_source", "reported"), ("lacks_price", False), ("redacted", True)):
         setattr(CompactDetails, _name, _value)

@@ -21,7 +21,7 @@ def _keep(phase: str, _: object) -> None:
         _kept.append(copy_context())  # 0.1 us, and shares the map
 
 
-def watch() -> None:
+def install() -> None:
     """Keep the map from now on. Twice is fine."""
     if sys.version_info < (3, 12) and _keep not in gc.callbacks:
         gc.callbacks.append(_keep)

@@ -10,7 +10,7 @@ from toolweaver_monitor._core import locks
 _MASK = 2**64 - 1
 
 
-def mixed(serial: int) -> int:
+def mix(serial: int) -> int:
     """A 64-bit number that looks random, one to one with the serial (the finalizer of SplitMix64, Steele 2014)."""
     z = (serial * 0x9E3779B97F4A7C15) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK

@@ -24,14 +24,14 @@ SWEEP_EVERY = 256
 def new_lock(name: str) -> threading.Lock:
     """A plain lock, renewed in a forked child. `name` says what it guards, for the tests that enumerate locks."""
     lock = threading.Lock()
-    _know(_locks, (name, weakref.ref(lock)))
+    _register(_locks, (name, weakref.ref(lock)))
     return lock
 
 
 def new_rlock(name: str) -> threading.RLock:
     """As `new_lock`, for a lock that a signal handler or `__del__` may meet on the thread that holds it."""
     lock = threading.RLock()
-    _know(_locks, (name, weakref.ref(lock)))
+    _register(_locks, (name, weakref.ref(lock)))
     return lock
 
 
@@ -42,17 +42,17 @@ def after_fork_in_child(hook: Callable[[], None]) -> None:
 
 def after_fork_in_child_weak(owner: T, hook: Callable[[T], None]) -> None:
     """As `after_fork_in_child`, for as long as `owner` lives."""
-    _know(_owners, (hook, weakref.ref(owner)))
+    _register(_owners, (hook, weakref.ref(owner)))
 
 
-def _know(known: list[tuple[T, weakref.ref[Any]]], what: tuple[T, weakref.ref[Any]]) -> None:
+def _register(known: list[tuple[T, weakref.ref[Any]]], what: tuple[T, weakref.ref[Any]]) -> None:
     """Add to a list, and now and then take out what is no more."""
     known.append(what)
     if len(known) % SWEEP_EVERY == 0:
         known[:] = [pair for pair in known if pair[1]() is not None]
 
 
-def living() -> dict[str, list[object]]:
+def live_locks() -> dict[str, list[object]]:
     """Every lock alive right now, by name."""
     found: dict[str, list[object]] = {}
     for name, ref in _locks:

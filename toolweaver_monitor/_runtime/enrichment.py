@@ -26,7 +26,7 @@ class CallEnricher:
 
     def seal(self, call: ToolCall) -> None:
         """Complete a call that something was said of."""
-        call.seal(self._scrub)
+        call._redact(self._scrub)
         details = call._details
         if details is not None and (details.lacks_price or (details.cached and details.cost_source is None)):
             self._price(call, details)

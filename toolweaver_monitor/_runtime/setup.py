@@ -128,7 +128,7 @@ def _replace(chosen: Options) -> Monitor:
     going_on = {} if earlier is None else {id(runner.sink): runner for runner in earlier._components.runners}
     gate = Gate()
     runners: list[SinkRunner] = []
-    consumers: list[Consumer] = [tallies.fold]
+    consumers: list[Consumer] = [tallies.add_batch]
     named = dict(assign_names(chosen.sinks))
     for name, sink in named.items():
         if not isinstance(sink, InMemorySink):

@@ -62,7 +62,7 @@ class StatsAggregator:
         if len(self._recorded) > BATCH:
             self.read()
 
-    def fold(self, calls: Sequence[ToolCall]) -> None:
+    def add_batch(self, calls: Sequence[ToolCall]) -> None:
         """Count a batch of closed calls."""
         noted = [
             call for call in calls if call._root_serial or call._details is not None
@@ -75,9 +75,9 @@ class StatsAggregator:
                 (self.by_tool.get(name) or self._new(name)).count_all(group)
             self.operations.extend(calls)
             if noted:
-                self._fold_noted(noted)
+                self._add_detailed(noted)
 
-    def _fold_noted(self, calls: Sequence[ToolCall]) -> None:
+    def _add_detailed(self, calls: Sequence[ToolCall]) -> None:
         """Count those that something was said of, or that have a call around or inside them."""
         self.last_errors.extend([call for call in calls if call.outcome in ERRORS])
         plain: defaultdict[str, list[ToolCall]] = defaultdict(list)
@@ -103,7 +103,7 @@ class StatsAggregator:
         tally = self.by_tool[name] = ToolStats()
         return tally
 
-    def bring_in(self) -> None:
+    def sync(self) -> None:
         """Count all that has ended and is not counted yet.
 
         A signal handler or `__del__` that reads in the middle of a read on its own thread gets what is counted: who
@@ -116,15 +116,15 @@ class StatsAggregator:
         if self._recorded:
             with self.lock:
                 recorded = [self._recorded.popleft() for _ in range(len(self._recorded))]
-                self.fold(recorded)
+                self.add_batch(recorded)
 
     def read(self) -> dict[str, ToolStats]:
         """The tallies by tool, everything that has ended included. They are live: hold `lock` to read several."""
-        self.bring_in()
+        self.sync()
         with self.lock:
             return dict(self.by_tool)
 
-    def absorb(self, other: StatsAggregator) -> None:
+    def merge(self, other: StatsAggregator) -> None:
         """Take over what other tallies have counted."""
         for name, tally in other.read().items():
             with self.lock:

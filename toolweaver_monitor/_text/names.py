@@ -33,7 +33,7 @@ def safe_name(name: str, limit: int = MAX_NAME_CHARS) -> str:
         limit: the most characters to give back.
     """
     try:
-        return _safe(name[: limit + redact.AHEAD], limit)
+        return _clean(name[: limit + redact.AHEAD], limit)
     except Exception:  # noqa: BLE001 - as in redact.scrub; and raised to here, so that a failure is not remembered
         return redact.UNSCRUBBABLE
 
@@ -56,9 +56,9 @@ def suggest(name: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6
 
 
 @lru_cache(maxsize=1_024)
-def _safe(kept: str, limit: int) -> str:
+def _clean(kept: str, limit: int) -> str:
     if not (kept.isascii() and kept.isprintable()):
         if "\x1b" in kept:  # all of a colour goes, not only the escape that begins it
             kept = re.sub(r"\x1b\[[\d;]{0,16}[A-Za-z]", "", kept)
         kept = unicodedata.normalize("NFC", "".join(c for c in kept if unicodedata.category(c) not in _UNSEEN))
-    return redact.scrubbed(kept, limit).strip() or UNNAMED
+    return redact.scrub_or_raise(kept, limit).strip() or UNNAMED

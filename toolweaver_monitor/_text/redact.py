@@ -27,16 +27,16 @@ def scrub(text: str, limit: int = 256) -> str:
             text before them.
     """
     try:
-        return scrubbed(text, limit)
+        return scrub_or_raise(text, limit)
     except Exception:  # noqa: BLE001 - a text that cannot be made safe is not shown
         return UNSCRUBBABLE
 
 
-def scrubbed(text: str, limit: int) -> str:
+def scrub_or_raise(text: str, limit: int) -> str:
     """As `scrub`, but raises where that fails, as it does on a stack with no room left."""
     window = escape_surrogates(text[: limit + AHEAD])
-    found = _secrets(window)
-    return (_masked(window[:limit], found) if found else window)[:limit]
+    found = _find_secrets(window)
+    return (_mask(window[:limit], found) if found else window)[:limit]
 
 
 def escape_surrogates(text: str) -> str:
@@ -58,9 +58,9 @@ _WORDS = tuple(cue for cue in _BY_CUE if isinstance(cue, str))
 _ROWS = tuple(cue for cue in _BY_CUE if isinstance(cue, bytes))
 
 
-def _secrets(text: str) -> list[Span]:
+def _find_secrets(text: str) -> list[Span]:
     """Where the secrets are, in order; one may lie in another."""
-    spans = _seen(text)
+    spans = _find_in(text)
     if not text.replace("\n", "").isprintable() or "\\" in text:
         seen_at: list[int] = []
         end = 0
@@ -70,12 +70,12 @@ def _secrets(text: str) -> list[Span]:
         if end:  # a secret with one of these inside is still one to whoever copies it
             seen_at += range(end, len(text))
             joined = "".join([text[at] for at in seen_at])
-            spans += ((seen_at[start], seen_at[end - 1] + 1) for start, end in _seen(joined) if start < end)
+            spans += ((seen_at[start], seen_at[end - 1] + 1) for start, end in _find_in(joined) if start < end)
     spans.sort()
     return spans
 
 
-def _seen(text: str) -> list[Span]:
+def _find_in(text: str) -> list[Span]:
     """Where the secrets are in a text as it is written."""
     lowered = text.replace("\u0130", "i").lower()  # the one letter that would grow, and move all that follows
     outline = text.encode("ascii", "replace").translate(OUTLINE)
@@ -92,7 +92,7 @@ def _seen(text: str) -> list[Span]:
     return spans
 
 
-def _masked(text: str, spans: list[Span]) -> str:
+def _mask(text: str, spans: list[Span]) -> str:
     parts: list[str] = []
     shown_to = 0
     for start, end in spans:

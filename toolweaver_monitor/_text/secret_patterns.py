@@ -45,9 +45,13 @@ OUTLINE = bytes(ord("k" if chr(byte).isalnum() or chr(byte) in "+/" else " ") fo
 UNSEEN = Pattern(
     r"\x1b\[[\d;]{0,16}[A-Za-z]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f"
     r"\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb]"
+    r"|\\xc2\\x(?:[89][0-9a-f]|ad)|\\xcd\\x8f|\\xd8\\x9c|\\xe1\\xa0\\x8[b-f]"
+    r"|\\xe2\\x8(?:0\\x(?:8[b-f]|a[a-e])|1\\xa[0-9a-f])"
+    r"|\\xef\\x(?:b8\\x8[0-9a-f]|bb\\xbf|bf\\xb[9ab])"
     r"|\\x1b\[[\d;]{0,16}[A-Za-z]|\\x(?:0[0-8bcef]|1[0-9a-f]|7f|[89][0-9a-f]|ad)|\\u(?:200[b-f]|20[26][0-9a-f]|feff)"
 )
-"""What nobody sees in a text, as it is and as `repr` writes it: controls, colours, characters of no width."""
+"""What cannot be seen in a text (controls, colours, characters of no width): as it is, and as `repr` writes it in text
+and in the UTF-8 of bytes."""
 
 
 def _in_a_row(letters: int) -> bytes:

@@ -37,7 +37,7 @@ def sample_calls() -> list[ToolCall]:
             tags={"customer": "acme", "page": number, "share": 0.5, "draft": True},
             error_type="ValueError" if outcome in ERRORS else None,
             raw_error='a text with a quote ", a comma, a\nnew line and \u20ac' if outcome in ERRORS else "",
-            sealed=True,
+            redacted=True,
             first_item_s=0.001,
             items=number,
         )

@@ -213,7 +213,7 @@ def test_the_ledgers_lock_is_one_of_those_a_fork_renews() -> None:
     """A lock that a fork could leave held for ever is in the list that the fault tests go through."""
     monitor = setup(budget=[Budget(limit_usd=1.0), Budget(limit_calls=5)])
     assert monitor._components.ledger is not None
-    assert monitor._components.ledger._lock in locks.living()["budget ledger"]
+    assert monitor._components.ledger._lock in locks.live_locks()["budget ledger"]
     assert isinstance(
         monitor._components.ledger._lock, type(threading.RLock())
     )  # a signal handler may meet it on its own thread

@@ -58,7 +58,7 @@ def test_a_child_forked_while_the_lock_is_held_goes_on_at_once(budgets: list[Bud
     held, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with locks.living()["budget ledger"][-1]:  # type: ignore[attr-defined]
+        with locks.live_locks()["budget ledger"][-1]:  # type: ignore[attr-defined]
             held.set()
             leave.wait(10)
 

@@ -81,7 +81,7 @@ def test_a_call_can_be_sent_to_another_process(remade: Callable[[ToolCall], Tool
         for field in (*ToolCall.__struct_fields__[:4], "call_id", "trace_id", "error"):
             assert getattr(arrived, field) == getattr(call, field), field
         for field in CallDetails.__struct_fields__:
-            if field not in ("raw_error", "sealed", "seen"):
+            if field not in ("raw_error", "redacted", "seen"):
                 theirs, mine = arrived._details or NO_DETAILS, call._details or NO_DETAILS
                 assert getattr(theirs, field) == getattr(mine, field), field
 

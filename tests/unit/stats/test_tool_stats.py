@@ -93,7 +93,7 @@ def test_a_flood_of_names_ends_in_overflow_and_totals_stay_exact() -> None:
     """Series stay bounded, and no call is lost."""
     tallies = StatsAggregator(max_names=100)
     for start in range(0, 5_000, 500):
-        tallies.fold([ToolCall(f"made-up-{n}", "success", 0.01) for n in range(start, start + 500)])
+        tallies.add_batch([ToolCall(f"made-up-{n}", "success", 0.01) for n in range(start, start + 500)])
     assert len(tallies.read()) == 101
     assert tallies.total().calls == 5_000
     assert tallies.read()[OVERFLOW].calls == 4_900
@@ -104,8 +104,8 @@ def test_a_name_written_in_the_code_keeps_its_place_in_a_flood() -> None:
     names.declared_names.add("written-in-code")
     try:
         tallies = StatsAggregator(max_names=10)
-        tallies.fold([ToolCall(f"made-up-{n}", "success", 0.01) for n in range(50)])
-        tallies.fold([ToolCall("written-in-code", "success", 0.01)])
+        tallies.add_batch([ToolCall(f"made-up-{n}", "success", 0.01) for n in range(50)])
+        tallies.add_batch([ToolCall("written-in-code", "success", 0.01)])
         assert tallies.read()["written-in-code"].calls == 1
     finally:
         names.declared_names.discard("written-in-code")

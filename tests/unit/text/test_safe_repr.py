@@ -201,7 +201,7 @@ def test_a_name_that_could_not_be_made_safe_once_can_be_the_next_time(monkeypatc
 
     kind = type("SeenFirstAtTheBottom", (Exception,), {})
     with monkeypatch.context() as failing:
-        failing.setattr(redact, "_secrets", broken)
+        failing.setattr(redact, "_find_secrets", broken)
         assert type_name(kind()) == named("seen first at the bottom").name == redact.UNSCRUBBABLE
     assert type_name(kind()) == "SeenFirstAtTheBottom"
     assert named("seen first at the bottom").name == "seen first at the bottom"
@@ -209,7 +209,7 @@ def test_a_name_that_could_not_be_made_safe_once_can_be_the_next_time(monkeypatc
 
 def test_a_runaway_recursion_is_called_by_its_name() -> None:
     """But for the calls at the very bottom, all that fail of a RecursionError say so."""
-    names._safe.cache_clear()
+    names._clean.cache_clear()
     monitor = setup()
 
     @monitored("endless")

@@ -39,11 +39,11 @@ class InMemorySink:
         """Show these tallies, too; what was shared before stays counted. `setup()` calls it."""
         earlier, self._shared = self._shared, tallies
         if earlier is not None and earlier is not tallies:
-            self._own.absorb(earlier)
+            self._own.merge(earlier)
 
     def write(self, calls: Sequence[ToolCall]) -> None:
         """Count a batch of closed calls."""
-        self._own.fold(calls)
+        self._own.add_batch(calls)
 
     def flush(self) -> None:
         """Nothing is kept back: every read is complete."""
@@ -55,7 +55,7 @@ class InMemorySink:
         """The tallies shown, everything that has ended brought in."""
         sources = [self._own] if self._shared is None else [self._shared, self._own]
         for source in sources:
-            source.bring_in()
+            source.sync()
         return sources
 
     def _by_tool(self) -> dict[str, ToolStats]:
@@ -133,7 +133,7 @@ def make_call(
             cost_source=None if nano is None else "reported",
             error_type=None if success else type_name(error) if is_exception(error) else "ToolFailed",
             raw_error="" if success else scrub(said(error)),
-            sealed=True,
+            redacted=True,
         )
     return call
 
