@@ -15,7 +15,7 @@ from typing import Any
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.details import CompactDetails
-from toolweaver_monitor._usage.dict_results import MANY, SMALL
+from toolweaver_monitor._usage.dict_results import MAX_FAST, SMALL_DICT
 from toolweaver_monitor._usage.extract import DICT_KEYS
 
 _box: deque[ToolCall] = deque()
@@ -102,11 +102,11 @@ def trusting(call: ToolCall, result: Any) -> None:
 
 def careful(call: ToolCall, result: Any) -> None:
     """The same where nothing is known: the size of the dict, whether each is there, and the type and range of both."""
-    if len(result) <= SMALL:
+    if len(result) <= SMALL_DICT:
         names = {*result}
         if _nothing_else(names) and "cost" in names and "tokens_used" in names:
             tokens, cost = result["tokens_used"], result["cost"]
-            if type(tokens) is int and type(cost) is float and 0 <= tokens <= MANY and 0.0 <= cost <= 1e6:
+            if type(tokens) is int and type(cost) is float and 0 <= tokens <= MAX_FAST and 0.0 <= cost <= 1e6:
                 call._details = CompactDetails(tokens, cost)
 
 

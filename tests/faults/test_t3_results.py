@@ -1,4 +1,4 @@
-"""T3: a result may do what it likes when touched; nobody touches it."""
+"""T3: a result may do anything when touched; it is never touched."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ KEYS = (
 
 
 def trap(name: str, manner: Any) -> Callable[..., Any]:
-    """A method that is not to be called, and what it does if it is."""
+    """Return a method that must not be called, and that misbehaves if it is."""
 
     def spring(self: object, *_: object) -> Any:
         touched.append(name)
@@ -69,7 +69,7 @@ def kinds(draw: st.DrawFn) -> type:
 
 @st.composite
 def results(draw: st.DrawFn) -> object:
-    """Such an object, or a plain dict or list that holds some where usage would stand."""
+    """Such an object, or a plain dict or list that holds some in the place of usage."""
     made = draw(kinds())()
     shape = draw(st.sampled_from(("itself", "values", "values", "nested", "list", "class")))
     if shape == "values":
@@ -118,7 +118,7 @@ def by_async_generator(result: object) -> object:
 
 
 def by_record(result: object) -> object:
-    with track("tool", said=result) as call:
+    with track("tool", tag=result) as call:
         call.record(tokens=result, cost=result, model=result, provider=result, more=result)  # type: ignore[arg-type]
         call.fail(result)  # type: ignore[arg-type]
     return result
@@ -148,11 +148,11 @@ def check(result: object, way: Callable[[object], object]) -> None:
 @given(result=results(), way=st.sampled_from(WAYS))
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 def test_t3_a_result_comes_back_as_it_was_and_untouched(result: object, way: Callable[[object], object]) -> None:
-    """The object returned is identical, nothing is raised, and not a line of the result's code runs.
+    """The object returned is identical, nothing is raised, and no line of the result's code runs.
 
-    Also with `capture=True`, and for what `record()`, `fail()` and tags are given. Mutations that turned it red:
-    `result == 1` in `hot_path.leave`, in `wrap_function` and in `wrap_coroutine`; `isinstance(value, str)` in
-    `values.plain_text`; `getattr(thing, "usage", None)` in `usage.fields.view`.
+    Also with `capture=True`, and for values given to `record()`, `fail()` and tags. Mutations that turned it red:
+    `result == 1` in `hot_path.finish`, in `wrap_function` and in `wrap_coroutine`; `isinstance(value, str)` in
+    `sanitize.plain_text`; `getattr(thing, "usage", None)` in `_usage.fields.read_fields`.
     """
     check(result, way)
 
@@ -173,13 +173,13 @@ def test_t3_10_000_results(result: object, way: Callable[[object], object]) -> N
 def test_t3_an_extractor_is_the_only_one_to_touch_a_result_and_does_so_once(kind: type) -> None:
     """With `cost=` or `usage=` there is one call into the user's code for each result, the extractor's.
 
-    Mutation that turned it red: `foreign` calling the function twice.
+    Mutation that turned it red: `call_extractor` calling the function twice.
     """
-    asked: list[object] = []
+    results: list[object] = []
     result = kind()
     touched.clear()
-    tool = monitored("tool", cost=lambda found: asked.append(found) or 0.1, usage=False)(lambda: result)
+    tool = monitored("tool", cost=lambda found: results.append(found) or 0.1, usage=False)(lambda: result)
     assert tool() is result
-    assert len(asked) == 1
-    assert asked[0] is result
+    assert len(results) == 1
+    assert results[0] is result
     assert touched == []

@@ -1,4 +1,4 @@
-"""T4: what an extractor raises or returns changes nothing for the caller, and no total is ever anything but finite."""
+"""T4: what an extractor raises or returns changes nothing for the caller, and every total stays finite."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ NO_USAGES: tuple[Any, ...] = (
 
 @pytest.fixture
 def monitor() -> Iterator[Monitor]:
-    with setup(PrometheusExporter(port=0)) as found:
-        yield found
+    with setup(PrometheusExporter(port=0)) as monitor:
+        yield monitor
 
 
 def finite(monitor: Monitor) -> None:
@@ -52,9 +52,9 @@ def finite(monitor: Monitor) -> None:
 def test_t4_what_an_extractor_raises_is_counted_and_stays_here(
     which: str, raised: BaseException, monitor: Monitor
 ) -> None:
-    """The caller gets its result; one extractor more is counted as failed.
+    """The caller gets its result; one more extractor is counted as failed.
 
-    Mutation that turned it red: `except Exception` in `ending.foreign`, and in `opening.prepare`.
+    Mutation that turned it red: `except Exception` in `closing.call_extractor`, and in `opening.prepare`.
     """
 
     def extract(*_: object) -> Any:
@@ -75,7 +75,7 @@ def test_t4_what_an_extractor_raises_is_counted_and_stays_here(
 def test_t4_what_is_no_cost_is_counted_as_invalid_and_nothing_else(way: str, cost: Any, monitor: Monitor) -> None:
     """NaN, infinities, negatives, numbers too large, text: the call has no cost, and totals stay finite.
 
-    Mutation that turned it red: the bounds left out of `values.nanodollars`.
+    Mutation that turned it red: the bounds left out of `sanitize.nanodollars`.
     """
     before = Diagnostics.invalid_values
     if way == "record":
@@ -98,9 +98,9 @@ def test_t4_what_is_no_cost_is_counted_as_invalid_and_nothing_else(way: str, cos
 
 @pytest.mark.parametrize("usage", NO_USAGES, ids=repr)
 def test_t4_what_is_no_usage_is_counted_as_invalid_and_nothing_else(usage: Any, monitor: Monitor) -> None:
-    """A usage extractor that returns something else, or a `Usage` with impossible figures.
+    """A usage extractor that returns something else, or a `Usage` with impossible values.
 
-    Mutation that turned it red: the bounds left out of `values.token_count`.
+    Mutation that turned it red: the bounds left out of `sanitize.token_count`.
     """
     before = Diagnostics.invalid_values
     assert monitored("tool", usage=lambda _: usage)(lambda: "text")() == "text"
@@ -119,9 +119,9 @@ GOOD: dict[str, tuple[Callable[[object], Any], float | None]] = {
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_t4_a_decimal_is_a_figure_and_none_is_unknown(kind: str, monitor: Monitor) -> None:
-    """Neither is an error: a Decimal is exact money, and None says that the cost is not known.
+    """Neither is an error: a Decimal is exact money, and None means that the cost is unknown.
 
-    Mutation that turned it red: `Decimal` left out of `values.nanodollars`.
+    Mutation that turned it red: `Decimal` left out of `sanitize.nanodollars`.
     """
     extract, cost = GOOD[kind]
     before = Diagnostics.counts()

@@ -1,4 +1,4 @@
-"""Do real tools of every kind, nested, cancelled, dropped, cached and retried, keep to their budgets and add up?"""
+"""Real tools of every kind, nested, cancelled, dropped, cached and retried, keep to their budgets and add up."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from toolweaver_monitor._usage.pricing import PriceBook
 
 CENT = NANO // 100
 MOST = 5
-"""Cents that a call may cost at most: what is set aside for it."""
+"""The most cents that a call may cost: the amount reserved for it."""
 
 Job = tuple[str, int, str, int, list[Any]]
-"""How a tool is made, what it costs, how it ends, how often it lets others go first, and the jobs inside it."""
+"""A tool's kind, its cost, how it ends, how often it yields to other tasks, and the jobs inside it."""
 
 leaves = st.tuples(
     st.sampled_from(["plain", "async", "generator", "async generator", "declared"]),
@@ -48,7 +48,7 @@ runs = st.lists(st.tuples(st.sampled_from(["acme", "globex"]), jobs), min_size=1
 
 
 class Spent(Counter[str]):
-    """What each customer's calls really cost, in cents, said by the tools themselves as they end."""
+    """What each customer's calls really cost, in cents, counted by the tools themselves as they end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ class Spent(Counter[str]):
             self.refused += 1
 
 
-def say(cents: int, how: str, attempt: int = 1) -> int:
-    """Record a cost in two parts; gives what it comes to."""
+def record_cost(cents: int, how: str, attempt: int = 1) -> int:
+    """Record a cost, and return the cents that are charged."""
     call = current_call()
     call.record(cost=cents / 100, attempt=attempt)
     if how == "cached":
@@ -77,14 +77,14 @@ def say(cents: int, how: str, attempt: int = 1) -> int:
 
 
 class Office:
-    """Runs jobs through watched tools, and looks at the books whenever one of them takes a turn."""
+    """Runs jobs through monitored tools, and checks the accounts after each step of one."""
 
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
         self.ledger = monitor._components.ledger
         self.spent = Spent()
 
-    def look(self) -> None:
+    def check_limits(self) -> None:
         assert self.ledger is not None
         for entry in self.ledger.status():
             assert round((entry["spent"] + entry["reserved"]) * NANO) <= round(entry["limit"] * NANO), entry
@@ -92,10 +92,10 @@ class Office:
     async def turns(self, count: int) -> None:
         for _ in range(count):
             await asyncio.sleep(0)
-            self.look()
+            self.check_limits()
 
     async def work(self, customer: str, job: Job) -> None:
-        """One job. That it is refused, cancelled or fails is as good as any other end."""
+        """Run one job. Rejection, cancellation and failure are as good as any other end."""
         kind, cents, how, turns, inside = job
         doing: dict[str, Any] = {
             "plain": self.plain, "async": self.coroutine, "generator": self.generator,
@@ -118,17 +118,17 @@ class Office:
             self.spent.refuse()
         else:
             assert fault is None or isinstance(fault, OSError), fault
-        self.look()
+        self.check_limits()
         if cancelled is not None:
             raise cancelled
 
     async def plain(self, customer: str, cents: int, how: str, *_: Any) -> None:
         @monitored("plain")
         def tool(attempt: int) -> dict[str, Any]:
-            self.spent.end(customer, say(cents, how, attempt))
+            self.spent.end(customer, record_cost(cents, how, attempt))
             if how == "failure" or (how == "retried" and attempt == 1):
                 raise OSError
-            return {"cost": 0.99}  # what was recorded goes before it
+            return {"cost": 0.99}  # what was recorded takes precedence
 
         try:
             tool(1)
@@ -139,31 +139,31 @@ class Office:
     async def coroutine(self, customer: str, cents: int, how: str, turns: int, *_: Any) -> None:
         @monitored("async")
         async def tool() -> dict[str, Any]:
-            said = 0
+            charged = 0
             try:
                 await self.turns(turns)
-                said = say(cents, how)
+                charged = record_cost(cents, how)
                 await self.turns(turns)
                 if how == "failure":
                     raise OSError
                 return {"text": ""}
             finally:
-                self.spent.end(customer, said)
+                self.spent.end(customer, charged)
 
         await tool()
 
     async def generator(self, customer: str, cents: int, how: str, turns: int, *_: Any) -> None:
         @monitored("generator")
         def tool() -> Iterator[dict[str, Any]]:
-            said = 0
+            charged = 0
             try:
                 for _ in range(cents):
-                    said += 1
+                    charged += 1
                     yield {"cost": 0.01}
                 if how == "failure":
                     raise OSError
             finally:
-                self.spent.end(customer, said)
+                self.spent.end(customer, charged)
 
         items = tool()
         try:
@@ -177,16 +177,16 @@ class Office:
     async def async_generator(self, customer: str, cents: int, how: str, turns: int, *_: Any) -> None:
         @monitored("async generator")
         async def tool() -> AsyncIterator[dict[str, Any]]:
-            said = 0
+            charged = 0
             try:
                 for _ in range(cents):
                     await self.turns(turns)
-                    said += 1
+                    charged += 1
                     yield {"cost": 0.01}
                 if how == "failure":
                     raise OSError
             finally:
-                self.spent.end(customer, said)
+                self.spent.end(customer, charged)
 
         items = tool()
         at = 0
@@ -217,36 +217,36 @@ class Office:
 
     async def block(self, customer: str, cents: int, how: str, turns: int, inside: list[Job]) -> None:
         async with track("block"):
-            said = 0
+            charged = 0
             try:
-                said = say(cents, how)
+                charged = record_cost(cents, how)
                 await self.turns(turns)
                 for job in inside:  # one after the other
                     await self.work(customer, job)
                 if how == "failure":
                     raise OSError
             finally:
-                self.spent.end(customer, said)
+                self.spent.end(customer, charged)
 
     async def agent(self, customer: str, cents: int, how: str, turns: int, inside: list[Job]) -> None:
         @monitored("agent")
         async def tool() -> None:
-            said = 0
+            charged = 0
             try:
                 async with asyncio.TaskGroup() as group:  # all at once
                     for job in inside:
                         group.create_task(self.work(customer, job))
-                said = say(cents, how)
+                charged = record_cost(cents, how)
                 await self.turns(turns)
                 if how == "failure":
                     raise OSError
             finally:
-                self.spent.end(customer, said)
+                self.spent.end(customer, charged)
 
         await tool()
 
     async def receipt(self, customer: str, job: Job) -> None:
-        """A customer's job, and all inside it on the customer's account."""
+        """Run a customer's job, and all inside it on the customer's account."""
         try:
             with track("receipt", customer=customer):
                 try:
@@ -257,18 +257,18 @@ class Office:
             self.spent.refuse()
 
     def check(self) -> None:
-        """Nothing is set aside any more, and every account and every total is what the tools said."""
-        self.look()
+        """Check that nothing is reserved any more, and that every account and total is what the tools counted."""
+        self.check_limits()
         assert self.ledger is not None
         for entry in self.ledger.status():
             assert entry["reserved"] == 0, entry
             if entry["unit"] == "calls":
                 assert entry["spent"] == self.spent.calls
             else:
-                said = self.spent.total() if entry["account"] is None else self.spent[entry["account"]]
-                assert round(entry["spent"] * 100, 6) == said, entry
+                charged = self.spent.total() if entry["account"] is None else self.spent[entry["account"]]
+                assert round(entry["spent"] * 100, 6) == charged, entry
         refused = sum(self.ledger.rejections.values())
-        assert refused >= self.spent.refused  # a cancellation may come on top of a refusal, and hide it
+        assert refused >= self.spent.refused  # a cancellation may follow a refusal, and hide it
         costs = self.monitor.costs
         by_customer = {name: row for name, row in costs.by_tag("customer").items() if row["calls"] > row["rejected"]}
         assert {name: round((row["cost_usd"] or 0) * 100, 6) for name, row in by_customer.items()} == {
@@ -282,12 +282,12 @@ class Office:
 
 @pytest.fixture(autouse=True)
 def no_price_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here has a model: its list of prices need not be loaded for each example."""
+    """No call here has a model: the price list need not be loaded for each example."""
     monkeypatch.setattr(PriceBook, "start_loading", lambda _: None)
 
 
 def office_with(limit: int, calls: int | None) -> list[Budget]:
-    """One budget, where there are to be no calls: the ledger has a short way for that. Else three."""
+    """Return one budget if `calls` is 0, for which the ledger has a fast path, else two or three."""
     if calls == 0:
         return [Budget(limit_usd=limit / 100, reserve=min(MOST, limit) / 100)]
     found = [
@@ -347,7 +347,7 @@ steps = st.lists(
 @settings(max_examples=200, deadline=None)
 @given(st.integers(MOST, 40), steps)
 def test_a_window_never_holds_more_than_its_limit_however_the_clock_steps(limit: int, calls: list[Any]) -> None:
-    """In no 60 seconds is more spent than the limit; too much is shown for the sixtieth of a window at most."""
+    """In no 60 seconds is more spent than the limit; spending is shown at most a sixtieth of a window too long."""
     clock = Clock()
     ledger = Ledger([Budget(limit_usd=limit / 100, reserve=MOST / 100, per="minute")], now=clock)
     spent: list[tuple[float, int]] = []

@@ -1,8 +1,9 @@
-"""How are the fields of an object read without running any code of its class?
+"""The fields of an object, read without running any code of its class.
 
-A result may be anything: its properties may raise, sleep or lie, and so may its class's `__getattribute__`. So nothing
-is asked of the object. Its fields are taken out of the dictionary or the slots in which the interpreter keeps them,
-through descriptors that C code put there. Which these are is found out once a type.
+A result can be anything: its properties may raise, sleep or lie, and so may the `__getattribute__` of its class.
+Therefore the object itself is never accessed. Its fields are taken from the dictionary or the slots in which the
+interpreter stores them, through descriptors that are implemented in C. Which descriptors apply is determined once per
+type.
 """
 
 from __future__ import annotations
@@ -14,98 +15,105 @@ from typing import Any, cast
 from toolweaver_monitor._core.introspect import mro_of, vars_of
 
 Fields = dict[str, Any]
-"""Fields by name: an exact dict, or a subclass that is only ever asked through `dict.get`."""
+"""Fields by name: an exact dict, or an instance of a subclass that is only accessed through `dict.get`."""
+Accessor = Callable[[Any], Fields | None]
 
 get_field: Callable[..., Any] = dict.get
 
 MAX_CACHED_TYPES = 4_096
 
-_ways: dict[type, Callable[[Any], Fields | None]] = {}
+_accessors: dict[type, Accessor] = {}
 
 
 def read_fields(thing: object) -> Fields | None:
-    """The fields of `thing` by name, or None if it keeps none. Look into it with `get_field(view, name)`."""
+    """Return the fields of `thing` by name, or None if it has none. Look one up with `get_field(fields, name)`."""
     kind = type(thing)
     if kind is dict:
         return cast(Fields, thing)
-    way = _ways.get(kind)
-    if way is None:
-        if len(_ways) >= MAX_CACHED_TYPES:  # classes made at run time, without end
-            _ways.clear()
-        way = _ways[kind] = _way(kind)
-    return way(thing)
+    accessor = _accessors.get(kind)
+    if accessor is None:
+        if len(_accessors) >= MAX_CACHED_TYPES:  # a program may create classes at run time without end
+            _accessors.clear()
+        accessor = _accessors[kind] = _make_accessor(kind)
+    return accessor(thing)
 
 
-def _way(kind: type) -> Callable[[Any], Fields | None]:
+def read_first_fields(fields: Fields, *names: str) -> Fields:
+    """Return the fields of the first named value that has any, or an empty dict."""
+    for name in names:
+        value = get_field(fields, name)
+        if value is not None and (inner := read_fields(value)) is not None:
+            return inner
+    return {}
+
+
+def _make_accessor(kind: type) -> Accessor:
     bases = mro_of(kind)
     if dict in bases:
-        return _itself
+        return _return_itself
     if str in bases or int in bases or float in bases:
-        return _nothing
+        return _return_none
     slots = {}
-    fields = None
+    instance_dict = None
     for base in reversed(bases):
         for name, member in vars_of(base).items():
             if type(member) is MemberDescriptorType:
                 slots[name] = member
             elif name == "__dict__" and type(member) is GetSetDescriptorType:
-                fields = member
-    if fields is None:
-        return _in_slots(slots) if slots else _nothing
-    extra = slots.pop("__pydantic_extra__", None)  # fields that an SDK's model got but does not know
+                instance_dict = member
+    if instance_dict is None:
+        return _slots_accessor(slots) if slots else _return_none
+    extra = slots.pop("__pydantic_extra__", None)  # fields that the SDK's model received but does not declare
     private = slots.pop("__pydantic_private__", None)
     if extra is None and private is None:
-        return _in_dict(fields)
-    return _in_pydantic(fields, extra, private)
+        return _dict_accessor(instance_dict)
+    return _pydantic_accessor(instance_dict, [slot for slot in (extra, private) if slot is not None])
 
 
-def _itself(thing: Any) -> Fields | None:
+def _return_itself(thing: Any) -> Fields | None:
     return cast(Fields, thing)
 
 
-def _nothing(_: Any) -> Fields | None:
+def _return_none(_: Any) -> Fields | None:
     return None
 
 
-def _in_dict(fields: GetSetDescriptorType) -> Callable[[Any], Fields | None]:
-    def look(thing: Any) -> Fields | None:
-        found = fields.__get__(thing)
-        return found if type(found) is dict else None
+def _dict_accessor(instance_dict: GetSetDescriptorType) -> Accessor:
+    def access(thing: Any) -> Fields | None:
+        fields = instance_dict.__get__(thing)
+        return fields if type(fields) is dict else None
 
-    return look
+    return access
 
 
-def _in_slots(slots: dict[str, MemberDescriptorType]) -> Callable[[Any], Fields | None]:
-    def look(thing: Any) -> Fields | None:
-        found = {}
+def _slots_accessor(slots: dict[str, MemberDescriptorType]) -> Accessor:
+    def access(thing: Any) -> Fields | None:
+        fields = {}
         for name, slot in slots.items():
             try:
-                found[name] = slot.__get__(thing)
-            except AttributeError:  # a slot that holds nothing
+                fields[name] = slot.__get__(thing)
+            except AttributeError:  # an empty slot
                 pass
-        return found
+        return fields
 
-    return look
+    return access
 
 
-def _in_pydantic(
-    fields: GetSetDescriptorType, extra: MemberDescriptorType | None, private: MemberDescriptorType | None
-) -> Callable[[Any], Fields | None]:
-    def look(thing: Any) -> Fields | None:
-        found: Fields = fields.__get__(thing)
-        if type(found) is not dict:
+def _pydantic_accessor(instance_dict: GetSetDescriptorType, extra_slots: list[MemberDescriptorType]) -> Accessor:
+    def access(thing: Any) -> Fields | None:
+        fields: Fields = instance_dict.__get__(thing)
+        if type(fields) is not dict:
             return None
-        more = get_field(found, "__pydantic_extra__")  # Mistral's SDK keeps it there
-        if type(more) is dict:
-            found = {**more, **found}
-        for slot in (extra, private):
-            if slot is not None:
-                try:
-                    more = slot.__get__(thing)
-                except AttributeError:
-                    continue
-                if type(more) is dict and more:
-                    found = {**more, **found}
-        return found
+        extra = get_field(fields, "__pydantic_extra__")  # Mistral's SDK keeps it there
+        if type(extra) is dict:
+            fields = {**extra, **fields}
+        for slot in extra_slots:
+            try:
+                extra = slot.__get__(thing)
+            except AttributeError:  # an empty slot
+                continue
+            if type(extra) is dict and extra:
+                fields = {**extra, **fields}
+        return fields
 
-    return look
+    return access

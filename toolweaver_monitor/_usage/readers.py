@@ -1,7 +1,7 @@
-"""Which results carry usage, and how is it read? Told by the result's type alone, once a type.
+"""The reader for each type of result that carries usage.
 
-A type is known by the module and name that its classes carry: no SDK is ever imported for it, and no metaclass is
-asked. What it is then read by (see `fields`) runs no code of the class either.
+The type alone decides, once per type. It is recognized by the module and the name of its classes: no SDK is imported
+for it, and no metaclass is called. Reading (see `fields`) runs no code of the class either.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from toolweaver_monitor._core.introspect import mro_of, name_of, vars_of
 from toolweaver_monitor._usage.dict_results import read_dict
-from toolweaver_monitor._usage.extract import read
+from toolweaver_monitor._usage.extract import ProviderOf, extract_usage
 from toolweaver_monitor._usage.fields import read_fields
 from toolweaver_monitor._usage.usage import Usage
 
@@ -22,38 +22,40 @@ _OPENAI_MODELS = (
 )  # fmt: skip
 
 
-def _of_openai(model: str | None) -> str | None:
-    """OpenAI's SDK is used for many other providers, whose models have other names."""
-    if model is None or not model.startswith(_OPENAI_MODELS) or model.startswith("gpt-oss"):  # free for all to serve
+def _recognize_openai(model: str | None) -> str | None:
+    """Return "openai" for its own models. Its SDK also serves many other providers, whose models have other names."""
+    if (
+        model is None or not model.startswith(_OPENAI_MODELS) or model.startswith("gpt-oss")
+    ):  # open weights, served by many
         return None
     return "openai"
 
 
-def _is(provider: str) -> Callable[[str | None], str | None]:
+def _always(provider: str) -> ProviderOf:
     return lambda _: provider
 
 
-SDKS: dict[str, Callable[[str | None], str | None] | None] = {
-    "openai": _of_openai,
-    "anthropic": _is("anthropic"),
-    "google.genai": _is("google"),
-    "mistralai": _is("mistral"),
-    "cohere": _is("cohere"),
-    "groq": _is("groq"),
-    "ollama": _is("ollama"),
-    "litellm": None,  # these say who served it
+SDKS: dict[str, ProviderOf | None] = {
+    "openai": _recognize_openai,
+    "anthropic": _always("anthropic"),
+    "google.genai": _always("google"),
+    "mistralai": _always("mistral"),
+    "cohere": _always("cohere"),
+    "groq": _always("groq"),
+    "ollama": _always("ollama"),
+    "litellm": None,  # this one and those below name the provider in the result
     "langchain_core": None,
     "pydantic_ai": None,
     "mcp": None,
     "mcp_types": None,
 }
-"""The packages whose results are read, and who serves them where they do not say so themselves."""
+"""Packages whose results are read, with the provider of results that do not name it themselves."""
 
 
 def reader_for(kind: type) -> Reader | None:
-    """How results of exactly this type are read, or None if they carry no usage.
+    """Return the reader for results of exactly this type, or None if they carry no usage.
 
-    Ask once a type and keep the answer.
+    Call it once per type and keep the answer.
 
     Args:
         kind: `type(result)`.
@@ -65,22 +67,22 @@ def reader_for(kind: type) -> Reader | None:
         module = vars_of(base).get("__module__")
         if type(module) is not str:
             continue
-        sdk = module.split(".", 1)[0]
-        if sdk == "google":
-            sdk = ".".join(module.split(".", 2)[:2])
-        if sdk in SDKS:
-            return _fields_reader(SDKS[sdk], adds=_adds(sdk, kind))
+        package = module.split(".", 1)[0]
+        if package == "google":
+            package = ".".join(module.split(".", 2)[:2])
+        if package in SDKS:
+            return _make_reader(SDKS[package], increment=_is_increment(package, kind))
     return None
 
 
-def _adds(sdk: str, kind: type) -> bool:
-    """Whether results of this type, met in a stream, are to be added up; most chunks hold for the whole stream."""
-    return sdk == "langchain_core" or "Embed" in name_of(kind)
+def _is_increment(package: str, kind: type) -> bool:
+    """Whether results of this type add up in a stream. Most chunks cover the whole stream so far."""
+    return package == "langchain_core" or "Embed" in name_of(kind)
 
 
-def _fields_reader(told: Callable[[str | None], str | None] | None, *, adds: bool) -> Reader:
-    def read_result(result: object) -> Usage | None:
+def _make_reader(provider_of: ProviderOf | None, *, increment: bool) -> Reader:
+    def read(result: object) -> Usage | None:
         fields = read_fields(result)
-        return None if fields is None else read(fields, told, adds=adds)
+        return None if fields is None else extract_usage(fields, provider_of, increment=increment)
 
-    return read_result
+    return read

@@ -1,8 +1,8 @@
-"""What did a stream use in all, seen through its items?
+"""The usage of a stream, collected from its items.
 
-Providers send the usage of a stream in its last chunk, or in several that each hold for the stream up to there: of
-those the greatest counts. What stands in a plain dict itself (a cost, tokens) and what LangChain's chunks say is made
-to be added up, and is. A chunk with another id than the one before begins another response.
+Providers send the usage of a stream in its last chunk, or in several chunks that each cover the stream so far: of
+those, the largest counts. Values at the top level of a plain dict (a cost, tokens) and those of LangChain's chunks are
+increments, and add up. A chunk with another id than the one before it begins another response.
 """
 
 from __future__ import annotations
@@ -18,105 +18,102 @@ from toolweaver_monitor._usage.fields import MAX_CACHED_TYPES, get_field, read_f
 from toolweaver_monitor._usage.readers import Reader, reader_for
 from toolweaver_monitor._usage.usage import Usage
 
-_TOKENS = (
+_COUNT_FIELDS = (
     "tokens", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens",
     "input_audio_tokens", "cached_audio_tokens", "output_audio_tokens",
 )  # fmt: skip
 
 
 class StreamUsage:
-    """Adds up what the items of one stream say of their usage."""
+    """The usage of one stream, collected item by item."""
 
-    __slots__ = ("_ended", "_id", "_running")
+    __slots__ = ("_completed", "_current", "_response_id")
 
     def __init__(self) -> None:
-        self._ended: Usage | None = None
-        """The sum of the responses that are over."""
-        self._running: Usage | None = None
-        """What the chunks of the present response say at most."""
-        self._id: str | None = None
+        self._completed: Usage | None = None
+        """The sum of all increments and of the responses that have ended."""
+        self._current: Usage | None = None
+        """The largest values of the response that is running."""
+        self._response_id: str | None = None
 
     def observe(self, item: object) -> bool:
-        """Look at the next item, in one dict lookup if items of its type carry no usage. Whether this one does."""
+        """Add the usage of the next item, and return whether it carries any.
+
+        Costs one dict lookup if items of this type carry no usage.
+        """
         kind = type(item)
-        reader = _readers.get(kind, _unseen)
-        if reader is _unseen:
-            reader = _met(kind)
+        reader = _readers.get(kind, _unknown)
+        if reader is _unknown:
+            reader = _find_reader(kind)
         usage = reader(item) if reader is not None else None
         if usage is None:
             return False
         if usage.increment:
-            self._ended = added(self._ended, usage)
+            self._completed = add_usage(self._completed, usage)
             return True
-        response = _response_id(item)
-        if response is not None and response != self._id:
-            if self._id is not None:
-                self._ended = added(self._ended, self._running)
-                self._running = None
-            self._id = response
-        self._running = greatest(self._running, usage)
+        response_id = _read_response_id(item)
+        if response_id is not None and response_id != self._response_id:
+            if self._response_id is not None:
+                self._completed = add_usage(self._completed, self._current)
+                self._current = None
+            self._response_id = response_id
+        self._current = usage if self._current is None else _combine(self._current, usage, max)
         return True
 
     def total(self) -> Usage | None:
-        """What the stream has used so far; None while no item has said anything."""
-        return added(self._ended, self._running)
+        """Return the usage of the stream so far, or None if no item has reported any."""
+        return add_usage(self._completed, self._current)
 
 
-def added(one: Usage | None, other: Usage | None) -> Usage | None:
-    """Both together."""
+def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
+    """Return the sum of both. None stands for no usage."""
     if one is None or other is None:
         return one or other
-    return _joined(one, other, lambda mine, more: mine + more)
+    return _combine(one, other, lambda first, second: first + second)
 
 
-def greatest(one: Usage | None, other: Usage) -> Usage:
-    """The greater figure of each kind."""
-    if one is None:
-        return other
-    return _joined(one, other, max)
-
-
-def _joined(one: Usage, other: Usage, join: Callable[[int, int], int]) -> Usage:
-    figures: dict[str, Any] = {name: join(getattr(one, name), getattr(other, name)) for name in _TOKENS}
-    mine, more = nanodollars(one.cost), nanodollars(other.cost)  # joined as integers: exact
-    cost = more if mine is None else mine if more is None else join(mine, more)
+def _combine(one: Usage, other: Usage, join: Callable[[int, int], int]) -> Usage:
+    counts: dict[str, Any] = {name: join(getattr(one, name), getattr(other, name)) for name in _COUNT_FIELDS}
+    first, second = nanodollars(one.cost), nanodollars(other.cost)  # integers join without rounding
+    cost = second if first is None else first if second is None else join(first, second)
     return msgspec.structs.replace(
         other,
         model=other.model or one.model,
         provider=other.provider or one.provider,
         cached=other.cached and one.cached,
         cost=None if cost is None else EXACT.scaleb(Decimal(cost), -9),
-        **figures,
+        **counts,
     )
 
 
-def _response_id(item: object) -> str | None:
-    """The id of the response that a chunk belongs to, where it has one."""
+def _read_response_id(item: object) -> str | None:
+    """Return the id of the response that a chunk belongs to, or None."""
     fields = read_fields(item)
     if fields is None:
         return None
-    for holder in ("message", "response", "data"):
-        inner = get_field(fields, holder)
-        held = read_fields(inner) if inner is not None else None
-        if held is not None:
-            fields = held
+    for name in ("message", "response", "data"):
+        value = get_field(fields, name)
+        inner = read_fields(value) if value is not None else None
+        if inner is not None:
+            fields = inner
             break
-    for name in ("run_id", "id", "response_id", "responseId"):  # the first: a step of a run of OpenAI's assistants
-        found = get_field(fields, name)
-        if type(found) is str and found:
-            return found
+    for name in ("run_id", "id", "response_id", "responseId"):  # run_id first, for a step of an OpenAI assistant's run
+        value = get_field(fields, name)
+        if type(value) is str and value:
+            return value
     return None
 
 
-def _unseen(_: object) -> Usage | None:
+def _unknown(_: object) -> Usage | None:
+    """Stand for a type that was not seen yet."""
     return None
 
 
 _readers: dict[type, Reader | None] = {}
 
 
-def _met(kind: type) -> Reader | None:
-    if len(_readers) >= MAX_CACHED_TYPES:  # classes made at run time, without end
+def _find_reader(kind: type) -> Reader | None:
+    if len(_readers) >= MAX_CACHED_TYPES:  # a program may create classes at run time without end
         _readers.clear()
     reader = _readers[kind] = reader_for(kind)
     return reader

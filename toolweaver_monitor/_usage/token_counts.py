@@ -1,21 +1,21 @@
-"""How does each provider count tokens? Here all become one way.
+"""Token counts of every provider, converted to one way of counting.
 
-Input tokens include what was read from the provider's cache and what was written to it; output tokens include the
-model's thinking. Where each provider's own words are documented:
+Input tokens include those read from the provider's cache and those written to it; output tokens include the model's
+thinking. Each provider documents its own way:
 
-- OpenAI chat: https://platform.openai.com/docs/api-reference/chat/object (`prompt_tokens` include the cached ones)
-- OpenAI responses: https://platform.openai.com/docs/api-reference/responses/object (`input_tokens` include them)
-- Anthropic: https://docs.claude.com/en/docs/build-with-claude/prompt-caching (`input_tokens` are those neither read
-  from the cache nor written to it; the three are to be added); where an answer took several rounds,
-  https://platform.claude.com/docs/en/build-with-claude/compaction (the rounds in `iterations` are to be added)
-- xAI: https://docs.x.ai/docs/guides/reasoning, and Gemini in OpenAI's words (`completion_tokens` leave the thinking
-  out; only `total_tokens` has it)
-- Amazon Bedrock: https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html (the same)
-- Gemini: https://ai.google.dev/api/generate-content#UsageMetadata (`promptTokenCount` includes the cached ones;
-  thoughts and tool-use prompts are counted apart)
+- OpenAI chat: https://platform.openai.com/docs/api-reference/chat/object (`prompt_tokens` includes cached tokens)
+- OpenAI responses: https://platform.openai.com/docs/api-reference/responses/object (`input_tokens` includes them)
+- Anthropic: https://docs.claude.com/en/docs/build-with-claude/prompt-caching (`input_tokens` counts only tokens neither
+  read from the cache nor written to it; the three counts add up); for an answer that took several rounds,
+  https://platform.claude.com/docs/en/build-with-claude/compaction (the rounds in `iterations` add up)
+- xAI: https://docs.x.ai/docs/guides/reasoning, and Gemini in OpenAI's format (`completion_tokens` excludes the
+  thinking; only `total_tokens` includes it)
+- Amazon Bedrock: https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html (as Anthropic)
+- Gemini: https://ai.google.dev/api/generate-content#UsageMetadata (`promptTokenCount` includes cached tokens; thoughts
+  and tool-use prompts are counted separately)
 - Llama on Bedrock: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html
-- Cohere: https://docs.cohere.com/reference/chat (`billed_units` are what is paid for)
-- LangChain: `langchain_core.messages.ai.UsageMetadata` (as OpenAI); PydanticAI: `pydantic_ai.usage.RunUsage` (too)
+- Cohere: https://docs.cohere.com/reference/chat (`billed_units` are the tokens that are paid for)
+- LangChain: `langchain_core.messages.ai.UsageMetadata`, and PydanticAI: `pydantic_ai.usage.RunUsage` (both as OpenAI)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from toolweaver_monitor._core.sanitize import Diagnostics, token_count
-from toolweaver_monitor._usage.fields import Fields, get_field, read_fields
+from toolweaver_monitor._usage.fields import Fields, get_field, read_fields, read_first_fields
 
 TOTAL_NAMES: tuple[str, ...] = (
     "tokens_used", "total_tokens", "tokens", "totalTokens", "total_token_count", "totalTokenCount",
@@ -33,157 +33,10 @@ SPLIT_NAMES: tuple[str, ...] = (
     "prompt_token_count", "promptTokenCount", "prompt_eval_count", "eval_count", "total_input_tokens",
     "total_output_tokens", "billed_units",
 )  # fmt: skip
+INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 
-MAX_ROUNDS = 1_000
-"""Of an answer; a server's tools may take many."""
-
-
-class Counts:
-    """The tokens of one result. None is what was not said."""
-
-    __slots__ = (
-        "audio", "cached", "foreign", "input", "output", "provider", "total", "written", "written_1h",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.input: int | None = None
-        self.output: int | None = None
-        self.total: int | None = None
-        self.cached = 0
-        self.written = 0
-        self.written_1h = 0
-        self.audio = (0, 0, 0)
-        """Of the input, of that what was cached, of the output."""
-        self.foreign = 0
-        """Tokens of another model that was asked within: at this one's prices they cannot be counted."""
-        self.provider: str | None = None
-        """Who counts in these words, where nobody else does."""
-
-    @classmethod
-    def of(cls, fields: Fields) -> Counts | None:
-        """What these fields say of tokens, or None where they say nothing."""
-        if type(fields) is dict and _SAID.isdisjoint({*fields}):  # a set made of a dict calls no __hash__ of its keys
-            return None
-        counts = cls()
-        for way in (_as_openai, _as_llama, _as_gemini, _as_bedrock, _as_cohere, _as_ollama):
-            way(fields, counts)
-            if counts.input is not None or counts.output is not None:
-                counts.audio = audio_in(fields, gemini=counts.provider == "google")
-                break
-        counts.total = first(fields, *TOTAL_NAMES)
-        return None if counts.input is None and counts.output is None and counts.total is None else counts
-
-    @property
-    def only_total(self) -> bool:
-        """Whether nothing was said but how many there were in all."""
-        return self.input is None and self.output is None
-
-    @property
-    def unsplit(self) -> int:
-        """What the total has beyond input and output, where one of the two was not said; and another model's tokens."""
-        if self.total is None or (self.input is not None and self.output is not None):
-            return self.foreign
-        return max(0, self.total - (self.input or 0) - (self.output or 0)) + self.foreign
-
-
-def _as_openai(fields: Fields, counts: Counts) -> None:
-    """OpenAI's words, which most others have taken over; Anthropic's, too, where the cache is counted apart."""
-    prompt = number(fields, "prompt_tokens")
-    counts.input = prompt if prompt is not None else first(fields, "input_tokens", "total_input_tokens")
-    counts.output = first(fields, "completion_tokens", "output_tokens", "total_output_tokens")
-    if counts.input is None:
-        return
-    details = inside(fields, *INPUT_DETAILS)
-    cached = first(details, "cached_tokens", "cache_read")
-    if cached is None:
-        cached = first(
-            fields, "cached_tokens", "cache_read_tokens", "prompt_cache_hit_tokens", "num_cached_tokens",
-            "total_cached_tokens",
-        )  # fmt: skip
-    written = first(details, "cache_write_tokens", "cache_creation_tokens", "cache_creation")
-    if written is None:
-        written = number(fields, "cache_write_tokens")
-    counts.written_1h = number(fields, "cache_write_1h_tokens") or 0
-    apart = number(fields, "cache_read_input_tokens"), number(fields, "cache_creation_input_tokens")
-    if prompt is None and apart != (None, None):
-        counts.provider = "anthropic"
-        rounds: Any = get_field(fields, "iterations")
-        if type(rounds) is list and rounds:
-            _in_rounds(rounds, counts)
-            return
-        cached, written = apart
-        counts.input += (cached or 0) + (written or 0)
-        counts.written_1h = number(inside(fields, "cache_creation"), "ephemeral_1h_input_tokens") or 0
-    by_life = first(details, "ephemeral_5m_input_tokens"), first(details, "ephemeral_1h_input_tokens")
-    if by_life != (None, None):  # LangChain, of Anthropic
-        counts.written_1h = by_life[1] or 0
-        written = max(written or 0, (by_life[0] or 0) + counts.written_1h)
-    counts.cached, counts.written = cached or 0, written or 0
-    _reconcile_total(fields, counts)
-    google = number(fields, "total_thought_tokens"), number(fields, "total_tool_use_tokens")
-    if google != (None, None):  # the Interactions API
-        counts.output = (counts.output or 0) + (google[0] or 0)
-        counts.input += google[1] or 0
-        counts.provider = "google"
-
-
-def _in_rounds(rounds: list[Any], counts: Counts) -> None:
-    """Anthropic's, of an answer that took several: each is paid for, and the whole leaves those of a compaction out."""
-    counts.input = counts.output = 0
-    for one in rounds[:MAX_ROUNDS]:
-        fields = read_fields(one)
-        if fields is None:
-            continue
-        read = number(fields, "cache_read_input_tokens") or 0
-        written = number(fields, "cache_creation_input_tokens") or 0
-        given = (number(fields, "input_tokens") or 0) + read + written
-        made = number(fields, "output_tokens") or 0
-        if get_field(fields, "type") == "advisor_message":
-            counts.foreign += given + made
-            continue
-        counts.input += given
-        counts.output += made
-        counts.cached += read
-        counts.written += written
-        counts.written_1h += number(inside(fields, "cache_creation"), "ephemeral_1h_input_tokens") or 0
-
-
-def _reconcile_total(fields: Fields, counts: Counts) -> None:
-    """Where the total is more than input and output: thinking that is counted apart, or else the cache."""
-    total = number(fields, "total_tokens")
-    if total is None or counts.input is None or counts.output is None:
-        return
-    beyond = total - counts.input - counts.output
-    if beyond <= 0:
-        return
-    details = inside(fields, *OUTPUT_DETAILS)
-    if beyond == counts.cached + counts.written and beyond != first(details, "reasoning_tokens", "reasoning"):
-        counts.input += beyond
-    else:
-        counts.output += beyond
-
-
-def _as_llama(fields: Fields, counts: Counts) -> None:
-    """Meta's own words, as Bedrock hands them on; half of them are Gemini's, too."""
-    counts.output = number(fields, "generation_token_count")
-    if counts.output is not None:
-        counts.input = number(fields, "prompt_token_count")
-
-
-def _as_gemini(fields: Fields, counts: Counts) -> None:
-    for prompt, tools, cached, answers, thoughts in _GEMINI:
-        given, used, said = first(fields, prompt), first(fields, tools), first(fields, *answers)
-        thought = first(fields, thoughts)
-        if given is None and used is None and said is None and thought is None:
-            continue
-        counts.provider = "google"
-        counts.input = (given or 0) + (used or 0)
-        counts.output = (said or 0) + (thought or 0)
-        counts.cached = first(fields, cached) or 0
-        return
-
-
-_GEMINI = (
+_GEMINI_NAMES = (
     (
         "prompt_token_count", "tool_use_prompt_token_count", "cached_content_token_count",
         ("candidates_token_count", "response_token_count"), "thoughts_token_count",
@@ -193,52 +46,200 @@ _GEMINI = (
         ("candidatesTokenCount", "responseTokenCount"), "thoughtsTokenCount",
     ),
 )  # fmt: skip
-
-
-_SAID = frozenset(
+_COUNT_NAMES = frozenset(
     (
         *TOTAL_NAMES, *SPLIT_NAMES, "generation_token_count",
-        *(name for way in _GEMINI for part in way for name in ((part,) if isinstance(part, str) else part)),
+        *(name for row in _GEMINI_NAMES for cell in row for name in ((cell,) if isinstance(cell, str) else cell)),
     )
 )  # fmt: skip
-"""Fields with none of these say nothing of tokens."""
+"""Fields with none of these names contain no token counts."""
+
+MAX_ROUNDS = 1_000
+"""Rounds read from one answer; a server's tools may take many."""
 
 
-def _as_bedrock(fields: Fields, counts: Counts) -> None:
-    given = number(fields, "inputTokens")
-    counts.output = number(fields, "outputTokens")
-    if given is None:
+class TokenCounts:
+    """The token counts of one result. None is a count that the result does not report."""
+
+    __slots__ = (
+        "audio", "cache_write", "cache_write_1h", "cached", "input", "other_models", "output", "provider", "total",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.input: int | None = None
+        self.output: int | None = None
+        self.total: int | None = None
+        self.cached = 0
+        self.cache_write = 0
+        self.cache_write_1h = 0
+        self.audio = (0, 0, 0)
+        """Audio of the input, audio of the cached input, audio of the output."""
+        self.other_models = 0
+        """Tokens of other models that were called within this answer: the prices of this model do not apply to them."""
+        self.provider: str | None = None
+        """The provider, if it is the only one with this format."""
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> TokenCounts | None:
+        """Return the token counts that these fields report, or None if they report none."""
+        if type(fields) is dict and _COUNT_NAMES.isdisjoint({*fields}):  # a set of a dict calls no key's __hash__
+            return None
+        counts = cls()
+        for read_format in (_read_openai, _read_llama, _read_gemini, _read_bedrock, _read_cohere, _read_ollama):
+            read_format(fields, counts)
+            if not counts.has_only_total:
+                counts.audio = read_audio(fields, gemini=counts.provider == "google")
+                break
+        counts.total = read_first_count(fields, *TOTAL_NAMES)
+        return None if counts.has_only_total and counts.total is None else counts
+
+    @property
+    def has_only_total(self) -> bool:
+        """Whether neither input nor output is reported."""
+        return self.input is None and self.output is None
+
+    @property
+    def unsplit(self) -> int:
+        """The tokens that are neither input nor output: those of other models, and the rest of an unsplit total."""
+        if self.total is None or (self.input is not None and self.output is not None):
+            return self.other_models
+        return max(0, self.total - (self.input or 0) - (self.output or 0)) + self.other_models
+
+
+def _read_openai(fields: Fields, counts: TokenCounts) -> None:
+    """Read OpenAI's format, which most others use as well, and Anthropic's, which counts the cache separately."""
+    prompt = read_count(fields, "prompt_tokens")
+    counts.input = prompt if prompt is not None else read_first_count(fields, "input_tokens", "total_input_tokens")
+    counts.output = read_first_count(fields, "completion_tokens", "output_tokens", "total_output_tokens")
+    if counts.input is None:
         return
-    counts.cached = first(fields, "cacheReadInputTokens", "cacheReadInputTokenCount") or 0
-    counts.written = first(fields, "cacheWriteInputTokens", "cacheWriteInputTokenCount") or 0
-    counts.input = given + counts.cached + counts.written
-    by_life: Any = get_field(fields, "cacheDetails")
-    if type(by_life) is list:
-        for detail in by_life[:8]:
+    details = read_first_fields(fields, *INPUT_DETAILS)
+    cached = read_first_count(details, "cached_tokens", "cache_read")
+    if cached is None:
+        cached = read_first_count(
+            fields, "cached_tokens", "cache_read_tokens", "prompt_cache_hit_tokens", "num_cached_tokens",
+            "total_cached_tokens",
+        )  # fmt: skip
+    cache_write = read_first_count(details, "cache_write_tokens", "cache_creation_tokens", "cache_creation")
+    if cache_write is None:
+        cache_write = read_count(fields, "cache_write_tokens")
+    counts.cache_write_1h = read_count(fields, "cache_write_1h_tokens") or 0
+    separate_cache = read_count(fields, "cache_read_input_tokens"), read_count(fields, "cache_creation_input_tokens")
+    if prompt is None and separate_cache != (None, None):
+        counts.provider = "anthropic"
+        rounds: Any = get_field(fields, "iterations")
+        if type(rounds) is list and rounds:
+            _add_anthropic_rounds(rounds, counts)
+            return
+        cached, cache_write = separate_cache
+        counts.input += (cached or 0) + (cache_write or 0)
+        counts.cache_write_1h = _read_anthropic_1h(fields)
+    write_5m = read_count(details, "ephemeral_5m_input_tokens")
+    write_1h = read_count(details, "ephemeral_1h_input_tokens")
+    if (write_5m, write_1h) != (None, None):  # LangChain's details of an answer by Anthropic
+        counts.cache_write_1h = write_1h or 0
+        cache_write = max(cache_write or 0, (write_5m or 0) + counts.cache_write_1h)
+    counts.cached, counts.cache_write = cached or 0, cache_write or 0
+    _reconcile_total(fields, counts)
+    thoughts, tool_use = read_count(fields, "total_thought_tokens"), read_count(fields, "total_tool_use_tokens")
+    if (thoughts, tool_use) != (None, None):  # Google's Interactions API
+        counts.output = (counts.output or 0) + (thoughts or 0)
+        counts.input += tool_use or 0
+        counts.provider = "google"
+
+
+def _add_anthropic_rounds(rounds: list[Any], counts: TokenCounts) -> None:
+    """Add up the rounds of an answer by Anthropic. Each is billed, and the top-level counts exclude compaction."""
+    counts.input = counts.output = 0
+    for item in rounds[:MAX_ROUNDS]:
+        fields = read_fields(item)
+        if fields is None:
+            continue
+        cached = read_count(fields, "cache_read_input_tokens") or 0
+        cache_write = read_count(fields, "cache_creation_input_tokens") or 0
+        input_tokens = (read_count(fields, "input_tokens") or 0) + cached + cache_write
+        output_tokens = read_count(fields, "output_tokens") or 0
+        if get_field(fields, "type") == "advisor_message":
+            counts.other_models += input_tokens + output_tokens
+            continue
+        counts.input += input_tokens
+        counts.output += output_tokens
+        counts.cached += cached
+        counts.cache_write += cache_write
+        counts.cache_write_1h += _read_anthropic_1h(fields)
+
+
+def _read_anthropic_1h(fields: Fields) -> int:
+    return read_count(read_first_fields(fields, "cache_creation"), "ephemeral_1h_input_tokens") or 0
+
+
+def _reconcile_total(fields: Fields, counts: TokenCounts) -> None:
+    """Assign what the total has beyond input and output: the cache, if that is as large, else separate thinking."""
+    total = read_count(fields, "total_tokens")
+    if total is None or counts.input is None or counts.output is None:
+        return
+    excess = total - counts.input - counts.output
+    if excess <= 0:
+        return
+    details = read_first_fields(fields, *OUTPUT_DETAILS)
+    in_cache = counts.cached + counts.cache_write
+    if excess == in_cache and excess != read_first_count(details, "reasoning_tokens", "reasoning"):
+        counts.input += excess
+    else:
+        counts.output += excess
+
+
+def _read_llama(fields: Fields, counts: TokenCounts) -> None:
+    """Read Meta's format, as Bedrock passes it on. Its `prompt_token_count` is also a name of Gemini's."""
+    counts.output = read_count(fields, "generation_token_count")
+    if counts.output is not None:
+        counts.input = read_count(fields, "prompt_token_count")
+
+
+def _read_gemini(fields: Fields, counts: TokenCounts) -> None:
+    for prompt_name, tool_use_name, cached_name, answer_names, thoughts_name in _GEMINI_NAMES:
+        prompt, tool_use = read_count(fields, prompt_name), read_count(fields, tool_use_name)
+        answer, thoughts = read_first_count(fields, *answer_names), read_count(fields, thoughts_name)
+        if prompt is None and tool_use is None and answer is None and thoughts is None:
+            continue
+        counts.provider = "google"
+        counts.input = (prompt or 0) + (tool_use or 0)
+        counts.output = (answer or 0) + (thoughts or 0)
+        counts.cached = read_count(fields, cached_name) or 0
+        return
+
+
+def _read_bedrock(fields: Fields, counts: TokenCounts) -> None:
+    uncached = read_count(fields, "inputTokens")
+    counts.output = read_count(fields, "outputTokens")
+    if uncached is None:
+        return
+    counts.cached = read_first_count(fields, "cacheReadInputTokens", "cacheReadInputTokenCount") or 0
+    counts.cache_write = read_first_count(fields, "cacheWriteInputTokens", "cacheWriteInputTokenCount") or 0
+    counts.input = uncached + counts.cached + counts.cache_write
+    details: Any = get_field(fields, "cacheDetails")
+    if type(details) is list:
+        for detail in details[:8]:
             if type(detail) is dict and get_field(detail, "ttl") == "1h":
-                counts.written_1h += number(detail, "inputTokens") or 0
+                counts.cache_write_1h += read_count(detail, "inputTokens") or 0
     counts.provider = "aws"
 
 
-def _as_cohere(fields: Fields, counts: Counts) -> None:
-    billed, counted = inside(fields, "billed_units"), inside(fields, "tokens")
-    for part in (billed, counted):
-        counts.input, counts.output = number(part, "input_tokens"), number(part, "output_tokens")
-        if counts.input is not None or counts.output is not None:
-            counts.cached = min(number(fields, "cached_tokens") or 0, counts.input or 0)
+def _read_cohere(fields: Fields, counts: TokenCounts) -> None:
+    for name in ("billed_units", "tokens"):
+        units = read_first_fields(fields, name)
+        counts.input, counts.output = read_count(units, "input_tokens"), read_count(units, "output_tokens")
+        if not counts.has_only_total:
+            counts.cached = min(read_count(fields, "cached_tokens") or 0, counts.input or 0)
             return
 
 
-def _as_ollama(fields: Fields, counts: Counts) -> None:
-    counts.input, counts.output = number(fields, "prompt_eval_count"), number(fields, "eval_count")
+def _read_ollama(fields: Fields, counts: TokenCounts) -> None:
+    counts.input, counts.output = read_count(fields, "prompt_eval_count"), read_count(fields, "eval_count")
 
 
-INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
-OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
-
-
-def number(fields: Fields, name: str) -> int | None:
-    """A number of tokens, or None where there is none. What can be no number of tokens is counted as invalid."""
+def read_count(fields: Fields, name: str) -> int | None:
+    """Return a token count, or None if there is none. A number or text that is no count is counted as invalid."""
     value = get_field(fields, name)
     kind = type(value)
     if kind is int or kind is float:
@@ -248,62 +249,58 @@ def number(fields: Fields, name: str) -> int | None:
     return None
 
 
-def first(fields: Fields, *names: str) -> int | None:
-    """The first of these that is there."""
+def read_first_count(fields: Fields, *names: str) -> int | None:
+    """Return the first of these counts that is reported, or None."""
     for name in names:
-        found = number(fields, name)
-        if found is not None:
-            return found
+        count = read_count(fields, name)
+        if count is not None:
+            return count
     return None
 
 
-def inside(fields: Fields, *names: str) -> Fields:
-    """The fields of the first of these that has any."""
-    for name in names:
-        inner = get_field(fields, name)
-        if inner is not None and (found := read_fields(inner)) is not None:
-            return found
-    return {}
-
-
-def audio_in(fields: Fields, *, gemini: bool) -> tuple[int, int, int]:
-    """Of the input, of that what came out of the cache, of the output; most say nothing.
+def read_audio(fields: Fields, *, gemini: bool) -> tuple[int, int, int]:
+    """Return the audio tokens of the input, of the cached input and of the output. Most results report none.
 
     Args:
-        fields: what says how many tokens there were.
-        gemini: whether it does so in Gemini's words.
+        fields: the fields that contain the token counts.
+        gemini: whether they are in Gemini's format.
     """
     if gemini:
         return (
-            _by_modality(fields, "prompt_tokens_details", "promptTokensDetails"),
-            _by_modality(fields, "cache_tokens_details", "cacheTokensDetails"),
-            _by_modality(
+            _read_audio_modality(fields, "prompt_tokens_details", "promptTokensDetails"),
+            _read_audio_modality(fields, "cache_tokens_details", "cacheTokensDetails"),
+            _read_audio_modality(
                 fields, "candidates_tokens_details", "candidatesTokensDetails", "response_tokens_details",
                 "responseTokensDetails",
             ),
         )  # fmt: skip
-    given, made = inside(fields, *INPUT_DETAILS), inside(fields, *OUTPUT_DETAILS)
-    if not given and not made:  # PydanticAI, if anyone
+    input_details, output_details = (
+        read_first_fields(fields, *INPUT_DETAILS),
+        read_first_fields(fields, *OUTPUT_DETAILS),
+    )
+    if not input_details and not output_details:  # PydanticAI reports audio beside the other counts
         return (
-            number(fields, "input_audio_tokens") or 0,
-            number(fields, "cache_audio_read_tokens") or 0,
-            number(fields, "output_audio_tokens") or 0,
+            read_count(fields, "input_audio_tokens") or 0,
+            read_count(fields, "cache_audio_read_tokens") or 0,
+            read_count(fields, "output_audio_tokens") or 0,
         )
-    heard = first(given, "audio_tokens", "audio") or 0
-    cached = number(inside(given, "cached_tokens_details"), "audio_tokens") if heard else 0
-    return heard, cached or 0, first(made, "audio_tokens", "audio") or 0
+    input_audio = read_first_count(input_details, "audio_tokens", "audio") or 0
+    cached_audio = 0
+    if input_audio:
+        cached_audio = read_count(read_first_fields(input_details, "cached_tokens_details"), "audio_tokens") or 0
+    return input_audio, cached_audio, read_first_count(output_details, "audio_tokens", "audio") or 0
 
 
-def _by_modality(fields: Fields, *names: str) -> int:
-    """Gemini's tokens of audio: it has a list of kinds, each with its count."""
+def _read_audio_modality(fields: Fields, *names: str) -> int:
+    """Return Gemini's audio tokens, from the first of these lists of modalities."""
     for name in names:
-        kinds: Any = get_field(fields, name)
-        if type(kinds) is list:
-            for one in kinds[:16]:
-                part = read_fields(one)
-                if part is not None:
-                    kind = get_field(part, "modality")
-                    if issubclass(type(kind), str) and str.__eq__(cast(str, kind), "AUDIO"):  # an enum's member, too
-                        return first(part, "token_count", "tokenCount") or 0
+        modalities: Any = get_field(fields, name)
+        if type(modalities) is list:
+            for item in modalities[:16]:
+                entry = read_fields(item)
+                if entry is not None:
+                    modality = get_field(entry, "modality")  # a text, or a member of an enum of texts
+                    if issubclass(type(modality), str) and str.__eq__(cast(str, modality), "AUDIO"):
+                        return read_first_count(entry, "token_count", "tokenCount") or 0
             return 0
     return 0

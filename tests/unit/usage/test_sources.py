@@ -1,4 +1,4 @@
-"""Where does a call's cost come from, in which order, and is anything ever counted twice?"""
+"""The sources of a call's cost, in their order, and that none is counted twice."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def only_call(function: Any, **settings: Any) -> ToolCall:
     [
         (lambda _: None, "priced", (0, 0)),  # found nothing: the result speaks for itself
         (lambda _: Usage(), None, (0, 0)),  # found that there was nothing
-        (lambda _: 1 / 0, None, (0, 1)),  # who asks for a reading of their own gets no other when that fails
+        (lambda _: 1 / 0, None, (0, 1)),  # a reader of the user's own that fails is not replaced by another
         (lambda _: "much", None, (1, 0)),
     ],
     ids=["none", "empty", "raises", "text"],
@@ -55,7 +55,7 @@ def only_call(function: Any, **settings: Any) -> ToolCall:
 def test_a_reader_that_finds_nothing_leaves_it_to_the_result(
     answer: Any, source: Any, invalid: tuple[int, int]
 ) -> None:
-    """`usage=` goes before the result where it gives a `Usage`; None says that there is none."""
+    """`usage=` goes before the result if it returns a `Usage`; None means that it found none."""
     before = Diagnostics.invalid_values, Diagnostics.extractor_errors
     call = only_call(monitored("chat", usage=answer)(lambda: MODEL_CALL))
     assert (call.cost_source, call.model) == ((source, "gpt-4o") if source else (None, None))
@@ -69,7 +69,7 @@ def cost(call: ToolCall) -> tuple[float | None, str | None]:
 def test_each_source_goes_before_those_after_it_and_none_is_added_to_another() -> None:
     """record(), then usage=, then the result, then cost=, then the price table: the first that is there counts."""
 
-    def tool(recorded: bool, used: bool, said: bool, declared: bool) -> ToolCall:
+    def tool(recorded: bool, used: bool, reported: bool, declared: bool) -> ToolCall:
         @monitored(
             "tool",
             cost=0.04 if declared else None,
@@ -78,7 +78,7 @@ def test_each_source_goes_before_those_after_it_and_none_is_added_to_another() -
         def run() -> dict[str, Any]:
             if recorded:
                 current_call().record(cost=0.01)
-            return MODEL_CALL | ({"cost": 0.03} if said else {})
+            return MODEL_CALL | ({"cost": 0.03} if reported else {})
 
         return only_call(run)
 
@@ -90,7 +90,7 @@ def test_each_source_goes_before_those_after_it_and_none_is_added_to_another() -
 
 
 def test_a_declared_cost_is_charged_for_a_success_only() -> None:
-    """What failed did not deliver what it costs, unless it said what it had spent."""
+    """What failed did not deliver what it costs, unless it recorded what it had spent."""
 
     @monitored("tool", cost=0.04)
     def fails(spent: float | None = None) -> None:
@@ -139,7 +139,7 @@ def test_a_call_with_tokens_or_a_model_and_no_price_is_unpriced_and_one_with_nei
         with track("tokens") as call:
             call.record(tokens=10)
         with track("model") as call:
-            call.record(model="gpt-4o")  # no tokens: nobody can say what it cost
+            call.record(model="gpt-4o")  # no tokens: its cost cannot be known
         with track("plain"):
             pass
         with track("tagged", customer="acme"):
@@ -219,7 +219,7 @@ def test_retries_cost_what_each_attempt_costs() -> None:
 
 
 def test_a_stream_counts_its_last_word_once_and_a_record_while_it_runs_goes_before_it() -> None:
-    """Chunks that repeat the usage so far are not added up; what the tool says itself is believed."""
+    """Chunks that repeat the usage so far are not added up; what the tool records itself takes precedence."""
 
     def chunks() -> list[dict[str, Any]]:
         return [
@@ -244,8 +244,8 @@ def test_a_stream_that_is_handed_on_counts_once(way: str) -> None:
 
     @monitored("chat")
     def chat() -> Iterator[dict[str, Any]]:
-        for made in (1, 50, 100):
-            yield {"id": "1", "model": "gpt-4o", "usage": {"prompt_tokens": 1_000, "completion_tokens": made}}
+        for output in (1, 50, 100):
+            yield {"id": "1", "model": "gpt-4o", "usage": {"prompt_tokens": 1_000, "completion_tokens": output}}
 
     @monitored("orchestrator")
     def forward() -> Iterator[Any]:
@@ -276,8 +276,8 @@ async def test_an_async_stream_that_is_handed_on_counts_once() -> None:
 
     @monitored("chat")
     async def chat() -> AsyncIterator[dict[str, Any]]:
-        for made in (1, 50, 100):
-            yield {"id": "1", "model": "gpt-4o", "usage": {"prompt_tokens": 1_000, "completion_tokens": made}}
+        for output in (1, 50, 100):
+            yield {"id": "1", "model": "gpt-4o", "usage": {"prompt_tokens": 1_000, "completion_tokens": output}}
 
     @monitored("step")
     async def step() -> AsyncIterator[dict[str, Any]]:
@@ -294,7 +294,7 @@ async def test_an_async_stream_that_is_handed_on_counts_once() -> None:
         assert recorder.monitor.summary()["total_cost_usd"] == 0.0035
 
 
-def test_a_stream_whose_items_are_not_to_be_looked_at_is_left_alone() -> None:
+def test_a_stream_whose_items_are_not_to_be_read_is_left_alone() -> None:
     """`usage=False` holds for generators, too."""
 
     @monitored("chat", usage=False)
@@ -332,32 +332,30 @@ def test_cached_tokens_are_a_part_of_input_and_priced_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "figure",
+    "value",
     [-1, -0.5, float("nan"), float("inf"), float("-inf"), 10**400, 1e300, "5", b"5", True, [], object()],
-    ids=lambda figure: repr(figure)[:12],
+    ids=lambda value: repr(value)[:12],
 )
 @pytest.mark.parametrize("way", ["record", "result", "usage", "cost"])
-def test_a_figure_that_is_none_reaches_no_total_and_no_caller(way: str, figure: Any) -> None:
+def test_an_invalid_value_reaches_no_total_and_no_caller(way: str, value: Any) -> None:
     """Negative, NaN, infinite, huge, text, bool: counted as invalid, and the tool's caller sees its result."""
 
     @monitored(
         "tool",
-        usage=(lambda _: Usage(cost=figure, input_tokens=figure)) if way == "usage" else None,
-        cost=(lambda _: figure) if way == "cost" else None,
+        usage=(lambda _: Usage(cost=value, input_tokens=value)) if way == "usage" else None,
+        cost=(lambda _: value) if way == "cost" else None,
     )
     def run() -> dict[str, Any]:
         if way == "record":
-            current_call().record(cost=figure, tokens=figure)
-        return {"cost": figure, "tokens_used": figure} if way == "result" else {}
+            current_call().record(cost=value, tokens=value)
+        return {"cost": value, "tokens_used": value} if way == "result" else {}
 
     before = Diagnostics.counts()["invalid_values"]
     with ToolRecorder() as recorder:
         assert run().keys() == ({"cost", "tokens_used"} if way == "result" else set())
         summary = recorder.monitor.summary()
         assert (summary["total_cost_usd"], summary["total_tokens"], summary["successes"]) == (0.0, 0, 1)
-    if way != "result" or isinstance(
-        figure, int | float | str
-    ):  # else it is no figure, and stands there for other ends
+    if way != "result" or isinstance(value, int | float | str):  # else it is no amount, and may mean something else
         assert Diagnostics.counts()["invalid_values"] > before
 
 
@@ -382,9 +380,9 @@ def test_cached_tokens_are_never_more_than_the_input_they_are_a_part_of() -> Non
     assert (call.cached_tokens, cost(call)) == (400, (0.0016, "priced"))
 
 
-@monitored("says")
-def record(**said: Any) -> None:
-    current_call().record(**said)
+@monitored("records")
+def record(**values: Any) -> None:
+    current_call().record(**values)
 
 
 def test_the_decimals_of_the_user_are_counted_exactly_whatever_their_context() -> None:
@@ -412,7 +410,7 @@ def streams() -> Iterator[dict[str, float]]:
 def test_a_total_beside_the_provider_s_usage_does_not_hide_what_was_input_and_what_output(
     total: int, expected: tuple[float | None, str | None]
 ) -> None:
-    """`tokens_used` and `usage` that say the same are one thing; where they differ, the tool's own word stands."""
+    """`tokens_used` and `usage` that agree are one thing; if they differ, the tool's own value counts."""
     call = only_call(monitored("llm")(lambda: {"tokens_used": total, **MODEL_CALL}))
     assert (call.tokens, cost(call)) == (total, expected)
 

@@ -1,4 +1,4 @@
-"""What does a call cost? The user's own table first, then genai-prices, else nobody knows."""
+"""`PriceBook`, the price of a call: from the user's own table, else from genai-prices, else unknown."""
 
 from __future__ import annotations
 
@@ -12,87 +12,89 @@ from typing import Any, Literal
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import MAX_COUNT, Diagnostics
-from toolweaver_monitor._usage.extract import PROVIDERS
+from toolweaver_monitor._usage.extract import PROVIDER_ALIASES
 from toolweaver_monitor._usage.pricing import fork_import
 from toolweaver_monitor._usage.pricing.genai_prices import GenaiPrices, Tariff
-from toolweaver_monitor._usage.pricing.table import Entry, load
+from toolweaver_monitor._usage.pricing.table import PricePeriod, load
 
 DAY_S = 86_400.0
-PATIENCE_S = 1.0
-"""How long after the start of loading anyone waits for it."""
+MAX_WAIT_S = 1.0
+"""Seconds after the start of loading during which callers of `wait` wait for the end of it."""
 MAX_MODELS = 4_096
-"""Models whose prices are kept; a name may come from anywhere."""
+"""Models whose tariffs are cached; a model name may come from anywhere."""
 
-_DATED = re.compile(r"[-@:](\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
-_CURE = "pip install 'toolweaver_monitor[prices]'"
+_DATE_SUFFIX = re.compile(r"[-@:](\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
+_INSTALL = "pip install 'toolweaver_monitor[prices]'"
 
-State = Literal["off", "cold", "loading", "ready", "missing", "failed"]
+LoadState = Literal["off", "cold", "loading", "ready", "missing", "failed"]
 
 
 class PriceBook:
-    """Prices of models, from your own table and then from genai-prices. Never waits, never goes to the network.
+    """Prices of models, from your own table and then from genai-prices. Never blocks, never uses the network.
 
     Args:
         prices: your own table, or the `.json` or `.toml` file that holds it: for each model dollars per million tokens
-            (`input`, `output`, `cached_input`, `cache_write`) or dollars a call (`per_call`), with `provider` if they
-            hold for one only; a list of those with `from` dates where they change. A call without a model is priced by
-            the entry that has its tool's name.
-        genai: ask genai-prices for the models that the table has not, if it is installed.
+            (`input`, `output`, `cached_input`, `cache_write`) or dollars per call (`per_call`), with `provider` if they
+            apply to one only; a list of those with `from` dates if they change. A call without a model is priced by the
+            entry with the name of its tool.
+        genai: look up models that are not in the table in genai-prices, if it is installed.
 
     Raises:
-        ConfigurationError: the table cannot be read or used; it says where, and what to write instead.
+        ConfigurationError: the table cannot be read or used; the message names the place and what to write instead.
     """
 
     def __init__(self, prices: Mapping[str, Any] | str | os.PathLike[str] | None = None, *, genai: bool = True) -> None:
         self._table = {} if prices is None else load(prices)
         self._file = os.fspath(prices) if isinstance(prices, (str, os.PathLike)) else None
-        self._by_lower = {name.lower(): entries for name, entries in self._table.items()}
+        self._by_lower = {name.lower(): periods for name, periods in self._table.items()}
         self._tariffs: dict[tuple[str | None, ...], Tariff] = {}
         self._genai: GenaiPrices | None = None
-        self._state: State = "cold" if genai else "off"
-        self._fault = ""
-        self._requested = False
-        self._patient_until = 0.0
-        self._loader: int | None = None
+        self._state: LoadState = "cold" if genai else "off"
+        self._load_error = ""
+        self._is_requested = False
+        self._wait_until_s = 0.0
+        self._loader_id: int | None = None
         self._starting = locks.new_lock("starting to load prices")
-        locks.after_fork_in_child_weak(self, PriceBook._in_child)
+        locks.after_fork_in_child_weak(self, PriceBook._reset_in_child)
 
     @property
     def tools(self) -> frozenset[str]:
-        """The names that the table gives a price by the call and none by the token: of tools, most likely."""
-        return frozenset(name for name, spans in self._table.items() if all(one.rates.only_per_call for one in spans))
+        """The names with a price per call and none per token in the table, which most likely are those of tools."""
+        return frozenset(
+            name for name, periods in self._table.items() if all(period.rates.is_per_call_only for period in periods)
+        )
 
     @property
     def ready(self) -> bool:
-        """Whether every price that will be known is known by now: genai-prices is there, or will never be."""
+        """Whether all prices are known that ever will be: genai-prices has been loaded, or will not be."""
         return self._state not in ("cold", "loading")
 
     def start_loading(self) -> None:
-        """Start to load genai-prices on a thread of its own, and return at once. Twice is fine."""
+        """Start to load genai-prices on its own thread, and return at once. May be called more than once."""
         with self._starting:
-            self._requested = True
+            self._is_requested = True
             if self._state != "cold":
                 return
             self._state = "loading"
-            self._patient_until = time.monotonic() + PATIENCE_S
+            self._wait_until_s = time.monotonic() + MAX_WAIT_S
             try:
                 threading.Thread(target=self._load, name="toolweaver-prices", daemon=True).start()
-            except RuntimeError as error:  # no more threads, or the interpreter is ending
-                self._state, self._fault = "failed", str(error)
+            except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+                self._state, self._load_error = "failed", str(error)
 
-    def wait(self, hurried: Callable[[], bool]) -> None:
-        """Wait until genai-prices is loaded, if it is being loaded, but no longer than anyone should.
+    def wait(self, is_urgent: Callable[[], bool]) -> None:
+        """Wait for genai-prices while it is being loaded, at most until `MAX_WAIT_S` after the start.
 
         Args:
-            hurried: asked again and again; True ends the waiting.
+            is_urgent: called every few milliseconds; True ends the wait.
         """
-        while self._state == "loading" and time.monotonic() < self._patient_until and not hurried():
+        while self._state == "loading" and time.monotonic() < self._wait_until_s and not is_urgent():
             time.sleep(0.002)
 
     def _load(self) -> None:
-        self._loader = threading.get_ident()
+        self._loader_id = threading.get_ident()
         try:
-            from importlib.util import find_spec  # slow, and on this thread only
+            from importlib.util import find_spec  # slow to import, and needed on this thread only
 
             if find_spec("genai_prices") is None:
                 self._state = "missing"
@@ -100,14 +102,14 @@ class PriceBook:
             self._genai = GenaiPrices()
             self._tariffs = {}
             self._state = "ready"
-        except BaseException as error:  # noqa: BLE001 - whatever it is of a package of others, calls go on unpriced
-            self._fault = f"{type(error).__name__}: {error}"[:200]
+        except BaseException as error:  # noqa: BLE001 - whatever another package raises, calls go on unpriced
+            self._load_error = f"{type(error).__name__}: {error}"[:200]
             self._state = "failed"
 
     def cost_nanousd(self, call: ToolCall) -> int | None:
-        """What a call costs by its model and tokens, in nano-dollars; None where no price is known.
+        """Return the cost of a call by its model and tokens in nano-dollars, or None if no price is known.
 
-        Cached tokens are a part of input and are priced once. Rounded half to even, once. Never waits.
+        Cached tokens are part of the input and are priced once. The sum is rounded once, half to even. Never blocks.
 
         Args:
             call: a call whose tokens are known.
@@ -120,27 +122,25 @@ class PriceBook:
         key = (model, details.provider) if model is not None else (None, details.provider, call.tool_name)
         tariff = self._tariffs.get(key)
         if tariff is None or not tariff.since <= at < tariff.until:
-            tariff = self._find(key, at)
+            tariff = self._find_tariff(key, at)
         cost = tariff.cost(details)
         if cost is not None and cost > MAX_COUNT:
             Diagnostics.invalid_values += 1
             return None
         return cost
 
-    def _find(self, key: tuple[str | None, ...], at: float) -> Tariff:
-        model, provider = key[0], key[1]
-        if provider is not None:
-            provider = PROVIDERS.get(provider.lower(), provider.lower())
+    def _find_tariff(self, key: tuple[str | None, ...], at: float) -> Tariff:
+        model, provider = key[0], _normalize_provider(key[1])
         name = model if model is not None else key[2]
-        tariff, until = self._in_table(name or "", provider, at)
+        tariff, until = self._find_in_table(name or "", provider, at)
         if tariff is None:
-            if self._requested and self._state == "cold":  # a forked child
+            if self._is_requested and self._state == "cold":  # a forked child
                 self.start_loading()
             genai = self._genai
             if genai is None or model is None:
                 tariff = Tariff(at, until if self.ready else at, ())
             else:
-                tariff = genai.tariff(model, provider, at)
+                tariff = genai.find_tariff(model, provider, at)
                 if tariff.until > until:
                     tariff = Tariff(tariff.since, until, tariff.steps, tariff.source)
         if tariff.until > at:
@@ -149,46 +149,46 @@ class PriceBook:
             self._tariffs[key] = tariff
         return tariff
 
-    def _in_table(self, name: str, provider: str | None, at: float) -> tuple[Tariff | None, float]:
-        """What the user's table says, and the moment at which it will say something else."""
+    def _find_in_table(self, name: str, provider: str | None, at: float) -> tuple[Tariff | None, float]:
+        """Return the tariff of the user's table, and the time (Unix seconds) at which its answer changes."""
         until = float("inf")
-        for entry in self._entries(name):
-            if entry.provider is not None and PROVIDERS.get(entry.provider.lower(), entry.provider.lower()) != provider:
+        for period in self._periods(name):
+            if period.provider is not None and _normalize_provider(period.provider) != provider:
                 continue
-            if entry.since <= at:
-                return Tariff(entry.since, until, ((0, entry.rates),), "table"), until
-            until = entry.since
+            if period.since <= at:
+                return Tariff(period.since, until, ((0, period.rates),), "table"), until
+            until = period.since
         return None, until
 
-    def _entries(self, name: str) -> tuple[Entry, ...]:
-        """By the name as it stands, else in small letters, without a gateway's prefix, without its date."""
-        found = self._table.get(name)
-        if found is None and self._table:
+    def _periods(self, name: str) -> tuple[PricePeriod, ...]:
+        """Look up the exact name, then the name in lower case, without a gateway's prefix and without its date."""
+        periods = self._table.get(name)
+        if periods is None and self._table:
             lower = name.lower()
             short = lower.rsplit("/", 1)[-1]
-            for spelling in (lower, short, _DATED.sub("", lower), _DATED.sub("", short)):
-                found = self._by_lower.get(spelling)
-                if found is not None:
+            for spelling in (lower, short, _DATE_SUFFIX.sub("", lower), _DATE_SUFFIX.sub("", short)):
+                periods = self._by_lower.get(spelling)
+                if periods is not None:
                     break
-        return found or ()
+        return periods or ()
 
     def age_days(self) -> float | None:
-        """At most how many days old genai-prices' list is, by its newest price; None where there is no list."""
+        """Return the greatest possible age of genai-prices' list in days, by its newest price; None without a list."""
         genai = self._genai
         return None if genai is None or genai.newest is None else max(0.0, (time.time() - genai.newest) / DAY_S)
 
     def sources(self) -> list[str]:
-        """Where prices come from, the first that has one winning, for people to read."""
-        found = []
+        """Return the sources of prices as text for people, in the order in which they are looked up."""
+        sources = []
         if self._table:
             where = "" if self._file is None else f" ({self._file})"
-            found.append(f"your table{where}: {len(self._table)} models")
+            sources.append(f"your table{where}: {len(self._table)} models")
         if self._genai is not None:
-            found.append(f"genai-prices {self._genai.version}: {self._genai.models} models")
-        return found
+            sources.append(f"genai-prices {self._genai.version}: {self._genai.models} models")
+        return sources
 
     def status(self) -> dict[str, Any]:
-        """For `health()`: `ready`, `genai_prices` (its state), `sources`, `age_days`, and a `cure` if one is needed."""
+        """Return for `health()`: `ready`, `genai_prices` (its state), `sources`, `age_days`, and `cure` if needed."""
         status: dict[str, Any] = {
             "ready": self.ready,
             "genai_prices": self._state,
@@ -196,14 +196,21 @@ class PriceBook:
             "age_days": self.age_days(),
         }
         if self._state == "missing":
-            status["cure"] = _CURE
+            status["cure"] = _INSTALL
         elif self._state == "failed":
-            status["fault"], status["cure"] = self._fault, f"import genai_prices in a shell; else {_CURE} again"
+            status["fault"] = self._load_error
+            status["cure"] = f"import genai_prices in a shell to see the error, or reinstall it: {_INSTALL}"
         return status
 
-    def _in_child(self) -> None:
-        """The thread that was loading is not in the child: what it had half imported is forgotten, and loaded anew."""
+    def _reset_in_child(self) -> None:
+        """Load anew in a forked child, where the loading thread does not exist, without its half-done imports."""
         if self._state == "loading":
             self._state = "cold"
-            if self._loader is not None:
-                fork_import.forget(self._loader)
+            if self._loader_id is not None:
+                fork_import.discard_partial_imports(self._loader_id)
+
+
+def _normalize_provider(provider: str | None) -> str | None:
+    if provider is None:
+        return None
+    return PROVIDER_ALIASES.get(provider.lower(), provider.lower())

@@ -1,8 +1,9 @@
-"""What becomes of an import that another thread was in the middle of, when the process forks?
+"""Undo an import that another thread was in the middle of when the process forked.
 
-CPython leaves the modules half made and their locks held by a thread that is not in the child: the child's first import
-of any of them waits for ever (seen with 3.11 to 3.13). Since we import on a thread of ours, behind the user's back, we
-have to tidy up after it; the locks of others are left as they are.
+CPython >= 3.11 (seen up to 3.13, and not known to be fixed) leaves such modules half initialized, and their import
+locks held by a thread that does not exist in the child: the child's first import of one of them never returns. The
+thread that imports genai-prices belongs to this library, which the user does not see, so its imports are cleaned up
+here; those of other threads are left alone.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import sys
 from typing import Any
 
 
-def forget(thread_id: int) -> None:
-    """In a forked child: take back what the thread of this id was importing, so that it can be imported anew.
+def discard_partial_imports(thread_id: int) -> None:
+    """Discard, in a forked child, what a thread of the parent was importing, so that it can be imported again.
 
     Args:
         thread_id: `threading.Thread.ident` of a thread of the parent.
     """
-    held: dict[str, Any] = getattr(getattr(importlib, "_bootstrap", None), "_module_locks", {})
-    for name, ref in list(held.items()):
+    locks: dict[str, Any] = getattr(getattr(importlib, "_bootstrap", None), "_module_locks", {})
+    for name, ref in list(locks.items()):
         lock = ref()
         if lock is None:
             continue
@@ -27,4 +28,4 @@ def forget(thread_id: int) -> None:
         if owner == thread_id:
             sys.modules.pop(name, None)
         if owner in (thread_id, None):
-            held.pop(name, None)
+            locks.pop(name, None)

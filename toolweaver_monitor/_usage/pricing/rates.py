@@ -1,7 +1,7 @@
-"""What do so many tokens cost at these prices? Exact integers, rounded once.
+"""Exact price arithmetic on integers, rounded once.
 
-A price of p dollars per million tokens is p * 1,000 nano-dollars a token. All prices of a model are brought to one
-denominator when they are read, so that a call costs a few integer operations and no rounding but the last.
+A price of p dollars per million tokens is p * 1,000 nano-dollars per token. The prices of a model are brought to one
+denominator when they are read, so that a call takes a few integer operations and only the last one rounds.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from toolweaver_monitor._core.sanitize import NANO
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """The prices of one model, in units of 1/`denominator` nano-dollars a token. None is a price that is not known."""
+    """The prices of one model, in units of 1/`denominator` nano-dollars per token. None is an unknown price."""
 
     denominator: int
     input: int | None
     output: int | None
-    cached: int | None
-    written: int | None
-    written_1h: int | None
-    heard: int | None
-    heard_cached: int | None
-    spoken: int | None
+    cached_input: int | None
+    cache_write: int | None
+    cache_write_1h: int | None
+    input_audio: int | None
+    cached_audio: int | None
+    output_audio: int | None
     per_call: int
-    only_per_call: bool
+    is_per_call_only: bool
 
     @classmethod
-    def of(
+    def from_dollars(
         cls,
         *,
-        input: Decimal | None = None,  # noqa: A002 - the user's word
+        input: Decimal | None = None,  # noqa: A002 - the key in the user's table
         output: Decimal | None = None,
         cached_input: Decimal | None = None,
         cache_write: Decimal | None = None,
@@ -43,12 +43,12 @@ class Rates(msgspec.Struct, frozen=True):
         output_audio: Decimal | None = None,
         per_call: Decimal | None = None,
     ) -> Rates:
-        """From dollars per million tokens; `per_call` in dollars.
+        """Return the rates for prices in dollars per million tokens, and `per_call` in dollars.
 
-        What has no price of its own costs as the whole does that it is a part of. Cached audio without one costs as
-        cached input does where audio has no price either, else as audio does.
+        A part without a price of its own costs as the whole that it belongs to. Cached audio without one costs as
+        cached input if audio has no price either, else as audio.
         """
-        from fractions import Fraction  # slow, and only where there are prices
+        from fractions import Fraction  # slow to import, and needed only if there are prices
 
         if cached_audio is None:
             cached_audio = cached_input if input_audio is None else input_audio
@@ -60,81 +60,85 @@ class Rates(msgspec.Struct, frozen=True):
             cache_write = input
         if cache_write_1h is None:
             cache_write_1h = cache_write
-        a_token = [
-            None if price is None else Fraction(price) * 1_000
-            for price in (
-                input, output, cached_input, cache_write, cache_write_1h,
-                input if input_audio is None else input_audio, cached_audio,
-                output if output_audio is None else output_audio,
-            )
-        ]  # fmt: skip
-        a_call = Fraction(per_call or 0) * NANO
-        denominator = lcm(a_call.denominator, *(rate.denominator for rate in a_token if rate is not None))
-        scaled = [None if rate is None else int(rate * denominator) for rate in a_token]
-        given, made, cached, written, written_1h, heard, heard_cached, spoken = scaled
+        prices = {
+            "input": input,
+            "output": output,
+            "cached_input": cached_input,
+            "cache_write": cache_write,
+            "cache_write_1h": cache_write_1h,
+            "input_audio": input if input_audio is None else input_audio,
+            "cached_audio": cached_audio,
+            "output_audio": output if output_audio is None else output_audio,
+        }
+        per_token = {name: None if price is None else Fraction(price) * 1_000 for name, price in prices.items()}
+        call = Fraction(per_call or 0) * NANO
+        denominator = lcm(call.denominator, *(rate.denominator for rate in per_token.values() if rate is not None))
         return cls(
-            denominator, given, made, cached, written, written_1h, heard, heard_cached, spoken,
-            per_call=int(a_call * denominator), only_per_call=given is None and made is None,
-        )  # fmt: skip
+            denominator=denominator,
+            **{name: None if rate is None else int(rate * denominator) for name, rate in per_token.items()},
+            per_call=int(call * denominator),
+            is_per_call_only=input is None and output is None,
+        )
 
     @property
     def prices_audio(self) -> bool:
-        """Whether audio costs something else than text."""
-        return (self.heard, self.heard_cached, self.spoken) != (self.input, self.cached, self.output)
+        """Whether audio has another price than text."""
+        return (self.input_audio, self.cached_audio, self.output_audio) != (self.input, self.cached_input, self.output)
 
     def cost(
-        self, unsplit: int, given: int, made: int, cached: int, written: int = 0, written_1h: int = 0, heard: int = 0,
-        heard_cached: int = 0, spoken: int = 0,
+        self, unsplit: int, input_tokens: int, output_tokens: int, cached: int, cache_write: int = 0,
+        cache_write_1h: int = 0, input_audio: int = 0, cached_audio: int = 0, output_audio: int = 0,
     ) -> int | None:  # fmt: skip
-        """Nano-dollars, rounded half to even once. None where a price that it takes is not known.
+        """Return the cost in nano-dollars, rounded once, half to even; None if a price that it needs is unknown.
 
         Args:
-            unsplit: tokens of which nobody knows whether they are input or output.
-            given: input tokens, cached and written ones included.
-            made: output tokens.
-            cached: the part of `given` read from the provider's cache.
-            written: the part of `given` written to it.
-            written_1h: the part of `written` kept for an hour.
-            heard: the part of `given` that is audio.
-            heard_cached: the part of `heard` that is a part of `cached`, too.
-            spoken: the part of `made` that is audio.
+            unsplit: tokens not known to be input or output.
+            input_tokens: input tokens, including those read from the provider's cache or written to it.
+            output_tokens: output tokens.
+            cached: the part of `input_tokens` read from the provider's cache.
+            cache_write: the part of `input_tokens` written to it.
+            cache_write_1h: the part of `cache_write` kept for an hour.
+            input_audio: the part of `input_tokens` that is audio.
+            cached_audio: the part of `input_audio` that is also part of `cached`.
+            output_audio: the part of `output_tokens` that is audio.
         """
-        if self.only_per_call:
-            return rounded(self.per_call, self.denominator)
-        if not (unsplit or given or made):  # a stream that was not asked for its usage, for one: not free, unknown
+        if self.is_per_call_only:
+            return divide_half_even(self.per_call, self.denominator)
+        if not (unsplit or input_tokens or output_tokens):  # such as a stream without usage: unknown, not free
             return None
         if unsplit:
-            if self.output is None:  # an embedding: all is input
-                given += unsplit
+            if self.output is None:  # an embedding: all tokens are input
+                input_tokens += unsplit
             elif self.input == self.output:
-                made += unsplit
+                output_tokens += unsplit
             else:
                 return None
         total = self.per_call
-        if given:
+        if input_tokens:
             if self.input is None:
                 return None
-            total += self.input * given
+            total += self.input * input_tokens
             if cached:
-                total += (self.cached - self.input) * cached  # type: ignore[operator]
-            if written:
-                total += (self.written - self.input) * written  # type: ignore[operator]
-                total += (self.written_1h - self.written) * written_1h  # type: ignore[operator]
-            if heard:
-                fresh = min(heard - heard_cached, given - cached - written)  # nothing has a price for audio written
-                total += (self.heard - self.input) * fresh  # type: ignore[operator]
-                total += (self.heard_cached - self.cached) * heard_cached  # type: ignore[operator]
-        if made:
+                total += (self.cached_input - self.input) * cached  # type: ignore[operator]
+            if cache_write:
+                total += (self.cache_write - self.input) * cache_write  # type: ignore[operator]
+                total += (self.cache_write_1h - self.cache_write) * cache_write_1h  # type: ignore[operator]
+            if input_audio:
+                # No provider has a price for audio written to the cache: such tokens cost as a cache write only.
+                uncached_audio = min(input_audio - cached_audio, input_tokens - cached - cache_write)
+                total += (self.input_audio - self.input) * uncached_audio  # type: ignore[operator]
+                total += (self.cached_audio - self.cached_input) * cached_audio  # type: ignore[operator]
+        if output_tokens:
             if self.output is None:
                 return None
-            total += self.output * made
-            if spoken:
-                total += (self.spoken - self.output) * spoken  # type: ignore[operator]
-        return rounded(total, self.denominator)
+            total += self.output * output_tokens
+            if output_audio:
+                total += (self.output_audio - self.output) * output_audio  # type: ignore[operator]
+        return divide_half_even(total, self.denominator)
 
 
-def rounded(numerator: int, denominator: int) -> int:
-    """The nearest integer, half to even."""
+def divide_half_even(numerator: int, denominator: int) -> int:
+    """Return the quotient, rounded half to even."""
     whole, rest = divmod(numerator, denominator)
     if 2 * rest > denominator or (2 * rest == denominator and whole & 1):
         whole += 1

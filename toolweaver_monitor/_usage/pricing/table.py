@@ -1,11 +1,11 @@
-"""What does the user's own price table say? Read and checked once, when it is given.
+"""The user's own price table, parsed and validated once, when it is given.
 
 A table is a mapping from a model's name to its prices, in a dict, a JSON file or a TOML file::
 
     {"gpt-4o": {"input": 2.50, "cached_input": 1.25, "output": 10.00},     # dollars per million tokens
-     "page-reader": {"per_call": 0.002},                                   # dollars a call
+     "page-reader": {"per_call": 0.002},                                   # dollars per call
      "our-model": [{"input": 1, "output": 2},                              # a list: prices that change
-                   {"input": 0.5, "output": 1, "from": "2026-07-01"}]}     # hold from that day on, UTC
+                   {"input": 0.5, "output": 1, "from": "2026-07-01"}]}     # apply from that day on, UTC
 """
 
 from __future__ import annotations
@@ -18,170 +18,191 @@ from typing import Any
 
 import msgspec
 
-from toolweaver_monitor._usage.pricing.place import Key, Place
 from toolweaver_monitor._usage.pricing.rates import Rates
 from toolweaver_monitor.errors import ConfigurationError
 
-_PRICES = (
+_PRICE_NAMES = (
     "input", "output", "cached_input", "cache_write", "cache_write_1h", "input_audio", "cached_audio", "output_audio",
     "per_call",
 )  # fmt: skip
-_OF_INPUT = {"cached_input", "cache_write", "cache_write_1h", "input_audio", "cached_audio"}
-_KEYS = (*_PRICES, "from", "provider")
-LEAST, MOST = Decimal("1e-9"), 1_000_000
-"""Dollars per million tokens, or per call; what is smaller, but not 0, or greater is a slip of the pen."""
-MAX_FILE_BYTES = 16 * 2**20
+_INPUT_PARTS = {"cached_input", "cache_write", "cache_write_1h", "input_audio", "cached_audio"}
+_TABLE_KEYS = (*_PRICE_NAMES, "from", "provider")
+MIN_PRICE, MAX_PRICE = Decimal("1e-9"), 1_000_000
+"""Dollars per million tokens, or per call. Anything smaller, other than 0, or larger is taken for a typing error."""
+MAX_FILE_MIB = 16
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """The prices of one model, from a moment on."""
+class PricePeriod(msgspec.Struct, frozen=True):
+    """The prices of one model from a point in time on."""
 
     rates: Rates
     since: float
-    """Unix seconds; minus infinity where it holds from the beginning."""
+    """Unix seconds; minus infinity if the prices have no start."""
     provider: str | None
 
 
-def load(prices: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, tuple[Entry, ...]]:
-    """The entries of each model, the latest first.
+class TableLocation(msgspec.Struct, frozen=True):
+    """A place in the user's table, named in errors by the keys that lead to it."""
+
+    source: str
+    """The file, or the argument of `setup()`."""
+    path: tuple[str, ...] = ()
+
+    def at(self, key: str) -> TableLocation:
+        """Return the location of a key below this one."""
+        return TableLocation(self.source, (*self.path, key))
+
+    def error(self, message: str, hint: str) -> ConfigurationError:
+        """Return the error to raise for this location."""
+        path = f"{' > '.join(self.path)}: " if self.path else ""
+        return ConfigurationError(f"{self.source}: {path}{message}", hint=hint)
+
+
+class DuplicateKey(msgspec.Struct, frozen=True):
+    """Stands for an object in a JSON file in which a key occurs twice."""
+
+    key: str
+
+
+def load(prices: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, tuple[PricePeriod, ...]]:
+    """Return the price periods of each model, the latest first.
 
     Raises:
-        ConfigurationError: the table cannot be read or used; it says where, and what to write instead.
+        ConfigurationError: the table cannot be read or used; the message names the place and what to write instead.
     """
     if isinstance(prices, (str, os.PathLike)):
-        place, table = _from_file(prices)
+        location, table = _read_file(prices)
     else:
-        place, table = Place("prices"), prices
+        location, table = TableLocation("prices"), prices
+    _reject_duplicate_key(location, table)
     if not isinstance(table, Mapping):
-        raise place.wrong(
+        raise location.error(
             f"{type(table).__name__} is not a price table",
             'give a dict such as {"gpt-4o": {"input": 2.5, "output": 10}}',
         )
-    found = {name: _entries(place, name, said) for name, said in table.items()}
+    periods = {name: _parse_model(location, name, value) for name, value in table.items()}
     by_lower: dict[str, str] = {}
-    for name in found:
+    for name in periods:
         other = by_lower.setdefault(name.lower(), name)
         if other != name:
-            raise place.wrong(
-                f"differs from {other!r} only in case, and names are looked up in lower case, too", "keep one", name
+            raise location.at(name).error(
+                f"differs from {other!r} only in case, and names are also looked up in lower case", "keep one of them"
             )
-    return found
+    return periods
 
 
-def _from_file(prices: str | os.PathLike[str]) -> tuple[Place, Any]:
-    import json  # these three are slow, and only where the table is a file
+def _read_file(prices: str | os.PathLike[str]) -> tuple[TableLocation, Any]:
+    import json  # these three are slow to import, and needed only if the table is a file
     import tomllib
     from pathlib import Path
 
     path = Path(prices)
-    place = Place(str(path))
-    kind = path.suffix.lower()
-    if kind not in (".json", ".toml"):
-        raise place.wrong("not a price file", "give the path of a .json or .toml file")
+    location = TableLocation(str(path))
+    suffix = path.suffix.lower()
+    if suffix not in (".json", ".toml"):
+        raise location.error("not a price file", "give the path of a .json or .toml file")
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise place.wrong("too large for a price file", f"keep it under {MAX_FILE_BYTES // 2**20} MiB")
+        if path.stat().st_size > MAX_FILE_MIB * 2**20:
+            raise location.error("too large for a price file", f"keep it under {MAX_FILE_MIB} MiB")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise place.wrong(
-            f"cannot be read ({error.strerror or type(error).__name__})", "check the path and its permissions"
-        ) from error
+        reason = error.strerror or type(error).__name__
+        raise location.error(f"cannot be read ({reason})", "check the path and its permissions") from error
     except UnicodeDecodeError as error:
-        raise place.wrong("is not UTF-8 text", "save it as UTF-8") from error
-    except ValueError as error:  # a NUL in it
-        raise place.wrong(f"is not a path ({error})", "give the path of a .json or .toml file") from error
-    place.text = text
+        raise location.error("is not UTF-8 text", "save it as UTF-8") from error
+    except ValueError as error:  # a path with a NUL
+        if isinstance(error, ConfigurationError):
+            raise
+        raise location.error(f"is not a path ({error})", "give the path of a .json or .toml file") from error
     try:
-        return place, _parsed(place, text, kind)
+        if suffix == ".toml":
+            return location, tomllib.loads(text, parse_float=_parse_decimal)
+        return location, json.loads(text, parse_float=_parse_decimal, object_pairs_hook=_make_object)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise place.wrong(f"{where}: {error.msg}", "correct the JSON there") from error
+        raise location.error(f"{where}: {error.msg}", "correct the JSON there") from error
     except tomllib.TOMLDecodeError as error:
-        raise place.wrong(str(error), "correct the TOML there") from error
-    except ConfigurationError:
-        raise
-    except (RecursionError, ValueError) as error:  # nested without end; a number of 5,000 digits
-        raise place.wrong(f"cannot be read ({error})", "give each model its prices, and no more") from error
+        raise location.error(str(error), "correct the TOML there") from error
+    except (RecursionError, ValueError) as error:  # unlimited nesting; a number of 5,000 digits
+        raise location.error(f"cannot be read ({error})", "write only the prices of each model") from error
 
 
-def _decimal(text: str) -> Decimal:
+def _parse_decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:  # an exponent of twenty digits
         raise ValueError(f"{text:.40} is not a number") from None
 
 
-def _parsed(place: Place, text: str, kind: str) -> Any:
-    if kind == ".toml":
-        import tomllib  # slow, as above
-
-        return tomllib.loads(text, parse_float=_decimal)
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
-            raise place.twice(twice)
-        return found
-
-    import json  # slow, as above
-
-    return json.loads(text, parse_float=_decimal, object_pairs_hook=unique)
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | DuplicateKey:
+    """Return a JSON object as a dict; `json` itself would silently keep the last of two equal keys."""
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            return DuplicateKey(key)
+        values[key] = value
+    return values
 
 
-def _entries(place: Place, model: Any, said: Any) -> tuple[Entry, ...]:
-    if type(model) is not str or not model.strip():
-        raise place.wrong(f"{model!r} is not a model's name", "name each model by its text")
-    spans = said if isinstance(said, (list, tuple)) else [said]
+def _reject_duplicate_key(location: TableLocation, value: Any) -> None:
+    if isinstance(value, DuplicateKey):
+        raise location.at(value.key).error("this key occurs twice", "keep one of them")
+
+
+def _parse_model(location: TableLocation, name: Any, value: Any) -> tuple[PricePeriod, ...]:
+    if type(name) is not str or not name.strip():
+        raise location.error(f"{name!r} is not a model's name", "use the name of a model as the key")
+    location = location.at(name)
+    spans = value if isinstance(value, (list, tuple)) else [value]
     if not spans:
-        raise place.wrong("has no prices", "give it prices, or take it out", model)
-    entries = [_entry(place, span, (model, at) if spans[1:] else (model,)) for at, span in enumerate(spans, 1)]
-    starts = [(entry.since, entry.provider) for entry in entries]
-    if len(set(starts)) < len(starts):
-        raise place.wrong("two prices hold from the same day", 'give each its own "from"', model)
-    return tuple(sorted(entries, key=lambda entry: entry.since, reverse=True))
+        raise location.error("has no prices", "add prices, or remove the model")
+    locations = [location] if len(spans) == 1 else [location.at(f"#{number}") for number in range(1, len(spans) + 1)]
+    periods = [_parse_period(*pair) for pair in zip(locations, spans, strict=True)]
+    if len({(period.since, period.provider) for period in periods}) < len(periods):
+        raise location.error("two prices start on the same day", 'give each its own "from"')
+    return tuple(sorted(periods, key=lambda period: period.since, reverse=True))
 
 
-def _entry(place: Place, span: Any, path: tuple[Key, ...]) -> Entry:
+def _parse_period(location: TableLocation, span: Any) -> PricePeriod:
+    _reject_duplicate_key(location, span)
     if not isinstance(span, Mapping):
-        raise place.wrong(
-            f"{span!r:.60} is not a set of prices",
-            'write {"input": 2.5, "output": 10}, dollars per million tokens',
-            *path,
-        )
-    unknown = [key for key in span if key not in _KEYS]
-    if unknown:
-        cure = f"the keys are {', '.join(_KEYS)}"
-        if isinstance(span[unknown[0]], Mapping):  # TOML's [gpt-4.1] is a table 1 in a table gpt-4
-            cure += '; in TOML a model with a dot in its name stands in quotes, ["gpt-4.1"]'
-        raise place.wrong(f"unknown key {unknown[0]!r:.60}", cure, *path, str(unknown[0]))
-    prices = {key: _price(place, path, key, span[key]) for key in _PRICES if key in span}
+        hint = 'write {"input": 2.5, "output": 10}, in dollars per million tokens'
+        raise location.error(f"{span!r:.60} is not a set of prices", hint)
+    for key in span:
+        if key not in _TABLE_KEYS:
+            hint = f"the keys are {', '.join(_TABLE_KEYS)}"
+            if isinstance(span[key], Mapping):  # TOML reads [gpt-4.1] as a table "1" inside a table "gpt-4"
+                hint += '; in TOML, quote the name of a model that contains a dot: ["gpt-4.1"]'
+            raise location.at(str(key)).error(f"unknown key {key!r:.60}", hint)
+    prices = {name: _parse_price(location.at(name), span[name]) for name in _PRICE_NAMES if name in span}
     if not prices:
-        raise place.wrong("has no price", "give input and output, or per_call", *path)
-    if "input" not in prices and not _OF_INPUT.isdisjoint(prices):
-        raise place.wrong("has a price for a part of the input and none for input", "give input as well", *path)
+        raise location.error("has no price", "add input and output, or per_call")
+    if "input" not in prices and not _INPUT_PARTS.isdisjoint(prices):
+        raise location.error("has a price for a part of the input and none for input", "add input as well")
     if "output" not in prices and "output_audio" in prices:
-        raise place.wrong("has a price for audio in the output and none for output", "give output as well", *path)
+        raise location.error("has a price for audio in the output and none for output", "add output as well")
     provider = span.get("provider")
     if provider is not None and (type(provider) is not str or not provider):
-        raise place.wrong(f"{provider!r:.60} is not a provider's name", 'write for example "openai"', *path, "provider")
-    return Entry(Rates.of(**prices), _since(place, path, span.get("from")), provider)
+        raise location.at("provider").error(f"{provider!r:.60} is not a provider's name", 'write for example "openai"')
+    return PricePeriod(Rates.from_dollars(**prices), _parse_start(location.at("from"), span.get("from")), provider)
 
 
-def _price(place: Place, path: tuple[Key, ...], key: str, value: Any) -> Decimal:
-    unit = "dollars a call" if key == "per_call" else "dollars per million tokens"
-    cure = f"write {unit}, 0 or more, as a number"
+def _parse_price(location: TableLocation, value: Any) -> Decimal:
+    unit = "dollars per call" if location.path[-1] == "per_call" else "dollars per million tokens"
     if type(value) not in (int, float, Decimal):
-        raise place.wrong(f"{value!r:.60} is not a price", cure, *path, key)
+        raise location.error(f"{value!r:.60} is not a price", f"write {unit} as a number, 0 or more")
     price = Decimal(repr(value)) if type(value) is float else Decimal(value)
     if not price.is_finite() or price < 0:
-        raise place.wrong(f"{price:.6g} is not a price", cure, *path, key)
-    if price > MOST or 0 < price < LEAST:
-        raise place.wrong(f"{price:.6g} can be no price in {unit}", "check the unit", *path, key)
+        raise location.error(f"{price:.6g} is not a price", f"write {unit} as a number, 0 or more")
+    if price > MAX_PRICE or 0 < price < MIN_PRICE:
+        raise location.error(
+            f"price {float(price):g} is out of range ({MIN_PRICE:g} to {MAX_PRICE:,} {unit})", "check the unit"
+        )
     return price
 
 
-def _since(place: Place, path: tuple[Key, ...], value: Any) -> float:
+def _parse_start(location: TableLocation, value: Any) -> float:
+    """Return the start of a period in Unix seconds. A date without a time zone is UTC."""
     if value is None:
         return float("-inf")
     try:
@@ -193,4 +214,4 @@ def _since(place: Place, path: tuple[Key, ...], value: Any) -> float:
             return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
     except (ValueError, OverflowError):
         pass
-    raise place.wrong(f"{value!r:.60} is not a date", 'write for example "2026-07-01"', *path, "from")
+    raise location.error(f"{value!r:.60} is not a date", 'write for example "2026-07-01"')

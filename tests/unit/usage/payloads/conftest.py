@@ -1,4 +1,4 @@
-"""Lets the tests in this folder import the tables that stand beside them."""
+"""Let the tests in this folder import the tables beside them."""
 
 from __future__ import annotations
 

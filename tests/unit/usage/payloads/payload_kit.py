@@ -1,8 +1,8 @@
-"""What is one row of the table of provider payloads?
+"""The row of the table of provider payloads.
 
-The figures of a documented row are those of an example in the provider's documentation or API description, or of a
-provider's answer as a public repository recorded it; `source` says which, and where in it. A row that is not documented
-has figures of ours in the shape that its source describes. Payloads are cut to what matters.
+The numbers of a documented row are those of an example in the provider's documentation or API description, or of a
+provider's answer as a public repository recorded it; `source` names it, and the place in it. A row that is not
+documented has made-up numbers in the shape that its source describes. Payloads are cut to what matters.
 
 What is expected was worked out by hand from the payload and the price page, and is written as the sum itself:
 `86 x 2.50 + 1920 x 1.25` is tokens times dollars per million tokens, that is micro-dollars.
@@ -24,12 +24,12 @@ GEMINI_COOKBOOK = "https://github.com/google-gemini/cookbook/blob/f1e7e3de/quick
 
 
 def recorded(cassette: str, answer: int = 1) -> str:
-    """The place of an answer in PydanticAI's recordings, counted from 1."""
+    """Return the place of an answer in PydanticAI's recordings, counted from 1."""
     return f"{RECORDED}{cassette}.yaml, answer {answer}"
 
 
 class Case(NamedTuple):
-    """One payload and what it says."""
+    """One payload, and the usage that it reports."""
 
     name: str
     source: str
@@ -51,16 +51,16 @@ class Case(NamedTuple):
     model: str | None = None
     provider: str | None = None
     costs: str | None = None
-    """Micro-dollars as a sum; None: nobody knows what it costs."""
+    """Micro-dollars as a sum; None if the cost is unknown."""
     cost_source: str | None = "priced"
     sdk: str | tuple[str, ...] | None = None
     """`package.module:Class` that the SDK makes of it; for a stream one for each event, or one for all."""
     made_by: str = "model_validate"
     """How the class takes the payload."""
     sdk_provider: str | None = None
-    """Who served it, where only the SDK's type tells."""
+    """The provider, if only the type of the SDK's object tells it."""
     plain: bool = True
-    """Whether the plain dict is read as well: what a framework wraps into its own objects is not searched for."""
+    """Whether the plain dict is read as well: it is not searched for what a framework wraps into its own objects."""
     tool: str = "tool"
     cache_hit: bool = False
     documented: bool = True
@@ -68,7 +68,7 @@ class Case(NamedTuple):
 
 
 def micro_dollars(costs: str) -> Fraction:
-    """What such a sum comes to."""
+    """Evaluate such a sum."""
     total = Fraction(0)
     for term in costs.split("+"):
         tokens, times, price = term.partition("x")

@@ -1,4 +1,4 @@
-"""What do Anthropic's answers say? Input tokens are those neither read from the cache nor written to it."""
+"""Answers of Anthropic, whose input tokens are those neither read from the cache nor written to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What do those say who answer in OpenAI's words, or nearly?"""
+"""Answers of providers that use OpenAI's format, or nearly."""
 
 from __future__ import annotations
 

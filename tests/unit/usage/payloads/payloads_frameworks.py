@@ -1,4 +1,4 @@
-"""What do frameworks' own results say, those of MCP tools, and the plain dicts that most tools return?"""
+"""Results of frameworks and of MCP tools, and the plain dicts that most tools return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What do Gemini's answers say? The prompt includes what was cached; thoughts and tools' prompts are counted apart."""
+"""Answers of Gemini, whose prompt count includes cached tokens; thoughts and tool-use prompts are separate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What do OpenAI's answers say?"""
+"""Answers of OpenAI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What do the answers of Mistral, Cohere and Amazon Bedrock say?"""
+"""Answers of Mistral, Cohere and Amazon Bedrock."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What do the models in the table of payloads cost? Dollars per million tokens, from each provider's own page.
+"""Prices of the models in the table of payloads: dollars per million tokens, from each provider's own page.
 
 Written down by hand, as the pages stood in 2026, or last stood for models that have left them. Standard prices: no
-batches, no other tiers. Where a page charges long prompts more, the price of short ones stands here, and only short
+batches, no other tiers. If a page charges long prompts more, the price of short ones is given here, and only short
 ones are in the table of payloads. `test_prices.py` compares with genai-prices, and with what a gateway really charged.
 """
 

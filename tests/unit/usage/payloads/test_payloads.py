@@ -1,6 +1,6 @@
-"""Are the tokens and dollars of documented payloads read as their providers mean them?
+"""Tokens and dollars of documented payloads, read as their providers mean them.
 
-Each case runs as plain dicts, which needs no SDK, and as objects of the SDK's own classes where that SDK is installed:
+Each case runs as plain dicts, which needs no SDK, and as objects of the SDK's own classes if that SDK is installed:
 `pip install -e '.[sdks]'`, or `nox -s sdks`.
 """
 
@@ -46,7 +46,7 @@ def only_the_price_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def returned(result: Any, tool: str) -> ToolCall:
-    """The call of a monitored tool that returns this, or yields it where it is a list."""
+    """Return the call of a monitored tool that returns this, or yields it if it is a list."""
     with ToolRecorder(prices=PRICES) as recorder:
         if isinstance(result, list):
 
@@ -81,7 +81,7 @@ def check(case: Case, call: ToolCall, provider: str | None) -> None:
 
 
 def test_sixty_payloads_are_documented_and_each_row_says_where_it_comes_from() -> None:
-    """Sixty and more have the figures of a published example or recording, and name the document and the place."""
+    """At least sixty rows have the figures of a published example or recording, and name the document and the place."""
     documented = [case for case in CASES if case.documented]
     assert len(documented) >= 60
     for case in documented:
@@ -103,7 +103,7 @@ def test_expected_dollars_are_worked_out_by_hand() -> None:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.plain], ids=lambda case: case.name)
 def test_a_documented_payload_is_read_from_plain_dicts(case: Case) -> None:
-    """The JSON that a provider sends, handed on by a tool as it came."""
+    """The JSON that a provider sends, passed on by a tool unchanged."""
     check(case, returned(case.payload, case.tool), case.provider)
 
 
@@ -114,9 +114,9 @@ def test_a_documented_payload_is_read_from_the_objects_of_the_sdk(case: Case) ->
 
 
 def built(case: Case) -> Any:
-    """The payload as the SDK's own classes hold it."""
+    """Return the payload as the SDK's own classes hold it."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of others, who finish their classes when these are first used
+        warnings.simplefilter("ignore")  # some SDKs finish their classes on first use, with warnings
         if not isinstance(case.payload, list):
             return made(case, case.sdk, case.payload)
         kinds = case.sdk if isinstance(case.sdk, tuple) else (case.sdk,) * len(case.payload)
@@ -144,7 +144,7 @@ def made(case: Case, kind: Any, payload: dict[str, Any]) -> Any:
 
 
 def sdk(module: str, name: str | None = None) -> Any:
-    """A class of an SDK, or a module of it; skips the test where it is not installed."""
+    """Return a class of an SDK, or a module of it; skip the test if it is not installed."""
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as missing:
@@ -155,7 +155,7 @@ def sdk(module: str, name: str | None = None) -> Any:
 
 
 def conversed(payload: dict[str, Any]) -> Any:
-    """What boto3 gives for it, checked against Amazon's own model of the service; nothing is sent."""
+    """Return what boto3 makes of it, checked against Amazon's own model of the service; nothing is sent."""
     client = sdk("boto3").client(
         "bedrock-runtime", region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none"
     )
@@ -167,13 +167,13 @@ def conversed(payload: dict[str, Any]) -> Any:
 
 
 def run_by_agent(usage: dict[str, int], model_name: str, provider_name: str) -> Any:
-    """The result of an agent whose model answers at once and says this usage."""
+    """Return the result of an agent whose model answers at once and reports this usage."""
     messages, models = sdk("pydantic_ai.messages"), sdk("pydantic_ai.models.function")
 
     def answer(*_: Any) -> Any:
-        said = sdk("pydantic_ai.usage").RequestUsage(**usage)
+        request_usage = sdk("pydantic_ai.usage").RequestUsage(**usage)
         return messages.ModelResponse(
-            parts=[messages.TextPart("Hi")], usage=said, model_name=model_name, provider_name=provider_name
+            parts=[messages.TextPart("Hi")], usage=request_usage, model_name=model_name, provider_name=provider_name
         )
 
     return asyncio.run(sdk("pydantic_ai").Agent(models.FunctionModel(answer, model_name=model_name)).run("Hello"))

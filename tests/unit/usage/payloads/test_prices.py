@@ -1,4 +1,4 @@
-"""Are the prices that were written down by hand those that others know, and those that are really charged?"""
+"""Prices written down by hand, compared with another list and with what is really charged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from toolweaver_monitor._usage.pricing import PriceBook
 
 CHARGED = [case for case in CASES if case.cost_source == "reported" and case.name.startswith("OpenRouter, ")]
 HOSTS = {"Groq": "groq", "Cerebras": "cerebras", "Mistral": "mistral"}
-"""Who serves what others serve at other prices, as genai-prices calls them, by the first word of the row."""
+"""Providers that serve others' models at their own prices, as genai-prices names them, by the row's first word."""
 MOVED = {"mistral-large-latest": "Mistral Large 3 since December 2025; genai-prices 0.2.3 still has Large 2 under it"}
 NAMED = sorted(
     {
@@ -30,12 +30,12 @@ NAMED = sorted(
 
 @pytest.fixture(autouse=True)
 def only_the_price_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """genai-prices stays out of the calls; the test that compares with it asks it itself."""
+    """genai-prices stays out of the calls; the test that compares with it calls it directly."""
     monkeypatch.setattr(PriceBook, "start_loading", lambda _: None)
 
 
 def without_cost(thing: Any) -> Any:
-    """The same payload of a gateway that says no cost."""
+    """Return the same payload of a gateway that reports no cost."""
     if isinstance(thing, list):
         return [without_cost(part) for part in thing]
     if isinstance(thing, dict):
@@ -45,7 +45,7 @@ def without_cost(thing: Any) -> Any:
 
 @pytest.mark.parametrize("case", CHARGED, ids=lambda case: case.name)
 def test_a_price_table_comes_to_what_a_gateway_really_charged(case: Case) -> None:
-    """With its cost taken out, each recorded answer of OpenRouter costs by our table what was charged, to the nano."""
+    """Without its cost, each recorded answer of OpenRouter costs by the table what was charged, to the nano-dollar."""
     charged = returned(case.payload, case.tool)._cost_nanousd
     assert charged is not None
     apart = 10_000_000 if "search on the web" in case.name else 0  # a cent for the search, which no token pays for
@@ -58,13 +58,13 @@ def test_a_price_table_comes_to_what_a_gateway_really_charged(case: Case) -> Non
 def test_prices_written_by_hand_are_those_of_genai_prices(
     model: str, host: str, require_package: Callable[[str, str], None]
 ) -> None:
-    """Where it knows the model: a second list, kept by others, that has no part in working out what is expected."""
+    """If it knows the model: an independent second list, which plays no part in working out what is expected."""
     require_package("genai_prices", "pip install 'toolweaver_monitor[prices]'")
     import genai_prices
 
     if model in MOVED:
         return
-    rates = PriceBook(PRICES, genai=False)._entries(model)[0].rates
+    rates = PriceBook(PRICES, genai=False)._periods(model)[0].rates
     when = datetime(2026, 8, 1, tzinfo=UTC)
     for kind, ours in (("input_tokens", rates.input), ("output_tokens", rates.output)):
         if ours is None:

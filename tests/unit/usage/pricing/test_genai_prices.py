@@ -1,4 +1,4 @@
-"""What does genai-prices add, when, and what does it never do?"""
+"""What genai-prices adds, when it is loaded, and what it never does."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def of(model: str, provider: str | None = None, **tokens: int) -> ToolCall:
     return ToolCall("chat", _details=CallDetails(model=model, provider=provider, **tokens))  # type: ignore[arg-type]
 
 
-def test_the_users_table_goes_before_genai_prices_and_that_before_nobody_knows(book: PriceBook) -> None:
+def test_the_users_table_goes_before_genai_prices_and_that_before_unknown(book: PriceBook) -> None:
     """Three sources in this order; the last one is None and never 0."""
     tokens = {"input_tokens": 1_000_000, "output_tokens": 1_000_000}
     assert book.cost_nanousd(of("gpt-4o", **tokens)) == 3_000_000_000
     assert book.cost_nanousd(of("gpt-4o-mini", **tokens)) == 750_000_000  # $0.15 and $0.60
-    assert book.cost_nanousd(of("nobodys-model", **tokens)) is None
+    assert book.cost_nanousd(of("unknown-model", **tokens)) is None
     assert [source.split(":")[0].split(" ")[0] for source in book.sources()] == ["your", "genai-prices"]
 
 
@@ -67,15 +67,24 @@ def test_the_users_table_goes_before_genai_prices_and_that_before_nobody_knows(b
         ("llama-3.3-70b-versatile", "groq"), ("openai/gpt-4.1", None),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize(("given", "made", "cached"), [(1, 1, 0), (1_000, 77, 0), (5_000, 123, 4_096), (250_000, 9, 3)])
+@pytest.mark.parametrize(
+    ("input_tokens", "output_tokens", "cached"), [(1, 1, 0), (1_000, 77, 0), (5_000, 123, 4_096), (250_000, 9, 3)]
+)
 def test_our_sums_are_those_of_genai_prices(
-    genai_prices: Any, book: PriceBook, model: str, provider: str | None, given: int, made: int, cached: int
+    genai_prices: Any,
+    book: PriceBook,
+    model: str,
+    provider: str | None,
+    input_tokens: int,
+    output_tokens: int,
+    cached: int,
 ) -> None:
-    """We reckon ourselves, in a fiftieth of the time, and come to the same nano-dollar."""
+    """The library calculates by itself, in a fiftieth of the time, and arrives at the same nano-dollar."""
     if model.startswith("text-embedding"):
-        made = 0
-    ours = book.cost_nanousd(of(model, provider, input_tokens=given, output_tokens=made, cached_tokens=cached))
-    usage = genai_prices.Usage(input_tokens=given, output_tokens=made, cache_read_tokens=cached)
+        output_tokens = 0
+    tokens = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+    ours = book.cost_nanousd(of(model, provider, cached_tokens=cached, **tokens))
+    usage = genai_prices.Usage(cache_read_tokens=cached, **tokens)
     host, _, name = model.rpartition("/")
     theirs = genai_prices.calc_price(
         usage, name, provider_id=provider or host or "openai", genai_request_timestamp=datetime.now(tz=UTC)
@@ -87,20 +96,28 @@ def test_our_sums_are_those_of_genai_prices(
     ("model", "provider"),
     [("gpt-realtime", "openai"), ("gpt-4o-transcribe", "openai"), ("gemini-2.5-flash", "google"), ("gpt-5", "openai")],
 )
-@pytest.mark.parametrize(("heard", "heard_cached", "spoken"), [(0, 0, 0), (1, 0, 1), (900, 300, 70), (1_000, 400, 77)])
+@pytest.mark.parametrize(
+    ("input_audio", "cached_audio", "output_audio"), [(0, 0, 0), (1, 0, 1), (900, 300, 70), (1_000, 400, 77)]
+)
 def test_our_sums_of_audio_are_those_of_genai_prices(
-    genai_prices: Any, book: PriceBook, model: str, provider: str, heard: int, heard_cached: int, spoken: int
+    genai_prices: Any,
+    book: PriceBook,
+    model: str,
+    provider: str,
+    input_audio: int,
+    cached_audio: int,
+    output_audio: int,
 ) -> None:
     """Speech costs several times what text does; a model whose list has no price for it takes that of text."""
     if (model, provider) == ("gpt-4o-transcribe", "openai"):
-        heard_cached = 0  # it has no cache
-    tokens = {"input_tokens": 1_000, "output_tokens": 77, "cached_tokens": heard_cached}
+        cached_audio = 0  # it has no cache
+    tokens = {"input_tokens": 1_000, "output_tokens": 77, "cached_tokens": cached_audio}
     call = of(model, provider, **tokens)
-    call._ensure_details().audio_tokens = heard, heard_cached, spoken
+    call._ensure_details().audio_tokens = input_audio, cached_audio, output_audio
     ours = book.cost_nanousd(call)
     usage = genai_prices.Usage(
-        input_tokens=1_000, output_tokens=77, cache_read_tokens=heard_cached, input_audio_tokens=heard,
-        cache_audio_read_tokens=heard_cached, output_audio_tokens=spoken,
+        input_tokens=1_000, output_tokens=77, cache_read_tokens=cached_audio, input_audio_tokens=input_audio,
+        cache_audio_read_tokens=cached_audio, output_audio_tokens=output_audio,
     )  # fmt: skip
     theirs = genai_prices.calc_price(
         usage, model, provider_id=provider, genai_request_timestamp=datetime.now(tz=UTC)
@@ -139,10 +156,10 @@ def test_it_is_imported_on_a_thread_and_no_event_loop_waits_for_it(monkeypatch: 
 
 
 def test_a_reader_on_an_event_loop_does_not_wait_for_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gets its figures at once; what has no price yet is unpriced, not free."""
+    """It gets its totals at once; what has no price yet is unpriced, not free."""
     may_load = threading.Event()
     monkeypatch.setattr(book_module, "GenaiPrices", lambda: may_load.wait(30))
-    monkeypatch.setattr(book_module, "PATIENCE_S", 30)
+    monkeypatch.setattr(book_module, "MAX_WAIT_S", 30)
 
     async def run() -> None:
         monitor = setup()
@@ -158,11 +175,11 @@ def test_a_reader_on_an_event_loop_does_not_wait_for_the_list(monkeypatch: pytes
 
 
 def test_a_short_program_prints_its_costs_though_the_list_was_still_loading() -> None:
-    """Totals that are read in the first moments wait for the list, since nobody else waits for them."""
+    """Totals that are read in the first moments wait for the list, since nothing else waits for them."""
     code = (
         "import toolweaver_monitor as t\n"
         "from toolweaver_monitor._usage.pricing import book\n"
-        "book.PATIENCE_S = 30\n"  # this machine may be busy
+        "book.MAX_WAIT_S = 30\n"  # this machine may be busy
         "monitor = t.setup()\n"
         "with t.track('chat') as call: call.record(model='gpt-4o-mini', input_tokens=1_000_000)\n"
         "print(monitor.summary()['total_cost_usd'], monitor.summary()['unpriced_calls'])\n"
@@ -175,7 +192,7 @@ def test_a_price_that_is_found_late_reaches_totals_and_budgets(monkeypatch: pyte
     """Calls of the first moments, before the list is there, are not free: not in the report, and not for a budget."""
 
     def loading(book: PriceBook) -> None:
-        book._state, book._patient_until = "loading", time.monotonic() + 30
+        book._state, book._wait_until_s = "loading", time.monotonic() + 30
 
     monkeypatch.setattr(PriceBook, "start_loading", loading)
     monitor = setup(budget=[Budget(limit_usd=1.0), Budget(limit_usd=2.0, per="day", name="daily")])
@@ -184,7 +201,7 @@ def test_a_price_that_is_found_late_reaches_totals_and_budgets(monkeypatch: pyte
     with track("chat") as call:
         call.record(model="gpt-4o-mini", input_tokens=1_000_000, cached=True)
     assert monitor._components.ledger is not None
-    assert [row["spent"] for row in monitor._components.ledger.status()] == [0.0, 0.0]  # nobody knows yet
+    assert [row["spent"] for row in monitor._components.ledger.status()] == [0.0, 0.0]  # not known yet
     monitor._components.prices._load()  # what the thread does
     assert monitor.summary()["total_cost_usd"] == 0.15
     assert monitor.costs.by("tool")["chat"]["saved_usd"] == 0.15
@@ -194,21 +211,21 @@ def test_a_price_that_is_found_late_reaches_totals_and_budgets(monkeypatch: pyte
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    asked: list[Any] = []
+    attempts: list[Any] = []
 
     def refuse(*where: Any, **_: Any) -> Any:
-        asked.append(where)
+        attempts.append(where)
         raise OSError("no network in this test")
 
     for name in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, name, refuse)
     for name in ("getaddrinfo", "create_connection"):
         monkeypatch.setattr(socket, name, refuse)
-    return asked
+    return attempts
 
 
 def test_pricing_never_goes_to_the_network(no_network: list[Any]) -> None:
-    """Known models, unknown ones, made-up providers: no socket is ever asked for."""
+    """Known models, unknown ones, made-up providers: no socket is ever opened."""
     book = PriceBook({"mine": {"input": 1}})
     book.start_loading()
     until_ready(book)
@@ -218,8 +235,8 @@ def test_pricing_never_goes_to_the_network(no_network: list[Any]) -> None:
     assert no_network == []
 
 
-def test_without_the_package_the_table_still_prices_and_health_says_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An extra that is missing is told with the line that installs it, and stops nothing."""
+def test_without_the_package_the_table_still_prices_and_health_has_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing extra is reported with the line that installs it, and stops nothing."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monitor = setup(prices={"mine": {"input": 1}})
     until_ready(monitor._components.prices)
@@ -246,7 +263,7 @@ def test_a_package_that_is_broken_stops_nothing_and_health_says_so(
     assert "import genai_prices" in status["cure"]
 
 
-def test_names_that_nobody_knows_fill_no_memory(book: PriceBook) -> None:
+def test_unknown_names_fill_no_memory(book: PriceBook) -> None:
     """A model's name may come from anywhere, also from an attacker."""
     for n in range(book_module.MAX_MODELS + 100):
         assert book.cost_nanousd(of(f"made-up-{n}", input_tokens=1)) is None
@@ -254,7 +271,7 @@ def test_names_that_nobody_knows_fill_no_memory(book: PriceBook) -> None:
 
 
 def test_setup_does_not_import_it_on_the_callers_thread() -> None:
-    """A program that never asks for a price does not wait for the list."""
+    """A program that never needs a price does not wait for the list."""
     code = (
         "import sys, threading, importlib.util\n"
         "real = importlib.util.find_spec\n"

@@ -1,4 +1,4 @@
-"""What may a price table say, and how is a mistake in it told?"""
+"""What a price table may contain, and how a mistake in it is reported."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MILLION = 1_000_000
 
 
 def dollars(
-    book: PriceBook, model: str | None, *, given: int = MILLION, made: int = 0, provider: str | None = None,
-    at: datetime | None = None, tool: str = "tool",
+    book: PriceBook, model: str | None, *, input_tokens: int = MILLION, output_tokens: int = 0,
+    provider: str | None = None, at: datetime | None = None, tool: str = "tool",
 ) -> float | None:  # fmt: skip
-    details = CallDetails(input_tokens=given, output_tokens=made, model=model, provider=provider)
+    details = CallDetails(input_tokens=input_tokens, output_tokens=output_tokens, model=model, provider=provider)
     call = ToolCall(tool, _details=details)
     if at is not None:
         call._opened_at = at.timestamp() - clock.wall_time_s(0.0)
@@ -32,14 +32,14 @@ def dollars(
 
 
 def test_a_table_is_a_dict_a_json_file_or_a_toml_file(tmp_path: Path) -> None:
-    """The same table, three ways; figures in files are read as decimals, not as floats."""
+    """The same table, three ways; numbers in files are read as decimals, not as floats."""
     table = {"our-model": {"input": 0.1, "cached_input": 0.05, "output": 0.3}}
     json_file, toml_file = tmp_path / "prices.json", tmp_path / "prices.toml"
     json_file.write_text('{"our-model": {"input": 0.1, "cached_input": 0.05, "output": 0.3}}')
     toml_file.write_text('["our-model"]\ninput = 0.1\ncached_input = 0.05\noutput = 0.3\n')
-    for given in (table, json_file, str(json_file), toml_file, str(toml_file)):
-        book = PriceBook(given, genai=False)
-        assert dollars(book, "our-model", given=3, made=1) == 6e-7
+    for prices in (table, json_file, str(json_file), toml_file, str(toml_file)):
+        book = PriceBook(prices, genai=False)
+        assert dollars(book, "our-model", input_tokens=3, output_tokens=1) == 6e-7
         assert "our" in book.sources()[0]
 
 
@@ -68,7 +68,7 @@ def test_a_price_may_hold_for_one_provider_only() -> None:
     "spelling", ["gpt-4o", "GPT-4o", "gpt-4o-2024-08-06", "gpt-4o-latest", "openai/gpt-4o", "openai/gpt-4o-20240806"]
 )
 def test_a_model_is_found_by_its_usual_spellings(spelling: str) -> None:
-    """In small letters, without a gateway's prefix, without its date."""
+    """In lower case, without a gateway's prefix, without its date."""
     assert dollars(PriceBook({"gpt-4o": {"input": 2.5}}, genai=False), spelling) == 2.5
 
 
@@ -89,84 +89,97 @@ def test_a_call_without_a_model_goes_by_its_tools_name() -> None:
 def test_prices_by_token_and_by_call_add_up() -> None:
     """A search that costs a fee and its tokens."""
     book = PriceBook({"sonar": {"input": 1, "output": 1, "per_call": 0.005}}, genai=False)
-    assert dollars(book, "sonar", given=1_000, made=1_000) == 0.007
+    assert dollars(book, "sonar", input_tokens=1_000, output_tokens=1_000) == 0.007
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         (5, "int is not a price table; give a dict such as"),
         ([], "list is not a price table; give a dict such as"),
-        ({"": {"input": 1}}, "'' is not a model's name; name each model by its text"),
+        ({"": {"input": 1}}, "'' is not a model's name; use the name of a model as the key"),
         ({5: {"input": 1}}, "5 is not a model's name"),
-        ({"m": {}}, "m: has no price; give input and output, or per_call"),
-        ({"m": []}, "m: has no prices; give it prices, or take it out"),
+        ({"m": {}}, "m: has no price; add input and output, or per_call"),
+        ({"m": []}, "m: has no prices; add prices, or remove the model"),
         ({"m": 5}, "m: 5 is not a set of prices; write"),
         ({"m": {"inputs": 1}}, "m > inputs: unknown key 'inputs'; the keys are input, output, cached_input"),
-        ({"m": {"cached_input": 1}}, "has a price for a part of the input and none for input; give input as well"),
+        ({"m": {"cached_input": 1}}, "has a price for a part of the input and none for input; add input as well"),
         (
             {"m": {"input": 1, "output_audio": 1}},
-            "has a price for audio in the output and none for output; give output",
+            "has a price for audio in the output and none for output; add output",
         ),
         *[({"m": {"input": bad}}, "m > input:") for bad in (-1, "1", True, None, float("nan"), float("inf"), [1])],
-        ({"m": {"input": 1e9}}, "can be no price in dollars per million tokens; check the unit"),
-        ({"m": {"input": 1e-12}}, "can be no price in dollars per million tokens; check the unit"),
+        (
+            {"m": {"input": 2e7}},
+            "price 2e+07 is out of range (1e-9 to 1,000,000 dollars per million tokens); check the unit",
+        ),
+        ({"m": {"input": 1e-12}}, "price 1e-12 is out of range (1e-9 to 1,000,000 dollars per million tokens)"),
+        ({"m": {"input": 10**400}}, "price inf is out of range (1e-9 to 1,000,000 dollars per million tokens)"),
+        ({"m": {"per_call": 2e7}}, "price 2e+07 is out of range (1e-9 to 1,000,000 dollars per call); check the unit"),
         ({"Gpt-4o": {"input": 1}, "gpt-4O": {"input": 2}}, "gpt-4O: differs from 'Gpt-4o' only in case, and names are"),
-        ({"m": {"per_call": -1}}, "write dollars a call, 0 or more, as a number"),
+        ({"m": {"per_call": -1}}, "write dollars per call as a number, 0 or more"),
         ({"m": {"input": 1, "provider": 5}}, 'write for example "openai"'),
         ({"m": {"input": 1, "from": "soon"}}, "m > from: 'soon' is not a date; write for example"),
-        ({"m": [{"input": 1}, {"input": 2}]}, 'two prices hold from the same day; give each its own "from"'),
+        ({"m": [{"input": 1}, {"input": 2}]}, 'two prices start on the same day; give each its own "from"'),
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_a_table_that_cannot_be_used_is_told_with_the_cure(table: Any, said: str) -> None:
+def test_a_table_that_cannot_be_used_is_reported_with_the_cure(table: Any, message: str) -> None:
     """At setup, before anything runs, and never as a wrong price later."""
     with pytest.raises(ConfigurationError) as caught:
         setup(prices=table)
     assert str(caught.value).startswith("prices:")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
-        ("a.json", '{\n  "gpt-4o": {\n    "input": -2.5\n  }\n}', "line 3: gpt-4o > input: -2.5 is not a price; write"),
+        ("a.json", '{\n  "gpt-4o": {\n    "input": -2.5\n  }\n}', ": gpt-4o > input: -2.5 is not a price; write"),
         ("a.json", '{\n  "gpt-4o": {"input": 2.5,}\n}', "line 2, column 2"),  # 26 or 27, as the Python has it
         ("a.json", '{\n  "gpt-4o": {"input": 2.5,}\n}', "correct the JSON there"),
-        ("a.json", '{\n"m": {"input": 1},\n"m": {"input": 2}}', '"m" stands there twice; keep one of them'),
+        ("a.json", '{\n"m": {"input": 1},\n"m": {"input": 2}}', ": m: this key occurs twice; keep one of them"),
         ("a.json", "", "correct the JSON there"),
         ("a.json", '{"m": {"input": NaN}}', "is not a price"),
-        ("a.json", "[" * 100_000, "give each model its prices, and no more"),
+        ("a.json", "[" * 100_000, "write only the prices of each model"),
         ("a.json", "5", "is not a price table"),
         ("a.toml", "[m]\ninput = 1\noutput = two\n", "line 3"),
         ("a.toml", "[m]\ninput = 1\noutput = two\n", "correct the TOML there"),
-        ("a.toml", '[m]\ninput = 1\nfrom = "soon"\n', "line 3: m > from: 'soon' is not a date"),
-        ("a.json", '{\n"gpt-4o-mini": {"input": 1},\n"gpt-4o": {"input": -1}}', "line 3: gpt-4o > input: -1 is no"),
-        ("a.json", '{\n"m": [{"input": 1},\n{"input": 2,\n"from": "soon"}]}', "line 4: m > #2 > from: 'soon' is no"),
-        ("a.json", '{\n"m": {"input": 1},\n"n": {"input": 2,\n"input": 3}}', 'line 4: "input" stands there twice'),
-        ("a.json", '{\n"m": {"input": 1},\n"m": {"input": 2}}', 'line 3: "m" stands there twice'),
+        ("a.toml", '[m]\ninput = 1\nfrom = "soon"\n', ": m > from: 'soon' is not a date"),
+        ("a.json", '{\n"gpt-4o-mini": {"input": 1},\n"gpt-4o": {"input": -1}}', ": gpt-4o > input: -1 is no"),
+        ("a.json", '{\n"m": [{"input": 1},\n{"input": 2,\n"from": "soon"}]}', ": m > #2 > from: 'soon' is no"),
+        (
+            "a.json",
+            '{\n"m": {"input": 1},\n"n": {"input": 2,\n"input": 3}}',
+            ": n > input: this key occurs twice; keep one of them",
+        ),
+        (
+            "a.json",
+            '{"m": [{"input": 1},\n{"input": 2, "from": "x", "from": "y"}]}',
+            ": m > #2 > from: this key occurs twice",
+        ),
         ("a.json", '{"m": {"input": 1e99999999999999999999}}', "1e99999999999999999999 is not a number"),
-        ("a.toml", "# of m\n[m]\n# input = 1\ninput = -1\n", "line 4: m > input: -1 is not a price"),
-        ("a.toml", "[[m]]\ninput = 1\n\n[[m]]\ninput = -1\n", "line 5: m > #2 > input: -1 is not a price"),
-        ("a.toml", "m = [\n{input = 1},\n{input = -1},\n]", "line 3: m > #2 > input: -1 is not a price"),
-        ("a.toml", "[gpt-4.1]\ninput = 1\n", 'in TOML a model with a dot in its name stands in quotes, ["gpt-4.1"]'),
+        ("a.toml", "[m]\ninput = -1\n", ": m > input: -1 is not a price"),
+        ("a.toml", "[[m]]\ninput = 1\n\n[[m]]\ninput = -1\n", ": m > #2 > input: -1 is not a price"),
+        ("a.toml", "m = [\n{input = 1},\n{input = -1},\n]", ": m > #2 > input: -1 is not a price"),
+        ("a.toml", "[gpt-4.1]\ninput = 1\n", 'in TOML, quote the name of a model that contains a dot: ["gpt-4.1"]'),
         ("a.yaml", "m: 1", "not a price file; give the path of a .json or .toml file"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_with_its_line_and_the_cure(
-    tmp_path: Path, name: str, text: str, said: str
+def test_a_file_that_cannot_be_used_is_reported_with_its_keys_and_the_cure(
+    tmp_path: Path, name: str, text: str, message: str
 ) -> None:
-    """Which file, which line, what is wrong, what to write instead."""
+    """Which file, which keys (or which line of a syntax error), what is wrong, what to write instead."""
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(ConfigurationError) as caught:
         setup(prices=path)
     assert str(caught.value).startswith(str(path))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """The path stands in the message, and what to check."""
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
+    """The message has the path, and what to check."""
     with pytest.raises(ConfigurationError, match=r"cannot be read .No such file or directory.; check the path and its"):
         setup(prices=tmp_path / "none.json")
     (tmp_path / "latin.json").write_bytes(b'{"caf\xe9": {"input": 1}}')
