@@ -30,7 +30,7 @@ Outcome = Literal["open", "success", "failure", "timeout", "cancelled", "rejecte
 """How a call ended; `open` while it has not, `suppressed` for one that is never published."""
 
 ENDED: tuple[Outcome, ...] = ("success", "failure", "timeout", "cancelled", "rejected", "abandoned")
-ERRORS: frozenset[str] = frozenset({"failure", "timeout"})
+ERROR_OUTCOMES: frozenset[str] = frozenset({"failure", "timeout"})
 """The outcomes that count as errors. A cancelled, rejected or abandoned call is neither error nor success."""
 
 
@@ -154,7 +154,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     @property
     def is_error(self) -> bool:
         """Whether this call counts towards the error rate."""
-        return self.outcome in ERRORS
+        return self.outcome in ERROR_OUTCOMES
 
     def as_dict(self) -> dict[str, Any]:
         """What is known of the call as plain data, for JSON; what says nothing is left out.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-INTERVAL_S = 60.0
+LOG_INTERVAL_S = 60.0
 
 
 class LogThrottle:
@@ -15,7 +15,7 @@ class LogThrottle:
 
     __slots__ = ("_last_s", "interval_s")
 
-    def __init__(self, interval_s: float = INTERVAL_S) -> None:
+    def __init__(self, interval_s: float = LOG_INTERVAL_S) -> None:
         self.interval_s = interval_s
         self._last_s = float("-inf")
 

@@ -15,7 +15,7 @@ from toolweaver_monitor._core.timeouts import run_off_loop, validate_timeout
 from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._runtime.health import health
 from toolweaver_monitor._runtime.report import report_text
-from toolweaver_monitor._text.display import SHOWN, pluralize
+from toolweaver_monitor._text.display import DEFAULT_ROWS, pluralize
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
@@ -81,7 +81,7 @@ class Monitor:
         """
         return self._components.open_calls()
 
-    def report(self, limit: int | None = SHOWN) -> str:
+    def report(self, limit: int | None = DEFAULT_ROWS) -> str:
         """Print tools, costs, errors and budgets as tables.
 
         Args:
@@ -98,7 +98,7 @@ class Monitor:
         print(text)
         return text
 
-    def _text(self, limit: int | None = SHOWN) -> str:
+    def _text(self, limit: int | None = DEFAULT_ROWS) -> str:
         return report_text(self._components, limit)
 
     def health(self) -> dict[str, Any]:

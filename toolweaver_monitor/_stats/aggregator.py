@@ -10,13 +10,13 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 
 from toolweaver_monitor._core import locks
-from toolweaver_monitor._core.call import ERRORS, ToolCall
+from toolweaver_monitor._core.call import ERROR_OUTCOMES, ToolCall
 from toolweaver_monitor._core.details import CompactDetails
 from toolweaver_monitor._stats.rollup import Rollup
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW, declared_names
 
-BATCH = 1_024
+MAX_PENDING = 1_024
 """Calls counted while the lock is held: a reader waits for at most this many."""
 
 
@@ -59,7 +59,7 @@ class StatsAggregator:
     def record(self, call: ToolCall) -> None:
         """Count one closed call that did not come over the bus; it is brought in at the next read."""
         self._recorded.append(call)
-        if len(self._recorded) > BATCH:
+        if len(self._recorded) > MAX_PENDING:
             self.read()
 
     def add_batch(self, calls: Sequence[ToolCall]) -> None:
@@ -79,7 +79,7 @@ class StatsAggregator:
 
     def _add_detailed(self, calls: Sequence[ToolCall]) -> None:
         """Count those that something was said of, or that have a call around or inside them."""
-        self.last_errors.extend([call for call in calls if call.outcome in ERRORS])
+        self.last_errors.extend([call for call in calls if call.outcome in ERROR_OUTCOMES])
         plain: defaultdict[str, list[ToolCall]] = defaultdict(list)
         for call in calls:
             if type(call._details) is CompactDetails and not call._root_serial:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from toolweaver_monitor._core.call import ERRORS, ToolCall
+from toolweaver_monitor._core.call import ERROR_OUTCOMES, ToolCall
 from toolweaver_monitor._core.details import NO_DETAILS, CompactDetails
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats import histogram
@@ -63,7 +63,7 @@ class ToolStats:
     @property
     def failures(self) -> int:
         """Failures and timeouts."""
-        return sum(self.outcomes[outcome] for outcome in ERRORS)
+        return sum(self.outcomes[outcome] for outcome in ERROR_OUTCOMES)
 
     @property
     def judged(self) -> int:
@@ -110,7 +110,7 @@ class ToolStats:
             self.cost_nanousd += details.cost_nanousd
         elif details.lacks_price:
             self.unpriced += 1
-        if details.error_type is not None and call.outcome in ERRORS:
+        if details.error_type is not None and call.outcome in ERROR_OUTCOMES:
             kind = details.error_type
             if kind not in self.errors and len(self.errors) >= MAX_ERROR_TYPES:
                 kind = OVERFLOW

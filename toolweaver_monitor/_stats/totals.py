@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toolweaver_monitor._core.call import ERRORS, ToolCall
+from toolweaver_monitor._core.call import ERROR_OUTCOMES, ToolCall
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 
@@ -52,7 +52,7 @@ class UsageTotals:
         if details is None:
             return
         if call.outcome != "success":
-            self.errors += call.outcome in ERRORS
+            self.errors += call.outcome in ERROR_OUTCOMES
             self.rejected += call.outcome == "rejected"
         if details.attempt > 1:
             self.retries += 1

@@ -10,7 +10,7 @@ from typing import SupportsIndex, TypeVar
 from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor.errors import ConfigurationError
 
-SHOWN = 20
+DEFAULT_ROWS = 20
 """Rows of a table in a report, if no other limit is given."""
 WIDE_EMOJI = "\ufe0f"
 """Variation selector 16: the sign before it is shown as an emoji, which takes two columns."""

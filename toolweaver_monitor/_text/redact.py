@@ -54,8 +54,8 @@ Span = tuple[int, int]
 
 _RULES = (*AS_WRITTEN, *IN_LOWER_CASE)
 _BY_CUE = {cue: [n for n, rule in enumerate(_RULES) if cue in rule.cues] for rule in _RULES for cue in rule.cues}
-_WORDS = tuple(cue for cue in _BY_CUE if isinstance(cue, str))
-_ROWS = tuple(cue for cue in _BY_CUE if isinstance(cue, bytes))
+_TEXT_CUES = tuple(cue for cue in _BY_CUE if isinstance(cue, str))
+_RUN_CUES = tuple(cue for cue in _BY_CUE if isinstance(cue, bytes))
 
 
 def _find_secrets(text: str) -> list[Span]:
@@ -79,8 +79,8 @@ def _find_in(text: str) -> list[Span]:
     """Where the secrets are in a text as it is written."""
     lowered = text.replace("\u0130", "i").lower()  # the one letter that would grow, and move all that follows
     outline = text.encode("ascii", "replace").translate(OUTLINE)
-    cues: list[str | bytes] = [word for word in _WORDS if word in lowered]
-    cues += [row for row in _ROWS if row in outline]
+    cues: list[str | bytes] = [word for word in _TEXT_CUES if word in lowered]
+    cues += [row for row in _RUN_CUES if row in outline]
     spans: list[Span] = []
     for n in {n for cue in cues for n in _BY_CUE[cue]}:
         subject = text if n < len(AS_WRITTEN) else lowered

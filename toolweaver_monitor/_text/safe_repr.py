@@ -17,8 +17,8 @@ from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor._text.redact import AHEAD, MASK, UNSCRUBBABLE, is_secret_name, scrub
 from toolweaver_monitor.errors import ToolweaverMonitorError
 
-MAX_DEPTH = 5
-MAX_BREADTH = 10
+MAX_LEVELS = 5
+MAX_ITEMS = 10
 
 ErrorTextSource = Literal["str", "args"]
 """Where the text of an exception comes from: `str(error)`, or its arguments alone."""
@@ -73,14 +73,14 @@ def capture_arguments(
     try:
         room = limit + AHEAD
         named = (*zip(parameters, args, strict=False), *kwargs.items())
-        parts = [render(value, room) for value in args[len(parameters) :][:MAX_BREADTH]]
-        parts += [f"{name}={_value_of(name, value, room, MAX_DEPTH)}" for name, value in named[: 2 * MAX_BREADTH]]
+        parts = [render(value, room) for value in args[len(parameters) :][:MAX_ITEMS]]
+        parts += [f"{name}={_value_of(name, value, room, MAX_LEVELS)}" for name, value in named[: 2 * MAX_ITEMS]]
         return scrub(", ".join(parts), limit)
     except Exception:  # noqa: BLE001 - as above
         return UNSCRUBBABLE
 
 
-def render(value: Any, room: int, depth: int = MAX_DEPTH) -> str:
+def render(value: Any, room: int, depth: int = MAX_LEVELS) -> str:
     """A value of the language's own exact types as `repr` would show it, any other by the name of its class.
 
     Not scrubbed yet, but for what goes by the name of a secret in a dict.
@@ -116,7 +116,7 @@ def _value_of(name: object, value: object, room: int, depth: int) -> str:
 def _enclosed(opening: str, items: Iterable[str], count: int, closing: str, depth: int) -> str:
     if depth <= 0:
         return f"{opening}...{closing}"
-    shown = list(islice(items, MAX_BREADTH))
+    shown = list(islice(items, MAX_ITEMS))
     more = [f"... {count - len(shown)} more"] if count > len(shown) else []
     return opening + ", ".join([*shown, *more]) + closing
 

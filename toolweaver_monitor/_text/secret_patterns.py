@@ -176,13 +176,26 @@ KEYS = (
     "api", "access", "account", "admin", "app", "auth", "consumer", "encryption", "functions", "master", "private",
     "secret", "service", "shared", "signing", "ssh", "subscription",
 )  # fmt: skip
-_TOKENS = ("access", "api", "auth", "bearer", "bot", "client", "csrf", "id", "refresh", "security", "session", "xsrf")
+_TOKEN_KINDS = (
+    "access",
+    "api",
+    "auth",
+    "bearer",
+    "bot",
+    "client",
+    "csrf",
+    "id",
+    "refresh",
+    "security",
+    "session",
+    "xsrf",
+)
 
 _NAMES = {  # cues -> what is called so is a secret
     ("pass",): r"pass(?:[_-]?words?|wd|[_-]?phrase|[_-]?code)",
     ("secret",): "secrets?",
     ("key",): _after(KEYS, "key"),
-    ("token",): _after(_TOKENS, "token"),
+    ("token",): _after(_TOKEN_KINDS, "token"),
     ("pwd", "cred", "sig", "cookie", "auth", "connection_string", "connectionstring"): (
         "(?:pwd|credentials?|x-amz-signature|cookie|authorization|connection_?string)"
     ),

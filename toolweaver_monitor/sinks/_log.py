@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from toolweaver_monitor._core import config
-from toolweaver_monitor._core.call import ERRORS, ToolCall
+from toolweaver_monitor._core.call import ERROR_OUTCOMES, ToolCall
 from toolweaver_monitor._text.display import escape
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -37,7 +37,7 @@ class LogSink:
     def write(self, calls: Sequence[ToolCall]) -> None:
         """Log each call."""
         for call in calls:
-            level = logging.WARNING if call.outcome in ERRORS else self.level
+            level = logging.WARNING if call.outcome in ERROR_OUTCOMES else self.level
             if self.logger.isEnabledFor(level):
                 self.logger.log(level, "%s", line(call), extra={"toolweaver": call.as_dict()})
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from toolweaver_monitor._core.call import ENDED, ERRORS, ToolCall
+from toolweaver_monitor._core.call import ENDED, ERROR_OUTCOMES, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._runtime.options import make_sink
@@ -35,8 +35,8 @@ def sample_calls() -> list[ToolCall]:
             cached=number % 2 == 0,
             attempt=number,
             tags={"customer": "acme", "page": number, "share": 0.5, "draft": True},
-            error_type="ValueError" if outcome in ERRORS else None,
-            raw_error='a text with a quote ", a comma, a\nnew line and \u20ac' if outcome in ERRORS else "",
+            error_type="ValueError" if outcome in ERROR_OUTCOMES else None,
+            raw_error='a text with a quote ", a comma, a\nnew line and \u20ac' if outcome in ERROR_OUTCOMES else "",
             redacted=True,
             first_item_s=0.001,
             items=number,

@@ -10,7 +10,7 @@ from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats.rollup import Rollup, Subtree
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._stats.totals import TotalsByName, UsageTotals
-from toolweaver_monitor._text.display import SHOWN, escape, pluralize, rank_rows, table, validate_n
+from toolweaver_monitor._text.display import DEFAULT_ROWS, escape, pluralize, rank_rows, table, validate_n
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call
 
@@ -168,7 +168,7 @@ class CostTracker(InMemorySink):
             for (tool, model), sums in sorted(found.items(), key=lambda item: (-item[1].calls, item[0]))
         ]
 
-    def report(self, limit: int | None = SHOWN) -> str:
+    def report(self, limit: int | None = DEFAULT_ROWS) -> str:
         """Print what each operation cost, the most expensive first, with total, calls and average.
 
         Args:
@@ -184,7 +184,7 @@ class CostTracker(InMemorySink):
         print(text)
         return text
 
-    def text(self, limit: int | None = SHOWN) -> str:
+    def text(self, limit: int | None = DEFAULT_ROWS) -> str:
         """What `report` prints."""
         tools = self._by_tool()
         costed = {operation: tally for operation, tally in tools.items() if tally.costed}

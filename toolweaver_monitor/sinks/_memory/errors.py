@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._text.display import SHOWN, escape, pad, rank_rows, table, width
+from toolweaver_monitor._text.display import DEFAULT_ROWS, escape, pad, rank_rows, table, width
 from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call, validate_max_operations
@@ -66,7 +66,7 @@ class ErrorTracker(InMemorySink):
         tally = self._stats_of(safe_name(tool_name))
         return tally.failures / tally.judged if tally.judged else 0.0
 
-    def report(self, limit: int | None = SHOWN) -> str:
+    def report(self, limit: int | None = DEFAULT_ROWS) -> str:
         """Print error rates, error types and the latest errors with when they were.
 
         Args:
@@ -82,7 +82,7 @@ class ErrorTracker(InMemorySink):
         print(text)
         return text
 
-    def text(self, limit: int | None = SHOWN) -> str:
+    def text(self, limit: int | None = DEFAULT_ROWS) -> str:
         """What `report` prints."""
         lines = ["Errors"]
         failed = {tool: tally for tool, tally in self._by_tool().items() if tally.failures}
