@@ -1,7 +1,7 @@
-"""What do the framework tests share? Two tools, each plain and watched, and the calls that were seen.
+"""Fixtures of the framework tests: two tools, each plain and monitored, and the recorded calls.
 
-The annotations are text here (`from __future__ import annotations`), one of them names a class of this module, and the
-docstrings describe the parameters: all that a framework makes a schema of.
+The annotations are strings (`from __future__ import annotations`), one of them names a class of this module, and the
+docstrings describe the parameters: everything from which a framework makes a schema.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ find_async.__name__ = "find"  # both are the same tool to a framework
 
 
 class Pair(NamedTuple):
-    """A function, and the same watched."""
+    """A function, and the same monitored."""
 
     plain: Callable[..., Any]
     watched: Callable[..., Any]
@@ -61,11 +61,11 @@ class Pair(NamedTuple):
 
 @pytest.fixture(params=[find, find_async], ids=["sync", "async"])
 def pair(request: pytest.FixtureRequest) -> Pair:
-    """A tool, sync and async in turn."""
+    """Return a tool, sync and async in turn."""
     return Pair(request.param, monitored("find_receipts")(request.param))
 
 
 @pytest.fixture
 def seen(calls: Callable[[], list[ToolCall]]) -> Callable[[], list[tuple[Any, ...]]]:
-    """Gives name, outcome and dollars of the calls since it was last asked."""
+    """Return name, outcome and dollars of the calls since the last request."""
     return lambda: [(call.tool_name, call.outcome, call.cost_usd) for call in calls()]

@@ -1,8 +1,8 @@
-"""Can a whole library tell that it is watched? `python tests/transparency` asks the library's own tests.
+"""Run libraries' own tests with and without monitoring: `python tests/transparency`.
 
-The source distribution of each library is fetched, and its tests are run twice: as they are, and with every public
-function and method of the library watched by `instrument(module)`. Each test must end in the same way. The last result
-is written to docs/reference/transparency.md; `nox -s transparency` installs what this needs.
+The source distribution of each library is fetched, and its tests run twice: as they are, and with every public function
+and method of the library monitored by `instrument(module)`. Each test must end in the same way. The last result is
+written to docs/reference/transparency.md; `nox -s transparency` installs what this needs.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ INTRODUCTION = """\
 # Transparency: libraries that cannot tell
 
 Each library's own tests, run from its source distribution twice: as they are, and with every public function and method
-of it watched by `instrument(module)`, which opens and closes a call at each of them, inside each other to any depth.
-Every test must end in the same way. This page is written by `nox -s transparency`.
+of it monitored by `instrument(module)`, which opens and closes a call at each of them, nested to any depth. Every test
+must end in the same way. This page is written by `nox -s transparency`.
 
-| library | character | functions watched | calls recorded | its tests | end the same |
+| library | character | functions monitored | calls recorded | its tests | end the same |
 |---|---|---|---|---|---|
 """
 
@@ -56,8 +56,8 @@ LIBRARIES = (
         ("tests",),
         {
             "tests.test_more.SeekableTest::test_repeated_zero_cache_peek_has_bounded_memory#0": "measures all memory "
-            "that Python holds after 20,000 calls: ours hold some 150 bytes each until the next reader counts them, "
-            "at most 24,576 of them"
+            "that Python holds after 20,000 calls: recorded calls take about 150 bytes each until the next reader "
+            "counts them, for at most 24,576 calls"
         },
     ),
     Library("aioitertools", "0.13.0", "aioitertools", "async generators and coroutines", ("aioitertools/tests",)),
@@ -66,7 +66,7 @@ LIBRARIES = (
 
 
 class Result(NamedTuple):
-    """How a library's tests ended, and how much of it was watched meanwhile."""
+    """How a library's tests ended, and how much of it was monitored."""
 
     outcomes: dict[str, str]
     functions: int = 0
@@ -74,7 +74,7 @@ class Result(NamedTuple):
 
 
 def fetch(library: Library, folder: Path) -> Path:
-    """The library's unpacked source."""
+    """Download and unpack a library's source; return its folder."""
     pin = f"{library.name}=={library.version}"
     pip = [
         sys.executable,
@@ -96,8 +96,8 @@ def fetch(library: Library, folder: Path) -> Path:
 
 
 def run(library: Library, source: Path, *, watched: bool) -> Result:
-    """Run its tests, in a process of their own."""
-    report, said = source / "report.xml", source / "watched.txt"
+    """Run a library's tests in a process of their own."""
+    report, counts = source / "report.xml", source / "counts.txt"
     files = sorted(
         str(path) for each in library.tests for path in (source / each).glob("*.py") if "__" not in path.name
     )
@@ -121,7 +121,7 @@ def run(library: Library, source: Path, *, watched: bool) -> Result:
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(source), str(HERE / "plugin")]),
             "TRANSPARENCY_PACKAGE": library.package,
-            "TRANSPARENCY_SAID": str(said),
+            "TRANSPARENCY_COUNTS": str(counts),
         },
         capture_output=True,
         text=True,
@@ -138,12 +138,12 @@ def run(library: Library, source: Path, *, watched: bool) -> Result:
         outcomes[f"{key}#{number}"] = next(
             (each.tag for each in case if each.tag in ("failure", "error", "skipped")), "passed"
         )
-    functions, calls = map(int, said.read_text().split()) if watched else (0, 0)
+    functions, calls = map(int, counts.read_text().split()) if watched else (0, 0)
     return Result(outcomes, functions, calls)
 
 
 def compare(library: Library) -> tuple[str, str, bool]:
-    """A line of the page, its notes, and whether every test ended as it must."""
+    """Return a line of the page, its notes, and whether every test ended as it must."""
     with tempfile.TemporaryDirectory() as folder:
         source = fetch(library, Path(folder))
         bare = run(library, source, watched=False)
@@ -170,7 +170,7 @@ def compare(library: Library) -> tuple[str, str, bool]:
 
 
 def main(names: list[str]) -> int:
-    """Compare the libraries that are named, or all, and then write the page. Gives 1 if any test ended differently."""
+    """Compare the named libraries, or all, and then write the page; return 1 if any test ended differently."""
     results = [compare(library) for library in LIBRARIES if not names or library.name in names]
     if not names:
         lines, notes = ("".join(parts) for parts in list(zip(*results, strict=True))[:2])

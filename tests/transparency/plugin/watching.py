@@ -1,4 +1,4 @@
-"""How is a whole package watched while its own tests run? A pytest plugin: everything public in each of its modules."""
+"""Monitor everything public in each module of a package while its own tests run: a pytest plugin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from toolweaver_monitor.errors import ConfigurationError
 
 
 def pytest_load_initial_conftests() -> None:
-    """Before any test is imported, so that `from package import name` gets what is watched."""
+    """Instrument the package before any test is imported, so that `from package import name` gets the wrappers."""
     name = os.environ["TRANSPARENCY_PACKAGE"]
     package = importlib.import_module(name)
     names = [each.name for each in pkgutil.walk_packages(package.__path__, f"{name}.") if ".tests" not in each.name]
@@ -23,13 +23,13 @@ def pytest_load_initial_conftests() -> None:
     for module in [*modules, package]:
         try:
             instrument(module)
-        except ConfigurationError as error:  # a module that only shows what others define
+        except ConfigurationError as error:  # a module that only re-exports
             print(f"{module.__name__}: {error}")
     setup()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Say how much was watched."""
+    """Write how much was monitored."""
     functions = {id(each.original) for each in patch.patches.values()}
     calls = get_monitor().summary()["count"]
-    Path(os.environ["TRANSPARENCY_SAID"]).write_text(f"{len(functions)} {calls}")
+    Path(os.environ["TRANSPARENCY_COUNTS"]).write_text(f"{len(functions)} {calls}")

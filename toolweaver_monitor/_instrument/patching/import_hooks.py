@@ -83,13 +83,18 @@ def _load_lazily(owner: Any, name: str) -> Any:
 
 
 def imported_module(name: str) -> Any:
-    """Return a module if it has been imported, else None. Wait for another thread that is importing it."""
+    """Return a module if it has been imported, else None.
+
+    An import in another thread is waited for, even one that has not created its module yet: it may have looked for
+    hooks before ours was registered, and `sys.modules` does not show it. It holds the module's import lock, however,
+    for which the `import` statement itself waits with the function that is called here.
+    """
+    wait_for_import: Callable[[str], None] | None = getattr(importlib._bootstrap, "_lock_unlock_module", None)
+    if wait_for_import is not None:
+        wait_for_import(name)
     module = sys.modules.get(name)
-    if module is not None and is_being_imported(module):
-        try:
-            importlib.import_module(name)
-        except Exception:  # noqa: BLE001 - the thread that imports it gets the same error
-            return None
+    if wait_for_import is not None and is_being_imported(module):  # by a thread that has begun in the meantime
+        wait_for_import(name)
         module = sys.modules.get(name)
     return module
 
@@ -115,16 +120,4 @@ def when_imported(name: str, hook: Callable[[Any], None]) -> Any:
 
     wrapt.register_post_import_hook(run_hook, name)
     registering = False
-    _wait_for_import(name)
     return imported_module(name)
-
-
-def _wait_for_import(name: str) -> None:
-    """Wait until an import of the module in another thread has ended, even if it has not created its module yet.
-
-    Such an import may have looked for hooks before ours was registered, and `sys.modules` does not show it. It holds
-    the module's import lock, however, and the `import` statement itself waits for that lock with this function.
-    """
-    lock_unlock = getattr(importlib._bootstrap, "_lock_unlock_module", None)
-    if lock_unlock is not None:
-        lock_unlock(name)
