@@ -159,14 +159,14 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
         yield from _document(value)
 
 
-MADE_BY_US = {"Monitor", "Sink", "ToolCall"}
+MADE_BY_US = {"BudgetStatus", "Health", "Monitor", "Sink", "Summary", "ToolCall"}
 """Users do not call these, so their constructors are left out."""
 
 MEMBERS = {
     "CostTracker": "record costs counts report most_expensive by by_tag of roots unpriced",
     "ErrorTracker": "record_call errors total_calls error_rate report",
     "MetricsCollector": "record operations summary by_operation cost_by_operation",
-    "Monitor": "summary report active health flush aflush shutdown",
+    "Monitor": "metrics costs errors sinks closed summary report active health flush aflush shutdown",
     "PrometheusExporter": "port url start text close",
     "Sink": "write flush close",
     "ToolCall": "record fail",

@@ -1,14 +1,15 @@
-"""How often each tool ran, how long it took, what it cost and how it failed, in the places you already look.
+"""Count, time and price the calls of AI tools, and send them where you already look.
 
-`@monitored(name)` and `track(name)` feed one bus; `setup()` says where the calls go.
+`@monitored(name)` and `track(name)` record calls; `setup()` chooses the sinks that receive them.
 """
 
-from toolweaver_monitor._budget import Budget
+from toolweaver_monitor._budget import Budget, BudgetStatus
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current_call
 from toolweaver_monitor._instrument.decorator import monitored
 from toolweaver_monitor._instrument.patching.instrument import instrument, uninstrument
 from toolweaver_monitor._instrument.track import track
+from toolweaver_monitor._runtime.health import Health
 from toolweaver_monitor._runtime.monitor import Monitor
 from toolweaver_monitor._runtime.setup import flush, get_monitor, setup, shutdown
 from toolweaver_monitor._usage import Usage
@@ -16,18 +17,21 @@ from toolweaver_monitor.errors import BudgetExceeded
 from toolweaver_monitor.sinks._base import Sink
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
-from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
+from toolweaver_monitor.sinks._memory.metrics import MetricsCollector, Summary
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Budget",
     "BudgetExceeded",
+    "BudgetStatus",
     "CostTracker",
     "ErrorTracker",
+    "Health",
     "MetricsCollector",
     "Monitor",
     "Sink",
+    "Summary",
     "ToolCall",
     "Usage",
     "__version__",

@@ -1,4 +1,4 @@
-"""What does `python -m toolweaver_monitor` do? The same as the command `toolweaver-monitor`."""
+"""Run the command `toolweaver-monitor` as `python -m toolweaver_monitor`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""C1 and C2: what of `setup()` again and again, all at once, after the end, and in surroundings that are taken?"""
+"""C1 and C2: `setup()` repeated, concurrent, after the end, and where ports and names are taken."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C4 and C5: does it matter what the clock does, or what the process has been denied?"""
+"""C4 and C5: a wall clock that jumps, and a process that is denied streams, files or threads."""
 
 from __future__ import annotations
 

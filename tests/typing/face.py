@@ -1,4 +1,4 @@
-"""What do type checkers see of the public names? The lines marked `# wrong:` must be errors, and no others."""
+"""Types of the public names. The lines marked `# wrong:` must be errors, and no others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, assert_type
 
 import toolweaver_monitor
-from toolweaver_monitor import Budget, Monitor, Sink, ToolCall, Usage, current_call, instrument, monitored, setup, track
+from toolweaver_monitor import (
+    Budget,
+    BudgetStatus,
+    Health,
+    MetricsCollector,
+    Monitor,
+    Sink,
+    Summary,
+    ToolCall,
+    Usage,
+    current_call,
+    instrument,
+    monitored,
+    setup,
+    track,
+)
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter
 
 
 class Above:
@@ -85,6 +101,63 @@ class Kept:
 
 sink: Sink = Kept()
 assert_type(setup(sink, "log", print, budget=5.0), Monitor)
+
+
+class HalfASink:
+    name = "half"
+
+    def write(self, calls: Sequence[ToolCall]) -> None: ...
+
+
+class AsyncSink:
+    name = "async"
+
+    async def write(self, calls: Sequence[ToolCall]) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class BatchSink(Sink):
+    def __init__(self) -> None:
+        self.name = "batches"
+
+    def write(self, batch: Sequence[ToolCall]) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class OtherWord:
+    name = "other"
+
+    def write(self, batch: Sequence[ToolCall]) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def keep(call: ToolCall) -> bool:
+    return call.outcome == "success"
+
+
+def keep_text(line: str) -> None: ...
+
+
+setup(
+    Kept(),
+    BatchSink(),
+    OtherWord(),
+    keep,
+    lambda call: print(call.tool_name),
+    LogSink(),
+    PrometheusExporter(port=0),
+    MetricsCollector(),
+)
+setup("promethus")  # wrong: arg-type reportArgumentType
+setup(HalfASink())  # wrong: arg-type reportArgumentType
+setup(AsyncSink())  # wrong: arg-type reportArgumentType
+setup(Kept)  # wrong: arg-type reportArgumentType
+setup([sink])  # wrong: arg-type reportArgumentType
+setup(keep_text)  # wrong: arg-type reportArgumentType
+setup(None)  # wrong: arg-type reportArgumentType
 setup(budget=Budget(limit_usd=5.0, per="hour"))
 setup(error_text="args")
 setup(error_text="repr")  # wrong: arg-type reportArgumentType
@@ -92,6 +165,14 @@ Budget(limit_usd=5.0, per="fortnight")  # wrong: arg-type reportArgumentType
 setup(buget=5.0)  # wrong: call-arg reportCallIssue
 with setup() as monitor:
     assert_type(monitor, Monitor)
+    assert_type(monitor.health(), Health)
+    assert_type(monitor.health()["problems"], list[str])
+    assert_type(monitor.health()["budgets"], list[BudgetStatus])
+    assert_type(monitor.health()["budgets"][0]["remaining"], float)
+    assert_type(monitor.summary(), Summary)
+    assert_type(monitor.metrics.by_operation()["ocr"]["success_rate"], float | None)
+    monitor.summary()["counts"]  # wrong: typeddict-item reportGeneralTypeIssues
+    monitor.metrics = MetricsCollector()  # wrong: misc reportAttributeAccessIssue
 
 
 class Orchestrator:

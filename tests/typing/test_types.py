@@ -1,4 +1,4 @@
-"""Do mypy and pyright see what a user would see without us, and flag what is wrong?"""
+"""mypy and pyright see what they would see without the decorator, and flag what is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What do type checkers see of a monitored function? Just what they see of it without the decorator.
+"""Types of monitored functions: those without the decorator.
 
 `test_types.py` has this file checked twice, once with its `@monitored` lines taken out: every type that is revealed and
 every error must be the same. The lines marked `# wrong:` must be errors, and no others.

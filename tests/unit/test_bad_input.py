@@ -1,4 +1,4 @@
-"""What happens to what cannot be used? Told with its cure where it is written; counted, never raised, where it runs."""
+"""Wrong input: an error with its cure where it is written, counted and never raised where it runs."""
 
 from __future__ import annotations
 
@@ -147,8 +147,8 @@ def test_to_keep_no_calls_is_no_way_to_save_memory(number: Any) -> None:
         (lambda: [LogSink()], r"give the sinks one by one: setup\(\*sinks\)"),
         (lambda: 42, "int is not a sink; a sink has"),
         (lambda: None, "NoneType is not a sink; a sink has"),
-        (io.StringIO, "StringIO is a file, no sink; give 'log'"),
-        (lambda: an_async_function, r"an_async_function is async, and a sink has a thread of its own.*asyncio\.run"),
+        (io.StringIO, "StringIO is a file, not a sink; give 'log'"),
+        (lambda: an_async_function, r"an_async_function is async, but a sink runs on a thread.*asyncio\.run"),
         (AsyncSink, r"AsyncSink\.write is async"),
         (lambda: a_sink_with(start=an_async_function), r"Half\.start is async"),
         (
@@ -207,11 +207,14 @@ def test_beyond_loopback_only_when_told_to(addr: str, monkeypatch: pytest.Monkey
         (lambda: LogSink(level=2.5), "level=2.5 is not a log level"),
         (lambda: LogSink(level=True), "level=True is not a log level"),
         (lambda: LogSink(5), "logger=5 is not a logger; give a logging.Logger, or the name of one"),
-        (lambda: setup(capture="no"), "capture='no' is neither True nor False"),
+        (lambda: setup(capture="no"), "capture must be True or False, not 'no'"),
         (lambda: setup(error_text="repr"), "error_text must be 'str' or 'args', not 'repr'; 'str' records"),
         (lambda: setup(error_text=None), "error_text must be 'str' or 'args', not None"),
-        (lambda: setup(usage=None, enabled="0"), "enabled='0' is neither True nor False"),
-        (lambda: instrument(methods=["run"]), r"nothing to watch; .* instrument\(TheClass, methods=\[\.\.\.\]"),
+        (lambda: setup(usage=None, enabled="0"), "enabled must be True or False, not '0'"),
+        (
+            lambda: instrument(methods=["run"]),
+            r"instrument\(\) got no target; .* instrument\(TheClass, methods=\[\.\.\.\]",
+        ),
         (lambda: CostTracker().most_expensive("x"), "n='x' is not a number of things to show; give a whole one"),
         (lambda: CostTracker().most_expensive(1.5), "n=1.5 is not a number of things to show"),
         (lambda: CostTracker().most_expensive(None), "n=None is not a number of things to show"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from toolweaver_monitor._budget.budget import Budget
-from toolweaver_monitor._budget.ledger import Ledger
+from toolweaver_monitor._budget.ledger import BudgetStatus, Ledger
 from toolweaver_monitor._budget.meter import Admission
 
-__all__ = ["Admission", "Budget", "Ledger"]
+__all__ = ["Admission", "Budget", "BudgetStatus", "Ledger"]

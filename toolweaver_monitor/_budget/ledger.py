@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypedDict
 
 from toolweaver_monitor._budget.budget import Budget, check_clashes
 from toolweaver_monitor._budget.messages import figure, refusal
@@ -24,6 +24,38 @@ WARN_EVERY_S = 60.0
 
 _asking = threading.local()
 """Whether this thread is inside an `on_exceed` of the user's: a tool that it calls is not asked about again."""
+
+
+class BudgetStatus(TypedDict):
+    """The state of one limit of one account; plain values, ready for JSON. Dollars are floats.
+
+    Attributes:
+        name: its own name for each entry.
+        budget: the name of the `Budget`.
+        account: the value of the tag that the account is for; None if the budget is not split by a tag.
+        unit: `usd`, `tokens` or `calls`.
+        per: `run`, `minute`, `hour` or `day`.
+        limit: the most that may be spent, in `unit`.
+        spent: what was spent in the window, in `unit`.
+        reserved: what running calls hold, in `unit`.
+        remaining: what is left, never below 0, in `unit`.
+        rejections: how many calls were rejected.
+        overruns: how many calls `on_exceed` let run past the limit.
+        frees_in_s: seconds until there is room again; 0.0 if there is room, None if no time can be given.
+    """
+
+    name: str
+    budget: str
+    account: str | None
+    unit: str
+    per: str
+    limit: float
+    spent: float
+    reserved: float
+    remaining: float
+    rejections: int
+    overruns: int
+    frees_in_s: float | None
 
 
 class Ledger:
@@ -195,16 +227,8 @@ class Ledger:
         with self._lock:
             return {scope.budget.label: sum(meter.rejections for meter in scope.all_meters()) for scope in self._scopes}
 
-    def status(self) -> list[dict[str, Any]]:
-        """Where every budget stands now: one entry for each limit of each account, ready for JSON.
-
-        Returns:
-            Entries with `name` (its own for each entry), `budget` (the budget's own name), `account` (the tag's value
-            that it is for, or None), `unit` (`usd`, `tokens`, `calls`), `per`, `limit`, `spent` (in the window),
-            `reserved` (held by running calls), `remaining` (never below 0), `rejections` (calls refused), `overruns`
-            (calls that `on_exceed` let run past the limit), `frees_in_s` (0.0: there is room; None: no time can be
-            given). Dollars are floats.
-        """
+    def status(self) -> list[BudgetStatus]:
+        """Return the state of every budget: one entry for each limit of each account."""
         with self._lock:
             return [_entry(meter) for scope in self._scopes for meter in scope.all_meters()]
 
@@ -214,7 +238,7 @@ class Ledger:
         self._find_short_ways()
 
 
-def _entry(meter: Meter) -> dict[str, Any]:
+def _entry(meter: Meter) -> BudgetStatus:
     meter.collect()
     unit = meter.unit
     return {

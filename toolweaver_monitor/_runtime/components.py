@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from toolweaver_monitor._budget import Ledger
+from toolweaver_monitor._budget import BudgetStatus, Ledger
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor._core import clock
@@ -56,7 +56,7 @@ class Components(msgspec.Struct, kw_only=True, eq=False):
             for call in sorted(bus.open_calls(), key=lambda call: call._opened_at)
         ]
 
-    def budgets(self) -> list[dict[str, Any]]:
+    def budgets(self) -> list[BudgetStatus]:
         """Return the status of every budget."""
         return self.ledger.status() if self.ledger is not None else []
 

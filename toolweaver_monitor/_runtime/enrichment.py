@@ -1,4 +1,4 @@
-"""What completes a call before any sink sees it? Secrets are removed, and a price that was not known yet is added."""
+"""The last change to a call before any sink sees it: secrets are removed, and a missing price is added."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from toolweaver_monitor._usage.pricing import PriceBook
 
 
 class CallEnricher:
-    """The last change to a call, made in the drain, off the caller's path.
+    """Completes calls while the bus is drained, off the caller's path.
 
     Args:
-        scrubbing: take secrets out of texts.
+        scrubbing: remove secrets from texts.
         book: knows prices; in the first moments of a program genai-prices is still being loaded.
     """
 
     def __init__(self, scrubbing: bool, book: PriceBook) -> None:
-        self._scrub = scrub if scrubbing else cut
+        self._scrub = scrub if scrubbing else truncate
         self._book = book
-        self._loops: list[bool] = []
-        """One for each event loop that waits for a drain right now; adding and taking away is one step each."""
+        self._waiting_loops: list[bool] = []
+        """One entry for each event loop that waits for a drain now; to append and to pop are one step each."""
 
-    def seal(self, call: ToolCall) -> None:
-        """Complete a call that something was said of."""
+    def enrich(self, call: ToolCall) -> None:
+        """Complete a call that has details."""
         call._redact(self._scrub)
         details = call._details
         if details is not None and (details.lacks_price or (details.cached and details.cost_source is None)):
-            self._price(call, details)
+            self._add_price(call, details)
         call._admission = None
 
-    def read(self) -> None:
-        """Bring in what has ended, for a reader; one on an event loop does not wait for prices to be loaded."""
+    def drain(self) -> None:
+        """Count everything that has ended, for a reader. On an event loop, do not wait for prices to be loaded."""
         if on_event_loop():
-            self._loops.append(True)
+            self._waiting_loops.append(True)
             try:
                 bus.drain()
             finally:
-                self._loops.pop()
+                self._waiting_loops.pop()
         else:
             bus.drain()
 
-    def _price(self, call: ToolCall, details: CallDetails) -> None:
-        """Give the call its price, if it is known by now, and tell its budgets."""
+    def _add_price(self, call: ToolCall, details: CallDetails) -> None:
+        """Set the cost of a call, if its price is known by now, and charge its budgets."""
         cost = self._book.cost_nanousd(call)
         if cost is None and not self._book.ready:
-            self._book.wait(self._pressed)  # a short program reads its totals before the list is there
+            self._book.wait(self._is_hurried)  # a short program reads its totals before the list is loaded
             cost = self._book.cost_nanousd(call)
         if cost is None:
             return
@@ -59,10 +59,10 @@ class CallEnricher:
         if call._admission is not None:
             call._admission.charge(cost)
 
-    def _pressed(self) -> bool:
-        return bool(self._loops) or len(inbox) > HIGH_WATER // 2
+    def _is_hurried(self) -> bool:
+        return bool(self._waiting_loops) or len(inbox) > HIGH_WATER // 2
 
 
-def cut(text: str, limit: int = 256) -> str:
-    """Text as it is, to the limit; for `redact=False`."""
+def truncate(text: str, limit: int = 256) -> str:
+    """Return the text cut to `limit` characters, secrets included; for `redact=False`."""
     return escape_surrogates(text)[:limit]

@@ -1,13 +1,14 @@
-"""Is everything working, and if not, what should be done?"""
+"""Problems, notes and cures: what `Monitor.health()` returns."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 
+from toolweaver_monitor._budget import BudgetStatus
 from toolweaver_monitor._bus.bus import bus, inbox
 from toolweaver_monitor._core.sanitize import Diagnostics, plain_text
 from toolweaver_monitor._instrument.patching.instrument import waiting_for_import
@@ -23,59 +24,125 @@ STATE_CURES = {
     "breaker_open": "it failed five times in a row and is tried again every 30 s; fix what the error names",
 }
 REASON_CURES = {
-    "queue_full": "calls come faster than the sink takes them: make its write() faster, or give the sink a larger "
-    "max_calls",
-    "shutdown": "they were still waiting at the end: give shutdown() a longer timeout",
-    "closed": "they came after the end of the setup: call shutdown() last",
+    "queue_full": "calls arrive faster than the sink takes them: make its write() faster, or raise its max_calls",
+    "shutdown": "they were still queued at the end: give shutdown() a longer timeout",
+    "closed": "they ended after the setup did: call shutdown() last",
 }
-MOST_AGE_DAYS = 90.0
+MAX_PRICE_AGE_DAYS = 90.0
 MAX_KEY_CHARS = 128
 
+NUMERIC_FIELDS = ("tokens", "input_tokens", "output_tokens", "cached_tokens", "cost", "attempt")
+"""The numbers that `ToolCall.record` accepts by name."""
+SYNONYMS = {
+    "cost_usd": "cost", "price": "cost", "tokens_used": "tokens", "total_tokens": "tokens",
+    "prompt_tokens": "input_tokens", "completion_tokens": "output_tokens",
+}  # fmt: skip
+"""What other libraries call those fields."""
 
-def health(held: Components) -> dict[str, Any]:
-    """What `Monitor.health` gives; see there."""
-    held.metrics._sources()  # brings in what has ended
-    sinks = {name: _with_cure(sink) for name, sink in _sinks(held).items()}
-    prices = held.prices.status()
-    problems = [*_own_problems(held), *(text for name, sink in sinks.items() for text in _problems(name, sink))]
+
+class Health(TypedDict):
+    """The state of a setup, as `Monitor.health()` returns it; plain values, ready for JSON.
+
+    Attributes:
+        ok: True if there are no problems.
+        problems: what is wrong, one sentence each that ends with the cure.
+        notes: what is not a fault but worth knowing: unknown costs, old prices, values that could not be counted, tags
+            that may be misspelt fields, modules given to `instrument()` that are not imported yet.
+        closed: whether this setup has ended.
+        watching: whether calls are monitored.
+        waiting: how many calls have ended but are not counted yet.
+        waiting_for_import: dotted names given to `instrument()` whose modules are not imported yet.
+        active: how many calls are open right now.
+        dropped: how many calls did not reach a sink, over all sinks, by reason.
+        sinks: for each sink by name its `state` (`ok`, `degraded`, `breaker_open`, `unavailable`), its counts (`emitted
+            == delivered + failed + dropped + queued`, with `failed_by` and `dropped_by`), `last_error`, `cure`, and
+            what the sink's own `status()` returns.
+        budgets: the status of every budget, as `BudgetStatus`.
+        prices: `ready`, `genai_prices` (its state), `sources`, `age_days` of the newest price, and a `cure` if one is
+            needed.
+        invalid: how often running calls recorded what could not be counted, in this process so far: `invalid_values`
+            (negative, NaN or not numbers), `late_records` (recorded on a closed call), `suppressed_calls` (calls made
+            by a sink), `extractor_errors` (functions of the user that raised), `internal_errors` (errors of this
+            library itself).
+        faults: what failed in the environment at setup, by sink.
+    """
+
+    ok: bool
+    problems: list[str]
+    notes: list[str]
+    closed: bool
+    watching: bool
+    waiting: int
+    waiting_for_import: list[str]
+    active: int
+    dropped: dict[str, int]
+    sinks: dict[str, dict[str, Any]]
+    budgets: list[BudgetStatus]
+    prices: dict[str, Any]
+    invalid: dict[str, int]
+    faults: dict[str, str]
+
+
+def health(components: Components) -> Health:
+    """Return the state of a setup."""
+    unpriced = components.metrics.summary()["unpriced_calls"]  # brings in what has ended
+    sinks = _sink_states(components)
+    prices = components.prices.status()
+    problems = [*_setup_problems(components)]
     dropped: Counter[str] = Counter()
-    for sink in sinks.values():
+    for name, sink in sinks.items():
+        problems += _sink_problems(name, sink)
         dropped.update(sink.get("dropped_by", {}))
     return {
         "ok": not problems,
         "problems": problems,
-        "notes": list(_notes(held, sinks, prices)),
-        "closed": held.closed,
+        "notes": [*_sink_notes(sinks), *_price_notes(unpriced, prices), *_call_notes(components)],
+        "closed": components.closed,
         "watching": bus.policy.on,
         "waiting": len(inbox),
         "waiting_for_import": waiting_for_import(),
         "active": len(bus.open_calls()),
         "dropped": dict(dropped),
         "sinks": sinks,
-        "budgets": held.budgets(),
+        "budgets": components.budgets(),
         "prices": prices,
         "invalid": Diagnostics.counts(),
-        "faults": {name: fault.text for name, fault in held.faults.items()},
+        "faults": {name: fault.text for name, fault in components.faults.items()},
     }
 
 
-def _sinks(held: Components) -> dict[str, dict[str, Any]]:
-    """The books of every sink, with what it says of itself and what setup met."""
-    sinks: dict[str, dict[str, Any]] = {runner.name: runner.stats().as_dict() for runner in held.runners}
-    for name, sink in held.sinks.items():
-        books = sinks.setdefault(name, {"state": "ok"})
-        well = books["state"] == "ok"
-        for key, said in _status(sink).items():
-            # On how it is doing, its own word counts where the books know of no trouble.
-            if key not in books or (well and key in ("state", "last_error") and type(said) is str):
-                books[key] = said
-    for name, fault in held.faults.items():
-        sinks.setdefault(name, {}).update({"state": "unavailable", "last_error": fault.text})
+# --- the sinks ------------------------------------------------------------------------------------------------------
+
+
+def _sink_states(components: Components) -> dict[str, dict[str, Any]]:
+    """Return the counts of every sink, its own status, what setup met, and the cure for its state."""
+    sinks: dict[str, dict[str, Any]] = {}
+    hints: dict[str, str] = {}
+    for runner in components.runners:
+        stats = runner.stats()
+        sinks[runner.name] = stats.as_dict()
+        hints[runner.name] = stats.hint
+    for name, sink in components.sinks.items():
+        shown = sinks.setdefault(name, {"state": "ok"})
+        is_healthy = shown["state"] == "ok"
+        for key, value in _own_status(sink).items():
+            # A sink's own state and error count only as long as delivery to it shows no trouble.
+            if key not in shown or (is_healthy and key in ("state", "last_error") and type(value) is str):
+                shown[key] = value
+    for name, fault in components.faults.items():
+        sinks.setdefault(name, {}).update(state="unavailable", last_error=fault.text)
+        hints[name] = fault.hint
+    for name, shown in sinks.items():
+        state = shown.setdefault("state", "ok")
+        cure = STATE_CURES.get(state, "")
+        if state == "unavailable":
+            cure = hints.get(name) or shown.get("cure") or shown.get("last_error") or ""
+        shown["cure"] = cure if type(cure) is str else ""
     return sinks
 
 
-def _status(sink: Any) -> dict[str, Any]:
-    """What a sink says of itself, as JSON can hold it."""
+def _own_status(sink: Any) -> dict[str, Any]:
+    """Return what a sink's `status()` reports, as plain JSON values."""
     status = getattr(sink, "status", None)
     if not callable(status):
         return {}
@@ -83,35 +150,29 @@ def _status(sink: Any) -> dict[str, Any]:
         return {plain_text(key, MAX_KEY_CHARS): _plain(value) for key, value in dict(status()).items()}
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - a status that cannot be told is told
+    except BaseException as error:  # noqa: BLE001 - whatever a sink raises, health() has an answer
         return {"last_error": f"{type(error).__name__} in status()"}
 
 
 def _plain(value: object) -> Any:
-    """The same as JSON gives it back, NaN as None; what it cannot hold by the name of its class."""
+    """Return the value as JSON would give it back, NaN as None; what JSON cannot hold becomes its class's name."""
     try:
         return msgspec.json.decode(msgspec.json.encode(value, enc_hook=capture_value))
     except Exception:  # noqa: BLE001 - a loop, a number of 5,000 digits, half a surrogate pair
         return capture_value(value)
 
 
-def _with_cure(sink: dict[str, Any]) -> dict[str, Any]:
-    """What to do about the state of a sink; our own messages say it after what is wrong."""
-    state = sink.setdefault("state", "ok")
-    last_error = str(sink.get("last_error") or "")
-    ours = last_error.partition("; ")[2] or last_error
-    cure = ours if state == "unavailable" else STATE_CURES.get(state, "")
-    return sink | {"cure": cure}
+# --- problems -------------------------------------------------------------------------------------------------------
 
 
-def _own_problems(held: Components) -> Iterator[str]:
-    if held.closed:
+def _setup_problems(components: Components) -> Iterator[str]:
+    if components.closed:
         yield "this setup has ended; call setup() again"
     elif not bus.policy.on:
-        yield "nothing is watched; setup(enabled=True), and unset TOOLWEAVER_MONITOR_ENABLED"
+        yield "monitoring is off; call setup(enabled=True), and unset TOOLWEAVER_MONITOR_ENABLED"
 
 
-def _problems(name: str, sink: Mapping[str, Any]) -> Iterator[str]:
+def _sink_problems(name: str, sink: Mapping[str, Any]) -> Iterator[str]:
     state, last_error = sink["state"], sink.get("last_error")
     if state == "unavailable":
         yield f"{name}: {last_error}"
@@ -125,53 +186,50 @@ def _problems(name: str, sink: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: {pluralize(count, 'call')} dropped ({reason})" + (f"; {cure}" if cure else "")
 
 
-def _notes(held: Components, sinks: Mapping[str, Mapping[str, Any]], prices: Mapping[str, Any] | None) -> Iterator[str]:
-    """What is not a fault but worth knowing."""
+# --- notes ----------------------------------------------------------------------------------------------------------
+
+
+def _sink_notes(sinks: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for name, sink in sinks.items():
         if sink.get("note") and sink["state"] == "ok":
             yield f"{name}: {sink['note']}"
-    unpriced = held.metrics.summary()["unpriced_calls"]
+
+
+def _price_notes(unpriced: int, prices: Mapping[str, Any]) -> Iterator[str]:
     if unpriced:
-        cure = (prices or {}).get("cure") or "setup(prices={...}) or record(cost=...)"
-        yield f"the cost of {pluralize(unpriced, 'call')} that used tokens or a model is not known; {cure}"
-    age_days = (prices or {}).get("age_days")
-    if age_days is not None and age_days > MOST_AGE_DAYS:
+        cure = prices.get("cure") or "setup(prices={...}) or record(cost=...)"
+        yield f"the cost of {pluralize(unpriced, 'call')} that used tokens or a model is unknown; {cure}"
+    age_days = prices["age_days"]
+    if age_days is not None and age_days > MAX_PRICE_AGE_DAYS:
         yield f"the newest price is {age_days:.0f} days old; pip install -U genai-prices"
+
+
+def _call_notes(components: Components) -> Iterator[str]:
     for name in waiting_for_import():
         module = name.partition(":")[0]
         yield f"waiting for import: {name}; import {module}, or correct the name if no module is called that"
-    for key, figure in meant_as_figures(held.costs._sources()).items():
-        yield f"a tag is called {key!r} and holds numbers; if they are a figure of the call, write record({figure}=...)"
-    wrong = {name: count for name, count in Diagnostics.counts().items() if count}
-    if wrong:
-        told = ", ".join(f"{count:,} {name}" for name, count in wrong.items())
-        yield f"not all that calls recorded could be counted: {told}; see `invalid` in the reference of health()"
+    for key, field in _misspelt_fields(components.costs._sources()).items():
+        yield f"tag {key!r} holds numbers; did you mean record({field}=...)?"
+    invalid = ", ".join(f"{count:,} {name}" for name, count in Diagnostics.counts().items() if count)
+    if invalid:
+        yield f"some of what calls recorded was not counted: {invalid}; see `invalid` in the reference of health()"
 
 
-FIGURES = ("tokens", "input_tokens", "output_tokens", "cached_tokens", "cost", "attempt")
-"""The numbers that `ToolCall.record` takes."""
-ELSEWHERE = {
-    "cost_usd": "cost", "price": "cost", "tokens_used": "tokens", "total_tokens": "tokens",
-    "prompt_tokens": "input_tokens", "completion_tokens": "output_tokens",
-}  # fmt: skip
-"""What others call them."""
-
-
-def meant_as_figures(sources: Iterable[StatsAggregator]) -> dict[str, str]:
-    """Keys of tags that hold a number and are called almost as a figure is, each with that figure's name."""
+def _misspelt_fields(sources: Iterable[StatsAggregator]) -> dict[str, str]:
+    """Return the keys of tags that hold numbers and resemble a field of `ToolCall.record`, each with that field."""
     found: dict[str, str] = {}
     for source in sources:
         with source.lock:
-            found.update(_in(source.rollup))
+            found.update(_misspelt_in(source.rollup))
     return found
 
 
-def _in(rollup: Rollup) -> dict[str, str]:
+def _misspelt_in(rollup: Rollup) -> dict[str, str]:
     found: dict[str, str] = {}
     for key in rollup.tag_keys():
-        near = [ELSEWHERE[key]] if key in ELSEWHERE else suggest(key, FIGURES, cutoff=0.8)
-        if near and any(map(_is_number, rollup.by_tag(key))):
-            found[key] = near[0]
+        close = [SYNONYMS[key]] if key in SYNONYMS else suggest(key, NUMERIC_FIELDS, cutoff=0.8)
+        if close and any(map(_is_number, rollup.by_tag(key))):
+            found[key] = close[0]
     return found
 
 

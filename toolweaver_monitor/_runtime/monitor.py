@@ -13,12 +13,12 @@ from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._core.timeouts import run_off_loop, validate_timeout
 from toolweaver_monitor._runtime.components import Components
-from toolweaver_monitor._runtime.health import health
+from toolweaver_monitor._runtime.health import Health, health
 from toolweaver_monitor._runtime.report import report_text
 from toolweaver_monitor._text.display import DEFAULT_ROWS, pluralize
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
-from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
+from toolweaver_monitor.sinks._memory.metrics import MetricsCollector, Summary
 from toolweaver_monitor.sinks._memory.view import InMemorySink
 
 POLL_S = 0.002
@@ -69,7 +69,7 @@ class Monitor:
         """Whether this setup has ended, or is ending."""
         return self._components.closed
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """Return all-time totals over every tool; see `MetricsCollector.summary`."""
         return self._components.metrics.summary()
 
@@ -101,29 +101,8 @@ class Monitor:
     def _text(self, limit: int | None = DEFAULT_ROWS) -> str:
         return report_text(self._components, limit)
 
-    def health(self) -> dict[str, Any]:
-        """Return whether everything works, and what to do if it does not. JSON-able.
-
-        Returns:
-            - `ok`: whether there is no problem.
-            - `problems`: what is wrong, one sentence each that ends with the cure.
-            - `notes`: what is not a fault but worth knowing: unknown costs, old prices, invalid values, tags that may
-              be misspelt fields, modules given to `instrument()` that were never imported.
-            - `closed`, `watching`: whether this setup has ended, and whether calls are monitored.
-            - `waiting`: calls that have ended but are not counted yet; `active`: calls open right now.
-            - `waiting_for_import`: dotted names given to `instrument()` whose modules are not imported yet.
-            - `dropped`: calls that did not reach a sink, over all sinks, by reason.
-            - `sinks`: each sink's `state` (`ok`, `degraded`, `breaker_open`, `unavailable`), its counts (`emitted ==
-              delivered + failed + dropped + queued`, with `failed_by` and `dropped_by`), `last_error`, `cure`, and
-              what the sink's own `status()` reports.
-            - `budgets`: each budget's limit, spent, remaining and rejections.
-            - `prices`: `ready`, `sources`, `age_days` and `cure`.
-            - `invalid`: what running calls recorded that could not be counted, in this process so far:
-              `invalid_values` (negative, NaN or not numbers), `late_records` (recorded on a closed call),
-              `suppressed_calls` (calls made by a sink), `extractor_errors` (functions of the user that raised),
-              `internal_errors` (errors of this library itself).
-            - `faults`: what failed in the environment at setup, by sink.
-        """
+    def health(self) -> Health:
+        """Return whether everything works, and what to do if it does not."""
         return health(self._components)
 
     # --- ending ---------------------------------------------------------------------------------------------------
@@ -226,7 +205,7 @@ class Monitor:
         for sink in self.sinks:
             log_summary = getattr(sink, "log_summary", None)
             if callable(log_summary):
-                _quietly(log_summary, self.summary() | budgets)
+                _quietly(log_summary, {**self.summary(), **budgets})
 
     def _print_losses(self) -> None:
         """Print one line on what was not delivered, and why, for those who read the output only at the end."""

@@ -1,4 +1,4 @@
-"""What may `setup()` be given? Sinks, names and budgets are checked here, and each mistake is told with its cure."""
+"""The arguments of `setup()`, validated: sinks, names, flags and budgets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 
 NAMES = ("prometheus", "wandb", "log")
 IN_MEMORY: Mapping[str, type[Any]] = {"metrics": MetricsCollector, "costs": CostTracker, "errors": ErrorTracker}
-"""Sinks that may be named, and are there in any case."""
+"""Sinks that may be named although every setup has them."""
 METHODS = ("write", "flush", "close")
 
 P = ParamSpec("P")
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class Options(NamedTuple):
-    """What a `setup()` is to put together: its arguments and the environment, each checked."""
+    """The arguments of `setup()` and the environment, validated."""
 
     sinks: Sequence[Any]
     ledger: Ledger | None
@@ -42,126 +42,72 @@ class Options(NamedTuple):
     scrubbing: bool
     max_operations: int
     max_names: int
-    watching: bool
+    enabled: bool
 
 
-def make_sink(thing: Any) -> Any:
-    """A sink object from what `setup()` was given.
+# --- sinks ----------------------------------------------------------------------------------------------------------
+
+
+def make_sink(given: Any) -> Any:
+    """Return the sink that an argument of `setup()` stands for: the sink itself, a name, or a callable.
 
     Raises:
-        ConfigurationError: it is none; the message says what to give instead.
+        ConfigurationError: the argument stands for no sink; the hint names what to give instead.
     """
-    if isinstance(thing, str):
-        return _by_name(thing)
-    if isinstance(thing, type):
-        raise ConfigurationError(f"setup() got the class {thing.__name__}, not a sink; call it: {thing.__name__}()")
-    if isinstance(thing, list | tuple):
-        raise ConfigurationError(f"setup() got a {type(thing).__name__}; give the sinks one by one: setup(*sinks)")
-    kind = type(thing).__name__
-    missing = [method for method in METHODS if not callable(getattr(thing, method, None))]
-    if isinstance(thing, io.IOBase):  # it would be closed with the sinks
+    if isinstance(given, str):
+        return _make_named(given)
+    if isinstance(given, type):
+        name = given.__name__
+        raise ConfigurationError(f"setup() got the class {name}, not a sink", hint=f"call it: {name}()")
+    kind = type(given).__name__
+    if isinstance(given, list | tuple):
+        raise ConfigurationError(f"setup() got a {kind}", hint="give the sinks one by one: setup(*sinks)")
+    if isinstance(given, io.IOBase):  # it has the methods of a sink, and would be closed as one
         raise ConfigurationError(
-            f"{kind} is a file, no sink; give 'log' and have logging write to it, or a callable such as "
-            "lambda call: print(call, file=...)"
+            f"{kind} is a file, not a sink",
+            hint="give 'log' and have logging write to it, or a callable such as lambda call: print(call, file=...)",
         )
-    if "write" in missing and callable(thing):
-        _refuse_async(getattr(thing, "__name__", kind), thing)
-        return FunctionSink(thing)
+    missing = [method for method in METHODS if not callable(getattr(given, method, None))]
+    if "write" in missing and callable(given):
+        _refuse_async(getattr(given, "__name__", kind), given)
+        return FunctionSink(given)
     if len(missing) == len(METHODS):
-        raise ConfigurationError(
-            f"{kind} is not a sink; a sink has write(calls), flush() and close(), or is a callable that takes a call"
-        )
+        hint = "a sink has write(calls), flush() and close(), or is a callable that takes a call"
+        raise ConfigurationError(f"{kind} is not a sink", hint=hint)
     if missing:
-        raise ConfigurationError(
-            f"{kind} has no {' and no '.join(missing)}; a sink has write(calls), flush() and close()"
-        )
-    if not isinstance(getattr(thing, "name", None), str) or not thing.name:
-        raise ConfigurationError(f"{kind} has no name; give the sink a text attribute `name`")
+        hint = "a sink has write(calls), flush() and close()"
+        raise ConfigurationError(f"{kind} has no {' and no '.join(missing)}", hint=hint)
+    if not isinstance(getattr(given, "name", None), str) or not given.name:
+        raise ConfigurationError(f"{kind} has no name", hint="give the sink a text attribute `name`")
     for method in (*METHODS, "start", "status", "merge"):
-        _refuse_async(f"{kind}.{method}", getattr(thing, method, None))
+        _refuse_async(f"{kind}.{method}", getattr(given, method, None))
     for name in ("max_batch", "max_calls"):
-        value = getattr(thing, name, None)
+        value = getattr(given, name, None)
         if value is not None and (type(value) is not int or value < 1):
-            raise ConfigurationError(
-                f"{kind}.{name} is {value!r}, not a number of calls; give a whole number from 1 up, or leave it out"
-            )
-    return thing
+            hint = "give a whole number from 1 up, or leave it out"
+            raise ConfigurationError(f"{kind}.{name} is {value!r}, not a number of calls", hint=hint)
+    return given
 
 
 def _refuse_async(name: str, function: Any) -> None:
-    """What it gave back would never be awaited, and the calls would be taken for delivered."""
+    """Raise if the function is async: nothing would await its coroutine, and its calls would count as delivered."""
     if any(map(iscoroutinefunction, (function, type(function).__call__))):
         raise ConfigurationError(
-            f"{name} is async, and a sink has a thread of its own, with no event loop; make it a plain function "
-            "that may wait, or that calls asyncio.run(...)"
+            f"{name} is async, but a sink runs on a thread of its own, without an event loop",
+            hint="make it a plain function, which may wait, or call asyncio.run(...) in it",
         )
 
 
-def validate_flags(**flags: Any) -> None:
-    """Make sure that each is True or False, or not given.
-
-    Raises:
-        ConfigurationError: one is something else: `capture="no"` would be taken for a yes.
-    """
-    for name, value in flags.items():
-        if value is not None and value not in (True, False):
-            raise ConfigurationError(f"{name}={value!r} is neither True nor False; give one of them")
-
-
-def validate_error_text(source: object) -> None:
-    """Make sure that the text of errors has a known source.
-
-    Raises:
-        ConfigurationError: it has not.
-    """
-    if type(source) is not str or source not in ("str", "args"):
-        raise ConfigurationError(
-            f"error_text must be 'str' or 'args', not {source!r}",
-            hint="'str' records str(error), 'args' runs no code of the exception",
-        )
-
-
-def suggest_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Have a keyword that the function does not know told with the one that was meant, or where else it belongs.
-
-    Raises:
-        TypeError: when it is called with such a keyword, as from any other function.
-    """
-    known = tuple(getattr(function, "__kwdefaults__", None) or ())
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
-        for name in kwargs:
-            if name not in known:
-                cure = _meant(name, known)
-                raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}; {cure}")
-        return function(*args, **kwargs)
-
-    return checked
-
-
-def _meant(name: str, known: Sequence[str]) -> str:
-    from inspect import signature
-
-    if name in ("sink", "sinks"):
-        return "give sinks without a keyword: setup(sink, ...)"
-    for kind in map(_kind, NAMES):
-        if name in signature(kind).parameters:
-            return f"give it to the sink: {kind.__name__}({name}=...)"
-    meant = suggest(name, known)
-    return f"did you mean {meant[0]}=?" if meant else f"there are {', '.join(known)}"
-
-
-def _by_name(name: str) -> Any:
+def _make_named(name: str) -> Any:
     if name in (*NAMES, *IN_MEMORY):
-        return _kind(name)()
-    meant = suggest(name, NAMES)
-    hint = f"; did you mean {meant[0]!r}?" if meant else f"; there are {', '.join(NAMES)}"
-    raise ConfigurationError(f"there is no sink named {name!r}{hint}")
+        return _sink_class(name)()
+    close = suggest(name, NAMES)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(NAMES)}"
+    raise ConfigurationError(f"there is no sink named {name!r}", hint=hint)
 
 
-def _kind(name: str) -> type[Any]:
-    """The class that a sink's name stands for; each is imported where it is wanted."""
+def _sink_class(name: str) -> type[Any]:
+    """Return the class that a sink's name stands for, imported only now: some bring a server or a client along."""
     if name == "prometheus":
         from toolweaver_monitor.sinks._prometheus.exporter import PrometheusExporter
 
@@ -178,7 +124,7 @@ def _kind(name: str) -> type[Any]:
 
 
 def assign_names(sinks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """The sinks with their names, two of one name told apart as `name` and `name-2`."""
+    """Yield each sink with a name of its own: two sinks called `name` become `name` and `name-2`."""
     taken: set[str] = set()
     for sink in sinks:
         candidates = chain([sink.name], (f"{sink.name}-{number}" for number in count(2)))
@@ -187,11 +133,38 @@ def assign_names(sinks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
         yield name, sink
 
 
-def make_ledger(budget: Any) -> Ledger | None:
-    """The budgets that `setup()` was given.
+# --- other arguments ------------------------------------------------------------------------------------------------
+
+
+def validate_flags(**flags: Any) -> None:
+    """Check that each flag is True, False or None: `capture="no"` would otherwise count as True.
 
     Raises:
-        ConfigurationError: they are none, or clash.
+        ConfigurationError: a flag is something else.
+    """
+    for name, value in flags.items():
+        if value is not None and value not in (True, False):
+            raise ConfigurationError(f"{name} must be True or False, not {value!r}")
+
+
+def validate_error_text(source: object) -> None:
+    """Check that the text of errors has a known source.
+
+    Raises:
+        ConfigurationError: the source is unknown.
+    """
+    if type(source) is not str or source not in ("str", "args"):
+        raise ConfigurationError(
+            f"error_text must be 'str' or 'args', not {source!r}",
+            hint="'str' records str(error), 'args' runs no code of the exception",
+        )
+
+
+def make_ledger(budget: Any) -> Ledger | None:
+    """Return the ledger of the budgets given to `setup()`; None if there are none.
+
+    Raises:
+        ConfigurationError: the argument is no budget, or two budgets clash.
     """
     if budget is None:
         return None
@@ -199,6 +172,37 @@ def make_ledger(budget: Any) -> Ledger | None:
         return Ledger([budget])
     if isinstance(budget, list | tuple):
         if not all(isinstance(one, Budget) for one in budget):
-            raise ConfigurationError("budget= wants dollars, a Budget, or a list of Budgets")
+            raise ConfigurationError("budget must be dollars, a Budget, or a list of Budgets", hint="give budget=5.0")
         return Ledger(budget) if budget else None
     return Ledger([Budget(limit_usd=budget)])
+
+
+def suggest_keywords(function: Callable[P, T]) -> Callable[P, T]:
+    """Add to a function's `TypeError` for an unknown keyword which one was meant, or where the keyword belongs.
+
+    Raises:
+        TypeError: the function is called with such a keyword; any other function would raise it as well.
+    """
+    known = tuple(getattr(function, "__kwdefaults__", None) or ())
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        for name in kwargs:
+            if name not in known:
+                hint = _keyword_hint(name, known)
+                raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}; {hint}")
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def _keyword_hint(name: str, known: Sequence[str]) -> str:
+    from inspect import signature
+
+    if name in ("sink", "sinks"):
+        return "give sinks without a keyword: setup(sink, ...)"
+    for kind in map(_sink_class, NAMES):
+        if name in signature(kind).parameters:
+            return f"give it to the sink: {kind.__name__}({name}=...)"
+    close = suggest(name, known)
+    return f"did you mean {close[0]}=?" if close else f"there are {', '.join(known)}"

@@ -1,11 +1,11 @@
-"""How is everything put together? `setup()`: the only place that knows both where calls are born and where they end."""
+"""Connect instrumented tools to sinks: `setup()`, `get_monitor()`, `flush()` and `shutdown()`."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 from toolweaver_monitor._budget import Budget
 from toolweaver_monitor._bus import process_exit, sigterm
@@ -14,6 +14,7 @@ from toolweaver_monitor._bus.policy import CallPolicy
 from toolweaver_monitor._bus.sink_runner import Gate, SinkRunner
 from toolweaver_monitor._bus.worker import MAY_HAVE_THREADS
 from toolweaver_monitor._core import config, locks
+from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._core.timeouts import validate_timeout
 from toolweaver_monitor._instrument import results
@@ -34,7 +35,7 @@ from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._text.safe_repr import ErrorTextSource, fault_text, hint_text
 from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
-from toolweaver_monitor.sinks._base import SetupAware, SetupContext
+from toolweaver_monitor.sinks._base import SetupAware, SetupContext, Sink
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
@@ -43,12 +44,12 @@ from toolweaver_monitor.sinks._memory.view import InMemorySink, validate_max_ope
 log = logging.getLogger("toolweaver_monitor")
 
 _current: Monitor | None = None
-_settling = locks.new_rlock("setup")
+_setup_lock = locks.new_rlock("setup")
 
 
 @suggest_keywords
 def setup(
-    *sinks: Any,
+    *sinks: Sink | Callable[[ToolCall], object] | Literal["prometheus", "wandb", "log"],
     budget: float | Budget | Sequence[Budget] | None = None,
     prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     tags: Mapping[str, TagValue] | None = None,
@@ -59,42 +60,43 @@ def setup(
     max_operations: int | None = None,
     enabled: bool | None = None,
 ) -> Monitor:
-    """Start watching: every monitored call from now on goes to these sinks.
+    """Start monitoring: every monitored call from now on goes to these sinks.
 
-    In-memory metrics, costs and errors are always there. If it is called again, the earlier setup is flushed, closed
-    and replaced; a sink object that is passed again goes on working.
+    In-memory metrics, costs and errors are always there. A second call flushes, closes and replaces the earlier setup;
+    a sink object that is passed again continues to work.
 
     Args:
-        *sinks: `Sink` objects, names (`"prometheus"`, `"wandb"`, `"log"`: defaults and environment), or callables that
-            take a `ToolCall`. Without any: those that `TOOLWEAVER_MONITOR_SINKS` names, or memory only.
+        *sinks: `Sink` objects, callables that take a `ToolCall`, or the names `"prometheus"`, `"wandb"` and `"log"`,
+            which are configured by the environment. Without any, `TOOLWEAVER_MONITOR_SINKS` names them; if it is not
+            set, calls are kept in memory only.
         budget: dollars that this run may spend, a `Budget`, or several.
         prices: your own price table, or the JSON or TOML file that holds it; dollars per million tokens.
         tags: your own labels for every call.
-        usage: look at results for tokens and cost.
+        usage: read tokens and cost from results.
         capture: keep arguments and results as scrubbed text.
         error_text: `"str"` records what `str(error)` returns, so an exception whose `__str__` takes long delays its own
             call. `"args"` runs no code of the exception: it records the arguments, and of a class with a `__str__` of
             its own only the name.
         redact: remove secrets from error texts and tags. Default: yes.
-        max_operations: how many of the last calls are kept in memory. Default: 10,000; totals are all-time anyway.
-        enabled: whether to watch at all. Default: yes.
+        max_operations: how many of the last calls are kept in memory. Default: 10,000; totals are all-time in any case.
+        enabled: whether to monitor at all. Default: yes.
 
     Returns:
-        The `Monitor`: figures, health, flush and shutdown.
+        The `Monitor`: statistics, health, flush and shutdown.
 
     Raises:
-        ConfigurationError: something that cannot be used, or a call from within `setup()` itself; the message says the
-            cure. A fault of the environment (a package missing, logged out, a port taken) never raises: one log line
-            and `health()` say it.
+        ConfigurationError: an argument cannot be used, or `setup()` is called inside itself; the message ends with the
+            cure. A fault of the environment (a package missing, logged out, a port taken) never raises: it is logged in
+            one line and shown by `health()`.
     """
-    if _settling._is_owned():  # type: ignore[attr-defined]
+    if _setup_lock._is_owned():  # type: ignore[attr-defined]
         raise ConfigurationError(
-            "setup() was called while a setup() is still under way on this thread, by a signal handler or a sink's "
-            "start(); let the handler only note that it is wanted, and call setup() after this one"
+            "setup() was called while another is still under way on this thread, by a signal handler or a sink",
+            hint="have the handler set a flag, and call setup() after this one",
         )
     validate_flags(usage=usage, capture=capture, redact=redact, enabled=enabled)
     validate_error_text(error_text)
-    chosen = Options(
+    options = Options(
         sinks=list({id(sink): sink for sink in map(make_sink, sinks or config.SINKS.value())}.values()),
         max_operations=validate_max_operations(config.MAX_OPERATIONS.value(max_operations)),
         max_names=config.MAX_LABEL_VALUES.value(),
@@ -105,34 +107,34 @@ def setup(
         capture=capture,
         error_text=error_text,
         scrubbing=config.REDACT.value(redact),
-        watching=config.ENABLED.value(enabled),
+        enabled=config.ENABLED.value(enabled),
     )
     sigterm.handled = config.HANDLE_SIGTERM.value()
-    with _settling:
+    with _setup_lock:
         _finish_interrupted()
-        return _replace(chosen)
+        return _replace(options)
 
 
-def _replace(chosen: Options) -> Monitor:
-    """Send calls to what was chosen, end the earlier setup, and start the sinks, in this order: no call is lost."""
+def _replace(options: Options) -> Monitor:
+    """Send calls to the new sinks, end the earlier setup, then start the new sinks. In this order no call is lost."""
     earlier = None if _current is None or _current.closed else _current
-    sealer = CallEnricher(chosen.scrubbing, chosen.book)
+    enricher = CallEnricher(options.scrubbing, options.book)
     tallies = StatsAggregator(
-        chosen.max_operations, chosen.max_names, before_read=sealer.read, open_calls=bus.open_calls
+        options.max_operations, options.max_names, before_read=enricher.drain, open_calls=bus.open_calls
     )
-    metrics = _mine(chosen.sinks, MetricsCollector) or MetricsCollector(chosen.max_operations)
-    costs = _mine(chosen.sinks, CostTracker) or CostTracker()
-    errors = _mine(chosen.sinks, ErrorTracker) or ErrorTracker()
-    views = [view for view in (metrics, costs, errors, *chosen.sinks) if isinstance(view, InMemorySink)]
+    metrics = _first_of(options.sinks, MetricsCollector) or MetricsCollector(options.max_operations)
+    costs = _first_of(options.sinks, CostTracker) or CostTracker()
+    errors = _first_of(options.sinks, ErrorTracker) or ErrorTracker()
+    views = [view for view in (metrics, costs, errors, *options.sinks) if isinstance(view, InMemorySink)]
 
-    going_on = {} if earlier is None else {id(runner.sink): runner for runner in earlier._components.runners}
+    kept = {} if earlier is None else {id(runner.sink): runner for runner in earlier._components.runners}
     gate = Gate()
     runners: list[SinkRunner] = []
     consumers: list[Consumer] = [tallies.add_batch]
-    named = dict(assign_names(chosen.sinks))
+    named = dict(assign_names(options.sinks))
     for name, sink in named.items():
         if not isinstance(sink, InMemorySink):
-            runner = going_on.get(id(sink)) or SinkRunner(sink, name, SinkUnavailable, gate=gate)
+            runner = kept.get(id(sink)) or SinkRunner(sink, name, SinkUnavailable, gate=gate)
             runner.name = name
             runners.append(runner)
         elif getattr(sink, "_has_custom_buckets", False):
@@ -144,39 +146,39 @@ def _replace(chosen: Options) -> Monitor:
         errors=errors,
         sinks=named,
         runners=tuple(runners),
-        ledger=chosen.ledger,
-        prices=chosen.book,
+        ledger=options.ledger,
+        prices=options.book,
     )
     monitor = Monitor(components, _release)
 
-    def hand_over() -> None:
+    def switch() -> None:
         global _current  # noqa: PLW0603 - with the switch of the bus, at one moment
         for view in views:
             view._attach(tallies)
-        _publish_policy(chosen)
+        _publish_policy(options)
         _current = monitor
 
     try:
         process_exit.register(monitor)
-        bus.attach(consumers, runners, sealer.seal, on_switch=hand_over)
+        bus.attach(consumers, runners, enricher.enrich, on_switch=switch)
         if MAY_HAVE_THREADS:
-            chosen.book.start_loading()
+            options.book.start_loading()
         if earlier is not None:
             earlier._replace_with(monitor)  # before the new sinks start: they may want the same port or file
         for name, sink in named.items():
             _start(sink, name, components)
     finally:
-        gate.shut_by = None  # a Ctrl-C, too, leaves a setup that works
+        gate.shut_by = None  # even a Ctrl-C leaves a setup that works
     for runner in runners:
         runner.worker.wake()
     return monitor
 
 
 def _finish_interrupted() -> None:
-    """End what a Ctrl-C in an earlier setup or shutdown has left half ended: it may still hold a port and threads."""
+    """End what a Ctrl-C in an earlier setup or shutdown left half ended: it may still hold a port and threads."""
     left = [monitor for monitor in process_exit.registered() if isinstance(monitor, Monitor)]
     if any(monitor.closed or monitor is not _current for monitor in left):
-        bus.drain()  # a switch to a setup that was interrupted may still wait
+        bus.drain()  # the switch to the interrupted setup may still be pending
     for monitor in left:
         if monitor.closed or _current is None:
             monitor.shutdown()
@@ -184,23 +186,23 @@ def _finish_interrupted() -> None:
             monitor._replace_with(_current)
 
 
-def _publish_policy(chosen: Options) -> None:
+def _publish_policy(options: Options) -> None:
     """Store, all at once, what opening and closing a call must know."""
     bus.configure(
         CallPolicy(
-            on=chosen.watching,
-            tags=chosen.tags,
-            needs_tags=chosen.ledger is not None and chosen.ledger.needs_tags,
-            capture=chosen.capture,
-            error_text=chosen.error_text,
-            read_results=chosen.usage,
-            priced_tools=chosen.book.tools,
-            price=chosen.book.cost_nanousd,
-            admit=chosen.ledger.admit if chosen.ledger is not None else None,
+            on=options.enabled,
+            tags=options.tags,
+            needs_tags=options.ledger is not None and options.ledger.needs_tags,
+            capture=options.capture,
+            error_text=options.error_text,
+            read_results=options.usage,
+            priced_tools=options.book.tools,
+            price=options.book.cost_nanousd,
+            admit=options.ledger.admit if options.ledger is not None else None,
             on_first_call=_in_child if process_exit.is_child() else None,
         )
     )
-    results.reading(chosen.usage)
+    results.reading(options.usage)
 
 
 def _release(monitor: Monitor) -> None:
@@ -212,7 +214,8 @@ def _release(monitor: Monitor) -> None:
     results.reading(True)
 
 
-def _mine(sinks: Sequence[Any], kind: type[Any]) -> Any:
+def _first_of(sinks: Sequence[Any], kind: type[Any]) -> Any:
+    """Return the first sink of a class, or None."""
     return next((sink for sink in sinks if isinstance(sink, kind)), None)
 
 
@@ -236,19 +239,19 @@ def _start(sink: Any, name: str, components: Components) -> None:
 
 
 def get_monitor() -> Monitor | None:
-    """The monitor of the last `setup()`; None before it and after `shutdown()`."""
+    """Return the monitor of the last `setup()`; None before it and after `shutdown()`."""
     return None if _current is None or _current.closed else _current
 
 
 def flush(timeout: float = 2.0) -> bool:
-    """Have every sink write out what ended before now; see `Monitor.flush`. True if nothing is set up."""
+    """Write every call that ended before now to every sink; see `Monitor.flush`. Returns True if nothing is set up."""
     validate_timeout(timeout)
     monitor = get_monitor()
     return monitor.flush(timeout) if monitor is not None else True
 
 
 def shutdown(timeout: float = 2.0) -> bool:
-    """End the current setup; see `Monitor.shutdown`. True if nothing is set up."""
+    """End the current setup; see `Monitor.shutdown`. Returns True if nothing is set up."""
     validate_timeout(timeout)
     monitor = get_monitor()
     return monitor.shutdown(timeout) if monitor is not None else True

@@ -27,7 +27,7 @@ class Sink(Protocol):
 
     name: str
 
-    def write(self, calls: Sequence[ToolCall]) -> None:
+    def write(self, calls: Sequence[ToolCall], /) -> None:
         """Write a batch of closed calls, in the order in which they ended except for near ties."""
 
     def flush(self) -> None:

@@ -1,4 +1,4 @@
-"""`health()` says whether all is well, and if not, what to do."""
+"""`health()`: whether all is well, and if not, what to do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import toolweaver_monitor
-from toolweaver_monitor import Monitor, ToolCall, setup, track
+from toolweaver_monitor import Health, Monitor, ToolCall, setup, track
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
 
@@ -45,7 +45,7 @@ def call_once(**said: Any) -> None:
         call.record(**said)
 
 
-def until(monitor: Monitor, holds: Callable[[dict[str, Any]], object], deadline_s: float = 10.0) -> dict[str, Any]:
+def until(monitor: Monitor, holds: Callable[[Health], object], deadline_s: float = 10.0) -> Health:
     """The first health of which that holds."""
     end = time.monotonic() + deadline_s
     while True:
@@ -56,7 +56,7 @@ def until(monitor: Monitor, holds: Callable[[dict[str, Any]], object], deadline_
 
 
 def off(_: Sequence[ToolCall]) -> None:
-    raise SinkUnavailable("the service is logged out; run `service login`")
+    raise SinkUnavailable("the service is logged out", hint="run `service login`")
 
 
 def broken(_: Sequence[ToolCall]) -> None:
@@ -83,10 +83,11 @@ def test_all_is_well_only_if_there_is_nothing_to_do() -> None:
 
 
 def test_every_promised_field_is_there_and_documented() -> None:
-    """What the docstring lists is what one gets."""
+    """What `Health` lists is what one gets."""
     health = setup(Sink()).health()
-    said = Monitor.health.__doc__ or ""
-    assert [field for field in health if f"`{field}`" not in said] == []
+    said = Health.__doc__ or ""
+    assert health.keys() == Health.__annotations__.keys()
+    assert [field for field in health if f"    {field}: " not in said] == []
     assert [field for field in health["invalid"] if f"`{field}`" not in said] == []
     assert {"state", "emitted", "failed_by", "dropped_by", "last_error", "cure"} <= health["sinks"]["mine"].keys()
 
@@ -230,9 +231,9 @@ def test_a_number_under_a_misspelt_name_is_noted(said: dict[str, Any], figure: s
     call_once(**said)
     health = monitor.health()
     assert health["ok"] is True
-    noted = [note for note in health["notes"] if note.startswith("a tag is called")]
+    noted = [note for note in health["notes"] if note.startswith("tag ")]
     assert len(noted) == (figure is not None)
-    assert not noted or noted[0].endswith(f"write record({figure}=...)")
+    assert not noted or noted[0].endswith(f"did you mean record({figure}=...)?")
 
 
 def test_a_setup_that_has_ended_or_is_off_is_not_well() -> None:
@@ -240,7 +241,7 @@ def test_a_setup_that_has_ended_or_is_off_is_not_well() -> None:
     monitor = setup()
     monitor.shutdown()
     assert monitor.health()["problems"] == ["this setup has ended; call setup() again"]
-    assert "nothing is watched" in setup(enabled=False).health()["problems"][0]
+    assert "monitoring is off" in setup(enabled=False).health()["problems"][0]
 
 
 FORKED = """
@@ -251,7 +252,7 @@ from toolweaver_monitor.sinks import PrometheusExporter
 monitor = setup(PrometheusExporter(port=0))
 child = os.fork()
 if child == 0:
-    print(*monitor.health()["problems"], sep="\\n")
+    print(*monitor.health()["problems"], monitor.health()["sinks"]["prometheus"]["cure"], sep="\\n")
     print(*setup(PrometheusExporter(port=0)).health()["problems"], sep="\\n", flush=True)
     os._exit(0)
 os.waitpid(child, 0)
@@ -274,6 +275,7 @@ def test_a_forked_worker_that_nobody_can_scrape_says_so() -> None:
             "prometheus: this process is a fork of the one that serves the metrics; "
             "call setup() in it, with a port of its own"
         ),
+        "call setup() in it, with a port of its own",
         "",
         "",
         "",

@@ -1,4 +1,4 @@
-"""What can be done with a monitor, and how does its report read?"""
+"""The monitor: flush, shutdown, report and repr."""
 
 from __future__ import annotations
 

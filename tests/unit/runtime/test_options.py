@@ -1,4 +1,4 @@
-"""What may `setup()` be given?"""
+"""The arguments that `setup()` accepts."""
 
 from __future__ import annotations
 

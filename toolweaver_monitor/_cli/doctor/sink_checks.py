@@ -9,7 +9,7 @@ from typing import Any
 
 from toolweaver_monitor._cli.doctor import http_get, running_program
 from toolweaver_monitor._cli.doctor.findings import Finding, note, ok, refused, wrong
-from toolweaver_monitor._runtime.health import MOST_AGE_DAYS
+from toolweaver_monitor._runtime.health import MAX_PRICE_AGE_DAYS
 from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
@@ -94,6 +94,6 @@ def _judged(status: dict[str, Any]) -> Finding:
     said = "; ".join(status["sources"])
     if age_days is None:
         return ok("prices", said)
-    if age_days > MOST_AGE_DAYS:
+    if age_days > MAX_PRICE_AGE_DAYS:
         return note("prices", f"{said}; the newest is {age_days:.0f} days old", "pip install -U genai-prices")
     return ok("prices", f"{said}; the newest is {age_days:.0f} days old")

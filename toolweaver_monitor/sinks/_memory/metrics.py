@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NANO
@@ -10,7 +10,37 @@ from toolweaver_monitor._stats import histogram
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call
 
-SHARES = {"p50_s": 0.50, "p95_s": 0.95, "p99_s": 0.99}
+PERCENTILES = (0.50, 0.95, 0.99)
+
+
+class Summary(TypedDict):
+    """All-time totals over every tool, or over one; plain values, ready for JSON.
+
+    Attributes:
+        count: calls of every outcome.
+        total_operations: the same number as `count`.
+        successes: calls that succeeded.
+        failures: calls that failed, timeouts included.
+        success_rate: from 0 to 1; None until a call has succeeded or failed.
+        total_cost_usd: dollars, without calls of unknown cost.
+        avg_duration_s: seconds; calls that a budget rejected did not run and do not count for any duration.
+        total_tokens: input, output and unsplit tokens together.
+        p50_s, p95_s, p99_s: percentiles of the duration in seconds, within 4.5 %.
+        unpriced_calls: calls of unknown cost that used tokens or a model.
+    """
+
+    count: int
+    total_operations: int
+    successes: int
+    failures: int
+    success_rate: float | None
+    total_cost_usd: float
+    avg_duration_s: float
+    total_tokens: int
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    unpriced_calls: int
 
 
 class MetricsCollector(InMemorySink):
@@ -68,18 +98,11 @@ class MetricsCollector(InMemorySink):
             calls.sort(key=lambda call: call._opened_at + call.duration_s)
         return [as_operation(call) for call in calls[-(self._own.operations.maxlen or len(calls)) :]]
 
-    def summary(self) -> dict[str, Any]:
-        """All-time figures over every operation.
-
-        Returns:
-            `count` and `total_operations` (calls of every outcome), `successes`, `failures` (timeouts included),
-            `success_rate` (0..1; None until a call has succeeded or failed), `total_cost_usd`, `avg_duration_s`,
-            `total_tokens`, `p50_s`, `p95_s`, `p99_s` (within 4.5 %), `unpriced_calls` (cost unknown). Calls that a
-            budget rejected did not run, and are no part of the durations.
-        """
+    def summary(self) -> Summary:
+        """Return all-time totals over every operation."""
         return summarize(self._total())
 
-    def by_operation(self) -> dict[str, dict[str, Any]]:
+    def by_operation(self) -> dict[str, Summary]:
         """The figures of `summary()` for each operation."""
         return {operation: summarize(tally) for operation, tally in sorted(self._by_tool().items())}
 
@@ -89,9 +112,9 @@ class MetricsCollector(InMemorySink):
         return {operation: nano / NANO for operation, nano in sorted(found.items(), key=lambda item: -item[1])}
 
 
-def summarize(tally: ToolStats) -> dict[str, Any]:
+def summarize(tally: ToolStats) -> Summary:
     """The figures of `MetricsCollector.summary` from one tally."""
-    found = histogram.percentiles(tally.buckets, SHARES.values(), tally.duration_min_s, tally.duration_max_s)
+    p50_s, p95_s, p99_s = histogram.percentiles(tally.buckets, PERCENTILES, tally.duration_min_s, tally.duration_max_s)
     return {
         "count": tally.calls,
         "total_operations": tally.calls,
@@ -101,7 +124,9 @@ def summarize(tally: ToolStats) -> dict[str, Any]:
         "total_cost_usd": tally.cost_nanousd / NANO,
         "avg_duration_s": tally.duration_sum_s / tally.ran if tally.ran else 0.0,
         "total_tokens": tally.tokens,
-        **dict(zip(SHARES, found, strict=True)),
+        "p50_s": p50_s,
+        "p95_s": p95_s,
+        "p99_s": p99_s,
         "unpriced_calls": tally.unpriced,
     }
 

@@ -111,8 +111,8 @@ class PrometheusExporter(InMemorySink, SetupAware):
             self._endpoint.start()
         except OSError as error:
             raise SinkUnavailable(
-                f"cannot listen on {self._endpoint.addr}:{self._endpoint.port} ({error.strerror or error}); "
-                "stop what uses the port, or give another: PrometheusExporter(port=...), port=0 takes a free one"
+                f"cannot listen on {self._endpoint.addr}:{self._endpoint.port} ({error.strerror or error})",
+                hint="stop what uses the port, or give another: PrometheusExporter(port=...), port=0 takes a free one",
             ) from None
         self._served_by = os.getpid()
         log.info("metrics are served on %s", self.url)
@@ -165,10 +165,11 @@ class PrometheusExporter(InMemorySink, SetupAware):
         listening = self._endpoint.listening
         status: dict[str, Any] = {"listening": listening, "url": self.url if listening else None}
         if not listening and self._registry is None and self._served_by not in (None, os.getpid()):
+            cure = "call setup() in it, with a port of its own"
             status |= {
                 "state": "unavailable",
-                "last_error": "this process is a fork of the one that serves the metrics; "
-                "call setup() in it, with a port of its own",
+                "last_error": f"this process is a fork of the one that serves the metrics; {cure}",
+                "cure": cure,
             }
         return status
 
@@ -198,8 +199,8 @@ class PrometheusExporter(InMemorySink, SetupAware):
             self._registry.register(collector)
         except ValueError:  # it would name them all
             raise SinkUnavailable(
-                "the registry already has metrics with these names; give each exporter its own registry, "
-                "or shut the earlier one down first"
+                "the registry already has metrics with these names",
+                hint="give each exporter its own registry, or shut the earlier one down first",
             ) from None
         self._collector = collector
 
