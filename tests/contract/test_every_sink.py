@@ -83,7 +83,7 @@ def costs() -> Case:
 
 def errors() -> Case:
     sink = ErrorTracker()
-    return view(sink, lambda: f"{sink.text()} {sink.errors}")
+    return view(sink, lambda: f"{sink._text()} {sink.errors}")
 
 
 def prometheus(**options: Any) -> Case:

@@ -58,8 +58,8 @@ def everything(monitor: Monitor, kept: Kept, logged: Log) -> dict[str, str]:
     assert monitor.flush(5)
     return {
         "memory": repr(monitor.metrics.operations) + repr(monitor.summary()) + repr(monitor.metrics.by_operation()),
-        "costs": monitor.costs.text() + repr(monitor.costs.costs),
-        "errors": monitor.errors.text() + repr(monitor.errors.errors),
+        "costs": monitor.costs._text() + repr(monitor.costs.costs),
+        "errors": monitor.errors._text() + repr(monitor.errors.errors),
         "prometheus": monitor.sinks[0].text(),
         "log": "\n".join(one.getMessage() + json.dumps(getattr(one, "toolweaver", None)) for one in logged),
         "another's sink": kept.text,
@@ -237,8 +237,8 @@ def test_s1_no_secret_of_what_is_recorded_by_hand() -> None:
             costs.record(text, 0.1)
     places = {
         "memory": repr(metrics.operations) + repr(metrics.by_operation()),
-        "costs": costs.text(),
-        "errors": errors.text() + repr(errors.errors),
+        "costs": costs._text(),
+        "errors": errors._text() + repr(errors.errors),
     }
     assert leaks(places, [(name, secret) for name, _, secret in CORPUS]) == []
 

@@ -60,7 +60,7 @@ def run(name: str) -> None:
 def test_s4_hostile_names_are_parsed_by_the_parser_and_promtool(monitor: Monitor, require_program: Any) -> None:
     """Quotes, line ends, NUL, ESC, lone surrogates, names of a megabyte: every sample is one of ours, totals are exact.
 
-    Mutations that turned it red: `escaped` leaving quotes as they are; `safe_name` giving its name.
+    Mutations that turned it red: `escape_label` leaving quotes as they are; `safe_name` giving its name.
     """
     for name in NAMES:
         run(name)
@@ -99,11 +99,11 @@ def test_s4_a_registry_of_the_application_s_own_takes_them_too() -> None:
 def test_s4_any_label_value_comes_back_from_the_parser(labels: list[str]) -> None:
     """What is escaped is read as it was, but for what UTF-8 cannot hold, by Prometheus' own parser.
 
-    Mutations that turned it red: backslashes not doubled in `escaped`; line ends, or quotes, left as they are; lone
-    surrogates left in.
+    Mutations that turned it red: backslashes not doubled in `escape_label`; line ends, or quotes, left as they are;
+    lone surrogates left in.
     """
     for value in labels:
-        text = f'metric_total{{label="{exposition.escaped(value)}"}} 1.0\n'
+        text = f'metric_total{{label="{exposition.escape_label(value)}"}} 1.0\n'
         if "\r" in value or "\x0b" in value or "\x0c" in value or set(value) & set("\x1c\x1d\x1e\x85\u2028\u2029"):
             continue  # the parser splits lines at these, which no name of ours can hold
         (found,) = samples("# TYPE metric counter\n" + text)
@@ -113,7 +113,8 @@ def test_s4_any_label_value_comes_back_from_the_parser(labels: list[str]) -> Non
 def test_s4_no_more_than_2_001_series_of_made_up_names_and_totals_stay_exact() -> None:
     """Of ten thousand made-up names 2,000 have series, the rest is `__overflow__`; a name in the code keeps its own.
 
-    Mutations that turned it red: the cap left out of both `StatsAggregator._new` and `capped`; `reserved` left empty.
+    Mutations that turned it red: the cap left out of both `StatsAggregator._new` and `cap_tools`; `declared_names`
+    left empty.
     """
 
     @monitored("written in the code")

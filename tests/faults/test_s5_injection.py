@@ -77,11 +77,11 @@ def test_s5_no_report_holds_a_control_character_or_a_forged_line(monitor: Monito
     """
     for text in CORPUS:
         work(text)
-    for report in (monitor._text(), monitor.costs.text(), monitor.errors.text()):
+    for report in (monitor._text(), monitor.costs._text(), monitor.errors._text()):
         assert harm(report, lines=True) == []
         for line in report.splitlines():
             assert not line.startswith(("tool=forged", "2026-01-01 INFO"))
-    latest = monitor.errors.text().partition("latest:\n")[2].splitlines()
+    latest = monitor.errors._text().partition("latest:\n")[2].splitlines()
     assert len(latest) == 10
     assert all(re.match(r"    \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line) for line in latest)
 

@@ -35,6 +35,7 @@ MAX_LINES, MIN_LINES = 300, 40
 SHORT = {
     "__main__.py",
     "_text/names.py",
+    "_text/reportable.py",
     "errors.py",
     "_core/clock.py",
     "_core/gc_guard.py",

@@ -65,5 +65,5 @@ class Components(msgspec.Struct, kw_only=True, eq=False):
         return {
             "active": len(bus.open_calls()),
             "budgets": self.budgets(),
-            "books": {runner.name: runner.stats().as_dict() for runner in self.runners},
+            "sinks": {runner.name: runner.stats().as_dict() for runner in self.runners},
         }

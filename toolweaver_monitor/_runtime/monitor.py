@@ -16,6 +16,7 @@ from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._runtime.health import Health, health
 from toolweaver_monitor._runtime.report import report_text
 from toolweaver_monitor._text.display import DEFAULT_ROWS, pluralize
+from toolweaver_monitor._text.reportable import Reportable
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector, Summary
@@ -24,10 +25,11 @@ from toolweaver_monitor.sinks._memory.view import InMemorySink
 POLL_S = 0.002
 
 
-class Monitor:
+class Monitor(Reportable):
     """The statistics and sinks of one `setup()`.
 
-    It ends with `shutdown()`, with the process, or as a sync or async context manager.
+    It ends with `shutdown()`, with the process, or as a sync or async context manager. Its report shows the busiest
+    tools, the most expensive operations, the latest errors and the budgets with the least left.
     """
 
     def __init__(self, components: Components, release: Callable[[Monitor], None]) -> None:
@@ -80,23 +82,6 @@ class Monitor:
             For each `tool_name`, `running_s` (seconds), `call_id` and `tags`.
         """
         return self._components.open_calls()
-
-    def report(self, limit: int | None = DEFAULT_ROWS) -> str:
-        """Print tools, costs, errors and budgets as tables.
-
-        Args:
-            limit: how many tools, operations and budgets to show in each part: the busiest, the most expensive, those
-                with the least left. None shows all. Totals always cover all.
-
-        Returns:
-            The printed text.
-
-        Raises:
-            ConfigurationError: `limit` is neither None nor a whole number from 1 up.
-        """
-        text = self._text(limit)
-        print(text)
-        return text
 
     def _text(self, limit: int | None = DEFAULT_ROWS) -> str:
         return report_text(self._components, limit)

@@ -137,8 +137,8 @@ def _replace(options: Options) -> Monitor:
             runner = kept.get(id(sink)) or SinkRunner(sink, name, SinkUnavailable, gate=gate)
             runner.name = name
             runners.append(runner)
-        elif getattr(sink, "_has_custom_buckets", False):
-            consumers.append(sink._observe)  # type: ignore[attr-defined]
+        elif sink._has_custom_buckets:
+            consumers.append(sink._observe)
 
     components = Components(
         metrics=metrics,

@@ -1,4 +1,4 @@
-"""Where calls end; one file each, none knows another. A sink is imported when it is first asked for."""
+"""The sinks: one module or package each; none knows another. A sink with dependencies is imported when first used."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = [
     "WandBLogger",
 ]
 
-_WHERE = {"LogSink": "_log", "PrometheusExporter": "_prometheus.exporter", "WandBLogger": "_wandb.logger"}
+_MODULES = {"LogSink": "_log", "PrometheusExporter": "_prometheus.exporter", "WandBLogger": "_wandb.logger"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a sink where it is first needed: some bring a server or a client along."""
+    """Import a sink when it is first needed, since some bring a server or a client along."""
     from importlib import import_module
 
-    if name in _WHERE:
-        return getattr(import_module(f"toolweaver_monitor.sinks.{_WHERE[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"toolweaver_monitor.sinks.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

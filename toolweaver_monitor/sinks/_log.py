@@ -1,4 +1,4 @@
-"""How do calls become structured log lines? Through the standard `logging`, with the fields as `extra`."""
+"""Write calls to the standard `logging`, with the fields as `extra`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LogSink:
         level: the level of lines for calls that are not errors, such as `"INFO"` or `logging.DEBUG`.
 
     Raises:
-        ConfigurationError: not a logger, or a level that logging does not know.
+        ConfigurationError: `logger` is not a logger, or logging does not know the level.
     """
 
     name = "log"
@@ -29,39 +29,39 @@ class LogSink:
     def __init__(
         self, logger: str | logging.Logger = "toolweaver_monitor.calls", level: str | int | None = None
     ) -> None:
-        self.logger = logging.getLogger(logger) if isinstance(logger, str) else logger
-        if not isinstance(self.logger, logging.Logger | logging.LoggerAdapter):
-            raise ConfigurationError(f"logger={logger!r} is not a logger; give a logging.Logger, or the name of one")
-        self.level = _level(config.LOG_LEVEL.value() if level is None else level)
+        self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
+        if not isinstance(self._logger, logging.Logger | logging.LoggerAdapter):
+            raise ConfigurationError(f"logger={logger!r} is not a logger", hint="give a logging.Logger or its name")
+        self._level = _validate_level(config.LOG_LEVEL.value() if level is None else level)
 
     def write(self, calls: Sequence[ToolCall]) -> None:
         """Log each call."""
         for call in calls:
-            level = logging.WARNING if call.outcome in ERROR_OUTCOMES else self.level
-            if self.logger.isEnabledFor(level):
-                self.logger.log(level, "%s", line(call), extra={"toolweaver": call.as_dict()})
+            level = logging.WARNING if call.outcome in ERROR_OUTCOMES else self._level
+            if self._logger.isEnabledFor(level):
+                self._logger.log(level, "%s", format_line(call), extra={"toolweaver": call.as_dict()})
 
     def flush(self) -> None:
-        """Logging keeps nothing back."""
+        """Do nothing, since logging buffers nothing."""
 
     def close(self) -> None:
-        """The logger is its owner's."""
+        """Do nothing, since the logger belongs to the program."""
 
 
-def _level(level: object) -> int:
-    """The number of a level.
+def _validate_level(level: object) -> int:
+    """Return the number of a log level.
 
     Raises:
         ConfigurationError: logging knows no such level.
     """
     number = logging.getLevelNamesMapping().get(level.upper()) if isinstance(level, str) else level
     if not isinstance(number, int) or isinstance(number, bool):
-        raise ConfigurationError(f"level={level!r} is not a log level; give one such as 'INFO' or 'DEBUG'")
+        raise ConfigurationError(f"level={level!r} is not a log level", hint="give one such as 'INFO' or 'DEBUG'")
     return number
 
 
-def line(call: ToolCall) -> str:
-    """A call as one line of text with nothing in it that could forge another."""
+def format_line(call: ToolCall) -> str:
+    """Return a call as one line of text that cannot forge another line."""
     parts = [f"tool={escape(call.tool_name)}", f"outcome={call.outcome}", f"duration_s={call.duration_s:.6f}"]
     if call.cost_usd is not None:
         parts.append(f"cost_usd={call.cost_usd:.6f}")

@@ -55,10 +55,10 @@ def test_a_call_of_unknown_cost_is_no_part_of_the_average() -> None:
         with track("tool") as call:
             call.record(cost=cost, tokens=5)
     assert monitor.costs.counts == {"tool": 2}
-    assert "average" in monitor.costs.text()
-    assert "$0.1000" in monitor.costs.text()
+    assert "average" in monitor.costs._text()
+    assert "$0.1000" in monitor.costs._text()
 
 
 def test_nothing_has_cost_anything_yet() -> None:
     """An empty report is a sentence, not an empty table."""
-    assert CostTracker().text() == "Costs\n  nothing has cost anything yet"
+    assert CostTracker()._text() == "Costs\n  nothing has cost anything yet"

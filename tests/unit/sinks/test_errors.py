@@ -94,6 +94,6 @@ def test_no_error_can_forge_a_line_of_the_report() -> None:
     """Line ends and terminal codes are shown as what they are."""
     errors = ErrorTracker()
     errors.record_call("ocr\n  all is well", False, "blurred \x1b[31m image\nErrors\n  no tool has failed")
-    text = errors.text()
+    text = errors._text()
     assert "\x1b" not in text
     assert len(text.splitlines()) == 6

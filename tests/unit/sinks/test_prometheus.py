@@ -113,7 +113,7 @@ def test_accounts_of_budgets_are_capped_and_their_totals_stay_exact() -> None:
     whole = {"name": "all", "account": None, "unit": "usd", "limit": 9.0, "spent": 4.0, "rejections": 7}
     shown = {
         metric.name: {labels[0]: value for _, labels, value in samples}
-        for metric, samples in exposition.families(exposition.Snapshot({}, budgets=[*named, *calls, whole]))
+        for metric, samples in exposition.read_metrics(exposition.Snapshot({}, budgets=[*named, *calls, whole]))
         if metric.name.startswith("toolweaver_budget_")
     }
     spent, rejected = shown["toolweaver_budget_spent_usd"], shown["toolweaver_budget_rejections_total"]

@@ -137,7 +137,7 @@ def test_unknown_costs_are_listed_by_tool_and_model_with_the_cure(monitor: Monit
     ]
     assert monitor.costs.by("tool")["chat"]["cost_usd"] is None
     assert monitor.costs.by("model")["home-made-1"]["unpriced"] == 2
-    text = monitor.costs.text()
+    text = monitor.costs._text()
     assert "chat 2 calls (home-made-1), chat 1 call (home-made-2)" in text
     assert 'setup(prices={"home-made-1": {"input": ..., "output": ...}})' in text
 
@@ -283,7 +283,7 @@ def test_the_report_says_what_was_spent_on_models_and_tags_where_anything_was(mo
             call.record(cost=cost_usd, model="m")
     with track("csv", rows=3):
         pass
-    lines = monitor.costs.text().splitlines()
+    lines = monitor.costs._text().splitlines()
     assert "  by model: m $0.7500" in lines
     assert "  by customer: globex $0.5000, acme $0.2500" in lines
     assert "  by page: 1 $0.7500" in lines

@@ -90,7 +90,7 @@ def _figures(samples: Samples) -> Iterator[Finding]:
     calls, active = total(samples, catalog.EXECUTIONS.name), total(samples, catalog.ACTIVE.name)
     tools = {labels["tool_name"] for labels, _ in samples.get(catalog.EXECUTIONS.name, ())}
     if calls:
-        cost, errors = total(samples, catalog.COST.name), total(samples, catalog.ERRORS.name)
+        cost, errors = total(samples, catalog.COST.name), total(samples, catalog.ERRORS_BY_TYPE.name)
         said = f"{pluralize(round(calls), 'call')} of {pluralize(len(tools), 'tool')}"
         yield ok("calls", f"{said}, {errors:,.0f} failed, ${cost:,.4f} spent, {active:,.0f} open now")
     else:

@@ -151,7 +151,7 @@ def _in_memory(monitor: Monitor) -> Seen:
 def _in_prometheus(url: str) -> Seen:
     answer = http_get.get(url)
     samples = running_program.parsed(answer.body) or {}
-    names = (catalog.EXECUTIONS, catalog.ERRORS, catalog.TOKENS, catalog.COST)
+    names = (catalog.EXECUTIONS, catalog.ERRORS_BY_TYPE, catalog.TOKENS, catalog.COST)
     calls, failures, tokens, cost_usd = (running_program.total(samples, metric.name) for metric in names)
     return Seen(int(calls), int(failures), int(tokens), cost_usd)
 

@@ -59,10 +59,10 @@ def log() -> Finding:
         sink = LogSink()
     except ConfigurationError as error:
         return refused("log", error)
-    level = logging.getLevelName(sink.level)
+    level = logging.getLevelName(sink._level)
     return ok(
         "log",
-        f"lines go to the logger {sink.logger.name!r} at {level}, errors at WARNING; your program must let them "
+        f"lines go to the logger {sink._logger.name!r} at {level}, errors at WARNING; your program must let them "
         f"through: logging.basicConfig(level=logging.{level})",
     )
 

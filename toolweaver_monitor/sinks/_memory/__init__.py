@@ -1,1 +1,1 @@
-"""In-memory sinks: metrics, costs and errors."""
+"""The in-memory sinks: metrics, costs and errors."""

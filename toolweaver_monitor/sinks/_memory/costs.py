@@ -1,4 +1,4 @@
-"""What did it cost, and what cost most? The in-memory costs."""
+"""In-memory costs: dollars by tool, model, tag and outermost call."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from toolweaver_monitor._stats.rollup import Rollup, Subtree
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._stats.totals import TotalsByName, UsageTotals
 from toolweaver_monitor._text.display import DEFAULT_ROWS, escape, pluralize, rank_rows, table, validate_n
+from toolweaver_monitor._text.reportable import Reportable
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call
 
-What = Literal["tool", "model", "root"]
+Grouping = Literal["tool", "model", "root"]
 
 NONE = "(none)"
-"""Stands for the calls that named no model, or have no such tag: so every way of looking comes to the same total."""
-IN_A_LINE = 5
+"""Stands for calls without a model, or without the tag, so that every grouping comes to the same total."""
+MAX_IN_LINE = 5
 """Names shown in one line of a report."""
 
 
-class CostTracker(InMemorySink):
-    """Dollars and calls by operation; also works on its own, without `setup()`."""
+class CostTracker(InMemorySink, Reportable):
+    """Dollars and calls by operation. Also works on its own, without `setup()`.
+
+    Its report shows what each operation cost, the most expensive first, with total, calls and average.
+    """
 
     name = "costs"
 
@@ -33,264 +37,258 @@ class CostTracker(InMemorySink):
     def record(self, operation: str, cost: float) -> None:
         """Count one operation and its cost.
 
-        Never raises; what makes no sense is left out and counted, as in `MetricsCollector.record`.
+        Never raises. Invalid values are left out and pluralize, as in `MetricsCollector.record`.
 
         Args:
             operation: its name; anything that is not a name becomes `unnamed`.
-            cost: dollars; with anything else (negative, NaN, text) it is an operation of unknown cost.
+            cost: dollars. Anything else (negative, NaN, text) makes it an operation of unknown cost.
         """
         self._own.record(make_call(operation, cost=cost))
 
     @property
     def costs(self) -> dict[str, float]:
         """Dollars by operation, all-time."""
-        return {operation: tally.cost_nanousd / NANO for operation, tally in self._with_cost()}
+        return {operation: stats.cost_nanousd / NANO for operation, stats in self._with_cost()}
 
     @property
     def counts(self) -> dict[str, int]:
-        """Calls by operation, of those with a known cost."""
-        return {operation: tally.costed for operation, tally in self._with_cost()}
+        """Calls of known cost by operation, all-time."""
+        return {operation: stats.costed for operation, stats in self._with_cost()}
 
     def most_expensive(self, n: int = 5) -> list[tuple[str, float]]:
-        """The `n` operations that cost most in total, with their dollars, the most expensive first.
+        """Return the `n` operations that cost most in total, each with its dollars, the most expensive first.
 
         Raises:
-            ConfigurationError: `n` is no whole number.
+            ConfigurationError: `n` is not a whole number.
         """
         return sorted(self.costs.items(), key=lambda item: -item[1])[: validate_n(n)]
 
-    def by(self, what: What) -> dict[str, dict[str, Any]]:
-        """What was spent on each tool, on each model, or under each outermost call; the most expensive first.
+    def by(self, what: Grouping) -> dict[str, dict[str, Any]]:
+        """Return what was spent on each tool, on each model, or under each outermost call; the most expensive first.
 
         Args:
-            what: `"tool"`: each tool's own part. `"model"`: by the model that calls named. `"root"`: by the tool of
-                the outermost call, everything that ran inside included; with `runs`, how often it ran.
+            what: `"tool"` groups by tool, without the calls inside. `"model"` groups by the model that calls named.
+                `"root"` groups by the tool of the outermost call, with everything that ran inside it; it adds `runs`,
+                the number of outermost calls.
 
         Returns:
             For each name `calls` (attempts), `operations` (a retried one counts once), `retries`, `errors` (failures
-            and timeouts), `rejected`, `cost_usd` (None where no cost is known, though tokens or a model were seen),
+            and timeouts), `rejected`, `cost_usd` (None if no cost is known although tokens or a model were seen),
             `unpriced` (calls of unknown cost, which `cost_usd` leaves out), `saved_usd` and `cache_hits` (calls served
-            from a cache cost 0), `tokens`, `input_tokens`, `output_tokens`, `cached_tokens` (a part of input). All of
-            them, `(none)` and `__overflow__` included, come to the same total whichever way they are cut.
+            from a cache cost 0), `tokens`, `input_tokens`, `output_tokens`, `cached_tokens` (a part of input). All
+            names together, `(none)` and `__overflow__` included, come to the same total in every grouping.
 
         Raises:
-            ConfigurationError: there is no such way of looking.
+            ConfigurationError: `what` is none of these.
         """
-        if what not in get_args(What):
+        if what not in get_args(Grouping):
             raise ConfigurationError(
-                f"costs are not kept by {what!r}; give 'tool', 'model' or 'root', or a tag's key to by_tag()"
+                f"costs are not kept by {what!r}", hint="give 'tool', 'model' or 'root', or a tag's key to by_tag()"
             )
         if what == "tool":
-            return _shown({tool: _money(tally) for tool, tally in self._by_tool().items()})
+            return _as_dicts({tool: _totals_of(stats) for tool, stats in self._by_tool().items()})
         if what == "model":
-            return self._cut(lambda rollup: rollup.by_model)
-        found = TotalsByName()
+            return self._group(lambda rollup: rollup.by_model)
+        totals = TotalsByName()
         for source in self._sources():
             with source.lock:
-                found.absorb(source.rollup.by_root())
-                _add_lone_calls(found, source.by_tool)
-        return {name: {"runs": found[name].runs, **figures} for name, figures in _shown(found).items()}
+                totals.absorb(source.rollup.by_root())
+                _add_lone_calls(totals, source.by_tool)
+        return {name: {"runs": totals[name].runs, **values} for name, values in _as_dicts(totals).items()}
 
     def by_tag(self, key: str) -> dict[str, dict[str, Any]]:
-        """What was spent on each value of a tag, such as `"customer"`; the most expensive first.
+        """Return what was spent on each value of a tag, such as `"customer"`; the most expensive first.
 
-        A call counts for its own tag, or if it has none, for that of the nearest call around it.
+        A call counts for its own tag or, if it has none, for that of the nearest call around it.
 
         Args:
             key: the tag's key.
 
         Returns:
-            For each value as text what `by` gives; `(none)` for calls that have no such tag, nor any call around them.
+            For each value, as text, the values that `by` returns; `(none)` stands for calls without this tag on
+            themselves or on any call around them.
 
         Raises:
-            ConfigurationError: the key is no text.
+            ConfigurationError: `key` is not text.
         """
         if not isinstance(key, str):
-            raise ConfigurationError(f"{key!r} is not the key of a tag; give its text, such as by_tag('customer')")
-        return self._cut(lambda rollup: rollup.by_tag(key))
+            raise ConfigurationError(
+                f"{key!r} is not the key of a tag", hint="give its text, such as by_tag('customer')"
+            )
+        return self._group(lambda rollup: rollup.by_tag(key))
 
     def of(self, call: ToolCall) -> dict[str, Any] | None:
-        """What one call has cost so far, with everything that ran inside it.
+        """Return what one call has cost so far, with everything that ran inside it.
 
         Args:
-            call: open or closed, such as `with track("receipt") as call` gives.
+            call: an open or closed call, such as `with track("receipt") as call` gives.
 
         Returns:
-            What `by` gives for each name; None where it closed so long ago that the calls inside it are forgotten
-            (some thousands of calls with others inside them are kept).
+            The values that `by` returns for each name; None if the call closed so long ago that the calls inside it
+            are forgotten (some thousands of calls with others inside them are kept).
 
         Raises:
-            ConfigurationError: it is no call.
+            ConfigurationError: `call` is not a call.
         """
         if not isinstance(call, ToolCall):
-            kind = type(call).__name__
             raise ConfigurationError(
-                f"{kind} is not a call; give one, as from `with track(...)`, or look in by('tool')"
+                f"{type(call).__name__} is not a call",
+                hint="give one, as from `with track(...)`, or look in by('tool')",
             )
         for source in self._sources():
             with source.lock:
-                sums = source.rollup.of(call)
-                if sums is None or sums.calls > 1:
-                    return None if sums is None else sums.shown()
+                totals = source.rollup.of(call)
+                if totals is None or totals.calls > 1:
+                    return None if totals is None else totals.shown()
         return UsageTotals.of(call).shown()
 
     def roots(self, n: int = 20) -> list[dict[str, Any]]:
-        """The latest outermost calls, each with everything that ran inside it; the last to end comes last.
+        """Return the latest outermost calls, each with everything that ran inside it; the last to end comes last.
 
-        Calls that nothing was said of and that had none inside them are left out.
+        Calls that recorded nothing and had no calls inside them are left out.
 
         Args:
             n: how many, at most 1,000.
 
         Returns:
-            For each `tool_name`, `call_id`, `started_at` (Unix seconds), `duration_s`, `outcome`, `tags`, and what `by`
-            gives.
+            For each `tool_name`, `call_id`, `started_at` (Unix seconds), `duration_s`, `outcome`, `tags`, and the
+            values that `by` returns.
 
         Raises:
-            ConfigurationError: `n` is no whole number.
+            ConfigurationError: `n` is not a whole number.
         """
         n = validate_n(n)
-        found: list[dict[str, Any]] = []
+        roots: list[dict[str, Any]] = []
         for source in reversed(self._sources()):
             with source.lock:
-                found.extend(map(_root, source.rollup.roots))
-        return found[-n:] if n > 0 else []
+                roots.extend(map(_root_as_dict, source.rollup.roots))
+        return roots[-n:] if n > 0 else []
 
     def unpriced(self) -> list[dict[str, Any]]:
-        """Which calls have a cost that nobody knows: `tool_name`, `model` ("" if unnamed), `calls`, `tokens`."""
-        found: dict[tuple[str, str], UsageTotals] = {}
-        for source in self._sources():
-            with source.lock:
-                for key, sums in source.rollup.unpriced.items():
-                    found.setdefault(key, UsageTotals()).add(sums)
-        return [
-            {"tool_name": tool, "model": model, "calls": sums.calls, "tokens": sums.tokens}
-            for (tool, model), sums in sorted(found.items(), key=lambda item: (-item[1].calls, item[0]))
-        ]
-
-    def report(self, limit: int | None = DEFAULT_ROWS) -> str:
-        """Print what each operation cost, the most expensive first, with total, calls and average.
-
-        Args:
-            limit: how many operations to show; None for all. The total is over all in any case.
+        """Return the calls of unknown cost, by tool and model, the most calls first.
 
         Returns:
-            What is printed.
-
-        Raises:
-            ConfigurationError: `limit` is neither None nor a whole number from 1 up.
+            For each `tool_name`, `model` ("" if the calls named none), `calls` and `tokens`.
         """
-        text = self.text(limit)
-        print(text)
-        return text
+        by_key: dict[tuple[str, str], UsageTotals] = {}
+        for source in self._sources():
+            with source.lock:
+                for key, totals in source.rollup.unpriced.items():
+                    by_key.setdefault(key, UsageTotals()).add(totals)
+        return [
+            {"tool_name": tool, "model": model, "calls": totals.calls, "tokens": totals.tokens}
+            for (tool, model), totals in sorted(by_key.items(), key=lambda item: (-item[1].calls, item[0]))
+        ]
 
-    def text(self, limit: int | None = DEFAULT_ROWS) -> str:
-        """What `report` prints."""
+    def _text(self, limit: int | None = DEFAULT_ROWS) -> str:
         tools = self._by_tool()
-        costed = {operation: tally for operation, tally in tools.items() if tally.costed}
-        shown, more = rank_rows(costed, lambda tally: tally.cost_nanousd, limit)
+        costed = {operation: stats for operation, stats in tools.items() if stats.costed}
+        shown, more = rank_rows(costed, lambda stats: stats.cost_nanousd, limit)
         lines = ["Costs"]
         if costed:
             rows = [["operation", "total", "calls", "average"]]
-            rows += [_row(escape(operation), tally) for operation, tally in shown]
+            rows += [_format_row(escape(operation), stats) for operation, stats in shown]
             total = ToolStats()
             total.add(*costed.values())
-            lines += [*table([*rows, _row("total", total)]), *more]
+            lines += [*table([*rows, _format_row("total", total)]), *more]
         else:
             lines.append("  nothing has cost anything yet")
         lines += self._unpriced_lines()
-        lines += self._by_lines()
-        saved = sum(tally.saved_nanousd for tally in tools.values())
+        lines += self._grouping_lines()
+        saved = sum(stats.saved_nanousd for stats in tools.values())
         if saved:
-            lines.append(f"  saved by caches: {_dollars(saved)}")
+            lines.append(f"  saved by caches: {_format_dollars(saved)}")
         return "\n".join(lines)
 
     def _unpriced_lines(self) -> list[str]:
         unpriced = self.unpriced()
         if not unpriced:
             return []
-        said = [
+        names = [
             f"{escape(one['tool_name'])} {pluralize(one['calls'], 'call')} ({escape(one['model']) or 'no model named'})"
-            for one in unpriced[:IN_A_LINE]
+            for one in unpriced[:MAX_IN_LINE]
         ]
         example = escape(next((one["model"] for one in unpriced if one["model"]), "the-model"))
         table = f'setup(prices={{"{example}": {{"input": ..., "output": ...}}}}) (dollars per million tokens)'
         return [
-            f"  of unknown cost (not in the total): {_first(said, len(unpriced))}",
+            f"  of unknown cost (not in the total): {_join(names, len(unpriced))}",
             f"  to price them: {table}, cost= on @monitored, or pip install 'toolweaver_monitor[prices]'",
         ]
 
-    def _by_lines(self) -> list[str]:
-        """Where money was spent on models or tags: one line each."""
-        ways = {"model": self.by("model")}
+    def _grouping_lines(self) -> list[str]:
+        """Return a line for the models, and for each tag, on which money was spent."""
+        groupings = {"model": self.by("model")}
         keys = {key for source in self._sources() for key in list(source.rollup.tag_keys())}
-        ways.update({key: self.by_tag(key) for key in sorted(keys)[:IN_A_LINE]})
+        groupings.update({key: self.by_tag(key) for key in sorted(keys)[:MAX_IN_LINE]})
         lines = []
-        for way, found in ways.items():
-            dear = {name: sums["cost_usd"] for name, sums in found.items() if sums["cost_usd"]}
-            if dear.keys() - {NONE}:
-                spent = [f"{escape(name)} {_dollars(cost * NANO)}" for name, cost in dear.items()]
-                lines.append(f"  by {escape(way)}: {_first(spent[:IN_A_LINE], len(spent))}")
+        for key, by_name in groupings.items():
+            costs_usd = {name: totals["cost_usd"] for name, totals in by_name.items() if totals["cost_usd"]}
+            if costs_usd.keys() - {NONE}:
+                names = [f"{escape(name)} {_format_dollars(cost * NANO)}" for name, cost in costs_usd.items()]
+                lines.append(f"  by {escape(key)}: {_join(names[:MAX_IN_LINE], len(names))}")
         return lines
 
-    def _cut(self, cut: Callable[[Rollup], Mapping[str, UsageTotals]]) -> dict[str, dict[str, Any]]:
-        """One way of looking, and what is in none of its names, as of one moment."""
-        found, rest = TotalsByName(), UsageTotals()
+    def _group(self, table_of: Callable[[Rollup], Mapping[str, UsageTotals]]) -> dict[str, dict[str, Any]]:
+        """Return one grouping, with the rest as `(none)`, as of one moment."""
+        by_name, rest = TotalsByName(), UsageTotals()
         for source in self._sources():
             with source.lock:
-                found.absorb(cut(source.rollup))
-                for tally in source.by_tool.values():
-                    rest.add(_money(tally))
-        for sums in found.values():
-            rest.take_away(sums)
+                by_name.absorb(table_of(source.rollup))
+                for stats in source.by_tool.values():
+                    rest.add(_totals_of(stats))
+        for totals in by_name.values():
+            rest.take_away(totals)
         if rest.calls:
-            found.at(NONE).add(rest)  # a user's tag may be called just that
-        return _shown(found)
+            by_name.at(NONE).add(rest)  # added, since a user's tag may have this very value
+        return _as_dicts(by_name)
 
     def _with_cost(self) -> Iterator[tuple[str, ToolStats]]:
-        return ((operation, tally) for operation, tally in self._by_tool().items() if tally.costed)
+        return ((operation, stats) for operation, stats in self._by_tool().items() if stats.costed)
 
 
-def _row(operation: str, tally: ToolStats) -> list[str]:
-    return [operation, _dollars(tally.cost_nanousd), str(tally.costed), _dollars(tally.cost_nanousd / tally.costed)]
+def _format_row(operation: str, stats: ToolStats) -> list[str]:
+    average = _format_dollars(stats.cost_nanousd / stats.costed)
+    return [operation, _format_dollars(stats.cost_nanousd), str(stats.costed), average]
 
 
-def _dollars(nano: float) -> str:
-    return f"${nano / NANO:,.4f}" if nano >= 100_000 or not nano else f"${nano / NANO:,.9f}".rstrip("0")
+def _format_dollars(nanousd: float) -> str:
+    return f"${nanousd / NANO:,.4f}" if nanousd >= 100_000 or not nanousd else f"${nanousd / NANO:,.9f}".rstrip("0")
 
 
-def _first(said: list[str], of: int) -> str:
-    more = of - len(said)
-    return ", ".join(said) + (f" and {more} more" if more else "")
+def _join(names: list[str], count: int) -> str:
+    """Return the names as one line, with how many of `count` it leaves out."""
+    more = count - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
 
 
-def _money(tally: ToolStats) -> UsageTotals:
-    """The part of a tool's tally that is a sum of what its calls used."""
-    sums = UsageTotals()
+def _totals_of(stats: ToolStats) -> UsageTotals:
+    """Return the part of a tool's statistics that adds up what its calls used."""
+    totals = UsageTotals()
     for name in UsageTotals.__slots__:
-        if hasattr(tally, name) and name != "errors":  # a tally keeps errors by type
-            setattr(sums, name, getattr(tally, name))
-    sums.errors, sums.rejected = tally.failures, tally.outcomes["rejected"]
-    return sums
+        if hasattr(stats, name) and name != "errors":  # a tool's errors are kept by type
+            setattr(totals, name, getattr(stats, name))
+    totals.errors, totals.rejected = stats.failures, stats.outcomes["rejected"]
+    return totals
 
 
-def _shown(found: Mapping[str, UsageTotals]) -> dict[str, dict[str, Any]]:
-    dearest_first = sorted(found.items(), key=lambda item: (-item[1].cost_nanousd, item[0]))
-    return {name: sums.shown() for name, sums in dearest_first}
+def _as_dicts(by_name: Mapping[str, UsageTotals]) -> dict[str, dict[str, Any]]:
+    """Return the totals as plain values, the most expensive first."""
+    most_expensive_first = sorted(by_name.items(), key=lambda item: (-item[1].cost_nanousd, item[0]))
+    return {name: totals.shown() for name, totals in most_expensive_first}
 
 
-def _add_lone_calls(found: TotalsByName, tools: Mapping[str, ToolStats]) -> None:
-    """Calls that nothing was said of and that had none around or inside them: each is a run of its own."""
-    for tool, tally in tools.items():
-        lone = tally.calls - tally.rolled_up
+def _add_lone_calls(by_name: TotalsByName, tools: Mapping[str, ToolStats]) -> None:
+    """Add the calls that recorded nothing and had none around or inside them: each is a run of its own."""
+    for tool, stats in tools.items():
+        lone = stats.calls - stats.rolled_up
         if lone:
-            sums = found.at(tool)
-            sums.calls += lone
-            sums.runs += lone
+            totals = by_name.at(tool)
+            totals.calls += lone
+            totals.runs += lone
 
 
-def _root(root: Subtree | ToolCall) -> dict[str, Any]:
-    call, sums = (root.call, root.sums) if isinstance(root, Subtree) else (root, UsageTotals.of(root))
+def _root_as_dict(root: Subtree | ToolCall) -> dict[str, Any]:
+    call, totals = (root.call, root.sums) if isinstance(root, Subtree) else (root, UsageTotals.of(root))
     return {
         "tool_name": call.tool_name,
         "call_id": call.call_id,
@@ -298,5 +296,5 @@ def _root(root: Subtree | ToolCall) -> dict[str, Any]:
         "duration_s": call.duration_s,
         "outcome": call.outcome,
         "tags": dict(call.tags),
-        **sums.shown(),
+        **totals.shown(),
     }

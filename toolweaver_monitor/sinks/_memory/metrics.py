@@ -1,4 +1,4 @@
-"""How often did what run, and how long did it take? The in-memory metrics."""
+"""In-memory metrics: counts, durations, tokens and costs by operation."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class Summary(TypedDict):
 
 
 class MetricsCollector(InMemorySink):
-    """Counts, durations, tokens and costs of every operation; also works on its own, without `setup()`.
+    """Counts, durations, tokens and costs of every operation. Also works on its own, without `setup()`.
 
-    Totals and percentiles are all-time; `operations` keeps only the last calls, so memory stays flat.
+    Totals and percentiles are all-time. `operations` keeps only the last calls, so memory stays flat.
 
     Args:
         max_operations: how many of the last calls `operations` keeps.
 
     Raises:
-        ConfigurationError: `max_operations` is no whole number from 1 up.
+        ConfigurationError: `max_operations` is not a whole number from 1 up.
     """
 
     name = "metrics"
@@ -68,8 +68,8 @@ class MetricsCollector(InMemorySink):
     ) -> None:
         """Count one operation by hand.
 
-        Never raises, since it stands in the middle of your work: a figure that makes no sense (negative, NaN, text) is
-        left out, and the operation is counted all the same; `health()["invalid"]` of a monitor tells how many.
+        Never raises, since it runs in the middle of the program's work. An invalid value (negative, NaN, text) is left
+        out and the operation is still counted; `health()["invalid"]` of a monitor shows how many there were.
 
         Args:
             operation: its name; anything that is not a name becomes `unnamed`.
@@ -77,7 +77,7 @@ class MetricsCollector(InMemorySink):
             tokens: tokens used.
             cost: dollars.
             success: whether it succeeded.
-            error: what went wrong, if not; secrets are taken out.
+            error: if it did not, what went wrong. Secrets are removed.
         """
         self._own.record(
             make_call(operation, duration_s=duration, tokens=tokens, cost=cost or None, success=success, error=error)
@@ -96,7 +96,7 @@ class MetricsCollector(InMemorySink):
                 calls.extend(source.operations)
         if self._shared is not None and self._own.operations:
             calls.sort(key=lambda call: call._opened_at + call.duration_s)
-        return [as_operation(call) for call in calls[-(self._own.operations.maxlen or len(calls)) :]]
+        return [operation_as_dict(call) for call in calls[-(self._own.operations.maxlen or len(calls)) :]]
 
     def summary(self) -> Summary:
         """Return all-time totals over every operation."""
@@ -107,9 +107,10 @@ class MetricsCollector(InMemorySink):
         return {operation: summarize(tally) for operation, tally in sorted(self._by_tool().items())}
 
     def cost_by_operation(self) -> dict[str, float]:
-        """Dollars by operation, the most expensive first."""
-        found = {operation: tally.cost_nanousd for operation, tally in self._by_tool().items()}
-        return {operation: nano / NANO for operation, nano in sorted(found.items(), key=lambda item: -item[1])}
+        """Return the dollars spent on each operation, the most expensive first."""
+        by_operation = {operation: stats.cost_nanousd for operation, stats in self._by_tool().items()}
+        most_expensive_first = sorted(by_operation.items(), key=lambda item: -item[1])
+        return {operation: nanousd / NANO for operation, nanousd in most_expensive_first}
 
 
 def summarize(tally: ToolStats) -> Summary:
@@ -131,8 +132,8 @@ def summarize(tally: ToolStats) -> Summary:
     }
 
 
-def as_operation(call: ToolCall) -> dict[str, Any]:
-    """A call as an entry of `operations`."""
+def operation_as_dict(call: ToolCall) -> dict[str, Any]:
+    """Return a call as an entry of `MetricsCollector.operations`."""
     return {
         "operation": call.tool_name,
         "duration": call.duration_s,

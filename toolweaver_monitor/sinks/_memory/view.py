@@ -1,4 +1,4 @@
-"""What do the in-memory sinks share? They count nothing themselves: each is a view of tallies."""
+"""The base of the in-memory sinks, which count nothing themselves: each is a view of statistics."""
 
 from __future__ import annotations
 
@@ -22,83 +22,88 @@ MAX_DURATION_S = 1e9
 
 
 class InMemorySink:
-    """A sink that shows tallies: its own, filled by hand or by `write`, and those that `setup()` shares with it."""
+    """A sink that shows statistics: its own, filled by hand or by `write`, and those that `setup()` shares with it."""
 
-    name = "view"
+    name = "memory"
+    _has_custom_buckets = False
+    """Whether it must see every call, since buckets that are not powers of two cannot be read from the statistics."""
 
     def __init__(self, max_operations: int = 10_000) -> None:
         self._own = StatsAggregator(validate_max_operations(max_operations))
         self._shared: StatsAggregator | None = None
 
     def __repr__(self) -> str:
-        tallies = self._by_tool().values()
-        calls = sum(tally.calls for tally in tallies)
-        return f"<{type(self).__name__}: {pluralize(calls, 'call')} of {pluralize(len(tallies), 'tool')}>"
-
-    def _attach(self, tallies: StatsAggregator | None) -> None:
-        """Show these tallies, too; what was shared before stays counted. `setup()` calls it."""
-        earlier, self._shared = self._shared, tallies
-        if earlier is not None and earlier is not tallies:
-            self._own.merge(earlier)
+        tools = self._by_tool().values()
+        calls = sum(stats.calls for stats in tools)
+        return f"<{type(self).__name__}: {pluralize(calls, 'call')} of {pluralize(len(tools), 'tool')}>"
 
     def write(self, calls: Sequence[ToolCall]) -> None:
         """Count a batch of closed calls."""
         self._own.add_batch(calls)
 
     def flush(self) -> None:
-        """Nothing is kept back: every read is complete."""
+        """Do nothing, since every read is complete."""
 
     def close(self) -> None:
-        """Nothing is held; what was counted can still be read."""
+        """Do nothing, since nothing is open. What was pluralize can still be read."""
+
+    def _observe(self, calls: Sequence[ToolCall]) -> None:
+        """Look at a batch of closed calls, if the sink needs to see every call. `setup()` subscribes it."""
+
+    def _attach(self, shared: StatsAggregator) -> None:
+        """Show these statistics as well. What was shared before stays pluralize. `setup()` calls it."""
+        earlier, self._shared = self._shared, shared
+        if earlier is not None and earlier is not shared:
+            self._own.merge(earlier)
 
     def _sources(self) -> list[StatsAggregator]:
-        """The tallies shown, everything that has ended brought in."""
+        """Return the statistics shown, once every ended call is pluralize."""
         sources = [self._own] if self._shared is None else [self._shared, self._own]
         for source in sources:
             source.sync()
         return sources
 
     def _by_tool(self) -> dict[str, ToolStats]:
-        """A copy of the tally of each tool."""
-        found: dict[str, ToolStats] = {}
+        """Return a copy of the statistics of each tool."""
+        by_tool: dict[str, ToolStats] = {}
         for source in self._sources():
             with source.lock:
-                for tool, tally in source.by_tool.items():
-                    if tool in found:
-                        found[tool].add(tally)
+                for tool, stats in source.by_tool.items():
+                    if tool in by_tool:
+                        by_tool[tool].add(stats)
                     else:
-                        found[tool] = tally.copy()
-        return found
+                        by_tool[tool] = stats.copy()
+        return by_tool
 
     def _total(self) -> ToolStats:
-        """One tally of all tools."""
+        """Return the statistics of all tools together."""
         total = ToolStats()
         for source in self._sources():
             total.add(source.total())
         return total
 
     def _stats_of(self, tool_name: str) -> ToolStats:
-        """The tally of one tool; an empty one for a tool never seen."""
-        found = ToolStats()
+        """Return the statistics of one tool; empty ones for a tool that has not run."""
+        stats = ToolStats()
         for source in self._sources():
             with source.lock:
                 if tool_name in source.by_tool:
-                    found.add(source.by_tool[tool_name])
-        return found
+                    stats.add(source.by_tool[tool_name])
+        return stats
 
 
 def validate_max_operations(value: object, name: str = "max_operations") -> int:
-    """How many calls to keep.
+    """Return the number of calls to keep.
 
     Raises:
-        ConfigurationError: it is no whole number from 1 up.
+        ConfigurationError: `value` is not a whole number from 1 up.
     """
     if type(value) is not int or value < 1:
         raise ConfigurationError(
-            f"{name}={value!r} keeps no calls; give a whole number from 1 up, such as 10_000 "
-            "(totals stay all-time whatever it is)"
+            f"{name}={value!r} keeps no calls",
+            hint="give a whole number from 1 up, such as 10_000 (totals stay all-time whatever it is)",
         )
-    return min(value, sys.maxsize)  # more than any list can hold is all of them
+    return min(value, sys.maxsize)  # no list can hold more, so this keeps all
 
 
 def make_call(
@@ -110,7 +115,7 @@ def make_call(
     success: bool = True,
     error: object = "",
 ) -> ToolCall:
-    """A closed call made of figures make_call by hand; what cannot be counted is left out and counted as invalid."""
+    """Return a closed call made of values recorded by hand. Invalid values are left out and pluralize as invalid."""
     if isinstance(duration_s, int | float) and 0 <= duration_s < MAX_DURATION_S:
         duration = float(duration_s)
     else:
@@ -125,26 +130,26 @@ def make_call(
         duration,
         monotonic_s() - duration,
     )
-    count, nano = token_count(tokens), nanodollars(cost)
-    if count or nano is not None or not success:
+    count, nanousd = token_count(tokens), nanodollars(cost)
+    if count or nanousd is not None or not success:
         call._details = CallDetails(
             unsplit_tokens=count,
-            cost_nanousd=nano,
-            cost_source=None if nano is None else "reported",
-            error_type=None if success else type_name(error) if is_exception(error) else "ToolFailed",
-            raw_error="" if success else scrub(said(error)),
+            cost_nanousd=nanousd,
+            cost_source=None if nanousd is None else "reported",
+            error_type=None if success else type_name(error) if _is_exception(error) else "ToolFailed",
+            raw_error="" if success else scrub(_text_of_error(error)),
             redacted=True,
         )
     return call
 
 
-def said(error: object) -> str:
-    """The text of an error given by hand, be it text or the exception itself."""
-    if is_exception(error):
+def _text_of_error(error: object) -> str:
+    """Return the text of an error recorded by hand, which may be text or the exception itself."""
+    if _is_exception(error):
         return error_text(error)
     return "" if error is None else plain_text(error, MAX_ERROR_CHARS)
 
 
-def is_exception(error: object) -> TypeGuard[BaseException]:
-    """Whether it really is an exception, whatever it says of its class."""
+def _is_exception(error: object) -> TypeGuard[BaseException]:
+    """Return True for a real exception, whatever its `__class__` claims."""
     return issubclass(type(error), BaseException)

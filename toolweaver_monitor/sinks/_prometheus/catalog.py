@@ -1,4 +1,4 @@
-"""Which metrics are there? Every name, type, label, unit and bucket, once: exporters and docs read it here."""
+"""Every metric, with its type, labels, unit and buckets. The exporters and the documentation read it here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 
 class Metric(NamedTuple):
-    """One metric as Prometheus knows it."""
+    """A metric in Prometheus terms."""
 
     name: str
     type: Literal["counter", "gauge", "histogram"]
@@ -15,7 +15,10 @@ class Metric(NamedTuple):
 
 
 BUCKET_EXPONENTS = tuple(range(-10, 8))
-"""Duration buckets are 2**e seconds, 2**-10 (about 1 ms) to 2**7 (128 s): exact sums of the base-2 histogram's."""
+"""Duration buckets end at 2**e seconds, from 2**-10 (about 1 ms) to 2**7 (128 s).
+
+Each is an exact sum of buckets of the base-2 histogram.
+"""
 
 BUCKETS_S = tuple(2.0**exponent for exponent in BUCKET_EXPONENTS)
 
@@ -27,7 +30,7 @@ EXECUTIONS = Metric(
 DURATION = Metric("toolweaver_tool_duration_seconds", "histogram", TOOL, "How long calls of a tool took.")
 COST = Metric("toolweaver_tool_cost_usd_total", "counter", TOOL, "Dollars spent on a tool.")
 ACTIVE = Metric("toolweaver_active_operations", "gauge", (), "Calls that are running right now.")
-ERRORS = Metric(
+ERRORS_BY_TYPE = Metric(
     "toolweaver_tool_errors_total", "counter", ("tool_name", "error_type"), "Failures and timeouts by type of error."
 )
 TOKENS = Metric(
@@ -58,6 +61,6 @@ SINK_CALLS = Metric(
 QUEUE_SIZE = Metric("toolweaver_monitor_queue_size", "gauge", ("sink",), "Calls that wait for a sink.")
 
 METRICS = (
-    EXECUTIONS, DURATION, COST, ACTIVE, ERRORS, TOKENS, FIRST_ITEM, UNPRICED, CACHE_HITS, RETRIES,
+    EXECUTIONS, DURATION, COST, ACTIVE, ERRORS_BY_TYPE, TOKENS, FIRST_ITEM, UNPRICED, CACHE_HITS, RETRIES,
     BUDGET_LIMIT, BUDGET_SPENT, BUDGET_REJECTIONS, SINK_CALLS, QUEUE_SIZE,
 )  # fmt: skip

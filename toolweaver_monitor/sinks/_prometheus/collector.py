@@ -1,4 +1,4 @@
-"""How do our figures show in a `prometheus_client` registry of the application's?"""
+"""A custom collector that shows the statistics in an application's `prometheus_client` registry."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from toolweaver_monitor.sinks._prometheus import catalog, exposition
 
 
 class Collector(ClientCollector):
-    """A custom collector over the tallies: nothing is kept per call or per tool on its side."""
+    """A custom collector that keeps nothing per call or per tool: it reads the statistics at each scrape."""
 
-    def __init__(self, figures: Callable[[], exposition.Snapshot]) -> None:
-        self._figures = figures
+    def __init__(self, take_snapshot: Callable[[], exposition.Snapshot]) -> None:
+        self._take_snapshot = take_snapshot
 
     def describe(self) -> Iterator[ClientMetric]:
-        """Our names, so that a clash is told at registration and not at the first scrape."""
+        """Return every metric without samples, so that a name clash is reported at registration, not at a scrape."""
         for metric in catalog.METRICS:
-            yield _empty(metric)
+            yield _make_family(metric)
 
     def collect(self) -> Iterator[ClientMetric]:
-        """Everything that is exposed right now."""
-        for metric, samples in exposition.families(self._figures()):
-            family = _empty(metric)
+        """Return every metric that has samples right now."""
+        for metric, samples in exposition.read_metrics(self._take_snapshot()):
+            family = _make_family(metric)
             for suffix, values, value in samples:
                 labels = (*metric.labels, "le") if suffix == "_bucket" else metric.labels
                 name = metric.name + suffix
@@ -33,7 +33,7 @@ class Collector(ClientCollector):
                 yield family
 
 
-def _empty(metric: catalog.Metric) -> ClientMetric:
+def _make_family(metric: catalog.Metric) -> ClientMetric:
     return ClientMetric(
         metric.name.removesuffix("_total") if metric.type == "counter" else metric.name, metric.help, metric.type
     )

@@ -1,4 +1,4 @@
-"""How does Prometheus reach the figures? An endpoint of our own, and, if wanted, the application's own registry."""
+"""Serve metrics to Prometheus: from the library's own endpoint and, if requested, in the application's registry."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ log = logging.getLogger("toolweaver_monitor")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 GZIP_FROM = 4_096
+"""Bytes from which on an answer is compressed."""
 
 
 class PrometheusExporter(InMemorySink, SetupAware):
     """Serves `/metrics` for Prometheus to scrape.
 
     Args:
-        port: where to listen; 0 takes a free port, and `.port` says which.
+        port: the port to listen on; 0 takes a free one, which `.port` then gives.
         addr: the address to bind; any but loopback needs a token, TLS or `insecure=True`.
-        registry: a `prometheus_client` registry of yours that is to show our metrics, too; the endpoint then serves
-            all of it.
+        registry: a `prometheus_client` registry that shows these metrics too; the endpoint then serves all of it.
         buckets: upper bounds of the duration buckets in seconds, rising. Default: powers of two from 2**-10 to 2**7.
         token: a bearer token that scrapes must carry.
         certfile: a TLS certificate (PEM).
@@ -40,7 +40,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
         insecure: listen beyond loopback with neither a token nor TLS.
 
     Raises:
-        ConfigurationError: an argument that cannot be used; the message says what to do.
+        ConfigurationError: an argument cannot be used; the message says what to do.
     """
 
     name = "prometheus"
@@ -60,7 +60,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
     ) -> None:
         super().__init__(max_operations=1)
         self._endpoint = Endpoint(
-            {"/metrics": self._answer},
+            {"/metrics": self._respond},
             port=config.PROMETHEUS_PORT.value(port),
             addr=config.PROMETHEUS_ADDR.value(addr),
             token=token,
@@ -73,10 +73,11 @@ class PrometheusExporter(InMemorySink, SetupAware):
         self._registry = validate_registry(registry)
         self._collector: Any = None
         self._bounds = validate_buckets(buckets)
-        self._counts: dict[str, list[int]] | None = None if buckets is None else {}
-        self._most_names = config.MAX_LABEL_VALUES.value()
-        self._made_up = 0
-        """Names counted here that stand nowhere in the code, as `StatsAggregator` caps them."""
+        self._has_custom_buckets = buckets is not None
+        self._counts: dict[str, list[int]] | None = {} if self._has_custom_buckets else None
+        self._max_names = config.MAX_LABEL_VALUES.value()
+        self._dynamic_names = 0
+        """Names counted in `_counts` that are not written in the code; capped as in `StatsAggregator`."""
         self._served_by: int | None = None
 
     def __repr__(self) -> str:
@@ -84,24 +85,19 @@ class PrometheusExporter(InMemorySink, SetupAware):
 
     @property
     def port(self) -> int:
-        """The port it listens on; before it has started, the one asked for."""
+        """The port it listens on; before `start()`, the requested one."""
         return self._endpoint.port
 
     @property
     def url(self) -> str:
-        """The address to scrape."""
+        """The URL to scrape."""
         return self._endpoint.url
 
-    @property
-    def _has_custom_buckets(self) -> bool:
-        """Whether it must see every call: buckets that are not powers of two cannot be read off the tallies."""
-        return self._counts is not None
-
     def start(self) -> None:
-        """Listen. `setup()` calls it; alone, call it yourself.
+        """Start to listen. `setup()` calls it; without a setup, call it yourself.
 
         Raises:
-            SinkUnavailable: the port is taken, or may not be bound; the message says what to do.
+            SinkUnavailable: the port is taken or may not be bound; the message says what to do.
         """
         if self._endpoint.listening:
             return
@@ -118,23 +114,23 @@ class PrometheusExporter(InMemorySink, SetupAware):
         log.info("metrics are served on %s", self.url)
 
     def _observe(self, calls: Sequence[ToolCall]) -> None:
-        """Count durations into buckets of the user's own."""
+        """Count durations into the user's buckets."""
         counts = self._counts
         if counts is not None:
             for call in calls:
-                if call.outcome == "rejected":  # did not run
+                if call.outcome == "rejected":  # it did not run
                     continue
                 row = counts.get(call.tool_name)
                 if row is None:
-                    row = counts.setdefault(self._shown_as(call.tool_name), [0] * (len(self._bounds) + 1))
+                    row = counts.setdefault(self._label_for(call.tool_name), [0] * (len(self._bounds) + 1))
                 row[bisect_left(self._bounds, call.duration_s)] += 1
 
-    def _shown_as(self, tool: str) -> str:
+    def _label_for(self, tool: str) -> str:
         if tool in declared_names:
             return tool
-        if self._made_up >= self._most_names:
+        if self._dynamic_names >= self._max_names:
             return OVERFLOW
-        self._made_up += 1
+        self._dynamic_names += 1
         return tool
 
     def write(self, calls: Sequence[ToolCall]) -> None:
@@ -143,25 +139,25 @@ class PrometheusExporter(InMemorySink, SetupAware):
         self._observe(calls)
 
     def text(self) -> str:
-        """What a scrape gets, including every call that has ended."""
+        """Return what a scrape gets, including every call that has ended."""
         if self._registry is not None:
             from prometheus_client import generate_latest
 
             return generate_latest(self._registry).decode()
-        return exposition.text(self._snapshot())
+        return exposition.render(self._take_snapshot())
 
-    def _snapshot(self) -> exposition.Snapshot:
-        """All that is exposed right now."""
+    def _take_snapshot(self) -> exposition.Snapshot:
+        """Collect everything that is exposed right now."""
         return exposition.Snapshot(
             tools=self._by_tool(),
             own_buckets=self._counts,
             bounds=self._bounds,
-            most_names=self._most_names,
+            max_names=self._max_names,
             **self._context.live_values(),
         )
 
     def status(self) -> dict[str, Any]:
-        """For `health()`."""
+        """Return whether and where it listens, for `health()`."""
         listening = self._endpoint.listening
         status: dict[str, Any] = {"listening": listening, "url": self.url if listening else None}
         if not listening and self._registry is None and self._served_by not in (None, os.getpid()):
@@ -174,30 +170,30 @@ class PrometheusExporter(InMemorySink, SetupAware):
         return status
 
     def close(self) -> None:
-        """Stop listening, and leave the registry."""
+        """Stop listening, and remove the metrics from the registry."""
         self._endpoint.close()
         if self._collector is not None:
             try:
                 self._registry.unregister(self._collector)
-            except KeyError:  # the registry was emptied by its owner
+            except KeyError:  # the application has emptied its registry
                 pass
             self._collector = None
 
-    def _answer(self, headers: Mapping[str, str]) -> Response:
+    def _respond(self, headers: Mapping[str, str]) -> Response:
         body = self.text().encode("utf-8", "replace")
-        if len(body) < GZIP_FROM or not takes_gzip(headers.get("accept-encoding", "")):
+        if len(body) < GZIP_FROM or not accepts_gzip(headers.get("accept-encoding", "")):
             return Response(body=body, content_type=CONTENT_TYPE)
-        import gzip  # 1 ms, and the first scrape is soon enough
+        import gzip  # 1 ms, which the first scrape can pay
 
         return Response(body=gzip.compress(body, compresslevel=1), content_type=CONTENT_TYPE, encoding="gzip")
 
     def _register(self) -> None:
         from toolweaver_monitor.sinks._prometheus.collector import Collector
 
-        collector = Collector(self._snapshot)
+        collector = Collector(self._take_snapshot)
         try:
             self._registry.register(collector)
-        except ValueError:  # it would name them all
+        except ValueError:  # whose text lists every name
             raise SinkUnavailable(
                 "the registry already has metrics with these names",
                 hint="give each exporter its own registry, or shut the earlier one down first",
@@ -205,8 +201,8 @@ class PrometheusExporter(InMemorySink, SetupAware):
         self._collector = collector
 
 
-def takes_gzip(accepted: str) -> bool:
-    """Whether a client that sent this `Accept-Encoding` wants gzip, as Prometheus does: a tenth of the bytes."""
+def accepts_gzip(accepted: str) -> bool:
+    """Return True if this `Accept-Encoding` accepts gzip, as that of Prometheus does: it saves nine tenths."""
     for offer in accepted.lower().split(","):
         coding, _, quality = offer.partition(";")
         if coding.strip() == "gzip":
@@ -215,25 +211,25 @@ def takes_gzip(accepted: str) -> bool:
 
 
 def validate_registry(registry: Any) -> Any:
-    """A registry of the application's, or None.
+    """Return an application's registry, or None.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: `registry` is neither.
     """
     methods = ("register", "unregister", "collect")
     if registry is None or all(callable(getattr(registry, method, None)) for method in methods):
         return registry
     raise ConfigurationError(
-        f"registry={registry!r} is not a registry; give a prometheus_client.CollectorRegistry, "
-        "such as prometheus_client.REGISTRY"
+        f"registry={registry!r} is not a registry",
+        hint="give a prometheus_client.CollectorRegistry, such as prometheus_client.REGISTRY",
     )
 
 
 def validate_buckets(buckets: Iterable[float] | None) -> tuple[float, ...]:
-    """Upper bounds in seconds, rising.
+    """Return the upper bounds of the duration buckets, in seconds.
 
     Raises:
-        ConfigurationError: they are none, not rising, or no positive numbers.
+        ConfigurationError: there are none, they do not rise, or one is not a positive number.
     """
     if buckets is None:
         return catalog.BUCKETS_S
@@ -243,6 +239,6 @@ def validate_buckets(buckets: Iterable[float] | None) -> tuple[float, ...]:
         bounds = ()
     if not bounds or any(not 0 < bound < float("inf") for bound in bounds) or list(bounds) != sorted(set(bounds)):
         raise ConfigurationError(
-            f"buckets={buckets!r} are not bucket bounds; give seconds from low to high, such as [0.1, 0.5, 1, 5]"
+            f"buckets={buckets!r} are not bucket bounds", hint="give seconds from low to high, such as [0.1, 0.5, 1, 5]"
         )
     return bounds

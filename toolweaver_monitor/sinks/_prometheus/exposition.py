@@ -1,6 +1,6 @@
-"""What does Prometheus get to read? The tallies as samples, and the samples as text.
+"""Turn statistics into Prometheus samples, and samples into text.
 
-The text is written straight from the tallies: no metric object is kept per tool, and no call ever touches one.
+The text is written straight from the statistics: no metric object is kept per tool, and no call ever touches one.
 Format: Prometheus text exposition 0.0.4.
 """
 
@@ -17,106 +17,109 @@ from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW, declared_names
 from toolweaver_monitor.sinks._prometheus import catalog
 from toolweaver_monitor.sinks._prometheus.catalog import Metric
 
-MAX_ACCOUNTS = 200
-"""Of budgets: three series each. A customer's own figures are for `health()` and the report, not for labels."""
+MAX_BUDGET_ACCOUNTS = 200
+"""Accounts of budgets that are shown, with three series each. `health()` and the report show all of them."""
 
 Sample = tuple[str, tuple[str, ...], float]
 """Suffix of the metric's name, label values in the metric's order (`le` last), value."""
 
 
 class Snapshot(NamedTuple):
-    """All that is exposed at one moment."""
+    """Everything that is exposed at one moment."""
 
     tools: Mapping[str, ToolStats]
     active: int = 0
     budgets: Iterable[Mapping[str, Any]] = ()
-    books: Mapping[str, Mapping[str, Any]] = {}
+    sinks: Mapping[str, Mapping[str, Any]] = {}
+    """Delivery statistics of each sink."""
     own_buckets: Mapping[str, list[int]] | None = None
     """Counts per tool for buckets that are not powers of two, one more than there are bounds."""
     bounds: tuple[float, ...] = catalog.BUCKETS_S
-    most_names: int = MAX_NAMES
-    """Tools told apart; the rest is `__overflow__`."""
+    max_names: int = MAX_NAMES
+    """Tools with a name of their own; the rest is `__overflow__`."""
 
 
-def capped(tools: Mapping[str, ToolStats], most: int) -> Mapping[str, ToolStats]:
-    """At most so many tools by name, the rest summed as `__overflow__`: totals stay exact, series bounded.
+def cap_tools(tools: Mapping[str, ToolStats], max_names: int) -> Mapping[str, ToolStats]:
+    """Return at most `max_names` tools by name, and the rest summed as `__overflow__`.
 
-    Names that are written in the code always stay.
+    Totals stay exact and the number of series bounded. Names that are written in the code always stay.
     """
-    made_up = [tool for tool in tools if tool not in declared_names and tool != OVERFLOW]
-    if len(made_up) <= most:
+    dynamic = [tool for tool in tools if tool not in declared_names and tool != OVERFLOW]
+    if len(dynamic) <= max_names:
         return tools
-    over = set(made_up[most:])
-    named = {tool: tally for tool, tally in tools.items() if tool not in over}
+    over = set(dynamic[max_names:])
+    named = {tool: stats for tool, stats in tools.items() if tool not in over}
     named[OVERFLOW] = rest = named.get(OVERFLOW, ToolStats()).copy()
     for tool in over:
         rest.add(tools[tool])
     return named
 
 
-def capped_budgets(budgets: Iterable[Mapping[str, Any]], most: int = MAX_ACCOUNTS) -> list[Mapping[str, Any]]:
-    """At most so many accounts by name, those opened first; the rest summed as `__overflow__`, by unit.
+def cap_budgets(
+    budgets: Iterable[Mapping[str, Any]], max_accounts: int = MAX_BUDGET_ACCOUNTS
+) -> list[Mapping[str, Any]]:
+    """Return at most `max_accounts` accounts by name, the oldest ones, and the rest summed as `__overflow__` by unit.
 
-    Budgets that have no accounts, and so are named in the code, always stay.
+    Budgets without accounts, whose names are written in the code, always stay.
     """
     budgets = list(budgets)
     accounts = [budget for budget in budgets if budget.get("account") is not None]
-    if len(accounts) <= most:
+    if len(accounts) <= max_accounts:
         return budgets
-    over = {id(budget) for budget in accounts[most:]}
+    over = {id(budget) for budget in accounts[max_accounts:]}
     named = [budget for budget in budgets if id(budget) not in over]
-    for unit in dict.fromkeys(budget["unit"] for budget in accounts[most:]):
-        rest = [budget for budget in accounts[most:] if budget["unit"] == unit]
-        sums = {key: sum(budget[key] for budget in rest) for key in ("limit", "spent", "rejections")}
-        named.append({"name": OVERFLOW, "unit": unit, **sums})
+    for unit in dict.fromkeys(budget["unit"] for budget in accounts[max_accounts:]):
+        rest = [budget for budget in accounts[max_accounts:] if budget["unit"] == unit]
+        totals = {key: sum(budget[key] for budget in rest) for key in ("limit", "spent", "rejections")}
+        named.append({"name": OVERFLOW, "unit": unit, **totals})
     return named
 
 
-def families(figures: Snapshot) -> Iterator[tuple[Metric, list[Sample]]]:
-    """Every metric that has something to say, with its samples."""
-    tools = capped(figures.tools, figures.most_names)
+def read_metrics(snapshot: Snapshot) -> Iterator[tuple[Metric, list[Sample]]]:
+    """Return every metric with its samples, which may be none."""
+    tools = cap_tools(snapshot.tools, snapshot.max_names)
 
     def per_tool(value: Callable[[ToolStats], float]) -> list[Sample]:
-        return [("", (tool,), value(tally)) for tool, tally in tools.items() if value(tally)]
+        return [("", (tool,), value(stats)) for tool, stats in tools.items() if value(stats)]
 
     yield (
         catalog.EXECUTIONS,
-        [("", (tool, o), n) for tool, tally in tools.items() for o, n in tally.outcomes.items() if n],
+        [("", (tool, o), n) for tool, stats in tools.items() for o, n in stats.outcomes.items() if n],
     )
-    yield catalog.DURATION, [s for tool, tally in tools.items() for s in _durations(tool, tally, figures)]
+    yield catalog.DURATION, [s for tool, stats in tools.items() for s in _durations(tool, stats, snapshot)]
     yield catalog.COST, [("", (tool,), t.cost_nanousd / NANO) for tool, t in tools.items() if t.costed]
-    yield catalog.ACTIVE, [("", (), figures.active)]
-    yield catalog.ERRORS, [("", (tool, e), n) for tool, tally in tools.items() for e, n in tally.errors.items()]
-    yield catalog.TOKENS, [s for tool, tally in tools.items() for s in _tokens(tool, tally)]
-    yield catalog.FIRST_ITEM, [s for tool, tally in tools.items() for s in _first_items(tool, tally)]
-    yield catalog.UNPRICED, per_tool(lambda tally: tally.unpriced)
-    yield catalog.CACHE_HITS, per_tool(lambda tally: tally.cache_hits)
-    yield catalog.RETRIES, per_tool(lambda tally: tally.retries)
-    budgets = capped_budgets(figures.budgets)
-    money = [budget for budget in budgets if budget["unit"] == "usd"]
-    yield catalog.BUDGET_LIMIT, [("", (b["name"],), b["limit"]) for b in money]
-    yield catalog.BUDGET_SPENT, [("", (b["name"],), b["spent"]) for b in money]
+    yield catalog.ACTIVE, [("", (), snapshot.active)]
+    yield catalog.ERRORS_BY_TYPE, [("", (tool, e), n) for tool, stats in tools.items() for e, n in stats.errors.items()]
+    yield catalog.TOKENS, [s for tool, stats in tools.items() for s in _tokens(tool, stats)]
+    yield catalog.FIRST_ITEM, [s for tool, stats in tools.items() for s in _first_items(tool, stats)]
+    yield catalog.UNPRICED, per_tool(lambda stats: stats.unpriced)
+    yield catalog.CACHE_HITS, per_tool(lambda stats: stats.cache_hits)
+    yield catalog.RETRIES, per_tool(lambda stats: stats.retries)
+    budgets = cap_budgets(snapshot.budgets)
+    in_usd = [budget for budget in budgets if budget["unit"] == "usd"]
+    yield catalog.BUDGET_LIMIT, [("", (b["name"],), b["limit"]) for b in in_usd]
+    yield catalog.BUDGET_SPENT, [("", (b["name"],), b["spent"]) for b in in_usd]
     rejections: dict[str, int] = {}
     for budget in budgets:
         rejections[budget["name"]] = rejections.get(budget["name"], 0) + budget["rejections"]
     yield catalog.BUDGET_REJECTIONS, [("", (name,), count) for name, count in rejections.items()]
-    yield catalog.SINK_CALLS, [s for sink, books in figures.books.items() for s in _sink_calls(sink, books)]
-    yield catalog.QUEUE_SIZE, [("", (sink,), books["queued"]) for sink, books in figures.books.items()]
+    yield catalog.SINK_CALLS, [s for sink, stats in snapshot.sinks.items() for s in _sink_calls(sink, stats)]
+    yield catalog.QUEUE_SIZE, [("", (sink,), stats["queued"]) for sink, stats in snapshot.sinks.items()]
 
 
-def _durations(tool: str, tally: ToolStats, figures: Snapshot) -> Iterator[Sample]:
-    if figures.own_buckets is None:
-        counts = histogram.at_most(tally.buckets, catalog.BUCKET_EXPONENTS)
+def _durations(tool: str, stats: ToolStats, snapshot: Snapshot) -> Iterator[Sample]:
+    if snapshot.own_buckets is None:
+        counts = histogram.at_most(stats.buckets, catalog.BUCKET_EXPONENTS)
     else:
-        counts = list(accumulate(figures.own_buckets.get(tool, [0] * (len(figures.bounds) + 1))))[:-1]
-    yield from _histogram(tool, figures.bounds, counts, tally.ran, tally.duration_sum_s)
+        counts = list(accumulate(snapshot.own_buckets.get(tool, [0] * (len(snapshot.bounds) + 1))))[:-1]
+    yield from _histogram(tool, snapshot.bounds, counts, stats.ran, stats.duration_sum_s)
 
 
-def _first_items(tool: str, tally: ToolStats) -> Iterator[Sample]:
-    count = sum(tally.first_item_buckets.values())
+def _first_items(tool: str, stats: ToolStats) -> Iterator[Sample]:
+    count = sum(stats.first_item_buckets.values())
     if count:
-        counts = histogram.at_most(tally.first_item_buckets, catalog.BUCKET_EXPONENTS)
-        yield from _histogram(tool, catalog.BUCKETS_S, counts, count, tally.first_item_sum_s)
+        counts = histogram.at_most(stats.first_item_buckets, catalog.BUCKET_EXPONENTS)
+        yield from _histogram(tool, catalog.BUCKETS_S, counts, count, stats.first_item_sum_s)
 
 
 def _histogram(
@@ -129,27 +132,27 @@ def _histogram(
     yield "_sum", (tool,), total_s
 
 
-def _tokens(tool: str, tally: ToolStats) -> Iterator[Sample]:
+def _tokens(tool: str, stats: ToolStats) -> Iterator[Sample]:
     for kind in ("input", "output", "cached", "unsplit"):
-        tokens = getattr(tally, f"{kind}_tokens")
+        tokens = getattr(stats, f"{kind}_tokens")
         if tokens:
             yield "", (tool, kind), tokens
 
 
-def _sink_calls(sink: str, books: Mapping[str, Any]) -> Iterator[Sample]:
-    yield "", (sink, "delivered", ""), books["delivered"]
+def _sink_calls(sink: str, stats: Mapping[str, Any]) -> Iterator[Sample]:
+    yield "", (sink, "delivered", ""), stats["delivered"]
     for result in ("failed", "dropped"):
-        by_reason = books[f"{result}_by"]
+        by_reason = stats[f"{result}_by"]
         for reason, count in by_reason.items():
             yield "", (sink, result, reason), count
         if not by_reason:
             yield "", (sink, result, ""), 0
 
 
-def text(figures: Snapshot) -> str:
-    """The whole exposition."""
+def render(snapshot: Snapshot) -> str:
+    """Return the whole exposition as text."""
     lines: list[str] = []
-    for metric, samples in families(figures):
+    for metric, samples in read_metrics(snapshot):
         if not samples:
             continue
         lines.append(f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.type}")
@@ -157,9 +160,9 @@ def text(figures: Snapshot) -> str:
         for suffix, values, value in samples:
             if suffix == "_bucket":
                 tool, bound = values
-                lines.append(f'{metric.name}_bucket{{tool_name="{escaped(tool)}",le="{bound}"}} {value}')
+                lines.append(f'{metric.name}_bucket{{tool_name="{escape_label(tool)}",le="{bound}"}} {value}')
             elif values:
-                labels = ",".join([f'{name}{escaped(v)}"' for name, v in zip(head, values, strict=True)])
+                labels = ",".join([f'{name}{escape_label(v)}"' for name, v in zip(head, values, strict=True)])
                 lines.append(f"{metric.name}{suffix}{{{labels}}} {value}")
             else:
                 lines.append(f"{metric.name}{suffix} {value}")
@@ -167,8 +170,8 @@ def text(figures: Snapshot) -> str:
     return "\n".join(lines)
 
 
-def escaped(value: str) -> str:
-    """A label value as the text format wants it; what cannot be encoded is shown as `?`."""
+def escape_label(value: str) -> str:
+    """Return a label value escaped for the text format; characters that cannot be encoded become `?`."""
     if value.isascii() and value.isalnum():
         return value
     value = value.encode("utf-8", "replace").decode()
