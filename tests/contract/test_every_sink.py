@@ -78,7 +78,7 @@ def metrics() -> Case:
 
 def costs() -> Case:
     sink = CostTracker()
-    return view(sink, sink.text)
+    return view(sink, sink._text)
 
 
 def errors() -> Case:
