@@ -55,7 +55,7 @@ def sync(results: Results, options: Options) -> None:
 
 def asynchronous(results: Results, options: Options) -> None:
     """Added to an async call, in bursts drained outside the clock."""
-    with asyncio.SinkRunner() as runner:
+    with asyncio.Runner() as runner:
         _measured(results, "async", async_contenders(options, runner.get_loop()), options)
 
 
@@ -75,7 +75,7 @@ def sustained(results: Results, options: Options) -> None:
 
 def sustained_async(results: Results, options: Options) -> None:
     """The same for an async call."""
-    with asyncio.SinkRunner() as runner:
+    with asyncio.Runner() as runner:
         _sustained(results, "sustained async", async_contenders(options, runner.get_loop()), options)
 
 

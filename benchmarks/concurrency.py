@@ -79,7 +79,7 @@ def tasks(results: Results, options: Options) -> None:
         "bare minimum": least.coroutine(_sleeping),
         "ours": ours.monitored("tool")(_sleeping),
     }
-    with asyncio.SinkRunner() as runner:
+    with asyncio.Runner() as runner:
         loop = runner.get_loop()
 
         def at_once(function: Callable[[], Awaitable[object]]) -> Run:

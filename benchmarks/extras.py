@@ -96,7 +96,7 @@ def sinks(results: Results, options: Options) -> None:
 def off(results: Results, options: Options) -> None:
     """Before `setup()` and with `enabled=False`, beside a plain `functools.wraps` wrapper of the same kind."""
     tool, coroutine = ours.monitored("tool")(bare), ours.monitored("tool")(bare_async)
-    with asyncio.SinkRunner() as runner:
+    with asyncio.Runner() as runner:
         loop = runner.get_loop()
 
         def idle(name: str, run: loops.Run, mode: Mode, over: str = "bare") -> Contender:

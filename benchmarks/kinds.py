@@ -23,7 +23,7 @@ def _least(name: str, run: loops.Run, over: str) -> Contender:
 def track(results: Results, options: Options) -> None:
     """`with track` and `async with track` beside the decorator."""
     manager = ours.toolweaver_monitor.track
-    with asyncio.SinkRunner() as runner:
+    with asyncio.Runner() as runner:
         loop = runner.get_loop()
         rounds = interleaved(
             [
@@ -48,7 +48,7 @@ def track(results: Results, options: Options) -> None:
 
 def generators(results: Results, options: Options) -> None:
     """One step of a monitored generator, beside the floor of a whole call."""
-    with asyncio.SinkRunner() as runner:
+    with asyncio.Runner() as runner:
         loop = runner.get_loop()
         rounds = interleaved(
             [

@@ -78,7 +78,7 @@ def test_an_async_call_adds_a_few_floors() -> None:
     """The same holds for a coroutine function, beside the floor of its kind."""
 
     def measure(results: Results) -> None:
-        with asyncio.SinkRunner() as runner:
+        with asyncio.Runner() as runner:
             contenders = async_contenders(OPTIONS, runner.get_loop())
             rounds = interleaved(contenders, rounds=15, turn_ns=8_000_000)
         results.put_added("async", rounds, ["ours"])
