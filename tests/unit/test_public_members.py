@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
-from toolweaver_monitor import Monitor, setup
+from toolweaver_monitor import CostTracker, ErrorTracker, MetricsCollector, Monitor, setup
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter
 
+SINK = {"name", "write", "flush", "close"}
+"""What every sink has."""
 PUBLIC = {
     Monitor: {
         *("metrics", "costs", "errors", "sinks"),
         *("summary", "report", "active", "health"),
         *("flush", "aflush", "shutdown", "closed"),
     },
+    CostTracker: {
+        *SINK,
+        *("record", "costs", "counts", "report", "most_expensive"),
+        *("by", "by_tag", "of", "roots", "unpriced"),
+    },
+    ErrorTracker: {*SINK, "record_call", "errors", "total_calls", "error_rate", "report"},
+    LogSink: SINK,
+    MetricsCollector: {*SINK, "record", "operations", "summary", "by_operation", "cost_by_operation"},
+    PrometheusExporter: {*SINK, "port", "url", "start", "text", "status"},
 }
+MAKERS: dict[type, Callable[[], Any]] = {kind: kind for kind in PUBLIC} | {Monitor: setup}
 
 
 def public_members(thing: object) -> set[str]:
@@ -25,6 +41,7 @@ def test_a_class_shows_what_is_documented_and_nothing_else(kind: type) -> None:
     assert public_members(kind) == PUBLIC[kind]
 
 
-def test_a_monitor_shows_no_more_than_its_class() -> None:
+@pytest.mark.parametrize("kind", PUBLIC, ids=lambda kind: kind.__name__)
+def test_an_object_shows_no_more_than_its_class(kind: type) -> None:
     """No attribute of an instance adds a name."""
-    assert public_members(setup()) == PUBLIC[Monitor]
+    assert public_members(MAKERS[kind]()) == PUBLIC[kind]

@@ -41,7 +41,7 @@ class Sink(Protocol):
 class Mergeable(Sink, Protocol):
     """A sink that condenses the calls that its queue has no room for, instead of losing them."""
 
-    def merge(self, calls: Sequence[ToolCall]) -> None:
+    def merge(self, calls: Sequence[ToolCall], /) -> None:
         """Keep the calls in condensed form until the next `write`. May be called from any thread."""
 
 

@@ -12,8 +12,10 @@ import msgspec
 from toolweaver_monitor._core.call import ENDED, ERROR_OUTCOMES, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.details import CallDetails
+from toolweaver_monitor._core.timeouts import validate_timeout
 from toolweaver_monitor._runtime.options import make_sink
 from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.sinks._base import Mergeable, Reporting, Sink, Startable
 
 WAIT_S = 30.0
 
@@ -61,6 +63,7 @@ def check_sink(sink: Any, *, delivered: Callable[[], int] | None = None) -> None
     except ConfigurationError as error:
         raise AssertionError(str(error)) from None
     check = _Check(sink)
+    check.grace()
     check.starting()
     check.writing(delivered)
     check.status()
@@ -70,12 +73,19 @@ def check_sink(sink: Any, *, delivered: Callable[[], int] | None = None) -> None
 
 
 class _Check:
-    def __init__(self, sink: Any) -> None:
+    def __init__(self, sink: Sink) -> None:
         self.sink = sink
         self.breaches: list[str] = []
 
+    def grace(self) -> None:
+        """Check `grace_s`, which the end of the program ignores if it is invalid."""
+        try:
+            validate_timeout(getattr(self.sink, "grace_s", 0.0))
+        except ConfigurationError:
+            self.breaches.append(f"grace_s is {getattr(self.sink, 'grace_s', None)!r}; give a number of seconds")
+
     def starting(self) -> None:
-        if callable(getattr(self.sink, "start", None)):
+        if isinstance(self.sink, Startable):
             self._does("start()", self.sink.start)
 
     def writing(self, delivered: Callable[[], int] | None) -> None:
@@ -96,16 +106,16 @@ class _Check:
                 self.breaches.append(
                     f"{arrived} of {len(calls)} calls have arrived after flush(); send on all that write() has kept"
                 )
-        if callable(getattr(self.sink, "merge", None)):
-            self._does("merge(calls)", lambda: self.sink.merge(tuple(sample_calls())))
+        sink = self.sink
+        if isinstance(sink, Mergeable):
+            self._does("merge(calls)", lambda: sink.merge(tuple(sample_calls())))
             self._does("write(()) after merge(calls)", lambda: self.sink.write(()))
 
     def status(self) -> None:
-        status = getattr(self.sink, "status", None)
-        if not callable(status):
+        if not isinstance(self.sink, Reporting):
             return
         try:
-            json.dumps(dict(status()))
+            json.dumps(dict(self.sink.status()))
         except Exception as error:  # noqa: BLE001 - whatever it raises is a finding
             self.breaches.append(f"status() gives nothing that JSON can hold ({_named(error)}); give plain figures")
 

@@ -103,8 +103,8 @@ class MetricsCollector(InMemorySink):
         return summarize(self._total())
 
     def by_operation(self) -> dict[str, Summary]:
-        """The figures of `summary()` for each operation."""
-        return {operation: summarize(tally) for operation, tally in sorted(self._by_tool().items())}
+        """Return the same totals as `summary()` for each operation."""
+        return {operation: summarize(stats) for operation, stats in sorted(self._by_tool().items())}
 
     def cost_by_operation(self) -> dict[str, float]:
         """Return the dollars spent on each operation, the most expensive first."""
@@ -113,22 +113,22 @@ class MetricsCollector(InMemorySink):
         return {operation: nanousd / NANO for operation, nanousd in most_expensive_first}
 
 
-def summarize(tally: ToolStats) -> Summary:
-    """The figures of `MetricsCollector.summary` from one tally."""
-    p50_s, p95_s, p99_s = histogram.percentiles(tally.buckets, PERCENTILES, tally.duration_min_s, tally.duration_max_s)
+def summarize(stats: ToolStats) -> Summary:
+    """Return the totals that `MetricsCollector.summary` shows."""
+    p50_s, p95_s, p99_s = histogram.percentiles(stats.buckets, PERCENTILES, stats.duration_min_s, stats.duration_max_s)
     return {
-        "count": tally.calls,
-        "total_operations": tally.calls,
-        "successes": tally.outcomes["success"],
-        "failures": tally.failures,
-        "success_rate": tally.outcomes["success"] / tally.judged if tally.judged else None,
-        "total_cost_usd": tally.cost_nanousd / NANO,
-        "avg_duration_s": tally.duration_sum_s / tally.ran if tally.ran else 0.0,
-        "total_tokens": tally.tokens,
+        "count": stats.calls,
+        "total_operations": stats.calls,
+        "successes": stats.outcomes["success"],
+        "failures": stats.failures,
+        "success_rate": stats.outcomes["success"] / stats.judged if stats.judged else None,
+        "total_cost_usd": stats.cost_nanousd / NANO,
+        "avg_duration_s": stats.duration_sum_s / stats.ran if stats.ran else 0.0,
+        "total_tokens": stats.tokens,
         "p50_s": p50_s,
         "p95_s": p95_s,
         "p99_s": p99_s,
-        "unpriced_calls": tally.unpriced,
+        "unpriced_calls": stats.unpriced,
     }
 
 
