@@ -1,4 +1,4 @@
-"""A1-A5: is it always known what became of a call, and does memory stay bounded?"""
+"""A1-A5: the fate of every call is known, and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Merging(KeepSink):
 
 
 def off_balance(runner: SinkRunner) -> int:
-    """How far the books are off, counted by what really is in the queue, in flight and merged."""
+    """How far the statistics are off, counted by what really is in the queue, in flight and merged."""
     queue = runner.queue
     with queue.lock:
         known = queue.delivered + sum(queue.failed.values()) + sum(queue.dropped.values()) + queue.queued()
@@ -85,7 +85,7 @@ def burst(count: int, rounds: int) -> None:
         def look() -> None:
             while looking:  # noqa: B023 - joined in this round
                 off.extend(filter(None, map(off_balance, monitor._components.runners)))  # noqa: B023 - joined in this round
-                off.extend(books.queued for r in monitor._components.runners if (books := r.stats()).queued < 0)  # noqa: B023
+                off.extend(stats.queued for r in monitor._components.runners if (stats := r.stats()).queued < 0)  # noqa: B023
 
         looker = threading.Thread(target=look)
         callers = [threading.Thread(target=lambda: [tool() for _ in range(count // 4)]) for _ in range(4)]
@@ -100,18 +100,18 @@ def burst(count: int, rounds: int) -> None:
         monitor.shutdown(2.0)
         assert off == []
         for runner in monitor._components.runners:
-            books = runner.stats()
-            assert books.emitted == count // 4 * 4
-            assert books.queued == 0
+            stats = runner.stats()
+            assert stats.emitted == count // 4 * 4
+            assert stats.queued == 0
             assert off_balance(runner) == 0
             assert runner.queue.queued_bytes == 0
             assert runner.sink.overlaps == 0
             if not isinstance(runner.sink, Merging):
-                assert len(runner.sink.calls) == books.delivered
+                assert len(runner.sink.calls) == stats.delivered
         merging = sinks[3]
-        books = next(runner.stats() for runner in monitor._components.runners if runner.sink is merging)
-        assert len(merging.calls) <= books.delivered <= len(merging.calls) + merging.merged  # type: ignore[attr-defined]
-        assert "queue_full" not in books.dropped_by
+        stats = next(runner.stats() for runner in monitor._components.runners if runner.sink is merging)
+        assert len(merging.calls) <= stats.delivered <= len(merging.calls) + merging.merged  # type: ignore[attr-defined]
+        assert "queue_full" not in stats.dropped_by
 
 
 @pytest.mark.usefixtures("switching_often", "quick_retries")
@@ -165,8 +165,8 @@ for n in range(1000):
     try: tool(n, "%07d" % n + payload)
     except ValueError: pass
 monitor.summary()
-books = monitor.health()["sinks"]["hang"]
-print(json.dumps({"more": rss_mib() - before, "bytes": books["queued_bytes"], "dropped": books["dropped_by"]}))
+stats = monitor.health()["sinks"]["hang"]
+print(json.dumps({"more": rss_mib() - before, "bytes": stats["queued_bytes"], "dropped": stats["dropped_by"]}))
 sink.release()
 """
 
@@ -187,15 +187,15 @@ def test_a2_megabytes_in_a_call_do_not_stay_in_memory() -> None:
 def test_a2_a_queue_is_bounded_by_its_bytes() -> None:
     """Few heavy calls fill it as well as many light ones do; what does not fit is counted.
 
-    Seen red: with the bytes not added up, the books were 35 MB below nothing.
+    Seen red: with the bytes not added up, the statistics were 35 MB below nothing.
     """
     with HangSink() as sink, setup(sink, redact=False) as monitor:
         for _ in range(2_000):
             with track("heavy", **{f"tag{n}": "x" * 1_024 for n in range(16)}):
                 pass
-        books = monitor.health()["sinks"]["hang"]
-        assert books["queued_bytes"] <= 16 * 2**20
-        assert 0 < books["dropped_by"]["queue_full"] < 2_000
+        stats = monitor.health()["sinks"]["hang"]
+        assert stats["queued_bytes"] <= 16 * 2**20
+        assert 0 < stats["dropped_by"]["queue_full"] < 2_000
         sink.release()
         assert monitor.flush(5.0) is True
         assert monitor.health()["sinks"]["hang"]["queued_bytes"] == 0

@@ -1,4 +1,4 @@
-"""D4, among greenlets: what of a process in which gevent or eventlet makes threads into something else?"""
+"""D4, among greenlets: processes in which gevent or eventlet replaces threads."""
 
 from __future__ import annotations
 

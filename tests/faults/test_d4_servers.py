@@ -1,4 +1,4 @@
-"""D4: what of calls in the workers of real servers: gunicorn, uvicorn, Celery?"""
+"""D4: calls in the workers of real servers: gunicorn, uvicorn and Celery."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""D8, but for the store: what if the disk that a sink writes to is full, read-only, limited, or gone?
+"""D8, except for the store: the disk that a sink writes to is full, read-only, limited or gone.
 
-The store's own part of this row comes with the store. Here a file sink of a user's, and a log file.
+The store's own part of this row comes with the store. Here a user's file sink and a log file are tested.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ def go(break_it, mend):
     mend()
     recovered = until(lambda: state() == "ok", 60)
     ok = flush(5)
-    books = monitor.health()["sinks"]["lines"]
+    stats = monitor.health()["sinks"]["lines"]
     lines = open(f"{folder}/lines").read().splitlines()
-    print(json.dumps({"degraded_s": degraded, "recovered_s": recovered, "worst_s": worst, "ok": ok, "books": books,
+    print(json.dumps({"degraded_s": degraded, "recovered_s": recovered, "worst_s": worst, "ok": ok, "stats": stats,
                       "lines": len(lines), "whole": all(len(line) == 69 for line in lines)}))
 """
 )
@@ -134,14 +134,14 @@ def survived(fault: str, scale: float, folder: Path) -> None:
     assert ended.code == 0, ended.err
     assert "Traceback" not in ended.err
     found = json.loads(ended.out)
-    books = found["books"]
+    stats = found["stats"]
     assert found["degraded_s"] <= 1.0
     assert found["recovered_s"] <= 35.0
     assert found["worst_s"] <= 0.05
     assert found["ok"]
     assert found["whole"]
-    assert books["emitted"] == books["delivered"] + books["failed"] + books["dropped"]
-    assert found["lines"] == books["delivered"] >= 100
+    assert stats["emitted"] == stats["delivered"] + stats["failed"] + stats["dropped"]
+    assert found["lines"] == stats["delivered"] >= 100
     print(f"D8 {fault}: degraded in {found['degraded_s']:.2f} s, well again in {found['recovered_s']:.1f} s")
 
 
@@ -178,7 +178,7 @@ def until(true):
     while not true() and time.monotonic() < began + 30: time.sleep(0.01)
     return time.monotonic() - began
 def written(): return [os.path.getsize(name) for name in glob.glob(f"{folder}/wandb/offline-*/*.wandb")]
-def books(): return monitor.health()["sinks"]["wandb"]
+def stats(): return monitor.health()["sinks"]["wandb"]
 monitor = setup(WandBLogger())
 for _ in range(100): tool()
 assert flush(60)
@@ -186,11 +186,11 @@ until(lambda: sum(written()) > 20_000)  # W&B writes a second later
 time.sleep(2)
 fill()
 for _ in range(1_000): tool()
-degraded = until(lambda: books()["state"] != "ok")
-full = books()
+degraded = until(lambda: stats()["state"] != "ok")
+full = stats()
 os.unlink(f"{folder}/filler")
-recovered = until(lambda: books()["state"] == "ok")
-ended = shutdown(30), books()
+recovered = until(lambda: stats()["state"] == "ok")
+ended = shutdown(30), stats()
 rows = 0
 for file in glob.glob(f"{folder}/wandb/offline-*/*.wandb"):
     inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", file]
@@ -218,6 +218,6 @@ def test_d8_a_full_disk_costs_an_offline_run_no_row(tmp_path: Path, monkeypatch:
     assert found["degraded_s"] <= 1.0
     assert (found["full"]["state"], found["full"]["last_error"]) == ("degraded", "DiskFull in wandb")
     assert found["recovered_s"] <= 10.0
-    is_through, books = found["ended"]
+    is_through, stats = found["ended"]
     assert is_through
-    assert found["rows"] == books["delivered"] == 1_100
+    assert found["rows"] == stats["delivered"] == 1_100

@@ -1,4 +1,4 @@
-"""D2 and D11: is everything delivered when a program ends, in whatever way it does?"""
+"""D2 and D11: everything is delivered when a program ends, in whichever way it ends."""
 
 from __future__ import annotations
 

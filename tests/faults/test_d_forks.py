@@ -1,4 +1,4 @@
-"""D4 and D5: what of the calls of child processes, and of a parent that forks?"""
+"""D4 and D5: the calls of child processes, and of a parent that forks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""D6 and D7: does a sink that raises anything, is killed, or calls watched code, harm anybody but itself?"""
+"""D6 and D7: a sink that raises anything, is killed, or calls monitored code harms nothing but itself."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def test_d6_one_poisonous_call_stops_only_its_batch() -> None:
     for _ in range(100):
         tool()
     assert wait_until(lambda: len(sink.calls) == 100, 2.0)
-    books = monitor.health()["sinks"]["poisoned"]
-    assert (books["emitted"], books["delivered"], books["failed_by"]) == (101, 100, {"ValueError": 1})
+    stats = monitor.health()["sinks"]["poisoned"]
+    assert (stats["emitted"], stats["delivered"], stats["failed_by"]) == (101, 100, {"ValueError": 1})
 
 
 def kill(thread: threading.Thread | None, kind: type[BaseException]) -> None:
@@ -180,14 +180,14 @@ def test_d6_a_strike_at_any_place_of_a_runners_work_leaves_its_books_exact(
             pass
         runner.offer(calls)  # the dispatcher begins the step again with the next batch, or this one
         worked_off(runner)
-        books = runner.stats()
-        assert books.queued == runner.queue.queued() == 0, place
-        assert books.emitted == books.delivered + books.lost, place
-        assert books.emitted in {10, 20}, place
+        stats = runner.stats()
+        assert stats.queued == runner.queue.queued() == 0, place
+        assert stats.emitted == stats.delivered + stats.lost, place
+        assert stats.emitted in {10, 20}, place
         assert runner.queue.queued_bytes == 0, place
         assert runner.writing is False, place
         assert sink.overlaps == 0, place
-        assert len(sink.calls) + len(merged) >= books.delivered, place
+        assert len(sink.calls) + len(merged) >= stats.delivered, place
     assert place > 50
 
 
@@ -207,8 +207,8 @@ def test_d6_a_strike_at_any_place_of_giving_up_leaves_the_books_exact(monkeypatc
             struck = interrupted(lambda runner=runner: runner.disable(OSError("off")), place, strike)  # type: ignore[misc]
         except Struck:
             pass
-        books = runner.stats()
-        assert (books.dropped, books.queued, runner.queue.queued()) in {(0, 10, 10), (10, 0, 0)}, place
+        stats = runner.stats()
+        assert (stats.dropped, stats.queued, runner.queue.queued()) in {(0, 10, 10), (10, 0, 0)}, place
     assert place > 5
 
 
@@ -332,7 +332,7 @@ def quick_switches() -> Iterator[None]:
 @pytest.mark.usefixtures("no_excepthook", "quick_switches")
 @pytest.mark.parametrize("whose", ["runner", "dispatcher"])
 def test_d6_a_thread_that_is_killed_again_and_again_loses_nothing(whose: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Struck 300 times by `PyThreadState_SetAsyncExc`: every call delivered, the books exact, and alive in a second.
+    """Struck 300 times by `PyThreadState_SetAsyncExc`: every call delivered and counted, and alive in a second.
 
     A batch may be written twice: what strikes between the sink's last line and ours cannot be told from a failure.
 
@@ -363,10 +363,10 @@ def test_d6_a_thread_that_is_killed_again_and_again_loses_nothing(whose: str, mo
         pass
     assert monitor.flush(10.0) or monitor.flush(10.0)
     assert worker.crashes > 10
-    books = runner.stats()
-    assert books.emitted == made + 1
-    assert books.emitted == books.delivered + books.lost
-    assert books.lost == 0
+    stats = runner.stats()
+    assert stats.emitted == made + 1
+    assert stats.emitted == stats.delivered + stats.lost
+    assert stats.lost == 0
     assert runner.queue.queued() == 0
     assert runner.queue.queued_bytes == 0
     arrived = {id(call) for call in sink.calls}

@@ -1,4 +1,4 @@
-"""S4: whatever a tool is called, what a scrape gets can be parsed, and the scrape never raises."""
+"""S4: a scrape can be parsed whatever a tool is called, and never raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S5: nothing that a tool, a model or an error says can move a cursor, forge a line or turn a text around."""
+"""S5: no text of a tool, a model or an error can move a cursor, forge a line or turn a text around."""
 
 from __future__ import annotations
 

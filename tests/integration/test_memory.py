@@ -1,4 +1,4 @@
-"""Does memory stay flat however many calls there are, and do totals stay exact?"""
+"""Memory stays flat however many calls there are, and totals stay exact."""
 
 from __future__ import annotations
 

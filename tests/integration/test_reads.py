@@ -1,4 +1,4 @@
-"""Does a read see every call that ended before it?"""
+"""A read sees every call that ended before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a sink that keeps to the protocol, but does with it what nobody thought of?"""
+"""Sinks that keep to the protocol and still do the unexpected."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def call_tools() -> None:
     "change", [list.clear, list.pop, lambda calls: calls.extend(calls)], ids=["empties", "takes one of", "doubles"]
 )
 def test_a_sink_may_change_the_list_that_it_is_given(change: Callable[[list[ToolCall]], object]) -> None:
-    """What it was given is delivered, whatever is left in the list: the books balance, and a flush says the truth.
+    """What it was given is delivered, whatever is left in the list: the statistics balance, and a flush says the truth.
 
     Given the queue's own list, an emptied one counted as 0 delivered, and every flush waited to its end.
     """
@@ -51,8 +51,8 @@ def test_a_sink_may_change_the_list_that_it_is_given(change: Callable[[list[Tool
     monitor = setup(sink)
     call_tools()
     assert monitor.flush() is True
-    books = monitor._components.runners[0].stats()
-    assert (sink.seen, books.emitted, books.delivered, books.queued) == (CALLS, CALLS, CALLS, 0)
+    stats = monitor._components.runners[0].stats()
+    assert (sink.seen, stats.emitted, stats.delivered, stats.queued) == (CALLS, CALLS, CALLS, 0)
     assert monitor.shutdown() is True
 
 
@@ -70,9 +70,9 @@ def test_a_sink_that_takes_calls_out_of_its_list_is_not_given_them_again(monkeyp
     monitor = setup(Sink(send_each))
     call_tools()
     assert monitor.flush() is True
-    books = monitor._components.runners[0].stats()
+    stats = monitor._components.runners[0].stats()
     assert len({call.call_id for call in sent}) == len(sent) == CALLS
-    assert (books.delivered, books.failed, books.queued) == (CALLS, 0, 0)
+    assert (stats.delivered, stats.failed, stats.queued) == (CALLS, 0, 0)
 
 
 class Renamed(Sink):

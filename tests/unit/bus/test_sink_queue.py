@@ -1,4 +1,4 @@
-"""What is known of the calls that wait for a sink?"""
+"""The accounts of the calls that wait for a sink."""
 
 from __future__ import annotations
 
@@ -72,6 +72,6 @@ def test_what_is_given_up_while_the_sink_had_it_is_counted_once() -> None:
     assert queue.record_delivered(batch, 0, 0) is False
     assert queue.record_failed(batch, 0, "OSError", "OSError in sink", UNAVAILABLE, 1) is False
     queue.offer(some(1))
-    books = queue.stats()
-    assert (books.state, books.last_error) == ("unavailable", "off")
-    assert (books.emitted, books.delivered, books.failed, books.dropped_by) == (3, 0, 0, {"unavailable": 3})
+    stats = queue.stats()
+    assert (stats.state, stats.last_error) == ("unavailable", "off")
+    assert (stats.emitted, stats.delivered, stats.failed, stats.dropped_by) == (3, 0, 0, {"unavailable": 3})

@@ -1,4 +1,4 @@
-"""What did it cost, and what cost most?"""
+"""The in-memory costs and their report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What failed, how often, and how did it fail last?"""
+"""The in-memory errors and their report."""
 
 from __future__ import annotations
 

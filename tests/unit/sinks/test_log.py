@@ -1,4 +1,4 @@
-"""How do calls become log lines?"""
+"""Calls as log lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What do the in-memory metrics count, keep and sum up?"""
+"""What the in-memory metrics count, keep and sum up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does the exporter expose, and how is it set up? What a server makes of it is shown in tests/integration."""
+"""What the exporter exposes and how it is set up; tests/integration shows what a Prometheus server makes of it."""
 
 from __future__ import annotations
 
