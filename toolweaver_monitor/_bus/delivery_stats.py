@@ -36,7 +36,7 @@ class DeliveryStats(NamedTuple):
 
     @property
     def failed(self) -> int:
-        """Calls that the sink failed to write until they were given up."""
+        """Calls that the sink failed to write until they were abandoned."""
         return sum(self.failed_by.values())
 
     @property

@@ -1,4 +1,4 @@
-"""Back-off and circuit breaker: when a failed sink is tried again, and when a batch is given up.
+"""Back-off and circuit breaker: when a failed sink is tried again, and when a batch is abandoned.
 
 After each failure the wait grows, with full jitter so that not all processes return at once. After five failures in a
 row the circuit breaker opens, and the sink is tried only every 30 seconds.
@@ -17,9 +17,9 @@ FIRST_RETRY_S = 1.0
 BREAKER_AFTER = 5
 BREAKER_OPEN_S = 30.0
 MAX_TRIES = 5
-"""A batch that failed this often is given up, so that one poisonous call cannot block the rest."""
+"""A batch that failed this often is abandoned, so that one poisonous call cannot block the rest."""
 MAX_TRIES_CLOSING = 3
-"""The same for a sink that is being closed. If the next batch fails as well, the whole queue is given up."""
+"""The same for a sink that is being closed. If the next batch fails as well, the whole queue is abandoned."""
 
 
 class SinkState(NamedTuple):

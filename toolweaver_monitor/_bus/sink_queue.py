@@ -76,7 +76,7 @@ class SinkQueue:
         return len(self._waiting)
 
     def queued(self) -> int:
-        """Return the number of calls that are neither delivered nor given up."""
+        """Return the number of calls that are neither delivered nor abandoned."""
         return len(self._waiting) + len(self.in_flight) + self.merged
 
     # --- calls come in ----------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ class SinkQueue:
         return count > 0 or self.merged > 0
 
     def record_delivered(self, batch: list[ToolCall], size: int, merged: int) -> bool:
-        """Record a delivered batch and `merged` merged calls. Return False if the batch was given up in the meantime.
+        """Record a delivered batch and `merged` merged calls. Return False if the batch was abandoned in the meantime.
 
         Args:
             batch: the batch in flight.
@@ -180,13 +180,13 @@ class SinkQueue:
             kind: the name of the error's type.
             error: the text for `last_error`.
             sink_state: the new state of the sink.
-            max_tries: the number of tries after which the batch is given up.
+            max_tries: the number of tries after which the batch is abandoned.
 
         Returns:
-            False if the batch was given up in the meantime; then nothing changes.
+            False if the batch was abandoned in the meantime; then nothing changes.
         """
         tries = self._tries + 1
-        given_up = len(batch) if tries >= max_tries else 0
+        abandoned = len(batch) if tries >= max_tries else 0
         with self.lock:
             if self.in_flight is not batch:
                 return False
@@ -194,11 +194,11 @@ class SinkQueue:
             self.last_error = error
             self.sink_state = sink_state
             self._tries = tries
-            if given_up:
+            if abandoned:
                 self.in_flight = []
                 self.queued_bytes -= size
-                self._settled += given_up
-                self.failed[kind] = failed_before + given_up
+                self._settled += abandoned
+                self.failed[kind] = failed_before + abandoned
         return True
 
     def disable(self, reason: str, sink_state: SinkState, error: str, hint: str = "") -> None:

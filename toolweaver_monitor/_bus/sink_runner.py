@@ -35,7 +35,7 @@ INLINE_S = 0.05
 """How long another thread is used at a time if the sink cannot have one of its own."""
 
 _abandoned: list[SinkRunner] = []
-"""Runners that were given up while their sink was still writing."""
+"""Runners that were abandoned while their sink was still writing."""
 
 
 class Gate:

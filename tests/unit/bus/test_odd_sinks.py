@@ -9,6 +9,7 @@ import pytest
 
 from toolweaver_monitor import ToolCall, setup, track
 from toolweaver_monitor._bus import retry
+from toolweaver_monitor.errors import SinkUnavailable
 
 CALLS = 10
 
@@ -113,3 +114,36 @@ def test_attributes_by_which_our_own_sinks_are_told_things_mean_nothing_on_other
     call_tools()
     assert monitor.flush() is True
     assert monitor.health()["ok"]
+
+
+@pytest.mark.parametrize(
+    ("hint", "cure"), [("log in; then call setup()", "log in; then call setup()"), ("", "logged out")]
+)
+def test_the_hint_of_a_sink_that_is_off_is_its_cure(hint: str, cure: str) -> None:
+    """It is kept apart from the text of the error, whatever punctuation either has; without one the text has to do."""
+
+    def refuse(_: list[ToolCall]) -> None:
+        raise SinkUnavailable("logged out", hint=hint)
+
+    monitor = setup(Sink(refuse))
+    call_tools()
+    assert monitor.flush() is False
+    health = monitor.health()["sinks"]["odd"]
+    assert health["last_error"] == ("logged out; " + hint if hint else "logged out")
+    assert (health["state"], health["cure"]) == ("unavailable", cure)
+    assert monitor._components.runners[0].stats().hint == hint
+
+
+def test_a_hint_holds_no_secret() -> None:
+    """It is shown, so it is scrubbed as every other text."""
+
+    def refuse(_: list[ToolCall]) -> None:
+        raise SinkUnavailable("refused", hint="log in again\nwith password=hunter2hunter2")
+
+    monitor = setup(Sink(refuse))
+    call_tools()
+    monitor.flush()
+    cure = monitor.health()["sinks"]["odd"]["cure"]
+    assert cure.startswith("log in again")
+    assert "hunter2" not in cure
+    assert "\n" not in cure

@@ -40,7 +40,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
         insecure: listen beyond loopback with neither a token nor TLS.
 
     Raises:
-        ConfigurationError: an argument cannot be used; the message says what to do.
+        ConfigurationError: an argument cannot be used; its `hint` names the fix.
     """
 
     name = "prometheus"
@@ -97,7 +97,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
         """Start to listen. `setup()` calls it; without a setup, call it yourself.
 
         Raises:
-            SinkUnavailable: the port is taken or may not be bound; the message says what to do.
+            SinkUnavailable: the port is taken or may not be bound; its `hint` names the fix.
         """
         if self._endpoint.listening:
             return
