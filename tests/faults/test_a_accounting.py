@@ -204,7 +204,7 @@ def test_a2_a_queue_is_bounded_by_its_bytes() -> None:
 def test_a3_what_is_dropped_shows_everywhere_within_a_second(caplog: pytest.LogCaptureFixture) -> None:
     """Counted in health and its JSON, in `/metrics` and in the report; said once a minute in the log.
 
-    Seen red: without the report's section on sinks; with `LOG_EVERY_S` 0, three to five lines.
+    Seen red: without the report's section on sinks; with an interval of 0 in `LogThrottle`, three to five lines.
     """
     caplog.set_level(logging.WARNING)
     with HangSink() as sink:

@@ -99,9 +99,9 @@ def test_a_sink_keeps_the_name_that_it_had_at_setup() -> None:
     assert repr(monitor) == f"<Monitor: 0 calls, 0 failed, $0.0000; {name}>"
 
 
-@pytest.mark.parametrize("attribute", ["live", "run_first"])
-def test_attributes_by_which_our_own_sinks_are_told_things_mean_nothing_on_others(attribute: str) -> None:
-    """A sink with a `live` of its own, as one that draws with rich has, is neither called there nor changed."""
+@pytest.mark.parametrize("attribute", ["_connect", "_context"])
+def test_attributes_that_connect_the_built_in_sinks_mean_nothing_on_others(attribute: str) -> None:
+    """A sink that has one of its own, but is no `SetupAware`, is neither called there nor changed."""
 
     class Drawing(Sink):
         """With an attribute that may not be called, or set."""
