@@ -64,7 +64,12 @@ def begin(call: ToolCall, tool: Tool, args: tuple[Any, ...], kwargs: dict[str, A
         policy = bus.policy
         if tool.special or policy.needs_slow_open:
             known_nanousd = opening.prepare(policy, tool, call, args, kwargs)
-        if tool.is_super_call is not None and parent is not None and tool.is_super_call(call, parent, args):
+        if (
+            tool.is_super_call is not None
+            and parent is not None
+            and parent.tool_name == call.tool_name
+            and tool.is_super_call(parent, args)
+        ):
             return begin_super_call(call, parent)
         if policy.admit is not None:
             ask_budgets(policy.admit, call, known_nanousd)

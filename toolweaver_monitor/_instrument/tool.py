@@ -29,7 +29,7 @@ class Tool:
         cost: dollars a call, or a callable given the result.
         usage: a callable that gets the result and returns a `Usage`; False: results are not looked at.
         tags: the labels of every call of this tool.
-        is_super_call: given a new call, the call around it and its arguments, returns whether both are one call.
+        is_super_call: given the call of this tool around a new one, and its arguments, returns whether both are one.
 
     Raises:
         ConfigurationError: what was given cannot be used; the message ends with the cure.
@@ -58,7 +58,7 @@ class Tool:
         cost: float | Callable[[Any], float | None] | None = None,
         usage: Callable[[Any], Usage | None] | bool | None = None,
         tags: Mapping[str, TagValue] | None = None,
-        is_super_call: Callable[[ToolCall, ToolCall, tuple[Any, ...]], bool] | None = None,
+        is_super_call: Callable[[ToolCall, tuple[Any, ...]], bool] | None = None,
     ) -> None:
         self.name_from = name if callable(name) else None
         self.name = validate_name(fallback if callable(name) else name)

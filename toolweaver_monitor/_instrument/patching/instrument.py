@@ -137,7 +137,7 @@ def _instrument(target: Any, options: InstrumentOptions) -> None:
             mcp.add_middleware(target, options.tool_name)
             return
         target = mcp.tool_manager_of(target)
-    wrappers: dict[tuple[int, int], Any] = {}  # two names of one function stay names of one function
+    wrappers: dict[tuple[int, int], Any] = {}  # so that two names of one function get the same wrapper
     requests: list[tuple[Patch, Any]] = []
     for owner, name in targets.find_attributes(target, options.methods):
         if not is_class(owner) and not is_module(owner):
