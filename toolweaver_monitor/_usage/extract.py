@@ -83,7 +83,7 @@ class Extraction:
                 self.read(fields)
 
     def read(self, fields: Fields) -> None:
-        """Read these very fields and nothing nested in them."""
+        """Read these fields only, nothing nested in them."""
         if self.counts is None:
             self.counts = TokenCounts.from_fields(fields)
         elif self.counts.has_only_total:
@@ -97,7 +97,7 @@ class Extraction:
         self.cached = self.cached or get_field(fields, "cached") is True
 
     def _read_message_history(self, result: Fields) -> None:
-        """Read from the messages of an agent's run (PydanticAI) which model it called last."""
+        """Read the model that an agent's run (PydanticAI) called last, from its messages."""
         messages = get_field(result, "message_history")
         if type(messages) is list:
             for message in reversed(messages[-8:]):

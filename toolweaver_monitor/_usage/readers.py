@@ -76,7 +76,7 @@ def reader_for(kind: type) -> Reader | None:
 
 
 def _is_increment(package: str, kind: type) -> bool:
-    """Whether results of this type add up in a stream. Most chunks cover the whole stream so far."""
+    """Return whether results of this type add up in a stream. Most chunks cover the whole stream so far."""
     return package == "langchain_core" or "Embed" in name_of(kind)
 
 

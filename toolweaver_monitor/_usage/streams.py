@@ -105,7 +105,7 @@ def _read_response_id(item: object) -> str | None:
 
 
 def _unknown(_: object) -> Usage | None:
-    """Stand for a type that was not seen yet."""
+    """Mark a type that was not seen yet."""
     return None
 
 

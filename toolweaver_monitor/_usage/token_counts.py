@@ -174,7 +174,7 @@ def _read_anthropic_1h(fields: Fields) -> int:
 
 
 def _reconcile_total(fields: Fields, counts: TokenCounts) -> None:
-    """Assign what the total has beyond input and output: the cache, if that is as large, else separate thinking."""
+    """Add tokens that only the total includes: to the input if they equal the cache, else to the output (thinking)."""
     total = read_count(fields, "total_tokens")
     if total is None or counts.input is None or counts.output is None:
         return

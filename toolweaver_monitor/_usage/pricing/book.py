@@ -203,7 +203,7 @@ class PriceBook:
         return status
 
     def _reset_in_child(self) -> None:
-        """Load anew in a forked child, where the loading thread does not exist, without its half-done imports."""
+        """Reset the state in a forked child, which has no loading thread, and undo that thread's partial imports."""
         if self._state == "loading":
             self._state = "cold"
             if self._loader_id is not None:

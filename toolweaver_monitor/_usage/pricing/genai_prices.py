@@ -107,7 +107,7 @@ class GenaiPrices:
         return self._package.calc_price(usage, model, provider_id=provider, genai_request_timestamp=when)
 
     def _agrees(self, steps: tuple[tuple[int, Rates], ...], model: str, provider: str | None, at: float) -> bool:
-        """Whether these rates yield the same costs as genai-prices in every step."""
+        """Return whether these rates yield the same costs as genai-prices in every step."""
         for threshold, rates in steps:
             input_tokens, output_tokens = threshold + 9_000, 700 if rates.output is not None else 0
             for input_audio in (0, 3_000) if rates.prices_audio else (0,):

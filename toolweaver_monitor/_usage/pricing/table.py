@@ -59,7 +59,7 @@ class TableLocation(msgspec.Struct, frozen=True):
 
 
 class DuplicateKey(msgspec.Struct, frozen=True):
-    """Stands for an object in a JSON file in which a key occurs twice."""
+    """An object of a JSON file in which a key occurs twice."""
 
     key: str
 
@@ -135,7 +135,7 @@ def _parse_decimal(text: str) -> Decimal:
 
 
 def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | DuplicateKey:
-    """Return a JSON object as a dict; `json` itself would silently keep the last of two equal keys."""
+    """Return a JSON object as a dict, or its duplicate key; `json` itself silently keeps the last of two equal keys."""
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in values:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
+import os
 import socket
 import subprocess
 import sys
@@ -286,3 +287,26 @@ def test_setup_does_not_import_it_on_the_callers_thread() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_forked_while_the_list_is_loading_loads_it_again() -> None:
+    """The thread that was importing it is not in the child, whose own import must not wait for it.
+
+    Seen red: without `fork_import.discard_partial_imports`, the child's call stayed unpriced.
+    """
+    code = (
+        "import os, sys\n"
+        "import toolweaver_monitor as t\n"
+        "from toolweaver_monitor._usage.pricing import book\n"
+        "book.MAX_WAIT_S = 30\n"  # this machine may be busy
+        "monitor = t.setup()\n"
+        "while 'genai_prices' not in sys.modules: pass\n"
+        "child = os.fork()\n"
+        "if child: sys.exit(os.waitpid(child, 0)[1])\n"
+        "with t.track('chat') as call: call.record(model='gpt-4o-mini', input_tokens=1_000_000)\n"
+        "print(monitor.summary()['total_cost_usd'], flush=True)\n"
+        "os._exit(0)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, "0.15\n"), ended.stderr
