@@ -68,15 +68,18 @@ def _locate(target: Any, name: str) -> AttributeRef:
             raise not_found(target, name)
         return AttributeRef(target, name)
     kind, own = type(target), own_namespace(target)
-    in_object = own is not None and name in own
-    defining = None if in_object else definer(kind, name)
-    if defining is not None:
-        if not _is_patchable(find_original(kind, name)):
-            raise not_found(target, name)
-        for owner in (defining, kind):
-            if can_be_changed(owner):
-                return AttributeRef(owner, name)
-    if not callable(own[name] if own is not None and in_object else safe_getattr(target, name)):
+    if own is not None and name in own:
+        value = own[name]
+    else:
+        defining = definer(kind, name)
+        if defining is not None:
+            if not _is_patchable(find_original(kind, name)):
+                raise not_found(target, name)
+            for owner in (defining, kind):
+                if can_be_changed(owner):
+                    return AttributeRef(owner, name)
+        value = safe_getattr(target, name)
+    if not callable(value):
         raise not_found(target, name)
     if own is None:
         raise ConfigurationError(
