@@ -9,6 +9,7 @@ import toolweaver_monitor
 from toolweaver_monitor import (
     Budget,
     BudgetStatus,
+    CostTracker,
     Health,
     MetricsCollector,
     Monitor,
@@ -172,7 +173,9 @@ with setup() as monitor:
     assert_type(monitor.summary(), Summary)
     assert_type(monitor.metrics.by_operation()["ocr"]["success_rate"], float | None)
     monitor.summary()["counts"]  # wrong: typeddict-item reportGeneralTypeIssues
-    monitor.metrics = MetricsCollector()  # wrong: misc reportAttributeAccessIssue
+    assert_type(monitor.metrics, MetricsCollector)
+    assert_type(monitor.costs, CostTracker)
+    assert_type(monitor.closed, bool)
 
 
 class Orchestrator:

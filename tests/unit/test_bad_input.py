@@ -206,7 +206,7 @@ def test_beyond_loopback_only_when_told_to(addr: str, monkeypatch: pytest.Monkey
         (lambda: LogSink(level="LOUD"), "is not a log level; give one such as"),
         (lambda: LogSink(level=2.5), "level=2.5 is not a log level"),
         (lambda: LogSink(level=True), "level=True is not a log level"),
-        (lambda: LogSink(5), "logger=5 is not a logger; give a logging.Logger, or the name of one"),
+        (lambda: LogSink(5), "logger=5 is not a logger; give a logging.Logger or its name"),
         (lambda: setup(capture="no"), "capture must be True or False, not 'no'"),
         (lambda: setup(error_text="repr"), "error_text must be 'str' or 'args', not 'repr'; 'str' records"),
         (lambda: setup(error_text=None), "error_text must be 'str' or 'args', not None"),

@@ -1,4 +1,4 @@
-"""Which commands are there? Each has its own module; here they are put together."""
+"""The command `toolweaver-monitor`. Each subcommand has a module of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import toolweaver_monitor
 from toolweaver_monitor._cli.doctor import command as doctor_command
 
 COMMANDS = (doctor_command,)
-"""Each has `add(commands)`, which gives it its options, and `run(options)`, which gives the exit code."""
+"""Each has `add(commands)`, which adds its options, and `run(options)`, which returns the exit code."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,20 +24,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 all is well, 1 something is wrong. A command line that cannot be understood exits with 2.
     """
-    whole = parser()
-    options = whole.parse_args(argv)
+    command_line = parser()
+    options = command_line.parse_args(argv)
     if "run" not in options:
-        whole.print_help(sys.stderr)
+        command_line.print_help(sys.stderr)
         raise SystemExit(2)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter gets its code
+        sys.stdout.reconfigure(errors="backslashreplace")  # a letter that the terminal cannot show appears as its code
     try:
         code: int = options.run(options)
-        if sys.stdout is not None:  # it is where the program was started with none: the exit code says it all
+        if sys.stdout is not None:  # None in a process started without stdout, which sees the exit code only
             sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter would try again at its end
-        if not isinstance(error, BrokenPipeError):  # the disk is full; not only that `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries again at its end
+        if not isinstance(error, BrokenPipeError):  # a full disk, for example; `| head` closes the pipe on purpose
             sys.stderr.write(f"toolweaver-monitor: {error.strerror or error}\n")
         return 1
     except KeyboardInterrupt:
@@ -46,14 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """All that can be written on the command line."""
-    whole = argparse.ArgumentParser(
+    """Return the parser of the whole command line."""
+    command_line = argparse.ArgumentParser(
         prog="toolweaver-monitor",
-        description="How often each AI tool ran, how long it took, what it cost and how it failed.",
-        epilog="`toolweaver-monitor COMMAND --help` says more about a command.",
+        description="Count, time and price the calls of AI tools.",
+        epilog="`toolweaver-monitor COMMAND --help` shows the options of a command.",
     )
-    whole.add_argument("--version", action="version", version=f"toolweaver-monitor {toolweaver_monitor.__version__}")
-    commands = whole.add_subparsers(title="commands", metavar="COMMAND")
+    version = f"toolweaver-monitor {toolweaver_monitor.__version__}"
+    command_line.add_argument("--version", action="version", version=version)
+    commands = command_line.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
-    return whole
+    return command_line

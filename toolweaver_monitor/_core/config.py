@@ -86,7 +86,8 @@ class Setting(_Setting, Generic[T]):
         try:
             found: T = self.parse(text)
         except ValueError as error:
-            raise ConfigurationError(f"{self.variable}={text!r} cannot be used; give {error}, or unset it") from None
+            hint = f"give {error}, or unset it"
+            raise ConfigurationError(f"{self.variable}={text!r} cannot be used", hint=hint) from None
         return found
 
 

@@ -67,8 +67,8 @@ class Endpoint:
             raise ConfigurationError(f"insecure={insecure!r} is neither True nor False; give one of them")
         if not (access.is_loopback(self.addr) or self._token or self._tls or insecure is True):
             raise ConfigurationError(
-                f"addr={addr!r} can be reached from other machines; give token='...', or certfile='...', "
-                "or say insecure=True if everybody who reaches it may read it"
+                f"addr={addr!r} can be reached from other machines",
+                hint="give token='...', or certfile='...', or insecure=True if everybody who reaches it may read it",
             )
         self._loop: Loop | None = None
         self._last_log = float("-inf")

@@ -17,9 +17,7 @@ from toolweaver_monitor._runtime.health import Health, health
 from toolweaver_monitor._runtime.report import report_text
 from toolweaver_monitor._text.display import DEFAULT_ROWS, pluralize
 from toolweaver_monitor._text.reportable import Reportable
-from toolweaver_monitor.sinks._memory.costs import CostTracker
-from toolweaver_monitor.sinks._memory.errors import ErrorTracker
-from toolweaver_monitor.sinks._memory.metrics import MetricsCollector, Summary
+from toolweaver_monitor.sinks._memory.metrics import Summary
 from toolweaver_monitor.sinks._memory.view import InMemorySink
 
 POLL_S = 0.002
@@ -33,6 +31,7 @@ class Monitor(Reportable):
     """
 
     def __init__(self, components: Components, release: Callable[[Monitor], None]) -> None:
+        self.metrics, self.costs, self.errors = components.metrics, components.costs, components.errors
         self._components = components
         self._release = release
         self._ended: bool | None = None
@@ -47,21 +46,6 @@ class Monitor(Reportable):
     # --- reading --------------------------------------------------------------------------------------------------
 
     @property
-    def metrics(self) -> MetricsCollector:
-        """Counts, durations and tokens of every tool."""
-        return self._components.metrics
-
-    @property
-    def costs(self) -> CostTracker:
-        """Dollars by tool, model, tag and outermost call."""
-        return self._components.costs
-
-    @property
-    def errors(self) -> ErrorTracker:
-        """The last errors, and the error rate of every tool."""
-        return self._components.errors
-
-    @property
     def sinks(self) -> tuple[Any, ...]:
         """The sinks given to `setup()`: the caller's own objects."""
         return tuple(self._components.sinks.values())
@@ -73,7 +57,7 @@ class Monitor(Reportable):
 
     def summary(self) -> Summary:
         """Return all-time totals over every tool; see `MetricsCollector.summary`."""
-        return self._components.metrics.summary()
+        return self.metrics.summary()
 
     def active(self) -> list[dict[str, Any]]:
         """Return the calls open right now, the longest-running first.

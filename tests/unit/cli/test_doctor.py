@@ -173,7 +173,7 @@ def test_a_port_that_a_stranger_has_is_told_from_one_of_ours(doctor: Doctor, str
     """Who has the port decides what to do."""
     code, found = doctor("--sinks", "prometheus", "--port", str(stranger(404)))
     assert code == 1
-    assert "answers 404, and not with our metrics" in found["prometheus"]["says"]
+    assert "answers 404, without toolweaver_ metrics" in found["prometheus"]["says"]
     assert "port=0" in found["prometheus"]["cure"]
 
 
@@ -188,7 +188,7 @@ def test_a_taken_port_is_a_fault_only_where_the_endpoint_is_wanted(
     code, found = doctor()
     assert (code, found["prometheus"]["state"]) == (0, "note")
     assert f"127.0.0.1:{port}" in found["prometheus"]["says"]
-    assert found["prometheus"]["says"].endswith("no fault, since nothing here asks for it")
+    assert found["prometheus"]["says"].endswith("no fault, since this sink is not configured")
     assert found["prometheus"]["cure"]
     assert doctor("--sinks", "prometheus")[0] == doctor("--port", str(port))[0] == 1
     for variable, value in (("SINKS", "prometheus"), ("PROMETHEUS_PORT", str(port)), ("PROMETHEUS_ADDR", "127.0.0.1")):
@@ -372,20 +372,20 @@ def test_a_folder_of_offline_runs_is_not_taken_for_the_package(monkeypatch: pyte
 
 def test_places_that_do_not_agree_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The self-check can fail: here a scrape is made to hold one call less."""
-    seen = self_check.MADE._replace(calls=6)
+    seen = self_check.EXPECTED._replace(calls=6)
     monkeypatch.setattr(self_check, "_in_prometheus", lambda url: seen)
     found = list(self_check.agreement(with_wandb=False))
     assert [(one.state, one.name) for one in found] == [("ok", "delivery"), ("wrong", "agreement")]
-    assert found[1].says == f"Prometheus holds {seen}, not {self_check.MADE}"
+    assert found[1].says == f"Prometheus holds {seen}, not {self_check.EXPECTED}"
 
 
 def test_a_probe_that_hangs_or_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The doctor always comes to an end, whatever it looks at."""
     monkeypatch.setattr(subprocesses, "PROBE", "http.server")
-    [hung] = subprocesses.Child("hung", ["0"], os.environ, tmp_path).findings(0.5)
+    [hung] = subprocesses.ProbeProcess("hung", ["0"], os.environ, tmp_path).findings(0.5)
     assert (hung.state, hung.name) == ("wrong", "hung")
     assert "no answer within" in hung.says
-    [broken] = subprocesses.Child("broken", ["no-port"], os.environ, tmp_path).findings(30)
+    [broken] = subprocesses.ProbeProcess("broken", ["no-port"], os.environ, tmp_path).findings(30)
     assert "it ended with 2" in broken.says
 
 
@@ -418,7 +418,7 @@ def test_without_a_command_the_help_names_those_there_are(capsys: pytest.Capture
     """Who types only the name is shown what to type next."""
     with pytest.raises(SystemExit):
         main([])
-    assert "doctor    find out whether all is well" in capsys.readouterr().err
+    assert "doctor    check that everything works" in capsys.readouterr().err
 
 
 def test_each_section_is_shown_as_soon_as_it_is_known(
@@ -427,12 +427,12 @@ def test_each_section_is_shown_as_soon_as_it_is_known(
     """The self-check takes seconds; nobody looks at an empty screen until then."""
     shown: list[str] = []
 
-    def findings(child: subprocesses.Child, timeout_s: float) -> list[Finding]:
+    def findings(child: subprocesses.ProbeProcess, timeout_s: float) -> list[Finding]:
         shown.append(capsys.readouterr().out)
         return real(child, timeout_s)
 
-    real = subprocesses.Child.findings
-    monkeypatch.setattr(subprocesses.Child, "findings", findings)
+    real = subprocesses.ProbeProcess.findings
+    monkeypatch.setattr(subprocesses.ProbeProcess, "findings", findings)
     assert main(["doctor", "--sinks", "log"]) == 0
     assert [title in shown[0] for title in ("\nSettings (", "\nSinks\n", "\nPrices\n", "\nSelf-check\n")] == [
         True, True, True, False,

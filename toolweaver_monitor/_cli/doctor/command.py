@@ -1,4 +1,4 @@
-"""Is all well with monitoring here, and if not, what is to be done? `toolweaver-monitor doctor`."""
+"""The command `toolweaver-monitor doctor`: its options, the order of its checks, and its output."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import toolweaver_monitor
 from toolweaver_monitor._cli.doctor import running_program, settings, sink_checks
-from toolweaver_monitor._cli.doctor.findings import Finding, lines, note, refused, wrong
-from toolweaver_monitor._cli.doctor.subprocesses import Child, clean_environment
+from toolweaver_monitor._cli.doctor.findings import Finding, lines
+from toolweaver_monitor._cli.doctor.subprocesses import ProbeProcess, clean_environment
 from toolweaver_monitor._core import config
 from toolweaver_monitor._runtime.options import IN_MEMORY, NAMES
+from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.sinks._wandb.run import INSTALL
 
 PROBE_S = 60.0
 SETTINGS = "Settings"
+NO_WANDB = Finding("wrong", "wandb", "wandb is not installed", "run `pip install 'toolweaver_monitor[wandb]'`")
 
 Section = tuple[str, list[Finding]]
-"""What was looked at, and what was found."""
+"""A title, and the findings under it."""
 
 DESCRIPTION = """\
-Finds out what is configured, whether each sink can be reached, and whether they agree on a handful of calls
-made for the purpose. Nothing is sent anywhere: W&B is tried offline, in a folder that is thrown away. Where neither
-the command nor the environment names a sink, all are tried, and one that cannot work is told but is no fault.
+Shows what is configured, checks that each sink can be reached, and makes a handful of calls to check that all sinks
+count the same. Nothing is sent anywhere: W&B runs offline, in a temporary folder. If neither the command nor the
+environment names a sink, all are tried; a sink that is not configured is reported but does not fail the command.
 """
 
 EXAMPLES = """\
 examples:
-  toolweaver-monitor doctor                     all there is, as this environment configures it
+  toolweaver-monitor doctor                     check everything that this environment configures
   toolweaver-monitor doctor --sinks prometheus --port 9100
   toolweaver-monitor doctor --url http://localhost:8000/metrics
-                                                a program that runs right now: calls, drops, queues
+                                                check a running program: calls, drops, queues
   toolweaver-monitor doctor --json | jq .ok     for scripts
 
 exit code: 0 all is well, 1 something is wrong, 2 the command line cannot be understood
@@ -47,126 +47,122 @@ exit code: 0 all is well, 1 something is wrong, 2 the command line cannot be und
 
 
 def add(commands: Any) -> None:
-    """Give the command its options."""
+    """Add the command and its options."""
     parser = commands.add_parser(
         "doctor",
-        help="find out whether all is well, and what to do if not",
+        help="check that everything works, and show what to do if not",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--sinks", type=_names, metavar="NAME,...", help=f"try only these: {', '.join(NAMES)}")
-    parser.add_argument("--port", type=_port, metavar="N", help="try this port for /metrics; 0 takes a free one")
-    parser.add_argument("--url", type=_url, help="examine the program that serves its metrics there, and nothing else")
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="the bearer token that --url wants; - is stdin")
-    parser.add_argument("--online", action="store_true", help="ask the W&B server whether the key is good")
+    parser.add_argument("--sinks", type=_names, metavar="NAME,...", help=f"check only these: {', '.join(NAMES)}")
+    parser.add_argument("--port", type=_port, metavar="N", help="serve /metrics on this port; 0 takes a free one")
+    parser.add_argument("--url", type=_url, help="check only the program that serves its metrics at this address")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="file with the bearer token for --url; - reads stdin"
+    )
+    parser.add_argument("--online", action="store_true", help="check the API key with the W&B server")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Look at everything, and say what was found, each section as soon as it is known."""
+    """Run the checks, and print each section as soon as it is known."""
     token = _token(options.token_file)
     prices: dict[str, Any] = {}
-    sections = _program(options.url, token) if options.url else _everything(options, token, prices)
-    found: list[Section] = []
+    sections = _program(options.url, token) if options.url else _environment(options, token, prices)
+    done: list[Section] = []
     if not options.json:
         print(f"toolweaver_monitor {toolweaver_monitor.__version__}, Python {platform.python_version()},", end=" ")
         print(f"{platform.system()} {platform.machine()}\n", flush=True)
-    for about, findings in sections:
-        found.append((about, findings))
+    for title, findings in sections:
+        done.append((title, findings))
         if not options.json:
-            head = settings.lines() if about == SETTINGS else [about]
+            head = settings.lines() if title == SETTINGS else [title]
             print(*head, *lines(findings), "", sep="\n", flush=True)
-    count = sum(finding.state == "wrong" for _, findings in found for finding in findings)
+    faults = sum(finding.state == "wrong" for _, findings in done for finding in findings)
     if options.json:
-        print(json.dumps(_report(found, prices, well=not count), indent=2))
+        print(json.dumps(_report(done, prices, ok=not faults), indent=2))
+    elif faults:
+        print(f"{pluralize(faults, 'thing')} {'is' if faults == 1 else 'are'} wrong.")
     else:
-        print(f"{count} thing{' is' if count == 1 else 's are'} wrong." if count else "All is well.")
-    return 1 if count else 0
+        print("All is well.")
+    return 1 if faults else 0
 
 
-def _report(found: list[Section], prices: dict[str, Any], *, well: bool) -> dict[str, Any]:
-    """For scripts."""
+def _report(sections: list[Section], prices: dict[str, Any], *, ok: bool) -> dict[str, Any]:
+    """Return the output of `--json`."""
     report = {
-        "ok": well,
+        "ok": ok,
         "version": toolweaver_monitor.__version__,
         "python": platform.python_version(),
         "settings": [row._asdict() for row in settings.rows()],
-        "findings": [{"about": about} | one.told() for about, findings in found for one in findings],
+        "findings": [{"about": title} | one._asdict() for title, findings in sections for one in findings],
     }
     return report | ({"prices": prices} if prices else {})
 
 
 def _program(url: str, token: str | None) -> Iterator[Section]:
-    yield f"Program at {url}", running_program.examine(url, token)
+    yield f"Program at {url}", running_program.inspect_endpoint(url, token)
 
 
-def _everything(options: argparse.Namespace, token: str | None, prices: dict[str, Any]) -> Iterator[Section]:
-    """Look at all there is here; what scripts may want to know of prices beside the finding goes into `prices`."""
-    asked = options.sinks if options.sinks is not None else _configured()
-    tried = tuple(dict.fromkeys(asked)) or NAMES
+def _environment(options: argparse.Namespace, token: str | None, prices: dict[str, Any]) -> Iterator[Section]:
+    """Yield the findings about this environment; `prices` is filled with the status of the prices, for `--json`."""
+    requested = options.sinks if options.sinks is not None else _configured_sinks()
+    names = tuple(dict.fromkeys(requested)) or NAMES
     with tempfile.TemporaryDirectory(prefix="toolweaver-doctor-", ignore_cleanup_errors=True) as folder:
-        wandb = "wandb" in tried and sink_checks.installed("wandb")
-        probe = ["collectors", "agreement", *(["--wandb"] if wandb else [])]
-        check = Child("self-check", probe, clean_environment(folder), folder)
-        account = _account(options.online, folder) if wandb else None
+        has_wandb = "wandb" in names and sink_checks.installed("wandb")
+        probes = ["collectors", "agreement", *(["--wandb"] if has_wandb else [])]
+        self_check = ProbeProcess("self-check", probes, clean_environment(folder), folder)
+        wandb = _wandb_probe(options.online, folder) if has_wandb else None
         yield SETTINGS, settings.findings()
         found: list[Finding] = []
-        programs: list[str] = []
-        for name in tried:
-            found += _sink(name, options.port, token, account, programs, asked=bool(asked))
+        running: list[str] = []
+        for name in names:
+            if name == "prometheus":
+                finding, url = sink_checks.prometheus(options.port, token)
+                running += [url] if url else []
+                is_requested = bool(requested) or options.port is not None or _endpoint_is_configured()
+                found.append(_unless_requested(finding, is_requested))
+            elif name == "log":
+                found.append(sink_checks.log())
+            elif name == "wandb":
+                checks = wandb.findings(PROBE_S) if wandb else [NO_WANDB]
+                found += [_unless_requested(one, bool(requested)) for one in checks]
+            elif name not in IN_MEMORY:
+                says = "TOOLWEAVER_MONITOR_SINKS names it, but there is no such sink"
+                found.append(Finding("wrong", name, says, f"there are {', '.join(NAMES)}"))
         yield "Sinks", found
-        yield from chain.from_iterable(_program(program, token) for program in programs)
+        for url in running:
+            yield from _program(url, token)
         finding, status = sink_checks.prices()
         prices |= status
         yield "Prices", [finding]
-        yield "Self-check", check.findings(PROBE_S)
+        yield "Self-check", self_check.findings(PROBE_S)
 
 
-def _sink(
-    name: str, port: int, token: str | None, account: Child | None, programs: list[str], *, asked: bool
-) -> list[Finding]:
-    """What is found of one sink; where a program shows its figures on our port already, its address is added."""
-    if name == "prometheus":
-        finding, program = sink_checks.prometheus(port, token)
-        if program is not None:
-            programs.append(program)
-        return [_unless_asked(finding, asked or port is not None or _endpoint_is_set())]
-    if name == "log":
-        return [sink_checks.log()]
-    if name == "wandb":
-        accounts = account.findings(PROBE_S) if account else [refused("wandb", INSTALL)]
-        return [_unless_asked(one, asked) for one in accounts]
-    return [] if name in IN_MEMORY else [_no_such_sink(name)]
-
-
-def _account(online: bool, folder: str) -> Child:
-    """Looks at the user's own W&B, as their programs would find it; what it logs is kept in a folder."""
+def _wandb_probe(online: bool, folder: str) -> ProbeProcess:
+    """Start a check of the user's own W&B, as their programs find it; what W&B logs goes to `folder`."""
     environment = os.environ | {"WANDB_SILENT": "true", "WANDB_CACHE_DIR": folder}
-    return Child("wandb", ["wandb", *(["--online"] if online else [])], environment)
+    return ProbeProcess("wandb", ["wandb", *(["--online"] if online else [])], environment)
 
 
-def _configured() -> tuple[str, ...]:
+def _configured_sinks() -> tuple[str, ...]:
     try:
         return config.SINKS.value()
     except ConfigurationError:
         return ()
 
 
-def _endpoint_is_set() -> bool:
+def _endpoint_is_configured() -> bool:
     return any(os.environ.get(one.variable, "").strip() for one in (config.PROMETHEUS_PORT, config.PROMETHEUS_ADDR))
 
 
-def _unless_asked(finding: Finding, asked: bool) -> Finding:
-    """What keeps a sink from working is a fault only for those who want that sink."""
-    if asked or finding.state != "wrong":
+def _unless_requested(finding: Finding, is_requested: bool) -> Finding:
+    """Turn the fault of a sink that was not requested into a note."""
+    if is_requested or finding.state != "wrong":
         return finding
-    return note(finding.name, f"{finding.says}; no fault, since nothing here asks for it", finding.cure)
-
-
-def _no_such_sink(name: str) -> Finding:
-    return wrong(name, "TOOLWEAVER_MONITOR_SINKS names it, and there is no such sink", f"there are {', '.join(NAMES)}")
+    return finding._replace(state="note", says=f"{finding.says}; no fault, since this sink is not configured")
 
 
 # --- options --------------------------------------------------------------------------------------------------------
@@ -193,11 +189,11 @@ def _url(text: str) -> str:
     url = text if "//" in text else f"http://{text}"
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
+        is_usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
     except ValueError:
-        usable = False
-    if not usable:
-        raise argparse.ArgumentTypeError(f"{text!r} is no such address; give one such as http://localhost:8000/metrics")
+        is_usable = False
+    if not is_usable:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address; give one such as http://localhost:8000/metrics")
     return url if parts.path not in ("", "/") else f"{parts.scheme}://{parts.netloc}/metrics"
 
 
@@ -213,6 +209,6 @@ def _token(file: Path | None) -> str | None:
         text = ""
     token = text.strip()
     if not (token and token.isascii() and token.isprintable()):
-        sys.stderr.write(f"toolweaver-monitor: {file} holds no token; it is one line of printable ASCII\n")
+        sys.stderr.write(f"toolweaver-monitor: {file} holds no token; it must be one line of printable ASCII\n")
         raise SystemExit(2)
     return token

@@ -1,62 +1,43 @@
-"""What does the doctor find, and how does it read? Findings, as text and as JSON."""
+"""What the doctor finds, as text and for JSON."""
 
 from __future__ import annotations
 
 import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from toolweaver_monitor._text.display import escape, pad, width
+from toolweaver_monitor.errors import ToolweaverMonitorError
 
-State = Literal["ok", "note", "wrong"]
-MOST_COLUMNS = 100
+MAX_COLUMNS = 100
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """The result of one check."""
 
-    state: State
+    state: Literal["ok", "note", "wrong"]
+    """A note is worth knowing but no fault. Of a fault the `cure` says what to do."""
     name: str
     says: str
     cure: str = ""
 
-    def told(self) -> dict[str, Any]:
-        """For JSON."""
-        return self._asdict()
 
-
-def ok(name: str, says: str) -> Finding:
-    """It is as it should be."""
-    return Finding("ok", name, says)
-
-
-def note(name: str, says: str, cure: str = "") -> Finding:
-    """It is not a fault but worth knowing."""
-    return Finding("note", name, says, cure)
-
-
-def wrong(name: str, says: str, cure: str) -> Finding:
-    """It is a fault, with what to do."""
-    return Finding("wrong", name, says, cure)
-
-
-def refused(name: str, error: object) -> Finding:
-    """A fault in one of our own messages, which say what is wrong, and then the cure."""
-    says, _, cure = str(error).partition("; ")
-    return wrong(name, says, cure)
+def from_error(name: str, error: ToolweaverMonitorError) -> Finding:
+    """Return the fault that an error of this library describes."""
+    return Finding("wrong", name, str(error).removesuffix(f"; {error.hint}"), error.hint)
 
 
 def lines(findings: Sequence[Finding]) -> Iterable[str]:
-    """Findings as text: state, name, what was found, and below it the cure; safe for a terminal."""
+    """Yield the lines of the findings: state, name and text, the cure below; safe for a terminal, and as wide as it."""
     indent = max((width(escape(finding.name)) for finding in findings), default=0) + 11
+    columns = max(indent + 30, min(MAX_COLUMNS, shutil.get_terminal_size((MAX_COLUMNS, 24)).columns))
     for finding in findings:
-        head = f"  {finding.state:<5}  {escape(finding.name)}"
-        yield from _wrapped(pad(head, indent) + escape(finding.says), indent)
+        head = pad(f"  {finding.state:<5}  {escape(finding.name)}", indent)
+        yield from _wrap(head + escape(finding.says), columns, indent)
         if finding.cure:
-            yield from _wrapped(" " * indent + "-> " + escape(finding.cure), indent + 3)
+            yield from _wrap(" " * indent + "-> " + escape(finding.cure), columns, indent + 3)
 
 
-def _wrapped(text: str, indent: int) -> list[str]:
-    columns = max(indent + 30, min(MOST_COLUMNS, shutil.get_terminal_size((MOST_COLUMNS, 24)).columns))
+def _wrap(text: str, columns: int, indent: int) -> list[str]:
     return textwrap.wrap(text, columns, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)

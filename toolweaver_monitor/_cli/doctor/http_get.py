@@ -1,10 +1,8 @@
-"""What does an address answer? One GET: no proxy, no redirect, a deadline and a limit."""
+"""One GET request: no proxy, no redirect, a deadline and a size limit."""
 
 from __future__ import annotations
 
-import contextlib
 import http.client
-import socket
 import ssl
 import threading
 from typing import NamedTuple
@@ -12,12 +10,12 @@ from urllib.parse import urlsplit
 
 TIMEOUT_S = 5.0
 DEADLINE_S = 15.0
-"""For the whole answer, however slowly it trickles."""
+"""For the whole answer, which may trickle in byte by byte."""
 MAX_BYTES = 32 * 2**20
 
 
 class Answer(NamedTuple):
-    """What came back, or why nothing did."""
+    """The answer of a server, or why there is none."""
 
     status: int = 0
     body: str = ""
@@ -29,44 +27,32 @@ SILENT = Answer(fault="no answer in time", cure="see whether the program hangs, 
 
 
 def get(url: str, token: str | None = None) -> Answer:
-    """Ask once.
+    """Send one request.
 
     Args:
-        url: `http://` or `https://`.
-        token: a bearer token to show.
-
-    Raises:
-        ValueError: that is no such URL.
+        url: `http://` or `https://`, without a user name.
+        token: a bearer token to send.
     """
+    answers: list[Answer] = []
+    thread = threading.Thread(target=lambda: answers.append(_get(url, token)), daemon=True)
+    thread.start()
+    thread.join(DEADLINE_S)
+    return answers[0] if answers else SILENT
+
+
+def _get(url: str, token: str | None) -> Answer:
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-        raise ValueError(f"{url!r} is not an address such as http://localhost:8000/metrics")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_S)
+    connection = kind(parts.netloc, timeout=TIMEOUT_S)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    late = threading.Event()
     try:
-        connection.connect()
-        cut = threading.Timer(DEADLINE_S, _cut, [connection.sock, late])
-        cut.daemon = True
-        cut.start()
-        try:
-            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
-            response = connection.getresponse()
-            body = response.read(MAX_BYTES).decode("utf-8", "replace")
-        finally:
-            cut.cancel()
-        return SILENT if late.is_set() else Answer(response.status, body)
-    except (http.client.HTTPException, OSError) as error:
-        return SILENT if late.is_set() else _fault(error)
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        response = connection.getresponse()
+        return Answer(response.status, response.read(MAX_BYTES).decode("utf-8", "replace"))
+    except Exception as error:  # noqa: BLE001 - a host name, too, may be refused in many ways
+        return _fault(error)
     finally:
         connection.close()
-
-
-def _cut(connection: socket.socket, late: threading.Event) -> None:
-    late.set()
-    with contextlib.suppress(OSError):  # it has just ended by itself
-        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _fault(error: Exception) -> Answer:
@@ -74,23 +60,18 @@ def _fault(error: Exception) -> Answer:
         case TimeoutError():
             return SILENT
         case ConnectionRefusedError():
-            return Answer(
-                fault="nothing is listening there",
-                cure="start the program, with setup('prometheus') or PrometheusExporter(port=...), and take the "
-                "port from its log line or exporter.url; in a container addr='0.0.0.0' with a token is needed",
-            )
-        case ssl.SSLCertVerificationError():
-            return Answer(
-                fault=f"the certificate is not trusted ({error.verify_message or error})",
-                cure="have it trusted: SSL_CERT_FILE=/path/to/ca.pem",
+            fault = "nothing is listening there"
+            cure = (
+                "start the program, with setup('prometheus') or PrometheusExporter(port=...), and take the port from "
+                "its log line or exporter.url; in a container addr='0.0.0.0' with a token is needed"
             )
         case ssl.SSLError():
-            return Answer(fault=f"TLS failed ({error.reason or error})", cure="use http:// if it does not serve TLS")
-        case OSError():
-            said = error.strerror or error
-            return Answer(fault=f"cannot connect ({said})", cure="check the host name and the network")
+            fault = f"TLS failed ({getattr(error, 'verify_message', '') or error.reason or error})"
+            cure = "use http:// if it does not serve TLS, or trust its certificate: SSL_CERT_FILE=/path/to/ca.pem"
+        case http.client.HTTPException():
+            fault = f"the server does not speak HTTP ({type(error).__name__})"
+            cure = "use https:// if the endpoint has a certificate; otherwise another program has this port"
         case _:
-            return Answer(
-                fault=f"what answers does not speak HTTP ({type(error).__name__})",
-                cure="use https:// if the endpoint has a certificate; otherwise another program has this port",
-            )
+            fault = f"cannot connect ({getattr(error, 'strerror', None) or error})"
+            cure = "check the host name and the network"
+    return Answer(fault=fault, cure=cure)

@@ -1,13 +1,12 @@
-"""How is a program that runs right now? Read from its `/metrics`, as Prometheus reads it."""
+"""The state of a running program, read from its `/metrics` as Prometheus reads it."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 
 from toolweaver_monitor._cli.doctor import http_get
-from toolweaver_monitor._cli.doctor.findings import Finding, note, ok, wrong
+from toolweaver_monitor._cli.doctor.findings import Finding
 from toolweaver_monitor._runtime.health import REASON_CURES
 from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor._text.names import OVERFLOW
@@ -16,59 +15,48 @@ from toolweaver_monitor.sinks._prometheus import catalog
 SECOND_LOOK_S = 1.0
 MANY_OPEN = 10_000
 
+NO_METRICS = ", but shows no toolweaver_ metrics"
+BAD_HOST = ": it does not accept this host name"
+ALLOW_HOST = "use localhost or the bound address, or allow the name: PrometheusExporter(allowed_hosts=[...])"
+OTHER_PORT = "another program has this port: give the exporter another one"
+STATUS_CURES = {
+    200: (NO_METRICS, f"{OTHER_PORT}; if it is your application, pass its registry: PrometheusExporter(registry=...)"),
+    401: (": it needs a token", "pass it with --token-file FILE"),
+    403: (BAD_HOST, ALLOW_HOST),
+    404: ("", f"the path is /metrics; if the URL has it, {OTHER_PORT}"),
+    421: (BAD_HOST, ALLOW_HOST),
+}
+"""By the status of an answer that is not a metrics page: what is wrong, and what to do about it."""
+
 Samples = dict[str, list[tuple[dict[str, str], float]]]
-"""By name: labels and value."""
+"""The labels and values of each metric, by its name."""
 
 
-def examine(url: str, token: str | None = None) -> list[Finding]:
-    """Everything that can be told of the program behind an address."""
+def inspect_endpoint(url: str, token: str | None = None) -> list[Finding]:
+    """Return the findings about the program that serves its metrics at an address."""
     answer = http_get.get(url, token)
-    fault = not_ours(answer, url)
+    fault = find_fault(answer, url)
     if fault is not None:
         return [fault]
-    samples = parsed(answer.body)
+    samples = parse(answer.body)
     if samples is None:
-        return [
-            wrong("endpoint", f"{url} answers with text that is not a metrics page", "see what serves this address")
-        ]
-    return [ok("endpoint", f"{url} answers"), *_figures(samples), *_sinks(samples, url, token)]
+        says = f"{url} answers with text that is not a metrics page"
+        return [Finding("wrong", "endpoint", says, "see what serves this address")]
+    return [Finding("ok", "endpoint", f"{url} answers"), *_tools(samples), *_sinks(samples, url, token)]
 
 
-def not_ours(answer: http_get.Answer, url: str) -> Finding | None:
-    """Why this is not the endpoint of a program that is watched; None if it is."""
+def find_fault(answer: http_get.Answer, url: str) -> Finding | None:
+    """Return why an answer is not the metrics page of a monitored program; None if it is."""
     if answer.fault:
-        return wrong("endpoint", f"{url}: {answer.fault}", answer.cure)
+        return Finding("wrong", "endpoint", f"{url}: {answer.fault}", answer.cure)
     if answer.status == 200 and catalog.ACTIVE.name in answer.body:
         return None
-    says = f"{url} answered {answer.status}"
-    match answer.status:
-        case 200:
-            return wrong(
-                "endpoint",
-                f"{url} answers, but shows none of our metrics",
-                "another program has this port: give ours another one; where your application serves the metrics "
-                "itself, give PrometheusExporter(registry=...) its registry",
-            )
-        case 401:
-            return wrong("endpoint", f"{says}: it needs a token", "give it: --token-file FILE")
-        case 403 | 421:
-            return wrong(
-                "endpoint",
-                f"{says}: it does not accept this host name",
-                "ask for localhost or the bound address, or name the host: PrometheusExporter(allowed_hosts=[...])",
-            )
-        case 404:
-            return wrong(
-                "endpoint",
-                f"{says}",
-                "the path is /metrics; if that was it, another program has this port: give ours another one",
-            )
-        case _:
-            return wrong("endpoint", says, "see the program's log")
+    reason, cure = STATUS_CURES.get(answer.status, ("", "see the program's log"))
+    return Finding("wrong", "endpoint", f"{url} answered {answer.status}{reason}", cure)
 
 
-def parsed(text: str) -> Samples | None:
-    """The samples of an exposition by name; None if it is none."""
+def parse(text: str) -> Samples | None:
+    """Return the samples of a metrics page by name; None if the text is no such page."""
     from prometheus_client.parser import text_string_to_metric_families  # 65 ms, and only needed here
 
     found: Samples = {}
@@ -81,92 +69,80 @@ def parsed(text: str) -> Samples | None:
     return found
 
 
-def total(samples: Samples, name: str) -> float:
-    """The sum over all labels."""
-    return sum(value for _, value in samples.get(name, ()))
+def total(samples: Samples, metric: catalog.Metric, **labels: str) -> float:
+    """Return the sum of a metric over the samples that have these labels."""
+    return sum(value for own, value in samples.get(metric.name, ()) if labels.items() <= own.items())
 
 
-def _figures(samples: Samples) -> Iterator[Finding]:
-    calls, active = total(samples, catalog.EXECUTIONS.name), total(samples, catalog.ACTIVE.name)
+def _tools(samples: Samples) -> Iterator[Finding]:
+    calls, active = total(samples, catalog.EXECUTIONS), total(samples, catalog.ACTIVE)
     tools = {labels["tool_name"] for labels, _ in samples.get(catalog.EXECUTIONS.name, ())}
     if calls:
-        cost, errors = total(samples, catalog.COST.name), total(samples, catalog.ERRORS_BY_TYPE.name)
-        said = f"{pluralize(round(calls), 'call')} of {pluralize(len(tools), 'tool')}"
-        yield ok("calls", f"{said}, {errors:,.0f} failed, ${cost:,.4f} spent, {active:,.0f} open now")
+        cost, errors = total(samples, catalog.COST), total(samples, catalog.ERRORS_BY_TYPE)
+        counts = f"{pluralize(round(calls), 'call')} of {pluralize(len(tools), 'tool')}"
+        yield Finding("ok", "calls", f"{counts}, {errors:,.0f} failed, ${cost:,.4f} spent, {active:,.0f} open now")
     else:
-        yield note(
+        yield Finding(
+            "note",
             "calls",
             f"no call has ended yet, {active:,.0f} open now",
             "decorate your tools with @monitored('name') or use track('name'), and call setup() in the same process",
         )
     if active > MANY_OPEN:
-        yield wrong(
+        yield Finding(
+            "wrong",
             "memory",
             f"{active:,.0f} calls are open at once",
-            "close generators that you do not read to their end, and see monitor.active() for which calls never end",
+            "close generators that you do not exhaust, and see in monitor.active() which calls never end",
         )
     if OVERFLOW in tools:
-        yield wrong(
+        yield Finding(
+            "wrong",
             "names",
-            "more tool names than are kept apart; the rest is counted as __overflow__",
+            f"there are too many tool names to keep apart; the rest is counted as {OVERFLOW}",
             "give tools fixed names and put what varies into tags; TOOLWEAVER_MONITOR_MAX_LABEL_VALUES raises the cap",
         )
-    unpriced = total(samples, catalog.UNPRICED.name)
+    unpriced = total(samples, catalog.UNPRICED)
     if unpriced:
-        yield note(
+        yield Finding(
+            "note",
             "costs",
             f"{unpriced:,.0f} calls used tokens or a model and have no known cost",
             "pip install 'toolweaver_monitor[prices]', setup(prices={...}), or record(cost=...)",
         )
     for labels, count in samples.get(catalog.BUDGET_REJECTIONS.name, ()):
         if count:
-            yield note(
-                "budget", f"{labels['budget']} has refused {count:,.0f} calls", "raise its limit if that is wrong"
-            )
+            says = f"{labels['budget']} has rejected {count:,.0f} calls"
+            yield Finding("note", "budget", says, "raise its limit if they should have run")
 
 
 def _sinks(samples: Samples, url: str, token: str | None) -> Iterator[Finding]:
-    queued = by_sink(samples)
-    stuck: set[str] = set()
-    if any(queued.values()):
-        before = _delivered(samples)
+    """Yield the findings about each sink. If calls wait, a second look tells a queue that moves from a stuck one."""
+    names = [labels["sink"] for labels, _ in samples.get(catalog.QUEUE_SIZE.name, ())]
+    earlier = samples
+    if total(samples, catalog.QUEUE_SIZE):
         time.sleep(SECOND_LOOK_S)
-        later = parsed(http_get.get(url, token).body) or samples
-        after, waiting = _delivered(later), by_sink(later)
-        stuck = {sink for sink in queued if waiting.get(sink) and after[sink] == before[sink]}
-        samples = later
-    for sink in queued:
-        lost = _lost(samples, sink)
-        said = f"{_delivered(samples)[sink]:,.0f} calls delivered, {by_sink(samples)[sink]:,.0f} wait"
-        if sink in stuck:
-            yield wrong(
-                sink,
-                f"{said}, and none was delivered within {SECOND_LOOK_S:.0f} s",
-                "see the program's log and monitor.health() for what this sink waits for",
+        samples = parse(http_get.get(url, token).body) or samples
+    for name in names:
+        waiting = total(samples, catalog.QUEUE_SIZE, sink=name)
+        delivered, before = (
+            total(each, catalog.SINK_CALLS, sink=name, result="delivered") for each in (samples, earlier)
+        )
+        counts = f"{delivered:,.0f} calls delivered, {waiting:,.0f} wait"
+        lost = [
+            (f"{count:,.0f} calls {labels['result']} ({labels['reason']})", labels["reason"])
+            for labels, count in samples.get(catalog.SINK_CALLS.name, ())
+            if labels["sink"] == name and labels["result"] != "delivered" and count
+        ]
+        if waiting and delivered == before and total(earlier, catalog.QUEUE_SIZE, sink=name):
+            yield Finding(
+                "wrong",
+                name,
+                f"{counts}, and none was delivered within {SECOND_LOOK_S:.0f} s",
+                "see in the program's log and in monitor.health() what this sink waits for",
             )
         elif not lost:
-            yield ok(sink, said)
-        for (result, reason), count in lost.items():
+            yield Finding("ok", name, counts)
+        for says, reason in lost:
             cure = REASON_CURES.get(reason) or "see the program's log and monitor.health() for the error and its cure"
-            yield wrong(sink, f"{count:,.0f} calls {result} ({reason})", cure)
-
-
-def by_sink(samples: Samples) -> dict[str, float]:
-    """Calls that wait, by sink."""
-    return {labels["sink"]: value for labels, value in samples.get(catalog.QUEUE_SIZE.name, ())}
-
-
-def _delivered(samples: Samples) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for labels, value in samples.get(catalog.SINK_CALLS.name, ()):
-        if labels["result"] == "delivered":
-            found[labels["sink"]] += int(value)
-    return found
-
-
-def _lost(samples: Samples, sink: str) -> dict[tuple[str, str], float]:
-    return {
-        (labels["result"], labels["reason"]): value
-        for labels, value in samples.get(catalog.SINK_CALLS.name, ())
-        if labels["sink"] == sink and labels["result"] != "delivered" and value
-    }
+            yield Finding("wrong", name, says, cure)

@@ -1,12 +1,11 @@
-"""What is configured, and where does each setting come from?"""
+"""The settings in force, and where each comes from."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from toolweaver_monitor._cli.doctor.findings import Finding, refused, wrong
+from toolweaver_monitor._cli.doctor.findings import Finding, from_error
 from toolweaver_monitor._core import config
 from toolweaver_monitor._text.display import escape, pad, width
 from toolweaver_monitor._text.names import suggest
@@ -14,7 +13,7 @@ from toolweaver_monitor.errors import ConfigurationError
 
 
 class Row(NamedTuple):
-    """One setting as it is now."""
+    """One setting in force."""
 
     name: str
     value: Any
@@ -22,49 +21,47 @@ class Row(NamedTuple):
 
 
 def rows() -> list[Row]:
-    """Every setting, its value, and the environment variable or `default` that it comes from."""
-    return list(_rows())
-
-
-def _rows() -> Iterator[Row]:
+    """Return every setting, its value, and its source: the environment variable, or `default`."""
+    found = []
     for setting in config.SETTINGS:
-        source = setting.variable if os.environ.get(setting.variable, "").strip() else "default"
+        text = os.environ.get(setting.variable, "").strip()
         try:
             value = setting.value()
         except ConfigurationError:
-            value = os.environ[setting.variable]
-        yield Row(setting.name, list(value) if isinstance(value, tuple) else value, source)
+            value = text
+        value = list(value) if isinstance(value, tuple) else value
+        found.append(Row(setting.name, value, setting.variable if text else "default"))
+    return found
 
 
 def findings() -> list[Finding]:
-    """Variables that cannot be used, and such as no setting reads."""
+    """Return the variables that cannot be used, and those that no setting reads."""
     found = []
     for setting in config.SETTINGS:
         try:
-            setting.value()
+            if setting.value() is False and setting is config.ENABLED:
+                cure = f"unset {setting.variable}, or setup(enabled=True)"
+                found.append(Finding("wrong", setting.name, "monitoring is off", cure))
         except ConfigurationError as error:
-            found.append(refused(setting.name, error))
-    if "ENABLED" not in {finding.name for finding in found} and not config.ENABLED.value():
-        found.append(wrong("ENABLED", "nothing is watched", f"unset {config.ENABLED.variable}, or setup(enabled=True)"))
+            found.append(from_error(setting.name, error))
     known = {setting.variable for setting in config.SETTINGS}
     for variable in sorted(os.environ):
         if variable.startswith(config.PREFIX) and variable not in known:
-            near = suggest(variable, known)
-            cure = f"write {near[0]}, or unset it" if near else "unset it"
-            found.append(wrong(variable.removeprefix(config.PREFIX), f"no setting reads {variable}", cure))
+            close = suggest(variable, known)
+            cure = f"write {close[0]}, or unset it" if close else "unset it"
+            found.append(Finding("wrong", variable.removeprefix(config.PREFIX), f"no setting reads {variable}", cure))
     return found
 
 
 def lines() -> list[str]:
-    """Every setting as text: name, value and source in columns."""
-    found = [(row.name, escape(shown(row.value)), row.source) for row in rows()]
+    """Return every setting as text: name, value and source in columns."""
+    found = [(row.name, escape(_shown(row.value)), row.source) for row in rows()]
     names, values = (max(width(row[at]) for row in found) for at in (0, 1))
-    title = "Settings (what setup() is given beats the environment, which beats the default)"
+    title = "Settings (an argument of setup() overrides the environment, which overrides the default)"
     return [title, *(f"  {pad(name, names)}  {pad(value, values)}  {source}" for name, value, source in found)]
 
 
-def shown(value: Any) -> str:
-    """A value as people read it."""
+def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""How does the doctor try things that may hang, print or leave something behind? In a process that it can end."""
+"""Checks in a process of their own, which the doctor can end: they may hang, print, or leave something behind."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from toolweaver_monitor._cli.doctor.findings import Finding, wrong
+from toolweaver_monitor._cli.doctor.findings import Finding
 
 PROBE = "toolweaver_monitor._cli.doctor.self_check"
 
 
-class Child:
-    """A probe that runs beside the doctor.
+class ProbeProcess:
+    """A process that runs checks while the doctor runs others.
 
     Args:
-        name: what it is called if it fails.
-        arguments: of the probe.
-        environment: its whole environment.
-        folder: where it runs; here if not given.
+        name: the name of the finding if the process fails.
+        arguments: the checks to run, and their options.
+        environment: the whole environment of the process.
+        folder: its working directory; that of the doctor if not given.
     """
 
     def __init__(
@@ -42,28 +42,28 @@ class Child:
         )
 
     def findings(self, timeout_s: float) -> list[Finding]:
-        """What it found within so many seconds of its start."""
+        """Return what the process finds within `timeout_s` of its start."""
         left_s = max(0.1, self._started_at + timeout_s - time.monotonic())
+        fault = ""
         try:
             out, errors = self._process.communicate(timeout=left_s)
-            fault = ""
         except subprocess.TimeoutExpired:
             self._process.kill()
             out, errors = self._process.communicate()
             fault = f"no answer within {timeout_s:.0f} s"
         found = [Finding(*json.loads(line)) for line in out.splitlines() if line.startswith("[")]
         if not fault and self._process.returncode:
-            last = (errors.strip().splitlines() or ["nothing was said"])[-1]
-            fault = f"it ended with {self._process.returncode}: {last[:300]}"
+            last_line = (errors.strip().splitlines() or ["no message"])[-1]
+            fault = f"it ended with {self._process.returncode}: {last_line[:300]}"
         if fault:
             cure = f"run `python -m {PROBE} {' '.join(self._arguments)}` to see more"
-            found.append(wrong(self.name, fault, cure))
+            found.append(Finding("wrong", self.name, fault, cure))
         return found
 
 
 def clean_environment(folder: str) -> dict[str, str]:
-    """The environment without what configures this library or W&B, and with all that W&B writes kept in a folder."""
-    theirs = ("TOOLWEAVER_MONITOR_", "WANDB_", "PYTHONWARNINGS")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(theirs)}
-    own = dict.fromkeys(("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"), folder)
-    return kept | own | {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    """Return the environment without the settings of this library and of W&B; all that W&B writes goes to `folder`."""
+    removed = ("TOOLWEAVER_MONITOR_", "WANDB_", "PYTHONWARNINGS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(removed)}
+    folders = dict.fromkeys(("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"), folder)
+    return kept | folders | {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
