@@ -1,4 +1,4 @@
-"""Does what the documents say hold? Every block of code runs, and every name and link is there.
+"""The documents: every block of code runs, and every name and link exists.
 
 How a document is written:
 

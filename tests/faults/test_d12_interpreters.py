@@ -1,4 +1,4 @@
-"""D12: what of a second interpreter in the process, and of one without a GIL?"""
+"""D12: a second interpreter in the process, and one without a GIL."""
 
 from __future__ import annotations
 

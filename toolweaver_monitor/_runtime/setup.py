@@ -119,59 +119,64 @@ def _replace(options: Options) -> Monitor:
     """Send calls to the new sinks, end the earlier setup, then start the new sinks. In this order no call is lost."""
     earlier = None if _current is None or _current.closed else _current
     enricher = CallEnricher(options.scrubbing, options.book)
-    tallies = StatsAggregator(
+    aggregator = StatsAggregator(
         options.max_operations, options.max_names, before_read=enricher.drain, open_calls=bus.open_calls
     )
-    metrics = _first_of(options.sinks, MetricsCollector) or MetricsCollector(options.max_operations)
-    costs = _first_of(options.sinks, CostTracker) or CostTracker()
-    errors = _first_of(options.sinks, ErrorTracker) or ErrorTracker()
-    views = [view for view in (metrics, costs, errors, *options.sinks) if isinstance(view, InMemorySink)]
-
-    kept = {} if earlier is None else {id(runner.sink): runner for runner in earlier._components.runners}
     gate = Gate()
-    runners: list[SinkRunner] = []
-    consumers: list[Consumer] = [tallies.add_batch]
-    named = dict(assign_names(options.sinks))
-    for name, sink in named.items():
-        if not isinstance(sink, InMemorySink):
-            runner = kept.get(id(sink)) or SinkRunner(sink, name, SinkUnavailable, gate=gate)
-            runner.name = name
-            runners.append(runner)
-        elif sink._has_custom_buckets:
-            consumers.append(sink._observe)
-
-    components = Components(
-        metrics=metrics,
-        costs=costs,
-        errors=errors,
-        sinks=named,
-        runners=tuple(runners),
-        ledger=options.ledger,
-        prices=options.book,
-    )
+    components = _make_components(options, earlier, gate)
     monitor = Monitor(components, _release)
+    all_sinks = (components.metrics, components.costs, components.errors, *options.sinks)
+    in_memory = [sink for sink in all_sinks if isinstance(sink, InMemorySink)]
+    consumers: list[Consumer] = [aggregator.add_batch]
+    consumers += [sink._observe for sink in in_memory if sink._has_custom_buckets]
 
     def switch() -> None:
         global _current  # noqa: PLW0603 - with the switch of the bus, at one moment
-        for view in views:
-            view._attach(tallies)
+        for sink in in_memory:
+            sink._attach(aggregator)
         _publish_policy(options)
         _current = monitor
 
     try:
         process_exit.register(monitor)
-        bus.attach(consumers, runners, enricher.enrich, on_switch=switch)
+        bus.attach(consumers, components.runners, enricher.enrich, on_switch=switch)
         if MAY_HAVE_THREADS:
             options.book.start_loading()
         if earlier is not None:
             earlier._replace_with(monitor)  # before the new sinks start: they may want the same port or file
-        for name, sink in named.items():
+        for name, sink in components.sinks.items():
             _start(sink, name, components)
     finally:
         gate.shut_by = None  # even a Ctrl-C leaves a setup that works
-    for runner in runners:
+    for runner in components.runners:
         runner.worker.wake()
     return monitor
+
+
+def _make_components(options: Options, earlier: Monitor | None, gate: Gate) -> Components:
+    """Create what the options ask for; a sink of the earlier setup keeps its runner, and with it its queue."""
+    kept = {} if earlier is None else {id(runner.sink): runner for runner in earlier._components.runners}
+    sinks = dict(assign_names(options.sinks))
+    runners: list[SinkRunner] = []
+    for name, sink in sinks.items():
+        if not isinstance(sink, InMemorySink):
+            runner = kept.get(id(sink)) or SinkRunner(sink, name, SinkUnavailable, gate=gate)
+            runner.name = name
+            runners.append(runner)
+    return Components(
+        metrics=_first_of(options.sinks, MetricsCollector) or MetricsCollector(options.max_operations),
+        costs=_first_of(options.sinks, CostTracker) or CostTracker(),
+        errors=_first_of(options.sinks, ErrorTracker) or ErrorTracker(),
+        sinks=sinks,
+        runners=tuple(runners),
+        ledger=options.ledger,
+        prices=options.book,
+    )
+
+
+def _first_of(sinks: Sequence[Any], kind: type[Any]) -> Any:
+    """Return the first sink of a class, or None."""
+    return next((sink for sink in sinks if isinstance(sink, kind)), None)
 
 
 def _finish_interrupted() -> None:
@@ -187,7 +192,7 @@ def _finish_interrupted() -> None:
 
 
 def _publish_policy(options: Options) -> None:
-    """Store, all at once, what opening and closing a call must know."""
+    """Store, all at once, what calls need to know of the setup when they open and close."""
     bus.configure(
         CallPolicy(
             on=options.enabled,
@@ -212,11 +217,6 @@ def _release(monitor: Monitor) -> None:
     bus.detach()
     bus.configure(CallPolicy())
     results.reading(True)
-
-
-def _first_of(sinks: Sequence[Any], kind: type[Any]) -> Any:
-    """Return the first sink of a class, or None."""
-    return next((sink for sink in sinks if isinstance(sink, kind)), None)
 
 
 def _start(sink: Any, name: str, components: Components) -> None:
@@ -258,7 +258,7 @@ def shutdown(timeout: float = 2.0) -> bool:
 
 
 def _in_child() -> None:
-    """At the first call in a child: the dispatcher, and the end of a multiprocessing child."""
+    """Start the dispatcher, and have the end of a multiprocessing child deliver its calls. Runs at its first call."""
     bus.configure(on_first_call=None)
     process_exit.register_in_child()
     bus.wake()

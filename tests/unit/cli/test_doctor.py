@@ -1,4 +1,4 @@
-"""`toolweaver-monitor doctor` tries everything for real, and says what to do."""
+"""The command `toolweaver-monitor doctor`: everything is tried for real, and each fault has its cure."""
 
 from __future__ import annotations
 

@@ -113,6 +113,19 @@ def test_a_sink_that_gave_up_says_why_and_what_it_dropped() -> None:
     assert health["dropped"] == {"unavailable": 1}
 
 
+def test_a_sink_that_gave_up_without_a_hint_has_its_error_for_a_cure() -> None:
+    """A semicolon in the text of a user's own sink means nothing."""
+
+    def refuse(_: Sequence[ToolCall]) -> None:
+        raise SinkUnavailable("no table `calls`; the database is empty")
+
+    monitor = setup(Sink("database", refuse))
+    call_once()
+    health = until(monitor, lambda health: health["dropped"])
+    assert health["sinks"]["database"]["cure"] == "no table `calls`; the database is empty"
+    assert "hint" not in health["sinks"]["database"]
+
+
 def test_the_cure_of_a_sink_that_gave_up_outlives_a_flush(caplog: pytest.LogCaptureFixture) -> None:
     """It is told once, and not covered by what the sink says to a flush."""
     sink = Sink("service", off)

@@ -1,4 +1,4 @@
-"""One call puts everything together."""
+"""`setup()`: everything is put together by one call."""
 
 from __future__ import annotations
 
