@@ -1,4 +1,4 @@
-"""The errors that a caller of this library can catch.
+"""The exceptions that callers of this library can catch.
 
 ToolweaverMonitorError
 |-- ConfigurationError   misuse, raised at decoration or setup (also a ValueError)
@@ -13,7 +13,7 @@ class ToolweaverMonitorError(Exception):
     """Base of every error that this library raises on purpose.
 
     Attributes:
-        hint: what to do about it; the error's text ends with it, after a semicolon. Empty if there is nothing to add.
+        hint: how to fix it. The error's text ends with the hint, after a semicolon. Empty if there is none.
     """
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
@@ -22,20 +22,20 @@ class ToolweaverMonitorError(Exception):
 
 
 class ConfigurationError(ToolweaverMonitorError, ValueError):
-    """A setting, a sink or a decorator was given something that it cannot use."""
+    """A setting, a sink or a decorator received a value that it cannot use."""
 
 
 class BudgetExceeded(ToolweaverMonitorError):
-    """A budget refused the call, so the tool did not run. The only error of this library that a running call can meet.
+    """A budget refused the call, so the tool did not run. No other error of this library is raised by a monitored call.
 
     Attributes:
-        budget: the name of the budget that refused.
+        budget: the name of the budget that refused the call.
         limit: its limit, in `unit`.
-        spent: what had been spent and set aside when it refused, in `unit`.
+        spent: what was spent and held by running calls at that moment, in `unit`.
         asked: what the call would have added, in `unit`.
         unit: `"usd"`, `"tokens"` or `"calls"`.
         frees_in_s: seconds until the window has room again; None for a budget per run, which never frees.
-        hint: what to do about it; the error's text ends with it.
+        hint: how to fix it; the error's text ends with it.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class BudgetExceeded(ToolweaverMonitorError):
         self.frees_in_s = frees_in_s
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Keep the attributes when the error crosses a process pool."""
+        """Support pickle, attributes included, so that the error survives a process pool."""
         return _rebuild, (str(self), {name: getattr(self, name) for name in (*_ATTRIBUTES, "hint")})
 
 
@@ -74,7 +74,8 @@ def _rebuild(text: str, attributes: dict[str, object]) -> BudgetExceeded:
 
 
 class SinkUnavailable(ToolweaverMonitorError):
-    """Raised by a sink that cannot work until it is set up again (a package missing, logged out).
+    """A sink cannot work until it is set up again: a package is missing, or the user is logged out.
 
-    The text, with its hint, is logged once and shown by `health()`; later calls are counted as dropped.
+    Raise it from a sink of your own for such a fault. Its text, with the hint, is logged once and shown by `health()`;
+    later calls are counted as dropped.
     """

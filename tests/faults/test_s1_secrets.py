@@ -124,7 +124,7 @@ def test_s1_no_secret_of_an_error_gets_into_any_sink(way: str, monitor: Monitor,
 
     In memory, costs, errors, Prometheus, the log, a third party's sink, the report and health(). Mutations that turned
     it red: `call._redact` left out of `CallEnricher`; given `cut` for `scrub`; `_find_secrets` without its second look,
-    past what cannot be seen; no bytes of UTF-8 in `UNSEEN`.
+    past what cannot be seen; no bytes of UTF-8 in `INVISIBLE`.
     """
 
     @monitored("tool")

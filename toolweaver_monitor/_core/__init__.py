@@ -1,1 +1,1 @@
-"""What every room shares: the call, its context, ids, locks, clocks and settings."""
+"""The shared core: the call, its context, ids, locks, clocks and settings."""

@@ -1,4 +1,7 @@
-"""What flows? A `ToolCall`: one run of one tool, opened when it starts, closed once, published, then never changed."""
+"""`ToolCall`: one run of one tool.
+
+It is opened when the tool starts, closed once, published, and never changed after that.
+"""
 
 from __future__ import annotations
 
@@ -27,72 +30,72 @@ from toolweaver_monitor._core.structs import use_plain_setattr
 from toolweaver_monitor._text import redact
 
 Outcome = Literal["open", "success", "failure", "timeout", "cancelled", "rejected", "abandoned", "suppressed"]
-"""How a call ended; `open` while it has not, `suppressed` for one that is never published."""
+"""How a call ended: `open` while it runs, `suppressed` for a call that is never published."""
 
 ENDED: tuple[Outcome, ...] = ("success", "failure", "timeout", "cancelled", "rejected", "abandoned")
 ERROR_OUTCOMES: frozenset[str] = frozenset({"failure", "timeout"})
-"""The outcomes that count as errors. A cancelled, rejected or abandoned call is neither error nor success."""
+"""The outcomes that count as errors. A cancelled, rejected or abandoned call is neither an error nor a success."""
 
 
 if TYPE_CHECKING:
     T_co = TypeVar("T_co", covariant=True)
 
-    class _Said(Generic[T_co]):
-        """A field of the details, read on the call."""
+    class _DetailField(Generic[T_co]):
+        """A field of the details that is read on the call."""
 
         def __get__(self, call: ToolCall, kind: type[ToolCall] | None = None) -> T_co: ...
 
 
 class ToolCall(msgspec.Struct, gc=False, eq=False):
-    """One run of one tool. Sinks get it when it has ended, and only read it.
+    """One run of one tool. Sinks receive it after it has ended, and only read it.
 
     The fields of `CallDetails` can be read on it as well.
     """
 
-    # Made for speed: it holds only what every call needs, and `gc=False` because nothing in it can refer back to it
-    # once it has closed (values are text, numbers, or flat mappings of those; see `record`).
+    # Made for speed: it holds only what every call needs. `gc=False` because nothing in it can refer back to it once it
+    # has closed: values are text, numbers, or flat mappings of those (see `record`).
 
     tool_name: str
     outcome: Outcome = "open"
     duration_s: float = 0.0
     """Seconds, from the monotonic clock."""
     _opened_at: float = 0.0
-    """Seconds of the monotonic clock; `started_at` is the wall clock's label for it."""
+    """Seconds of the monotonic clock. `started_at` is the wall clock's label for the same moment."""
     _details: CallDetails | None = None
     _serial: int = 0
-    """Numbers are given when they are first asked for: most calls never need one."""
+    """0 until something needs the call's number: most calls never get one."""
     _parent_serial: int | None = None
     _root_serial: int = 0
     _token: Token[ToolCall | None] | None = None
-    """Restores the context that the call was opened in, until it closes."""
+    """Restores the context in which the call was opened. None once it has closed."""
     _admission: Any = None
-    """What a budget set aside for this call, until it closes. One that set nothing aside may stay: it is all calls'."""
+    """What a budget holds for this call until it closes. One that holds nothing belongs to all calls, and may stay."""
 
-    if TYPE_CHECKING:  # properties, made below
-        _unsplit_tokens: ClassVar[_Said[int]]
-        input_tokens: ClassVar[_Said[int]]
-        output_tokens: ClassVar[_Said[int]]
-        cached_tokens: ClassVar[_Said[int]]
-        cache_write_tokens: ClassVar[_Said[int]]
-        _cache_write_1h_tokens: ClassVar[_Said[int]]
-        _audio_tokens: ClassVar[_Said[tuple[int, int, int]]]
-        tokens: ClassVar[_Said[int]]
-        _cost_nanousd: ClassVar[_Said[int | None]]
-        cost_source: ClassVar[_Said[CostSource | None]]
-        _saved_nanousd: ClassVar[_Said[int]]
-        model: ClassVar[_Said[str | None]]
-        provider: ClassVar[_Said[str | None]]
-        cached: ClassVar[_Said[bool]]
-        attempt: ClassVar[_Said[int]]
-        tags: ClassVar[_Said[Mapping[str, TagValue]]]
-        error_type: ClassVar[_Said[str | None]]
-        first_item_s: ClassVar[_Said[float | None]]
-        items: ClassVar[_Said[int | None]]
-        arguments: ClassVar[_Said[str | None]]
-        result: ClassVar[_Said[str | None]]
+    if TYPE_CHECKING:  # the properties made below
+        _unsplit_tokens: ClassVar[_DetailField[int]]
+        input_tokens: ClassVar[_DetailField[int]]
+        output_tokens: ClassVar[_DetailField[int]]
+        cached_tokens: ClassVar[_DetailField[int]]
+        cache_write_tokens: ClassVar[_DetailField[int]]
+        _cache_write_1h_tokens: ClassVar[_DetailField[int]]
+        _audio_tokens: ClassVar[_DetailField[tuple[int, int, int]]]
+        tokens: ClassVar[_DetailField[int]]
+        _cost_nanousd: ClassVar[_DetailField[int | None]]
+        cost_source: ClassVar[_DetailField[CostSource | None]]
+        _saved_nanousd: ClassVar[_DetailField[int]]
+        model: ClassVar[_DetailField[str | None]]
+        provider: ClassVar[_DetailField[str | None]]
+        cached: ClassVar[_DetailField[bool]]
+        attempt: ClassVar[_DetailField[int]]
+        tags: ClassVar[_DetailField[Mapping[str, TagValue]]]
+        error_type: ClassVar[_DetailField[str | None]]
+        first_item_s: ClassVar[_DetailField[float | None]]
+        items: ClassVar[_DetailField[int | None]]
+        arguments: ClassVar[_DetailField[str | None]]
+        result: ClassVar[_DetailField[str | None]]
 
     def _ensure_details(self) -> CallDetails:
-        """The details, made if there are none yet, to be filled in."""
+        """Return the details to be filled in, and make them if the call has none yet."""
         details = self._details
         if details is None:
             details = self._details = CallDetails()
@@ -102,17 +105,17 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         return details
 
     def _assign_id(self) -> int:
-        """This call's serial, given now if it has none."""
+        """Return this call's serial, and assign one if it has none."""
         if not self._serial:
             serial = next(ids.serials)
-            with ids.numbering:  # no call is made in here, so no signal handler ever runs while it is held
+            with ids.numbering:  # nothing is called in here, so no signal handler can run while it is held
                 if not self._serial:
                     self._root_serial = self._root_serial or serial
                     self._serial = serial
         return self._serial
 
     def _set_parent(self, parent: ToolCall) -> None:
-        """Make this a child of the call around it."""
+        """Make this call a child of the one around it."""
         self._parent_serial = parent._assign_id()
         self._root_serial = parent._root_serial
 
@@ -123,29 +126,29 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
 
     @property
     def parent_id(self) -> int | None:
-        """The `call_id` of the call inside which this one was opened."""
+        """The `call_id` of the call inside which this one was opened; None for an outermost call."""
         return None if self._parent_serial is None else ids.mix(self._parent_serial)
 
     @property
     def trace_id(self) -> int:
-        """128 bits, never 0: a W3C trace id, the same for every call under one outermost call."""
+        """128 bits, never 0: a W3C trace id, shared by every call under one outermost call."""
         self._assign_id()
         return ids.mix(self._root_serial) << 64 | ids.mix(~self._root_serial)
 
     @property
     def started_at(self) -> float:
-        """Unix seconds. A label only: durations never come from the wall clock."""
+        """Unix seconds at which the call was opened. A label only: durations never come from the wall clock."""
         return clock.wall_time_s(self._opened_at)
 
     @property
     def cost_usd(self) -> float | None:
-        """Dollars, or None where the cost is unknown. Unknown is never 0."""
+        """Dollars, or None if the cost is unknown. Unknown is never 0."""
         nano = self._cost_nanousd
         return None if nano is None else nano / NANO
 
     @property
     def error(self) -> str:
-        """The error's text, free of secrets, at most 256 characters; empty where there was none."""
+        """The error's text without secrets, at most 256 characters; empty if there was no error."""
         details = self._details
         if details is None or not details.raw_error:
             return ""
@@ -153,19 +156,19 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
 
     @property
     def is_error(self) -> bool:
-        """Whether this call counts towards the error rate."""
+        """Whether this call counts as an error in the error rate."""
         return self.outcome in ERROR_OUTCOMES
 
     def as_dict(self) -> dict[str, Any]:
-        """What is known of the call as plain data, for JSON; what says nothing is left out.
+        """Return the call as plain data for JSON, without what is unknown or empty.
 
         Returns:
-            Always `tool_name`, `outcome`, `duration_s`, `started_at` (Unix seconds), `call_id` and `trace_id` (as W3C
-            writes them). Where there is one: `parent_id`, `error_type`, `error`, `tokens` (in all), `input_tokens`,
-            `output_tokens`, `cached_tokens`, `cost_usd`, `cost_source`, `model`, `provider`, `cached`, `attempt` (from
-            2), `first_item_s`, `items`, `arguments`, `result`, `tags`.
+            Always `tool_name`, `outcome`, `duration_s` (seconds), `started_at` (Unix seconds), and `call_id` and
+            `trace_id` (in the hexadecimal form of W3C). If the call has one: `parent_id`, `error_type`, `error`,
+            `tokens` (in total), `input_tokens`, `output_tokens`, `cached_tokens`, `cost_usd`, `cost_source`, `model`,
+            `provider`, `cached`, `attempt` (from 2), `first_item_s`, `items`, `arguments`, `result`, `tags`.
         """
-        found: dict[str, Any] = {
+        shown: dict[str, Any] = {
             "tool_name": self.tool_name,
             "outcome": self.outcome,
             "duration_s": self.duration_s,
@@ -174,17 +177,17 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             "trace_id": f"{self.trace_id:032x}",
         }
         if self.parent_id is not None:
-            found["parent_id"] = f"{self.parent_id:016x}"
+            shown["parent_id"] = f"{self.parent_id:016x}"
         if self._details is None:
-            return found
-        found |= {name: value for name in _TOLD_IF_SET if (value := getattr(self, name))}
+            return shown
+        shown |= {name: value for name in _SHOWN_IF_SET if (value := getattr(self, name))}
         if self.cost_usd is not None:
-            found["cost_usd"] = self.cost_usd
+            shown["cost_usd"] = self.cost_usd
         if self.attempt > 1:
-            found["attempt"] = self.attempt
+            shown["attempt"] = self.attempt
         if self.tags:
-            found["tags"] = dict(self.tags)
-        return found
+            shown["tags"] = dict(self.tags)
+        return shown
 
     def record(
         self,
@@ -200,23 +203,23 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         attempt: int | None = None,
         **tags: TagValue,
     ) -> None:
-        """Say what the running call used. Tokens and costs of several calls to this add up; the rest is overwritten.
+        """Record what the running call used. Tokens and costs add up over several records; the rest is overwritten.
 
-        Never raises: a figure that makes no sense (negative, NaN, text) is ignored and counted as invalid, and a
-        record on a closed call is ignored and counted as late. Safe to call from several threads.
+        Never raises. A value that makes no sense (negative, NaN, text) is ignored and counted as invalid. A record on a
+        closed call is ignored and counted as late. Safe to call from several threads.
 
         Args:
             tokens: tokens that are not split into input and output.
             input_tokens: tokens sent to the model, cached ones included.
-            output_tokens: tokens the model produced.
+            output_tokens: tokens produced by the model.
             cached_tokens: the part of `input_tokens` served from the provider's cache.
             cost: dollars.
             model: the model's name, as its price list spells it.
-            provider: who serves it, such as `"openai"`.
-            cached: whether your cache answered the whole call; then it costs 0.
-            attempt: which try of a retried operation this is, from 1.
-            **tags: your own labels; values that are not strings or numbers become text. Any other keyword is one, a
-                misspelt figure, too: `Monitor.health` notes a number under a name such as `token`.
+            provider: the name of the service, such as `"openai"`.
+            cached: whether your own cache answered the whole call, which then costs 0.
+            attempt: the number of this try of a retried operation, from 1.
+            **tags: your own labels; values that are not strings or numbers become text. Every other keyword is a tag,
+                also a misspelt argument: `Monitor.health` reports a number under a name such as `token`.
         """
         with _recording:
             if self.outcome != "open":
@@ -250,8 +253,14 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             self._admission.note(self)
 
     def fail(self, reason: str) -> None:
-        """Mark this call as a failure though nothing is raised, for tools that return their errors."""
-        with _recording:  # or what another thread records first is lost
+        """Mark this call as a failure although nothing is raised. For tools that return their errors.
+
+        Never raises. On a closed call it is ignored and counted as late.
+
+        Args:
+            reason: the text of the error; secrets are removed from it, and at most 256 characters are shown.
+        """
+        with _recording:  # without the lock, what another thread is recording could be lost
             if self.outcome != "open":
                 Diagnostics.late_records += 1
                 return
@@ -260,17 +269,23 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             details.raw_error = plain_text(reason, MAX_ERROR_CHARS) or "failed"
 
     def __reduce__(self) -> tuple[Callable[..., ToolCall], tuple[type[ToolCall], dict[str, Any]]]:
-        """As pickle and `copy.deepcopy` ask: without what ties the call to this process."""
+        """Support pickle and `copy.deepcopy`, without the fields that tie the call to this process."""
         self._assign_id()
-        tied = ("_token", "_admission", "kept")  # the last is a block's, which refers back to it
-        said = {name: getattr(self, name) for name in self.__struct_fields__ if name not in tied}
-        return _remade, (type(self), said)
+        tied = ("_token", "_admission", "kept")  # the last is the field of a block, which refers back to the call
+        values = {name: getattr(self, name) for name in self.__struct_fields__ if name not in tied}
+        return _rebuild, (type(self), values)
+
+    def __repr__(self) -> str:
+        if self.outcome == "open":
+            return f"<ToolCall {self.tool_name!r}: open>"
+        cost = "" if self.cost_usd is None else f", ${self.cost_usd:.6g}"
+        return f"<ToolCall {self.tool_name!r}: {self.outcome} in {self.duration_s:.6f} s{cost}>"
 
     def _redact(self, scrub: Callable[[str, int], str]) -> None:
-        """Take the secrets out, before any sink sees the call. The bus does so once, as the last change to it.
+        """Remove secrets from the call's texts. The bus does so once, before any sink sees the call.
 
         Args:
-            scrub: given a text and its greatest length, gives the text to show.
+            scrub: returns the text to show, given a text and the most characters to show of it.
         """
         details = self._details
         if details is None or details.redacted:
@@ -286,26 +301,26 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         details.redacted = True
 
 
-_TOLD_IF_SET = (
+_SHOWN_IF_SET = (
     "error_type", "error", "tokens", "input_tokens", "output_tokens", "cached_tokens", "cost_source", "model",
     "provider", "cached", "first_item_s", "items", "arguments", "result",
 )  # fmt: skip
 
 
-def _remade(kind: type[ToolCall], said: dict[str, Any]) -> ToolCall:
-    return kind(**said)
+def _rebuild(kind: type[ToolCall], values: dict[str, Any]) -> ToolCall:
+    return kind(**values)
 
 
-def _said(name: str) -> property:
+def _detail_property(name: str) -> property:
     return property(lambda call: getattr(call._details or NO_DETAILS, name), doc=f"See `CallDetails.{name}`.")
 
 
 _INTERNAL = ("unsplit_tokens", "cost_nanousd", "saved_nanousd", "cache_write_1h_tokens", "audio_tokens")
 
 for _name in (*CallDetails.__struct_fields__, "tokens"):
-    # A property each, and no __getattr__: that would slow down every look at every field (30 ns on CPython 3.11).
+    # A property each instead of one __getattr__, which would slow down every read of every field (30 ns, CPython 3.11).
     if _name not in ("raw_error", "redacted", "seen"):
-        setattr(ToolCall, f"_{_name}" if _name in _INTERNAL else _name, _said(_name))
+        setattr(ToolCall, f"_{_name}" if _name in _INTERNAL else _name, _detail_property(_name))
 
 
 use_plain_setattr(ToolCall(""))

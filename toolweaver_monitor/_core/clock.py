@@ -1,7 +1,7 @@
-"""What time is it? Durations from the monotonic clock; the wall clock only as a label.
+"""The monotonic clock for durations, and the wall clock as a label.
 
 `perf_counter` never goes back. The wall clock does (NTP, a suspended laptop, an administrator), so its offset is kept
-as a short history: a call's wall-clock start is looked up by its monotonic start, and stays what it was.
+as a short history: the wall-clock start of a call is looked up by its monotonic start, and does not change afterwards.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _offsets: list[tuple[float, float]] = [(float("-inf"), time.time() - time.perf_c
 
 
 def detect_clock_step() -> None:
-    """Look whether the wall clock has been set since the last look. Called now and then, off the caller's path."""
+    """Note whether the wall clock was set since the last check. Called now and then, off the caller's path."""
     now = monotonic_s()
     offset = time.time() - now
     if abs(offset - _offsets[-1][1]) > STEP_S:
@@ -27,7 +27,7 @@ def detect_clock_step() -> None:
 
 
 def wall_time_s(monotonic: float) -> float:
-    """Unix seconds at a moment of the monotonic clock."""
+    """Return the Unix seconds at a moment of the monotonic clock, given in seconds."""
     offsets = _offsets
     if len(offsets) == 1:
         return monotonic + offsets[0][1]

@@ -1,6 +1,7 @@
-"""Which settings are there? Each once: name, environment variable, type, default and a sentence.
+"""All settings in one table: name, environment variable, type, default and one sentence.
 
-An argument beats the environment, the environment beats the default. `docs/reference/settings.md` is made from this.
+An argument beats the environment, and the environment beats the default. `docs/reference/settings.md` is generated from
+the table.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _FALSE = {"0", "false", "no", "off"}
 
 
 def as_bool(text: str) -> bool:
-    """`1 true yes on` or `0 false no off`."""
+    """Parse `1 true yes on` or `0 false no off`, in any case."""
     lowered = text.strip().lower()
     if lowered in _TRUE or lowered in _FALSE:
         return lowered in _TRUE
@@ -27,26 +28,26 @@ def as_bool(text: str) -> bool:
 
 
 def as_names(text: str) -> tuple[str, ...]:
-    """Names separated by commas."""
+    """Parse names that are separated by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def as_count(text: str) -> int:
-    """A whole number from 1 up."""
+    """Parse a whole number from 1 up."""
     if not text.strip().isdecimal() or int(text) < 1:
         raise ValueError("a whole number from 1 up")
     return int(text)
 
 
 def as_port(text: str) -> int:
-    """A port from 0 to 65535."""
+    """Parse a port from 0 to 65535."""
     if not text.strip().isdecimal() or int(text) > 65535:
         raise ValueError("a port from 0 to 65535")
     return int(text)
 
 
 def as_dollars(text: str) -> float:
-    """Dollars from 0 up."""
+    """Parse an amount of dollars from 0 up."""
     try:
         value = float(text)
     except ValueError:
@@ -68,14 +69,14 @@ class Setting(_Setting, Generic[T]):
 
     @property
     def variable(self) -> str:
-        """Its environment variable."""
+        """The environment variable that sets it."""
         return PREFIX + self.name
 
     def value(self, argument: T | None = None) -> T:
-        """The argument if it was given, else the environment's value, else the default.
+        """Return the argument unless it is None, else the environment's value, else the default.
 
         Raises:
-            ConfigurationError: the environment variable holds nothing of the kind.
+            ConfigurationError: the environment variable holds a value that cannot be parsed.
         """
         if argument is not None:
             return argument
@@ -84,25 +85,23 @@ class Setting(_Setting, Generic[T]):
             default: T = self.default
             return default
         try:
-            found: T = self.parse(text)
+            value: T = self.parse(text)
         except ValueError as error:
             hint = f"give {error}, or unset it"
             raise ConfigurationError(f"{self.variable}={text!r} cannot be used", hint=hint) from None
-        return found
+        return value
 
 
-ENABLED = Setting[bool]("ENABLED", as_bool, True, "Whether calls are watched at all.")
-SINKS = Setting[tuple[str, ...]](
-    "SINKS", as_names, (), "Sinks to add when setup() is given none: prometheus, wandb, log."
-)
-PROMETHEUS_PORT = Setting[int]("PROMETHEUS_PORT", as_port, 8000, "Port of /metrics; 0 takes a free one.")
+ENABLED = Setting[bool]("ENABLED", as_bool, True, "Whether calls are monitored at all.")
+SINKS = Setting[tuple[str, ...]]("SINKS", as_names, (), "Sinks to use if setup() gets none: prometheus, wandb, log.")
+PROMETHEUS_PORT = Setting[int]("PROMETHEUS_PORT", as_port, 8000, "Port of /metrics; 0 picks a free one.")
 PROMETHEUS_ADDR = Setting[str]("PROMETHEUS_ADDR", str, "127.0.0.1", "Address that /metrics is bound to.")
 WANDB_PROJECT = Setting[str]("WANDB_PROJECT", str, "", "W&B project.")
 WANDB_ENTITY = Setting[str]("WANDB_ENTITY", str, "", "W&B entity (user or team).")
 BUDGET_USD = Setting[float | None]("BUDGET_USD", as_dollars, None, "Dollars that one run may spend.")
 MAX_OPERATIONS = Setting[int]("MAX_OPERATIONS", as_count, 10_000, "How many of the latest calls are kept in memory.")
 MAX_LABEL_VALUES = Setting[int](
-    "MAX_LABEL_VALUES", as_count, 2_000, "Distinct values of a label; the rest becomes __overflow__."
+    "MAX_LABEL_VALUES", as_count, 2_000, "Distinct values of a label; all others become __overflow__."
 )
 REDACT = Setting[bool]("REDACT", as_bool, True, "Whether secrets are removed from error texts and tags.")
 LOG_LEVEL = Setting[str]("LOG_LEVEL", str, "INFO", "Level of the log sink's lines for calls that succeeded.")

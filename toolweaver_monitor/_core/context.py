@@ -1,4 +1,4 @@
-"""The current call of a context, the no-op call, and the suppression of calls on our own threads."""
+"""The current call of a context, the no-op call, and the suppression of calls on this library's own threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toolweaver_monitor._core.call import ToolCall
 
 
 class NoopCall(ToolCall, gc=False, eq=False):
-    """What `current_call()` returns outside any call: it has the same methods and records nothing."""
+    """The call that `current_call()` returns outside any call. It has the same methods and records nothing."""
 
     def record(self, **_: object) -> None:
         """Record nothing."""
@@ -19,34 +19,37 @@ class NoopCall(ToolCall, gc=False, eq=False):
     def fail(self, reason: str) -> None:
         """Record nothing."""
 
+    def __repr__(self) -> str:
+        return "<NoopCall>"
+
 
 NOOP_CALL = NoopCall("", "success")
 
 SUPPRESSED = NoopCall("", "success")
-"""Stands as the innermost call on our own threads: calls opened under it are not published."""
+"""The current call on this library's own threads. Calls opened under it are not published."""
 
 current: ContextVar[ToolCall | None] = ContextVar("toolweaver_monitor_call", default=None)
 """The innermost open call of this context."""
 gc_guard.install()
 
 
-def _the_innermost() -> ContextVar[ToolCall | None]:
+def _get_variable() -> ContextVar[ToolCall | None]:
     return current
 
 
-def _reduced(variable: ContextVar[Any]) -> Any:
-    """As pickle asks: a watched function that is sent by value meets the variable of the process it arrives in."""
+def _reduce_variable(variable: ContextVar[Any]) -> Any:
+    """Let a monitored function that is pickled by value use the variable of the process in which it arrives."""
     if variable is current:
-        return _the_innermost, ()
-    if _reduced_before is not None:
-        return _reduced_before(variable)
-    raise TypeError("cannot pickle '_contextvars.ContextVar' object")  # as without us
+        return _get_variable, ()
+    if _previous_reducer is not None:
+        return _previous_reducer(variable)
+    raise TypeError("cannot pickle '_contextvars.ContextVar' object")  # as without this library
 
 
-_reduced_before = copyreg.dispatch_table.get(ContextVar)
-copyreg.pickle(ContextVar, _reduced)
+_previous_reducer = copyreg.dispatch_table.get(ContextVar)
+copyreg.pickle(ContextVar, _reduce_variable)
 
 
 def current_call() -> ToolCall:
-    """The innermost open call, from any depth; outside any call, an inert one that records nothing."""
+    """Return the innermost open call, from any depth; outside any call, a no-op call that records nothing."""
     return current.get() or NOOP_CALL

@@ -1,4 +1,4 @@
-"""What may be recorded about a call beyond how long it took and how it ended?"""
+"""Details of a call beyond its duration and outcome."""
 
 from __future__ import annotations
 
@@ -14,63 +14,63 @@ CostSource = Literal["reported", "declared", "priced"]
 
 
 class CallDetails(msgspec.Struct, gc=False, eq=False):
-    """What was recorded about a call beyond its duration and its end. Most calls have none, and are cheaper for it.
+    """The details of a call beyond its duration and outcome. Most calls have none, which makes them cheaper.
 
     Read these fields on the call itself: `call.model`, `call.tags`.
     """
 
     unsplit_tokens: int = 0
     input_tokens: int = 0
-    """Cached ones included."""
+    """Cached tokens included."""
     output_tokens: int = 0
     cached_tokens: int = 0
-    """The part of the input tokens that came out of the provider's cache."""
+    """The part of the input tokens that was read from the provider's cache."""
     cost_nanousd: int | None = None
     cost_source: CostSource | None = None
-    """Where the cost comes from: `reported` by the code or the result, `declared` on the decorator, `priced`."""
+    """The source of the cost: `reported` by the code or the result, `declared` on the decorator, or `priced`."""
     cache_write_tokens: int = 0
-    """The part of the input tokens that went into the provider's cache, which providers price above other input."""
+    """The part of the input tokens that was written to the provider's cache, which costs more than other input."""
     cache_write_1h_tokens: int = 0
-    """The part of those that is kept there for an hour."""
+    """The part of `cache_write_tokens` that the cache keeps for an hour."""
     saved_nanousd: int = 0
-    """What a call served from a cache would have cost."""
+    """What a call served from the user's cache would have cost."""
     model: str | None = None
     provider: str | None = None
     cached: bool = False
-    """Served from a cache of the user's."""
+    """Whether the call was served from the user's own cache."""
     attempt: int = 1
-    """Which try of a retried operation, from 1."""
+    """The number of this try of a retried operation, from 1."""
     tags: Mapping[str, TagValue] = NO_TAGS
     error_type: str | None = None
     """The exception's class name."""
     raw_error: str = ""
-    """The error's text as it came, until `ToolCall._redact`. Read `call.error`."""
+    """The error's text, with its secrets until `ToolCall._redact` has run. Read `call.error` instead."""
     redacted: bool = False
     first_item_s: float | None = None
     """Generators: seconds to the first item."""
     items: int | None = None
     """Generators: items yielded."""
     arguments: str | None = None
-    """Only with `setup(capture=True)`: scrubbed text, at most 1,024 characters."""
+    """Scrubbed text, at most 1,024 characters; only with `setup(capture=True)`."""
     result: str | None = None
     seen: tuple[object, ...] | None = None
-    """Results whose usage a call inside this one has read already, until this one closes."""
+    """Results whose usage was read by a call inside this one. None once this call has closed."""
     audio_tokens: tuple[int, int, int] = (0, 0, 0)
-    """Audio, which providers price above text: of the input, of that what came out of the cache, of the output."""
+    """Audio tokens, which cost more than text: of the input, of the cached part of the input, and of the output."""
 
     def __reduce__(self) -> tuple[Callable[..., CallDetails], tuple[object, ...]]:
-        """As pickle and `copy.deepcopy` ask, which cannot do the mapping that stands for no tags."""
-        said = {name: getattr(self, name) for name in self.__struct_fields__}
-        return CallDetails, tuple({**said, "tags": dict(self.tags), "seen": None}.values())
+        """Support pickle and `copy.deepcopy`, which cannot copy the read-only mapping that stands for no tags."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        return CallDetails, tuple({**values, "tags": dict(self.tags), "seen": None}.values())
 
     @property
     def tokens(self) -> int:
-        """Tokens in all. Cached tokens are a part of input."""
+        """All tokens together. Cached tokens are a part of the input."""
         return self.unsplit_tokens + self.input_tokens + self.output_tokens
 
     @property
     def lacks_price(self) -> bool:
-        """Whether tokens or a model were seen and what they cost is not known: such a call is unpriced, not free."""
+        """Whether the call has tokens or a model but no known cost: it is unpriced, not free."""
         return self.cost_nanousd is None and (
             self.model is not None or self.unsplit_tokens + self.input_tokens + self.output_tokens > 0
         )
@@ -83,7 +83,7 @@ NO_DETAILS = use_plain_setattr(CallDetails())
 if TYPE_CHECKING:
 
     class CompactDetails(CallDetails):
-        """See below; to a type checker it is what it reads as."""
+        """See below. To a type checker it is the class that it reads like."""
 
         cost: float = 0.0
 
@@ -92,16 +92,16 @@ if TYPE_CHECKING:
 else:
 
     class CompactDetails(msgspec.Struct, gc=False, eq=False):
-        """The details of a call whose result said tokens and a cost, and of which nothing else was said.
+        """The details of a call of which only tokens and a cost are known, both from its result.
 
-        Reads like `CallDetails` with all other fields at their defaults, for a third of the time and a sixth of the
-        memory: nano-dollars are worked out off the caller's path. `ToolCall._ensure_details` turns it into
+        It reads like `CallDetails` with all other fields at their defaults, for a third of the time and a sixth of the
+        memory: nano-dollars are calculated off the caller's path. `ToolCall._ensure_details` turns it into
         `CallDetails`.
         """
 
         unsplit_tokens: int
         cost: float
-        """Dollars as the result gave them; both figures are known to be valid."""
+        """Dollars from the result. Both fields are known to be valid."""
 
         @property
         def cost_nanousd(self) -> int:

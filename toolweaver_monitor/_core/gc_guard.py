@@ -1,9 +1,9 @@
-"""What if the collector runs a `__del__` that calls watched code just while a context variable is being set?
+"""Keep context maps alive while the garbage collector runs, for CPython < 3.12.
 
-Before CPython 3.12 the collector can start at any allocation, also at one inside `ContextVar.set`, which then goes on
-with a map of variables that a `set` in the `__del__` has replaced and freed: the interpreter crashes. So the map of the
-moment is kept alive from each start of the collector until it has started several times more: one `set` allocates a few
-nodes of a map, and each of them may start it.
+There the collector can start at any allocation, also at one inside `ContextVar.set`. If it then runs a `__del__` that
+calls monitored code, the `set` in there replaces and frees the map of variables with which the outer `set` goes on, and
+the interpreter crashes. So the current map is kept alive from each start of the collector until several more starts:
+one `set` allocates a few nodes of a map, and each allocation may start the collector.
 """
 
 from __future__ import annotations
@@ -22,6 +22,6 @@ def _keep(phase: str, _: object) -> None:
 
 
 def install() -> None:
-    """Keep the map from now on. Twice is fine."""
-    if sys.version_info < (3, 12) and _keep not in gc.callbacks:
+    """Start keeping the maps. A second call does nothing."""
+    if sys.version_info < (3, 12) and _keep not in gc.callbacks:  # CPython < 3.12
         gc.callbacks.append(_keep)

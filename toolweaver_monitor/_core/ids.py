@@ -11,7 +11,7 @@ _MASK = 2**64 - 1
 
 
 def mix(serial: int) -> int:
-    """A 64-bit number that looks random, one to one with the serial (the finalizer of SplitMix64, Steele 2014)."""
+    """Return a 64-bit number that looks random, one to one with the serial: SplitMix64's finalizer (Steele 2014)."""
     z = (serial * 0x9E3779B97F4A7C15) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -19,7 +19,7 @@ def mix(serial: int) -> int:
 
 
 def _fresh_serials() -> count[int]:
-    """Numbers from a random start of our own, so that the user's seeded random sequences stay as they were."""
+    """Count from a random start that leaves the sequences of the user's seeded `random` alone."""
     return count(int.from_bytes(os.urandom(8), "big") >> 2)
 
 
@@ -28,7 +28,7 @@ numbering = locks.new_lock("numbering a call")
 
 
 def _in_child() -> None:
-    global serials  # noqa: PLW0603 - a child that went on with its parent's numbers would repeat its ids
+    global serials  # noqa: PLW0603 - a child that continued its parent's numbers would repeat its ids
     serials = _fresh_serials()
 
 

@@ -1,7 +1,7 @@
-"""Which locks do we hold, and how does a forked child get fresh ones?
+"""Every lock of the package, renewed in a forked child.
 
-A lock that another thread held at the moment of a fork stays locked in the child for ever. So every lock of this
-package is made here, and a child renews them all in place before any code of the user runs in it.
+A lock that another thread holds at the moment of a fork stays locked in the child for ever. So every lock is made here,
+and a child renews them all in place before any code of the user runs in it.
 """
 
 from __future__ import annotations
@@ -22,44 +22,51 @@ SWEEP_EVERY = 256
 
 
 def new_lock(name: str) -> threading.Lock:
-    """A plain lock, renewed in a forked child. `name` says what it guards, for the tests that enumerate locks."""
+    """Return a new plain lock that is renewed in a forked child.
+
+    Args:
+        name: what the lock guards, for the tests that enumerate all locks.
+    """
     lock = threading.Lock()
     _register(_locks, (name, weakref.ref(lock)))
     return lock
 
 
 def new_rlock(name: str) -> threading.RLock:
-    """As `new_lock`, for a lock that a signal handler or `__del__` may meet on the thread that holds it."""
+    """Return a new reentrant lock, otherwise as `new_lock`.
+
+    For a lock that a signal handler or `__del__` may need on the thread that holds it.
+    """
     lock = threading.RLock()
     _register(_locks, (name, weakref.ref(lock)))
     return lock
 
 
 def after_fork_in_child(hook: Callable[[], None]) -> None:
-    """Have `hook` run in every forked child, after the locks are fresh, in order of registration."""
+    """Run `hook` in every forked child from now on, after the locks are renewed, in order of registration."""
     _hooks.append(hook)
 
 
 def after_fork_in_child_weak(owner: T, hook: Callable[[T], None]) -> None:
-    """As `after_fork_in_child`, for as long as `owner` lives."""
+    """Run `hook(owner)` in every forked child, as `after_fork_in_child`, for as long as `owner` lives."""
     _register(_owners, (hook, weakref.ref(owner)))
 
 
-def _register(known: list[tuple[T, weakref.ref[Any]]], what: tuple[T, weakref.ref[Any]]) -> None:
-    """Add to a list, and now and then take out what is no more."""
-    known.append(what)
-    if len(known) % SWEEP_EVERY == 0:
-        known[:] = [pair for pair in known if pair[1]() is not None]
+def _register(entries: list[tuple[T, weakref.ref[Any]]], entry: tuple[T, weakref.ref[Any]]) -> None:
+    """Add an entry to a list, and now and then remove those whose object is gone."""
+    entries.append(entry)
+    if len(entries) % SWEEP_EVERY == 0:
+        entries[:] = [each for each in entries if each[1]() is not None]
 
 
 def live_locks() -> dict[str, list[object]]:
-    """Every lock alive right now, by name."""
-    found: dict[str, list[object]] = {}
+    """Return every lock that is alive right now, by name."""
+    alive: dict[str, list[object]] = {}
     for name, ref in _locks:
         lock = ref()
         if lock is not None:
-            found.setdefault(name, []).append(lock)
-    return found
+            alive.setdefault(name, []).append(lock)
+    return alive
 
 
 def _renew() -> None:

@@ -1,4 +1,4 @@
-"""Let a log message through at most once in a while."""
+"""Limit how often a log message repeats."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ LOG_INTERVAL_S = 60.0
 
 
 class LogThrottle:
-    """Whether a message may be logged now, at most once every `interval_s` seconds.
+    """A gate that opens at most once every `interval_s` seconds.
 
-    Takes no lock: two threads at the same moment may both be let through, which costs a second line.
+    It takes no lock: two threads at the same moment may both pass, which costs a second line.
     """
 
     __slots__ = ("_last_s", "interval_s")
@@ -20,7 +20,7 @@ class LogThrottle:
         self._last_s = float("-inf")
 
     def ready(self, now_s: float | None = None) -> bool:
-        """Return True, and begin a new interval, if the last message was long enough ago.
+        """Return whether a message may be logged now; if so, start a new interval.
 
         Args:
             now_s: seconds of `time.monotonic()`; now if not given.

@@ -1,4 +1,4 @@
-"""How long may somebody wait for the sinks, and how does an event loop go on meanwhile?"""
+"""Validate timeouts, and wait for the sinks without blocking an event loop."""
 
 from __future__ import annotations
 
@@ -12,41 +12,45 @@ from typing import Any
 from toolweaver_monitor.errors import ConfigurationError
 
 LONGEST_S = 30 * 86_400.0
-"""The most that is waited for anything: on some systems a lock cannot wait for 50 days."""
+"""The longest wait for anything: on some systems a lock cannot wait for 50 days."""
 
 
 def validate_timeout(timeout: object) -> float:
-    """Seconds to wait, from 0 to `LONGEST_S`.
+    """Return the seconds to wait, from 0 to `LONGEST_S`.
 
     Raises:
-        ConfigurationError: it is not a number.
+        ConfigurationError: `timeout` is not a number.
     """
     is_nan = isinstance(timeout, float) and math.isnan(timeout)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or is_nan:
         raise ConfigurationError(
-            f"timeout={timeout!r} is not a number of seconds; give one, such as 2.0, or float('inf') to wait for ever"
+            f"timeout={timeout!r} is not a number of seconds",
+            hint="give one, such as 2.0, or float('inf') to wait for ever",
         )
     return float(min(max(0, timeout), LONGEST_S))
 
 
 def on_event_loop() -> bool:
-    """Whether this thread is running an asyncio event loop, which must not wait."""
+    """Return whether this thread runs an asyncio event loop, which must not be blocked."""
     events = sys.modules.get("asyncio.events")
-    running = getattr(events, "_get_running_loop", None)  # the public one raises; none yet while asyncio is imported
+    running = getattr(events, "_get_running_loop", None)  # the public one raises; None while asyncio is being imported
     return running is not None and running() is not None
 
 
 async def run_off_loop(work: Callable[..., bool], *args: float) -> bool:
-    """Do it on a thread of its own, not one of the loop's executor: that is the program's, and may be busy."""
-    import asyncio  # 16 to 43 ms, and most programs that get here have it
+    """Run blocking work on a thread of its own, and return its result.
+
+    Not on a thread of the loop's executor: that belongs to the program, and may be busy.
+    """
+    import asyncio  # 16 to 43 ms, which most programs that get here have already spent
 
     if not on_event_loop():
         return await _off_another_loop(work, *args)
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bool] = loop.create_future()
 
-    def tell(result: bool | BaseException) -> None:
-        if done.done():  # nobody waits any more
+    def resolve(result: bool | BaseException) -> None:
+        if done.done():  # the waiter was cancelled
             return
         if isinstance(result, BaseException):
             done.set_exception(result)
@@ -57,25 +61,25 @@ async def run_off_loop(work: Callable[..., bool], *args: float) -> bool:
         result: bool | BaseException
         try:
             result = work(*args)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, who waits is told
+        except BaseException as error:  # noqa: BLE001 - any error goes to the waiter
             result = error
-        with suppress(RuntimeError):  # the loop has been closed meanwhile
-            loop.call_soon_threadsafe(tell, result)
+        with suppress(RuntimeError):  # the loop was closed in the meantime
+            loop.call_soon_threadsafe(resolve, result)
 
     try:
         threading.Thread(target=run, name="toolweaver-monitor flush", daemon=True).start()
-    except RuntimeError:  # no thread is to be had
+    except RuntimeError:  # no thread can be started
         return work(*args)
     return await done
 
 
 async def _off_another_loop(work: Callable[..., bool], *args: float) -> bool:
-    """The same where the loop is not asyncio's: on a thread of Trio's, or here and now under one that is not known."""
+    """Run the work under another event loop: on a thread under Trio, and right here under any other."""
     trio: Any = sys.modules.get("trio")
     try:
         trio.lowlevel.current_task()
-    except (AttributeError, RuntimeError):  # there is no Trio, or it is not running
+    except (AttributeError, RuntimeError):  # Trio is not imported, or not running
         return work(*args)
-    with trio.CancelScope(shield=True):  # else it would not even be begun in a block that is being cancelled
+    with trio.CancelScope(shield=True):  # in a block that is being cancelled the work would not even start
         result: bool = await trio.to_thread.run_sync(work, *args)
     return result

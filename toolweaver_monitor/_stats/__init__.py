@@ -1,1 +1,1 @@
-"""Statistics: everything is counted once."""
+"""Statistics, in which every call is counted once."""

@@ -1,4 +1,4 @@
-"""How are durations distributed? A base-2 exponential histogram: percentiles that merge exactly.
+"""Percentiles of durations that merge exactly, from a base-2 exponential histogram.
 
 Bucket `k` holds the durations in `(2**(k/8), 2**((k+1)/8)]` seconds: OpenTelemetry's exponential histogram at scale 3
 (data model, "ExponentialHistogram"), so a percentile read from it is within 4.5 % of the truth. The scale is fixed and
@@ -14,20 +14,21 @@ PER_OCTAVE = 8
 _LOWEST = -30 * PER_OCTAVE
 _HIGHEST = 20 * PER_OCTAVE
 _BOUNDS_S = [2.0 ** ((bucket + 1) / PER_OCTAVE) for bucket in range(_LOWEST, _HIGHEST)]
-"""The largest duration of each bucket but the last, which has no bound."""
+"""The largest duration in each bucket except the last, which has no bound."""
 
 Buckets = Mapping[int, int]
 
 
 def bucket_of(duration_s: float) -> int:
-    """The bucket that a duration in seconds belongs to."""
+    """Return the bucket to which a duration in seconds belongs."""
     return _LOWEST + bisect_left(_BOUNDS_S, duration_s)
 
 
 def count_into(buckets: MutableMapping[int, int], rising: Sequence[float]) -> None:
-    """Add durations, given from short to long, to the counts of their buckets; the loop of the drain.
+    """Add durations, sorted from short to long, to the counts of their buckets.
 
-    One step for each bucket that is met, not for each duration: a quarter of the time of `bucket_of` for each.
+    This is the inner loop of the drain. It takes one step for each bucket that is hit, not for each duration: a quarter
+    of the time of one `bucket_of` per duration.
     """
     at, end = 0, len(rising)
     while at < end:
@@ -38,26 +39,32 @@ def count_into(buckets: MutableMapping[int, int], rising: Sequence[float]) -> No
 
 
 def upper_bound_s(bucket: int) -> float:
-    """The largest duration in seconds that belongs to a bucket."""
+    """Return the largest duration in seconds that belongs to a bucket."""
     return float(2.0 ** ((bucket + 1) / PER_OCTAVE))
 
 
 def percentiles(buckets: Buckets, shares: Iterable[float], lowest_s: float, highest_s: float) -> list[float]:
-    """The durations below which each share (0..1) of the calls lies; 0.0 for an empty histogram.
+    """Return the durations below which each share (0..1) of the calls lies, or 0.0 for an empty histogram.
 
-    A bucket is represented by the geometric middle of its bounds, and never lies outside what was seen.
+    A bucket is represented by the geometric middle of its bounds, clamped to the durations that occurred.
+
+    Args:
+        buckets: the number of calls by bucket.
+        shares: the shares of the calls, from 0 to 1.
+        lowest_s: the shortest duration that occurred, in seconds.
+        highest_s: the longest duration that occurred, in seconds.
     """
     total = sum(buckets.values())
     wanted = list(shares)
     if not total:
         return [0.0] * len(wanted)
     ordered = sorted(buckets.items())
-    found = []
+    durations = []
     for share in wanted:
         rank = max(1, -int(-share * total // 1))  # the ceiling: nearest-rank percentile
         middle = float(2.0 ** ((_at_rank(ordered, rank) + 0.5) / PER_OCTAVE))
-        found.append(min(max(middle, lowest_s), highest_s))
-    return found
+        durations.append(min(max(middle, lowest_s), highest_s))
+    return durations
 
 
 def _at_rank(ordered: list[tuple[int, int]], rank: int) -> int:
@@ -70,12 +77,12 @@ def _at_rank(ordered: list[tuple[int, int]], rank: int) -> int:
 
 
 def at_most(buckets: Buckets, exponents: Iterable[int]) -> list[int]:
-    """How many durations were at most `2**e` seconds, for each `e` rising: Prometheus' `le` buckets, exactly."""
+    """Return how many durations were at most `2**e` seconds, for each rising `e`: exactly Prometheus' `le` buckets."""
     ordered = sorted(buckets.items())
-    found, seen, at = [], 0, 0
+    counts, seen, at = [], 0, 0
     for exponent in exponents:
         while at < len(ordered) and ordered[at][0] < exponent * PER_OCTAVE:
             seen += ordered[at][1]
             at += 1
-        found.append(seen)
-    return found
+        counts.append(seen)
+    return counts

@@ -1,11 +1,13 @@
-"""What did a call cost with everything that ran inside it: one receipt, one workflow run, one customer?
+"""Usage and cost of a call with everything that ran inside it, by model, tag, outermost call and subtree.
 
-Calls arrive closed, mostly the inner before the outer ones, from any number of threads and tasks at once. What an inner
-call used is added to the call around it, and when that closes, to the next one out, up to the outermost. A call that
-ends later than the one around it is added at once, through all that have closed.
+This answers what one receipt, one workflow run or one customer has cost.
 
-What a call used counts for a tag of the nearest call around it that has the tag, itself first. So each call counts
-once in each way of looking at the sums, and all of these come to the same total.
+Calls arrive closed, mostly the inner before the outer ones, from any number of threads and tasks at once. The usage of
+an inner call is added to the call around it, and when that closes, to the next one out, up to the outermost. A call
+that ends later than the one around it is added at once, through all calls around it that have closed.
+
+The usage of a call counts for a tag of the nearest call that has the tag, starting with the call itself. So each call
+counts once in each breakdown, and all breakdowns have the same total.
 """
 
 from __future__ import annotations
@@ -20,20 +22,20 @@ from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 from toolweaver_monitor._text.redact import scrub
 
 MAX_OPEN = 50_000
-"""Open calls with something counted inside them."""
+"""Open calls inside which something was counted."""
 MAX_CLOSED = 4_096
-"""Closed calls that had others inside them, kept for those of these that end late, and for `of`."""
+"""Closed calls that had others inside them, kept for inner calls that end late, and for `of`."""
 MAX_ROOTS = 1_000
-"""Outermost calls listed one by one."""
+"""Outermost calls that are listed one by one."""
 MAX_KEYS = 64
-"""Tag keys that are summed up."""
+"""Tag keys that have totals."""
 MAX_VALUES = 10_000
 """Values of all tags together."""
 MAX_PARTS = 64
-"""Sets of tag keys that are told apart inside one call."""
+"""Sets of tag keys that are kept apart inside one call."""
 
 UnattributedTotals = dict[frozenset[str], UsageTotals]
-"""What calls used, by the tag keys that have had their share of it."""
+"""The usage of calls, by the tag keys for which it has already been counted."""
 
 UNCLAIMED: frozenset[str] = frozenset()
 OPEN = "(open)"
@@ -50,10 +52,10 @@ class Subtree:
 
 
 class Rollup:
-    """Sums by model, tag, outermost call and single call, in bounded memory. Guarded by the lock of `StatsAggregator`.
+    """Totals by model, tag, outermost call and single call, in bounded memory. The lock of `StatsAggregator` guards it.
 
     Args:
-        open_calls: gives the calls that are open right now, which know the tags of what waits inside them.
+        open_calls: returns the calls that are open right now, which have the tags for what ended inside them.
     """
 
     def __init__(self, open_calls: Callable[[], Iterable[ToolCall]] = tuple) -> None:
@@ -66,20 +68,20 @@ class Rollup:
         self.unpriced: dict[tuple[str, str], UsageTotals] = {}
         """By tool and model."""
         self.roots: deque[Subtree | ToolCall] = deque(maxlen=MAX_ROOTS)
-        """The last outermost calls; bare, where nothing ran inside."""
+        """The last outermost calls; the bare call if nothing ran inside it."""
         self._by_root = TotalsByName()
         self._by_tag: dict[str, TotalsByName] = {}
         self._values = 0
         self._waiting: dict[int, UnattributedTotals] = {}
-        """What ended inside calls that are open, by their serial."""
+        """The usage of what ended inside open calls, by the serial of the open call."""
         self._families: dict[int, Subtree] = {}
         self._forgotten = 0
-        """The greatest serial of a family that had to make room."""
+        """The greatest serial of a subtree that was removed to make room."""
 
     # --- counting -------------------------------------------------------------------------------------------------
 
     def count(self, call: ToolCall) -> None:
-        """Count one closed call that something was said of, or that has a call around or inside it."""
+        """Count one closed call that has details, or a call around or inside it."""
         details = call._details
         if details is not None:
             if details.model is not None:
@@ -92,11 +94,11 @@ class Rollup:
             self._count_leaf(call)
 
     def count_plain(self, tool: str, calls: Sequence[ToolCall]) -> None:
-        """As `count`, for outermost calls of one tool whose result said `CompactDetails`; `roots` has them already."""
+        """Count outermost calls of one tool that have `CompactDetails` and are in `roots` already."""
         self._by_root.at(tool).count_plain(calls)
 
     def _count_leaf(self, call: ToolCall) -> None:
-        """Count a call inside which nothing can have run, and around which nothing has closed: in half the time."""
+        """Count a call with no call inside it and no closed call around it, which takes half the time."""
         tags = call._details.tags if call._details is not None else NO_TAGS
         if tags:
             for table in self._tables(tags, UNCLAIMED):
@@ -111,14 +113,14 @@ class Rollup:
         parts = self._waiting.pop(call._serial, {})
         self._part(parts, UNCLAIMED).count(call)
         family = Subtree(call, total(parts))
-        if call._serial:  # else nothing can end inside it any more
+        if call._serial:  # without a serial, nothing can still end inside it
             self._keep(call._serial, family)
         if call._parent_serial is None:
             self.roots.append(family)
         self._rise(call, parts)
 
     def _rise(self, call: ToolCall, parts: UnattributedTotals) -> None:
-        """Give what a closed call used to its tags, to the call around it, and so on as far as all is closed."""
+        """Add the usage of a closed call to its tags and to the call around it, and so on through all closed calls."""
         while True:
             tags = call._details.tags if call._details is not None else NO_TAGS
             if tags:
@@ -145,7 +147,7 @@ class Rollup:
         return rest
 
     def _tables(self, tags: Mapping[str, TagValue], claimed: frozenset[str]) -> Iterator[UsageTotals]:
-        """The sums of these tags, but for keys that have had their share."""
+        """Yield the totals of these tags, except of the keys for which the usage was counted already."""
         for key, value in tags.items():
             if key in claimed:
                 continue
@@ -162,12 +164,12 @@ class Rollup:
             yield table.at(name)
 
     def _known(self, tags: Mapping[str, TagValue]) -> frozenset[str]:
-        """The keys that are summed up."""
+        """Return the keys of these tags that have totals."""
         return frozenset(tags.keys() & self._by_tag.keys()) if tags else UNCLAIMED
 
     def _part(self, parts: UnattributedTotals, claimed: frozenset[str]) -> UsageTotals:
-        """The sums of those that have claimed the same, to be added to."""
-        if claimed not in parts and len(parts) >= MAX_PARTS:  # so motley that no further tag is given a share
+        """Return the totals of the usage that was counted for these keys, to be added to."""
+        if claimed not in parts and len(parts) >= MAX_PARTS:  # too many different sets: no further tag counts it
             claimed = frozenset(self._by_tag)
         part = parts.get(claimed)
         if part is None:
@@ -175,7 +177,7 @@ class Rollup:
         return part
 
     def _inside(self, serial: int) -> UnattributedTotals:
-        """What ended inside an open call, to be added to."""
+        """Return the usage of what ended inside an open call, to be added to."""
         parts = self._waiting.get(serial)
         if parts is None:
             if len(self._waiting) >= MAX_OPEN:
@@ -200,7 +202,7 @@ class Rollup:
         return sums
 
     def absorb(self, other: Rollup) -> None:
-        """Take over what another roll-up has counted."""
+        """Add what another roll-up has counted."""
         self.by_model.absorb(other.by_model)
         self._by_root.absorb(other._by_root)
         for key, table in other._by_tag.items():
@@ -220,7 +222,7 @@ class Rollup:
     # --- reading --------------------------------------------------------------------------------------------------
 
     def of(self, call: ToolCall) -> UsageTotals | None:
-        """What a call used so far with everything inside it; None where that was forgotten to keep memory bounded."""
+        """Return the usage of a call so far with everything inside it, or None if it was dropped to save memory."""
         family = self._families.get(call._serial)
         if family is not None:
             return family.sums
@@ -231,7 +233,7 @@ class Rollup:
         return sums
 
     def by_tag(self, key: str) -> TotalsByName:
-        """Sums by the values of a tag; what ended inside open calls counts for the tags that these have by now."""
+        """Return totals by the value of a tag. What ended inside open calls counts for their tags of this moment."""
         table = TotalsByName()
         table.absorb(self._by_tag.get(key, {}))
         for around, parts in self._running():
@@ -244,11 +246,11 @@ class Rollup:
         return table
 
     def tag_keys(self) -> list[str]:
-        """The keys of all tags seen."""
+        """Return the keys of all tags that have totals."""
         return list(self._by_tag)
 
     def by_root(self) -> TotalsByName:
-        """Sums by the tool of the outermost call; `(open)` for what ended inside one that nothing is known of yet."""
+        """Return totals by the tool of the outermost call, or by `(open)` if that call is not known yet."""
         table = TotalsByName()
         table.absorb(self._by_root)
         for around, parts in self._running():
@@ -257,7 +259,7 @@ class Rollup:
         return table
 
     def _running(self) -> Iterator[tuple[list[ToolCall], UnattributedTotals]]:
-        """What ended inside open calls, each time with the calls around it, the innermost first."""
+        """Yield the usage of what ended inside each open call, with the calls around it, the innermost first."""
         if not self._waiting:
             return
         known = {call._serial: call for call in self._open_calls() if call._serial}
@@ -275,7 +277,7 @@ class Rollup:
 
 
 def total(parts: UnattributedTotals) -> UsageTotals:
-    """All of them together."""
+    """Return all of them together."""
     sums = UsageTotals()
     for part in parts.values():
         sums.add(part)

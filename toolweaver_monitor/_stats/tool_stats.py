@@ -1,7 +1,7 @@
-"""What is counted, per tool and once? Metrics, costs, errors and Prometheus are views of the same tallies.
+"""All-time statistics of one tool, of which metrics, costs, errors and Prometheus are views.
 
-Calls come in batches, off the caller's path. What is common to plain successes is counted by the batch with loops
-that run in C; only calls that something was said of are looked at one by one.
+Calls arrive in batches, off the caller's path. What plain successes have in common is counted a batch at a time, with
+loops that run in C. Only calls with details are counted one by one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from toolweaver_monitor._text.names import OVERFLOW
 
 
 class ToolStats:
-    """All that is known of one tool, all-time. Two add up to what one would have counted, in either order."""
+    """The all-time statistics of one tool. Two of them add up to what one would have counted, in either order."""
 
     __slots__ = (
         "buckets", "cache_hits", "cached_tokens", "calls", "cost_nanousd", "costed", "duration_max_s", "duration_min_s",
@@ -47,22 +47,22 @@ class ToolStats:
         self.cache_hits = 0
         self.retries = 0
         self.rolled_up = 0
-        """Calls that the `Rollup` has counted; the others had nothing said of them and no call around or inside."""
+        """Calls that the `Rollup` has counted. The others have no details, and no call around or inside them."""
         self.errors: Counter[str] = Counter()
 
     @property
     def tokens(self) -> int:
-        """Input, output and unsplit; cached tokens are a part of input."""
+        """Input, output and unsplit tokens. Cached tokens are a part of the input."""
         return self.unsplit_tokens + self.input_tokens + self.output_tokens
 
     @property
     def ran(self) -> int:
-        """The calls that durations are known of: all but the rejected ones, which did not run."""
+        """The calls that have a duration: all but the rejected ones, which did not run."""
         return self.calls - self.outcomes["rejected"]
 
     @property
     def failures(self) -> int:
-        """Failures and timeouts."""
+        """The number of failures and timeouts."""
         return sum(self.outcomes[outcome] for outcome in ERROR_OUTCOMES)
 
     @property
@@ -82,7 +82,7 @@ class ToolStats:
             for call in marked:
                 if type(call._details) is not CompactDetails:
                     self._count_marked(call)
-        if self.outcomes["rejected"] > rejected:  # they did not run: their 0 s would drag averages down
+        if self.outcomes["rejected"] > rejected:  # they did not run, and their 0 s would lower the averages
             durations = [call.duration_s for call in calls if call.outcome != "rejected"]
             if not durations:
                 return
@@ -92,11 +92,11 @@ class ToolStats:
         self.duration_max_s = max(self.duration_max_s, durations[-1])
         histogram.count_into(self.buckets, durations)
 
-    def _count_figures(self, said: Sequence[Any]) -> None:
-        self.outcomes["success"] += len(said)
-        self.costed += len(said)
-        self.cost_nanousd += sum([round(figures.cost * NANO) for figures in said])
-        self.unsplit_tokens += sum([figures.unsplit_tokens for figures in said])
+    def _count_figures(self, details: Sequence[Any]) -> None:
+        self.outcomes["success"] += len(details)
+        self.costed += len(details)
+        self.cost_nanousd += sum([round(each.cost * NANO) for each in details])
+        self.unsplit_tokens += sum([each.unsplit_tokens for each in details])
 
     def _count_marked(self, call: ToolCall) -> None:
         self.outcomes[call.outcome] += 1
@@ -127,8 +127,8 @@ class ToolStats:
             self.first_item_buckets[histogram.bucket_of(details.first_item_s)] += 1
 
     def add(self, *others: ToolStats) -> None:
-        """Add what other tallies counted; exact, since every part is a sum, a minimum or a maximum."""
-        # Written out, and with no Counter.update: a summary of 1,000 tools takes half the time.
+        """Add what others have counted. This is exact, since every part is a sum, a minimum or a maximum."""
+        # Written out, and without Counter.update: a summary of 1,000 tools takes half the time.
         for other in others:
             self.cache_hits += other.cache_hits
             self.cached_tokens += other.cached_tokens
@@ -153,7 +153,7 @@ class ToolStats:
         _add_counts(self.errors, [other.errors for other in others])
 
     def copy(self) -> ToolStats:
-        """A tally of its own with the same counts."""
+        """Return new statistics with the same counts."""
         twin = ToolStats()
         twin.add(self)
         return twin
@@ -166,7 +166,7 @@ Key = TypeVar("Key")
 
 
 def _add_counts(mine: Counter[Key], theirs: Iterable[Counter[Key]]) -> None:
-    added = dict(mine)  # a plain dict: `summary()` of 1,000 tools takes 2.8 ms and not 4.8
+    added = dict(mine)  # a plain dict: `summary()` of 1,000 tools takes 2.8 ms instead of 4.8
     get = added.get
     for counts in theirs:
         for key, count in counts.items():

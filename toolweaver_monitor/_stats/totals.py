@@ -1,4 +1,7 @@
-"""What is added up over many calls? Whole nano-dollars, tokens and counts: exact, and the same in any order."""
+"""Usage and cost of a group of calls.
+
+All sums are whole nano-dollars, tokens and counts: exact, and the same in any order.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 
 
 class UsageTotals:
-    """What some calls used and cost together."""
+    """The usage and cost of some calls together."""
 
     __slots__ = (
         "cache_hits", "cached_tokens", "calls", "cost_nanousd", "costed", "errors", "input_tokens", "output_tokens",
@@ -21,9 +24,9 @@ class UsageTotals:
     def __init__(self) -> None:
         self.calls = 0
         self.runs = 0
-        """Of these, the outermost ones."""
+        """The outermost ones of these calls."""
         self.retries = 0
-        """Of these, second and later attempts of an operation."""
+        """Of these calls, the second and later attempts of an operation."""
         self.errors = 0
         self.rejected = 0
         self.costed = 0
@@ -38,13 +41,13 @@ class UsageTotals:
 
     @classmethod
     def of(cls, call: ToolCall) -> UsageTotals:
-        """One call's own part, without what ran inside it."""
+        """Return the usage of one call alone, without what ran inside it."""
         sums = cls()
         sums.count(call)
         return sums
 
     def count(self, call: ToolCall) -> None:
-        """Add one call's own part."""
+        """Add one call alone, without what ran inside it."""
         self.calls += 1
         if call._parent_serial is None:
             self.runs += 1
@@ -71,16 +74,16 @@ class UsageTotals:
         self.cached_tokens += details.cached_tokens
 
     def count_plain(self, calls: Sequence[ToolCall]) -> None:
-        """As `count`, for many outermost calls whose details are `CompactDetails`."""
-        said: list[Any] = [call._details for call in calls]
+        """Add many outermost calls whose details are `CompactDetails`."""
+        details: list[Any] = [call._details for call in calls]
         self.calls += len(calls)
         self.runs += len(calls)
         self.costed += len(calls)
-        self.cost_nanousd += sum([round(figures.cost * NANO) for figures in said])
-        self.unsplit_tokens += sum([figures.unsplit_tokens for figures in said])
+        self.cost_nanousd += sum([round(each.cost * NANO) for each in details])
+        self.unsplit_tokens += sum([each.unsplit_tokens for each in details])
 
     def add(self, other: UsageTotals) -> None:
-        """Add what others used."""
+        """Add the usage of other calls."""
         self.calls += other.calls
         self.runs += other.runs
         self.retries += other.retries
@@ -97,17 +100,17 @@ class UsageTotals:
         self.cached_tokens += other.cached_tokens
 
     def take_away(self, other: UsageTotals) -> None:
-        """The opposite of `add`."""
+        """Subtract what `add` has added."""
         for name in UsageTotals.__slots__:
             setattr(self, name, getattr(self, name) - getattr(other, name))
 
     @property
     def tokens(self) -> int:
-        """Input, output and unsplit; cached tokens are a part of input."""
+        """Input, output and unsplit tokens. Cached tokens are a part of the input."""
         return self.unsplit_tokens + self.input_tokens + self.output_tokens
 
     def shown(self) -> dict[str, Any]:
-        """For people and for JSON: see `CostTracker.by`."""
+        """Return the totals for people and for JSON; see `CostTracker.by`."""
         return {
             "calls": self.calls,
             "operations": self.calls - self.retries,
@@ -126,10 +129,10 @@ class UsageTotals:
 
 
 class TotalsByName(dict[str, UsageTotals]):
-    """Sums by name, at most `MAX_NAMES` of them; the rest together as `__overflow__`."""
+    """Totals by name, for at most `MAX_NAMES` names; all others together as `__overflow__`."""
 
     def at(self, name: str) -> UsageTotals:
-        """The sums of this name, to be added to."""
+        """Return the totals of this name, to be added to."""
         sums = self.get(name)
         if sums is None:
             if len(self) >= MAX_NAMES and name != OVERFLOW:
@@ -138,6 +141,6 @@ class TotalsByName(dict[str, UsageTotals]):
         return sums
 
     def absorb(self, others: Mapping[str, UsageTotals]) -> None:
-        """Add another table's sums, name by name."""
+        """Add the totals of another table, name by name."""
         for name, sums in others.items():
             self.at(name).add(sums)

@@ -1,1 +1,1 @@
-"""Safe text: names, redaction, text of values, tables for terminals."""
+"""Safe text: names, redaction, the text of values and exceptions, tables for terminals."""

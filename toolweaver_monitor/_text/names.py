@@ -1,4 +1,4 @@
-"""How does foreign text become a name that can be shown anywhere, and any text safe for a terminal?"""
+"""Tool names made safe and bounded, and the name that a misspelt one stands for."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ MAX_NAME_CHARS = 128
 UNNAMED = "unnamed"
 
 OVERFLOW = "__overflow__"
-"""Stands for every name past a cap, so that totals stay exact while memory stays bounded (OpenTelemetry's rule)."""
+"""The name for everything beyond a cap, so that totals stay exact and memory bounded (OpenTelemetry's rule)."""
 
 MAX_NAMES = 2_000
 
 declared_names: set[str] = set()
-"""Tool names written in the code (`@monitored("ocr")`). No flood of made-up names can take their place."""
+"""Tool names written in the code (`@monitored("ocr")`). Names invented at run time cannot take their place."""
 
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories: controls, format characters (bidi, zero width), surrogates, private use, unassigned, separators
-of lines and of paragraphs."""
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode categories of what cannot be seen: controls, format characters (bidi, zero width), surrogates, private use,
+unassigned, line and paragraph separators."""
 
 
 def safe_name(name: str, limit: int = MAX_NAME_CHARS) -> str:
-    """A name in Unicode's composed form (NFC), free of secrets and of whatever cannot be seen.
+    """Return a name in Unicode's composed form (NFC), without secrets and without characters that cannot be seen.
 
     Args:
         name: any text.
-        limit: the most characters to give back.
+        limit: the most characters to return.
     """
     try:
         return _clean(name[: limit + redact.AHEAD], limit)
-    except Exception:  # noqa: BLE001 - as in redact.scrub; and raised to here, so that a failure is not remembered
+    except Exception:  # noqa: BLE001 - as in redact.scrub; and raised up to here, so that the cache keeps no failure
         return redact.UNSCRUBBABLE
 
 
@@ -56,9 +56,9 @@ def suggest(name: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6
 
 
 @lru_cache(maxsize=1_024)
-def _clean(kept: str, limit: int) -> str:
-    if not (kept.isascii() and kept.isprintable()):
-        if "\x1b" in kept:  # all of a colour goes, not only the escape that begins it
-            kept = re.sub(r"\x1b\[[\d;]{0,16}[A-Za-z]", "", kept)
-        kept = unicodedata.normalize("NFC", "".join(c for c in kept if unicodedata.category(c) not in _UNSEEN))
-    return redact.scrub_or_raise(kept, limit).strip() or UNNAMED
+def _clean(name: str, limit: int) -> str:
+    if not (name.isascii() and name.isprintable()):
+        if "\x1b" in name:  # remove the whole colour code, not only the escape character that begins it
+            name = re.sub(r"\x1b\[[\d;]{0,16}[A-Za-z]", "", name)
+        name = unicodedata.normalize("NFC", "".join(c for c in name if unicodedata.category(c) not in _INVISIBLE))
+    return redact.scrub_or_raise(name, limit).strip() or UNNAMED

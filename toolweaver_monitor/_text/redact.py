@@ -1,30 +1,30 @@
-"""How are secrets removed from a text before anybody sees it?
+"""Find and mask the secrets in a text.
 
-Every rule (`secret_rules`) looks at the original text, never at what another rule made of it. A rule runs only if one
-of its cues is there; each cue is looked for once, and for most texts hardly any rule runs.
+Every rule of `secret_patterns` looks at the original text, never at the result of another rule. A rule runs only if the
+text contains one of its cues. Each cue is searched for once, so for most texts hardly any rule runs.
 """
 
 from __future__ import annotations
 
 import re
 
-from toolweaver_monitor._text.secret_patterns import AS_WRITTEN, IN_LOWER_CASE, KEYS, OUTLINE, UNSEEN
+from toolweaver_monitor._text.secret_patterns import AS_WRITTEN, IN_LOWER_CASE, INVISIBLE, KEYS, OUTLINE
 
 MASK = "[redacted]"
 UNSCRUBBABLE = "<unscrubbable>"
-"""Stands for a text that the scrubber failed on. The text itself is never the answer."""
+"""Shown for a text on which the scrubber failed. The text itself is never shown."""
 
 AHEAD = 512
-"""How far beyond what is shown the scrubber looks: a secret that the cut would halve is seen whole, or long enough."""
+"""Characters that the scrubber reads beyond those shown, so that it recognises a secret that the cut would halve."""
 
 
 def scrub(text: str, limit: int = 256) -> str:
-    """Text without secrets, at most `limit` characters, and always encodable as UTF-8.
+    """Return the text without secrets, cut to `limit` characters, and always encodable as UTF-8.
 
     Args:
-        text: any text; give `limit + AHEAD` characters of it where there are as many.
-        limit: the most characters to give back. Nothing beyond them is shown, however much a mask has shortened the
-            text before them.
+        text: any text; give `limit + AHEAD` characters of it if it has as many.
+        limit: the most characters to return. No text from beyond them moves up, however much the masks have shortened
+            what stands before.
     """
     try:
         return scrub_or_raise(text, limit)
@@ -33,19 +33,19 @@ def scrub(text: str, limit: int = 256) -> str:
 
 
 def scrub_or_raise(text: str, limit: int) -> str:
-    """As `scrub`, but raises where that fails, as it does on a stack with no room left."""
+    """Return the same as `scrub`, or raise if it fails, as it does on a stack with no room left."""
     window = escape_surrogates(text[: limit + AHEAD])
-    found = _find_secrets(window)
-    return (_mask(window[:limit], found) if found else window)[:limit]
+    secrets = _find_secrets(window)
+    return (_mask(window[:limit], secrets) if secrets else window)[:limit]
 
 
 def escape_surrogates(text: str) -> str:
-    """Text with lone surrogates as escapes: on them a file, a socket or a JSON writer of a sink would fail."""
+    """Return the text with lone surrogates escaped, on which a sink's file, socket or JSON writer would fail."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether what goes by this name (a parameter, a key of a dict, a header) is a secret whatever it looks like."""
+    """Return whether the value of this name (a parameter, a dict key, a header) is a secret, whatever it looks like."""
     return re.search(_SECRET_NAME, _CAMEL.sub("_", name[:128]).lower()) is not None
 
 
@@ -59,25 +59,25 @@ _RUN_CUES = tuple(cue for cue in _BY_CUE if isinstance(cue, bytes))
 
 
 def _find_secrets(text: str) -> list[Span]:
-    """Where the secrets are, in order; one may lie in another."""
+    """Return where the secrets are, in order. One may lie inside another."""
     spans = _find_in(text)
     if not text.replace("\n", "").isprintable() or "\\" in text:
-        seen_at: list[int] = []
+        visible_at: list[int] = []
         end = 0
-        for gap in UNSEEN.finditer(text):
-            seen_at += range(end, gap.start())
+        for gap in INVISIBLE.finditer(text):
+            visible_at += range(end, gap.start())
             end = gap.end()
-        if end:  # a secret with one of these inside is still one to whoever copies it
-            seen_at += range(end, len(text))
-            joined = "".join([text[at] for at in seen_at])
-            spans += ((seen_at[start], seen_at[end - 1] + 1) for start, end in _find_in(joined) if start < end)
+        if end:  # a secret with an invisible character inside is still a secret to a reader who copies it
+            visible_at += range(end, len(text))
+            joined = "".join([text[at] for at in visible_at])
+            spans += ((visible_at[start], visible_at[end - 1] + 1) for start, end in _find_in(joined) if start < end)
     spans.sort()
     return spans
 
 
 def _find_in(text: str) -> list[Span]:
-    """Where the secrets are in a text as it is written."""
-    lowered = text.replace("\u0130", "i").lower()  # the one letter that would grow, and move all that follows
+    """Return where the secrets are in a text as it is written."""
+    lowered = text.replace("\u0130", "i").lower()  # the one letter that grows in lower case, and moves what follows
     outline = text.encode("ascii", "replace").translate(OUTLINE)
     cues: list[str | bytes] = [word for word in _TEXT_CUES if word in lowered]
     cues += [row for row in _RUN_CUES if row in outline]

@@ -1,8 +1,8 @@
-"""Turn values and exceptions into safe text.
+"""Safe text of values and exceptions.
 
-Values are shown without running any code of theirs: those of the exact built-in types as `repr` shows them, any other
-by the name of its class. A `__repr__` may raise, sleep, or show what its author did not mean for a log. An exception
-is shown as `str()` shows it, since that text is meant to be read; what its `__str__` raises is kept from the caller.
+Values are shown without running their code: those of the exact built-in types as `repr` shows them, all others by the
+name of their class. A `__repr__` may raise, sleep, or show what its author did not mean for a log. An exception is
+shown as `str()` shows it, since that text is meant to be read; what its `__str__` raises does not reach the caller.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BRACKETS: Mapping[type, tuple[str, str]] = {
     frozenset: ("{", "}"),
 }
 
-# What a class or an exception says of itself can be a lie; these look past it.
+# A class or an exception can lie about itself; these look past that.
 _name_of = type.__dict__["__name__"].__get__
 _module_of = type.__dict__["__module__"].__get__
 _ancestors_of = type.__dict__["__mro__"].__get__
@@ -41,54 +41,54 @@ _attributes_of = BaseException.__dict__["__dict__"].__get__
 
 
 def class_name(kind: type) -> str:
-    """The name of a class, made safe."""
+    """Return the name of a class, made safe."""
     return safe_name(_name_of(kind))
 
 
 def type_name(error: BaseException) -> str:
-    """The name of an exception's class, made safe."""
+    """Return the name of an exception's class, made safe."""
     return class_name(type(error))
 
 
 def capture_value(value: object, limit: int = 1024) -> str:
-    """Scrubbed text of a value: text as it is, anything else as `repr` would show it."""
+    """Return the scrubbed text of a value: text as it is, anything else as `repr` would show it."""
     try:
         room = limit + AHEAD
         return scrub(value[:room] if type(value) is str else render(value, room), limit)
-    except Exception:  # noqa: BLE001 - what cannot be shown safely is not shown
+    except Exception:  # noqa: BLE001 - a value that cannot be shown safely is not shown
         return UNSCRUBBABLE
 
 
 def capture_arguments(
     args: Sequence[object], kwargs: Mapping[str, object], parameters: Sequence[str] = (), limit: int = 1024
 ) -> str:
-    """Scrubbed text of a call's arguments.
+    """Return the scrubbed text of a call's arguments.
 
     Args:
-        args: the positional ones.
-        kwargs: those given by keyword.
-        parameters: the names of the positional ones as far as they are known: a password is hidden by its name, too.
-        limit: the most characters to give back.
+        args: the positional arguments.
+        kwargs: the keyword arguments.
+        parameters: the names of the positional arguments as far as they are known, which also hide a password.
+        limit: the most characters to return.
     """
     try:
         room = limit + AHEAD
         named = (*zip(parameters, args, strict=False), *kwargs.items())
         parts = [render(value, room) for value in args[len(parameters) :][:MAX_ITEMS]]
-        parts += [f"{name}={_value_of(name, value, room, MAX_LEVELS)}" for name, value in named[: 2 * MAX_ITEMS]]
+        parts += [f"{name}={_render_named(name, value, room, MAX_LEVELS)}" for name, value in named[: 2 * MAX_ITEMS]]
         return scrub(", ".join(parts), limit)
     except Exception:  # noqa: BLE001 - as above
         return UNSCRUBBABLE
 
 
 def render(value: Any, room: int, depth: int = MAX_LEVELS) -> str:
-    """A value of the language's own exact types as `repr` would show it, any other by the name of its class.
+    """Return a value of an exact built-in type as `repr` would show it, any other by the name of its class.
 
-    Not scrubbed yet, but for what goes by the name of a secret in a dict.
+    The text is not scrubbed; only the values of secret names in a dict are masked.
 
     Args:
-        value: anything.
+        value: any value.
         room: how many characters of a text are of use.
-        depth: how many levels of containers to look into; of each at most ten items are shown.
+        depth: how many levels of containers to show, each with at most ten items.
     """
     kind = type(value)
     if issubclass(kind, str):
@@ -98,22 +98,22 @@ def render(value: Any, room: int, depth: int = MAX_LEVELS) -> str:
     if kind in (bytes, bytearray):
         return f"<{len(value)} bytes>"
     if kind is dict:
-        items = (f"{render(k, room, 1)}: {_value_of(k, v, room, depth - 1)}" for k, v in value.items())
-        return _enclosed("{", items, len(value), "}", depth)
+        items = (f"{render(k, room, 1)}: {_render_named(k, v, room, depth - 1)}" for k, v in value.items())
+        return _enclose("{", items, len(value), "}", depth)
     if kind in _BRACKETS:
         opening, closing = _BRACKETS[kind]
-        return _enclosed(opening, (render(item, room, depth - 1) for item in value), len(value), closing, depth)
+        return _enclose(opening, (render(item, room, depth - 1) for item in value), len(value), closing, depth)
     return f"<{class_name(kind)}>"
 
 
-def _value_of(name: object, value: object, room: int, depth: int) -> str:
-    """What goes by a secret's name is not shown; a number is, for `max_tokens` and its like are no secrets."""
+def _render_named(name: object, value: object, room: int, depth: int) -> str:
+    """Return the text of a named value, masked if the name is a secret's; not a number, as in `max_tokens=5`."""
     if type(name) is str and type(value) not in _NUMBERS and is_secret_name(name):
         return MASK
     return render(value, room, depth)
 
 
-def _enclosed(opening: str, items: Iterable[str], count: int, closing: str, depth: int) -> str:
+def _enclose(opening: str, items: Iterable[str], count: int, closing: str, depth: int) -> str:
     if depth <= 0:
         return f"{opening}...{closing}"
     shown = list(islice(items, MAX_ITEMS))

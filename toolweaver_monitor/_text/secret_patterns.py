@@ -1,7 +1,7 @@
-"""What do secrets look like, and what are they called?
+"""Patterns of secrets, by their look and by their name.
 
-Found by what they look like: `sk-...`, a JWT, `user:pass@` in an address. Found by what they are called:
-`password=...`, `?sig=...`. Every pattern reads each character a bounded number of times, so no text can make one slow.
+By their look: `sk-...`, a JWT, `user:pass@` in an address. By their name: `password=...`, `?sig=...`. Every pattern
+reads each character a bounded number of times, so no text can make it slow.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Pattern:
-    """A regular expression, compiled when it is first looked for: all of them at once are 10 ms of an import."""
+    """A regular expression that is compiled at its first use: compiling all of them takes 10 ms of an import."""
 
     __slots__ = ("_compiled", "_flags", "pattern")
 
@@ -22,27 +22,27 @@ class Pattern:
         self._compiled: re.Pattern[str] | None = None
 
     def finditer(self, text: str) -> Iterator[re.Match[str]]:
-        """As `re.Pattern.finditer`."""
+        """Return the matches in a text, as `re.Pattern.finditer`."""
         if self._compiled is None:
             self._compiled = re.compile(self.pattern, self._flags)
         return self._compiled.finditer(text)
 
 
 class Rule(NamedTuple):
-    """How one kind of secret is found: the pattern's group 1, or all of it where it has no group."""
+    """The way to find one kind of secret: the pattern's last group, or the whole match if it has no group."""
 
     cues: tuple[str | bytes, ...]
-    """One of these is in the text in lower case, or (bytes) in its outline; or there is nothing to find."""
+    """The rule runs if the text in lower case contains one of these, or its outline one that is bytes."""
     pattern: Pattern
     likely: Callable[[str], bool] | None = None
-    """Asked of what was found where the pattern alone would find too much."""
+    """A check of each match, for patterns that alone would match too much."""
 
 
 OUTLINE = bytes(ord("k" if chr(byte).isalnum() or chr(byte) in "+/" else " ") for byte in range(128)) + b" " * 128
-"""What each byte is in the outline of a text: a letter of base64, or none."""
+"""The translation of a text's bytes into its outline: `k` for a character of base64, a space for any other."""
 
 
-UNSEEN = Pattern(
+INVISIBLE = Pattern(
     r"\x1b\[[\d;]{0,16}[A-Za-z]|[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f"
     r"\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb]"
     r"|\\xc2\\x(?:[89][0-9a-f]|ad)|\\xcd\\x8f|\\xd8\\x9c|\\xe1\\xa0\\x8[b-f]"
@@ -50,22 +50,22 @@ UNSEEN = Pattern(
     r"|\\xef\\x(?:b8\\x8[0-9a-f]|bb\\xbf|bf\\xb[9ab])"
     r"|\\x1b\[[\d;]{0,16}[A-Za-z]|\\x(?:0[0-8bcef]|1[0-9a-f]|7f|[89][0-9a-f]|ad)|\\u(?:200[b-f]|20[26][0-9a-f]|feff)"
 )
-"""What cannot be seen in a text (controls, colours, characters of no width): as it is, and as `repr` writes it in text
-and in the UTF-8 of bytes."""
+"""What cannot be seen in a text (controls, colours, characters of no width): as it is, and as `repr` writes it, both
+for text and for the UTF-8 of bytes."""
 
 
 def _in_a_row(letters: int) -> bytes:
-    """So many letters of base64, as the outline of a text shows them."""
+    """Return a run of base64 characters as the outline of a text shows it."""
     return b"k" * letters
 
 
 def _looks_random(text: str) -> bool:
-    """Not a word of any language: it has a digit, `=`, or a capital after a small letter; or is longer than words."""
+    """Return whether a text is no word of a language: it has a digit, `=` or `aB`, or is longer than words are."""
     return len(text) >= 20 or re.search(r"[0-9=]|[a-z][A-Z]", text) is not None
 
 
-def _looks_made(text: str) -> bool:
-    """No name that a person would give: digits or capitals among small letters, or many letters without a joint."""
+def _looks_generated(text: str) -> bool:
+    """Return whether no person would give such a name: digits or capitals among small letters, or 20 letters on end."""
     return (
         re.search(r"[a-z][0-9][A-Za-z0-9]*[a-z0-9]|[a-z][A-Z]|[A-Za-z]{20}", text.partition("_")[2] or text) is not None
     )
@@ -77,19 +77,19 @@ def _looks_like_aws(text: str) -> bool:
 
 _KNOWN_RUNS = Pattern(
     r"\A[nrt]?(?:(?P<AWS>[A-Za-z0-9+/]{40})\Z"
-    # The sessions of AWS, its Bedrock, Artifactory, Fly.io
+    # Sessions of AWS and its Bedrock, Artifactory, Fly.io
     r"|(?:IQoJb3JpZ2lu|FwoGZXIvYXdz|ABSK|cmVmdGtu|fm2_[A-Za-z0-9+/]{4})[A-Za-z0-9+/]{36}"
-    r"|[A-Za-z0-9+/]{33,80}?(?:JQQJ99|AZDO|\+ACR|AzSe|AzFu|AzCa)[A-Za-z0-9+/]{4,40}={0,2}\Z)"  # Azure signs inside
+    r"|[A-Za-z0-9+/]{33,80}?(?:JQQJ99|AZDO|\+ACR|AzSe|AzFu|AzCa)[A-Za-z0-9+/]{4,40}={0,2}\Z)"  # Azure
 )
 
 
 def _is_a_known_run(text: str) -> bool:
-    """A long run of letters and digits that some issuer is known by."""
+    """Return whether a long run of letters and digits has the form of a known issuer's keys."""
     return any(match["AWS"] is None or _looks_like_aws(match["AWS"]) for match in _KNOWN_RUNS.finditer(text[:256]))
 
 
 def _looks_issued(text: str) -> bool:
-    """As `_looks_like_aws`, or long, with digits: what stands beside a secret's name may be a word or a path."""
+    """Return whether the text beside a secret's name may be a key, and not a word or a path."""
     return _looks_like_aws(text) or (len(text) >= 20 and re.search("[0-9]", text) is not None)
 
 
@@ -97,9 +97,9 @@ def _not_a_small_number(text: str) -> bool:
     return not (text.isdecimal() and len(text) < 6)
 
 
-# --- what secrets look like -----------------------------------------------------------------------------------------
+# --- by their look --------------------------------------------------------------------------------------------------
 
-_UNMISTAKABLE = {  # how each issuer's keys begin -> the fewest characters that follow
+_UNMISTAKABLE = {  # how an issuer's keys begin -> the fewest characters that follow
     "ghp_": 10, "gho_": 10, "ghu_": 10, "ghs_": 10, "ghr_": 10, "github_pat_": 10, "sk_live_": 6, "sk_test_": 6,
     "rk_live_": 6, "rk_test_": 6, "whsec_": 8, "dop_v1_": 16, "doo_v1_": 16, "shpat_": 10, "shpss_": 10, "shpca_": 10,
     "shppa_": 10, "lin_api_": 10, "glsa_": 16, "sntrys_": 10, "lsv2_": 12, "wandb_v1_": 10, "sntryu_": 16,
@@ -117,7 +117,7 @@ _BARE_BEGINNINGS = {
     "AKIA": 12, "ASIA": 12, "AIza": 20, "ya29.": 10, "SG.": 20, "hvs.": 12, "hvb.": 12, "ATATT3": 16,
     "1//0": 20, "AQ.Ab": 20, "ATBB": 24, "ATCTT3": 16, "EAA": 60, "AKCp": 60,
 }  # fmt: skip
-_WORDLIKE = {  # a name may begin so, too: hf_summarize_long_documents
+_WORDLIKE = {  # names may begin like this, too: hf_summarize_long_documents
     "hf_": 12, "api_org_": 10, "gsk_": 16, "r8_": 20, "npm_": 20, "ntn_": 20, "glc_": 16, "pcsk_": 12, "sbp_": 20,
     "e2b_": 20, "jina_": 20, "fw_": 20, "napi_": 40, "rnd_": 20, "nfp_": 30, "vcp_": 30, "sqp_": 36, "squ_": 36,
     "sqa_": 36, "secret_": 40, "rubygems_": 40,
@@ -125,8 +125,8 @@ _WORDLIKE = {  # a name may begin so, too: hf_summarize_long_documents
 _WORDLIKE_DASHED = {"xai-": 16, "pplx-": 16, "pypi-": 16, "tvly-": 12, "csk-": 40, "fc-": 30, "pa-": 40, "sess-": 30}
 
 
-def _begun(prefixes: dict[str, int]) -> Pattern:
-    """By first letters, so that a letter which begins none is passed over at once, however many there are."""
+def _prefixed(prefixes: dict[str, int]) -> Pattern:
+    """Return a pattern of keys by their prefixes, grouped by first letter so that the search skips any other letter."""
     rests: dict[str, list[str]] = {}
     for prefix, fewest in prefixes.items():
         rests.setdefault(prefix[0], []).append(rf"{re.escape(prefix[1:])}[\w.-]{{{fewest},}}")
@@ -134,20 +134,20 @@ def _begun(prefixes: dict[str, int]) -> Pattern:
 
 
 AS_WRITTEN = (
-    Rule(("_",), _begun(_UNMISTAKABLE)),
-    Rule(("_",), _begun(_WORDLIKE), _looks_made),
-    Rule(("-",), _begun(_DASHED)),
-    Rule(("-",), _begun(_WORDLIKE_DASHED), _looks_made),
-    Rule(tuple(map(str.lower, _BARE_BEGINNINGS)), _begun(_BARE_BEGINNINGS)),
-    Rule(("sk-",), Pattern(r"(?<![aeiou])sk-[\w-]{6,}"), _looks_random),  # no task-..., disk-..., desk-...
-    Rule(("sk_",), Pattern(r"(?<![aeiou])sk_[\w-]{20,}"), _looks_made),
-    Rule(("eyj",), Pattern(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}")),  # base64 of {" : a JWT, or its like
+    Rule(("_",), _prefixed(_UNMISTAKABLE)),
+    Rule(("_",), _prefixed(_WORDLIKE), _looks_generated),
+    Rule(("-",), _prefixed(_DASHED)),
+    Rule(("-",), _prefixed(_WORDLIKE_DASHED), _looks_generated),
+    Rule(tuple(map(str.lower, _BARE_BEGINNINGS)), _prefixed(_BARE_BEGINNINGS)),
+    Rule(("sk-",), Pattern(r"(?<![aeiou])sk-[\w-]{6,}"), _looks_random),  # not task-..., disk-..., desk-...
+    Rule(("sk_",), Pattern(r"(?<![aeiou])sk_[\w-]{20,}"), _looks_generated),
+    Rule(("eyj",), Pattern(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}")),  # base64 of {" : a JWT or similar
     Rule(("key",), Pattern(
         r"-----BEGIN[A-Z0-9 +%]{0,40}PRIVATE(?:[ +]|%20)KEY.*?(?:-----END[A-Z0-9 +%]{0,50}(?:-----)?|\Z)", re.DOTALL)),
     Rule(("bearer", "basic", "token"), Pattern(
         r"(?:[Bb]earer|BEARER|[Bb]asic|BASIC)\s{1,4}([\w.~+/=-]{8,})|[Tt]oken\s([\w-]{16,})"), _looks_random),
     Rule(("://",), Pattern(r"://([^\s/?#\"'<>@]+(?:@[^\s/?#\"'<>@]+)*)@")),
-    # A password may hold a bare "/" or "?"; a port may not. Where no "@" is in sight the rest may be all password.
+    # A password may contain a bare "/" or "?", a port may not. If no "@" is in sight, all of the rest may be password.
     Rule(("://",), Pattern(r"://([^\s:/@]*:(?!\d{0,5}(?:[/?#\s]|\Z))(?:[^\s\"'<>]*(?=@)|[^\s\"'<>]{256,}\Z))")),
     Rule(("@",), Pattern(r"(?<![\w/.+-])([\w.+-]{1,64}+:[^\s:@/]{1,256}+)@(?!sha\d)[\w\[]")),
     Rule(("@", "%40"), Pattern(r"(?<![\w.+-])[\w.+-]++(?:@|%40)[\w-]++(?:\.[\w-]++)+")),
@@ -164,11 +164,11 @@ AS_WRITTEN = (
     Rule((_in_a_row(40),), Pattern(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/=_-]{40,}"), _is_a_known_run),
 )  # fmt: skip
 
-# --- what secrets are called ----------------------------------------------------------------------------------------
+# --- by their name --------------------------------------------------------------------------------------------------
 
 
 def _after(words: Iterable[str], last: str) -> str:
-    """A pattern for `last` where one of these words stands before it. It begins with a literal, so it is found fast."""
+    """Return a pattern for `last` after one of these words. It begins with a literal, which makes the search fast."""
     return f"{last}(?:{'|'.join(f'(?<={word}{last})|(?<={word}[ _-]{last})' for word in words)})"
 
 
@@ -191,7 +191,7 @@ _TOKEN_KINDS = (
     "xsrf",
 )
 
-_NAMES = {  # cues -> what is called so is a secret
+_NAMES = {  # cues -> names whose value is a secret
     ("pass",): r"pass(?:[_-]?words?|wd|[_-]?phrase|[_-]?code)",
     ("secret",): "secrets?",
     ("key",): _after(KEYS, "key"),
@@ -201,7 +201,7 @@ _NAMES = {  # cues -> what is called so is a secret
     ),
 }
 _OFTEN = "token|auth|signature|sig|sid|sessionid|(?:php)?sessid|jsessionid|jwt|pass|otp|pin|nonce"
-"""What follows these is one only if it looks like one: `token: unexpected end of file`, `pass: 3` are none."""
+"""Names whose value is a secret only if it looks like one: `token: unexpected end of file` and `pass: 3` are not."""
 
 _OFTEN_CUES = ("token", "auth", "sig", "sid", "sess", "jwt", "pass", "otp", "pin", "nonce")
 
@@ -209,14 +209,14 @@ _VALUE = (
     r"""(?:[bru]?"((?:\\.|[^"\\])++)|[bru]?'((?:\\.|[^'\\])++)|\\+["']([^"'\\]++)"""
     r"""|([^\s"'&;\\](?:[^\s&;]|[&;](?!\s?[\w.\[\] -]{1,40}=))*+))"""
 )
-"""In quotes, in quotes that are escaped, or bare: then up to a space, or what separates it from the next `name=`."""
+"""A value in quotes, in escaped quotes, or bare, which then ends at a space or at the separator before a `name=`."""
 _NO_VALUE = r"(?!(?:none|null|true|false|undefined)\b|\*|\[redacted)"
 _GAP = r"(?:\s{0,3}|[ \t]{4,24})"
-"""What stands in columns has more of a gap."""
+"""The gap between name and value, which is wider in columns."""
 _IS = rf"""(?:\\*["'\]])?{_GAP}(?:[:=]>?|->|%3[ad]|>(?![\s<])){_GAP}"""
 
 IN_LOWER_CASE = (
-    Rule(("auth", "cookie"), Pattern(  # a header: all of the line
+    Rule(("auth", "cookie"), Pattern(  # a header: the whole line
         rf"(?:authorization|cookie){_IS}([^\s\"'\\](?:[^\n\r\"'\\=]|=(?:\\?\"[^\"\n\r\\]*+\\?\")?)*+)")),
     Rule(("cookie",), Pattern(r"cookies?[\"']?\s?[:=]\s?(\{[^}]{1,1024})")),
     Rule(("auth",), Pattern(  # auth=('user', 'password')
@@ -232,7 +232,7 @@ IN_LOWER_CASE = (
     Rule(("key", "token", "pass", "secret", "cookie", "auth"), Pattern(  # a pair of a name and its value
         r"[\"'],(?:(?<=key..)|(?<=token..)|(?<=password..)|(?<=secret..)|(?<=cookie..)|(?<=authorization..))\s?"
         r"(?:\\*[\"']value\\*[\"']\s?:\s?)?[bru]?\\*[\"']([^\"'\\]{10,})"), _looks_issued),
-    Rule(("input_value",), Pattern(  # pydantic names a field on one line, and on the next what it was given
+    Rule(("input_value",), Pattern(  # pydantic names a field on one line, and its input on the next
         r"(?:pass(?:word|wd|phrase)|secret|token|key|credentials?|dsn|pwd|cookie)\w{0,16}(?:\n|\\+n|  )"
         r"[^\n]{1,256}?input_value=('[^'\n]*|\"[^\"\n]*|[^\s,\]]+)")),
     Rule(("identified",), Pattern(r"identified\s(?:with\s\S{1,40}\s)?by\s[\"']([^\"']+)")),
@@ -242,7 +242,7 @@ IN_LOWER_CASE = (
         rf"(?<![a-z])(?:{_OFTEN})(?:={_NO_VALUE}{_VALUE}"
         rf"|{_IS}[\"']?{_NO_VALUE}((?=[^\s\"'&;]{{0,64}}?\d)[^\s\"'&;]{{8,}}))"), _not_a_small_number),
     Rule(("=",), Pattern(r"[?&;#](?:key|code|credential|sig|sas)=([^\s&#\"'<>]+)")),
-    Rule(("pass", "token", "secret", "key", "cred"), Pattern(  # a command line, or the list of its words
+    Rule(("pass", "token", "secret", "key", "cred"), Pattern(  # a command line, or a list of its words
         r"--?(?:[a-z]{1,16}[-_]){0,3}(?:password|passwd|pass|token|secret|key|credentials?)['\",\s]{1,4}([^\s'\"-][^\s'\"]*)")),
     Rule(("-",), Pattern(r"(?:-u|--user)['\",\s]{1,4}([^\s'\":]+:[^\s'\"]+)")),
 )  # fmt: skip
