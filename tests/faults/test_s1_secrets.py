@@ -226,7 +226,7 @@ def test_s1_no_secret_of_captured_arguments_and_results(kept: Kept, logged: Log)
 def test_s1_no_secret_of_what_is_recorded_by_hand() -> None:
     """The collectors scrub alone, too: without `setup()` there is no bus to do it for them.
 
-    Mutation that turned it red: `scrub` left out of `view.recorded`.
+    Mutation that turned it red: `scrub` left out of `view.make_call`.
     """
     metrics, costs, errors = MetricsCollector(), CostTracker(), ErrorTracker()
     for name, text, _ in CORPUS:

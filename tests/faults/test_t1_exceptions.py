@@ -150,7 +150,7 @@ def test_t1_an_exception_reaches_its_caller_as_it_was_raised(
     run, and no code of theirs with `setup(error_text="args")`. The `__str__` that sleeps for 10 seconds is tried with
     that setting alone: nothing can bound it, so without the setting it delays its own call.
     Where Python itself replaces an exception (StopIteration in a generator) the bare function is the measure. Mutations
-    that turned it red: `"str"` for `Settings.error_text` in `note_error`; `Exception` for `BaseException` in
+    that turned it red: `"str"` for `bus.policy.error_text` in `note_error`; `Exception` for `BaseException` in
     `error_text`; `raise error from None` at each of the two ends of `wrap_function`, and of `wrap_coroutine`; no
     `finish_with_error` in `wrap_generator`.
     """

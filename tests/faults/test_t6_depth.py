@@ -42,7 +42,7 @@ def test_t6_at_the_recursion_limit_a_tool_runs_or_fails_as_its_own(left: int, mo
     """At the limit less 50 all is as ever; nearer to it the caller sees its own result or Python's RecursionError.
 
     Whichever, each call that was opened is one record, and nothing stays open. Mutation that turned it red: a step of
-    twenty frames in a driver, between the listing of the call and its `try`.
+    twenty frames in a wrapper, between the listing of the call and its `try`.
     """
 
     @monitored("deep")
@@ -96,7 +96,7 @@ def test_t6_a_recursive_tool_goes_at_least_half_as_deep(fails: bool, monitor: Mo
 def test_t6_a_generator_dropped_anywhere_is_one_record(monitor: Monitor) -> None:
     """Collected in this thread, in another one, in another context, or in the middle of another call.
 
-    Mutation that turned it red: GeneratorExit taken for a failure in `ending.outcome_of`.
+    Mutation that turned it red: GeneratorExit taken for a failure in `closing.outcome_of`.
     """
 
     @monitored("stream")

@@ -1,4 +1,4 @@
-"""Do the roll-ups come to what the single calls add up to, however these were opened, closed and counted?"""
+"""Roll-ups add up to their single calls, however these were opened, closed and counted."""
 
 from __future__ import annotations
 

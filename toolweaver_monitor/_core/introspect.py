@@ -1,6 +1,6 @@
 """Look at types and objects without running their code.
 
-Everything is read from the type: an object that is asked itself may lie, raise or sleep.
+Everything is read from the type: the object itself may lie, raise or sleep when it is asked.
 """
 
 from __future__ import annotations

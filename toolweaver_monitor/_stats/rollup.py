@@ -138,7 +138,7 @@ class Rollup:
             call = around.call
 
     def _claim(self, tags: Mapping[str, TagValue], parts: UnattributedTotals) -> UnattributedTotals:
-        """Count for these tags what has not counted for another value of theirs further in."""
+        """Count the usage for these tags, except what already counted for the same tag of an inner call."""
         rest: UnattributedTotals = {}
         for claimed, part in parts.items():
             for table in self._tables(tags, claimed):
@@ -169,7 +169,7 @@ class Rollup:
 
     def _part(self, parts: UnattributedTotals, claimed: frozenset[str]) -> UsageTotals:
         """Return the totals of the usage that was counted for these keys, to be added to."""
-        if claimed not in parts and len(parts) >= MAX_PARTS:  # too many different sets: no further tag counts it
+        if claimed not in parts and len(parts) >= MAX_PARTS:  # too many different sets: it counts for no further tag
             claimed = frozenset(self._by_tag)
         part = parts.get(claimed)
         if part is None:

@@ -1,4 +1,4 @@
-"""Tool names made safe and bounded, and the name that a misspelt one stands for."""
+"""Names made safe and bounded, and suggestions for misspelt ones."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def suggest(name: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6
     """Return the known names that a misspelt one may stand for, the closest first, whatever their case.
 
     Args:
-        name: what was given.
-        known: what it could have been.
+        name: the misspelt name.
+        known: the names that exist.
         count: the most names to return.
         cutoff: how alike they must be, from 0 to 1; see `difflib.get_close_matches`.
     """

@@ -21,7 +21,7 @@ MAX_LEVELS = 5
 MAX_ITEMS = 10
 
 ErrorTextSource = Literal["str", "args"]
-"""Where the text of an exception comes from: `str(error)`, or its arguments alone."""
+"""The source of an exception's text: `str(error)`, or its arguments alone."""
 
 _NUMBERS = (int, float, bool, complex, type(None))
 _BRACKETS: Mapping[type, tuple[str, str]] = {
@@ -130,11 +130,11 @@ def error_text(error: BaseException, limit: int = 256 + AHEAD, source: ErrorText
     Notes, causes and the members of a group are not part of it.
 
     Args:
-        error: any exception. A `__str__` that takes long delays the caller; whatever it raises but KeyboardInterrupt
-            stays here.
+        error: any exception. A `__str__` that takes long delays the caller. Everything that it raises is caught, except
+            KeyboardInterrupt.
         limit: the most characters to return.
         source: `"str"` returns what `str(error)` does. `"args"` runs no code of the exception: it shows the arguments,
-            or only the class's name if the class, or a base outside the standard library, defines `__str__`.
+            or only the class's name if a class outside the standard library defines the `__str__`.
     """
     try:
         return str.__str__(str(error))[:limit] if source == "str" else _text_of_args(error, limit)

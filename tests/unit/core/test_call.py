@@ -1,4 +1,4 @@
-"""The face of a call: what a user may touch, and how it shows itself."""
+"""The public members of a call, and its repr."""
 
 from __future__ import annotations
 

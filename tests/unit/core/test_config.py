@@ -1,4 +1,4 @@
-"""Which settings are there, and what counts where several places give one?"""
+"""The table of settings, and which of several values wins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often a message is let through."""
+"""The interval between two log messages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ def test_a_message_is_let_through_once_an_interval() -> None:
     Seen red: with `<=` for `<`; with the time of a message that was held back remembered.
     """
     throttle = LogThrottle(60.0)
-    assert [throttle.ready(now_s) for now_s in (0.0, 1.0, 59.9, 60.0, 61.0, 120.0)] == [
-        True,
-        False,
-        False,
-        True,
-        False,
-        True,
-    ]
+    moments = (0.0, 1.0, 59.9, 60.0, 61.0, 120.0)
+    assert [now_s for now_s in moments if throttle.ready(now_s)] == [0.0, 60.0, 120.0]
     assert throttle.ready()

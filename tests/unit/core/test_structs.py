@@ -1,4 +1,4 @@
-"""Are the fields of a call stored as quickly as those of any object?"""
+"""Attribute stores on msgspec structs, and calls as plain data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of `aflush` and `async with` under an event loop that is not asyncio's?"""
+"""`aflush` and `async with` under an event loop that is not asyncio's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What do calls with others inside them come to, and how is that kept bounded?"""
+"""Totals of calls with others inside them, in bounded memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted per tool."""
+"""Statistics per tool."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def state(of: ToolStats) -> dict[str, object]:
 
 @given(calls, calls)
 def test_adding_two_tallies_gives_what_one_would_have_counted(one: list[ToolCall], other: list[ToolCall]) -> None:
-    """StatsAggregator merge exactly, in any order."""
+    """Statistics merge exactly, in any order."""
     forth, back = counted(one), counted(other)
     forth.add(counted(other))
     back.add(counted(one))

@@ -1,4 +1,4 @@
-"""How do reports line up, and what do they leave out?"""
+"""Aligned tables, and the rows that a report leaves out."""
 
 from __future__ import annotations
 
