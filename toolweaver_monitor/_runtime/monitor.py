@@ -56,7 +56,7 @@ class Monitor(Reportable):
         return self._components.closed
 
     def summary(self) -> Summary:
-        """Return all-time totals over every tool; see `MetricsCollector.summary`."""
+        """Return all-time totals over every tool, as `MetricsCollector.summary` does."""
         return self.metrics.summary()
 
     def active(self) -> list[dict[str, Any]]:
@@ -71,7 +71,11 @@ class Monitor(Reportable):
         return report_text(self._components, limit)
 
     def health(self) -> Health:
-        """Return whether everything works, and what to do if it does not."""
+        """Return whether everything works, and what to do if it does not.
+
+        Returns:
+            A `Health`: problems, notes, and the state of every sink, budget and price list. Ready for JSON.
+        """
         return health(self._components)
 
     # --- ending ---------------------------------------------------------------------------------------------------
