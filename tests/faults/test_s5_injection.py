@@ -12,7 +12,7 @@ from itertools import product
 import pytest
 
 from toolweaver_monitor import Budget, Monitor, ToolCall, setup, track
-from toolweaver_monitor._cli.doctor import findings
+from toolweaver_monitor._cli.doctor.findings import Finding, lines
 from toolweaver_monitor._text.display import escape
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
@@ -124,8 +124,8 @@ def test_s5_the_doctor_and_the_test_kit_show_everything_visibly() -> None:
     Mutation that turned it red: `escape` left out of `findings.lines`.
     """
     for text in CORPUS:
-        found = [findings.wrong(text, text, text), findings.ok(text, text), findings.note(text, text)]
-        assert [line for line in findings.lines(found) if harm(line)] == []
+        found = [Finding("wrong", text, text, text), Finding("ok", text, text), Finding("note", text, text)]
+        assert [line for line in lines(found) if harm(line)] == []
     with ToolRecorder() as recorder:
         for text in CORPUS[:60]:
             work(text)
