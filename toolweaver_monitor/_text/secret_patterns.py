@@ -177,19 +177,8 @@ KEYS = (
     "secret", "service", "shared", "signing", "ssh", "subscription",
 )  # fmt: skip
 _TOKEN_KINDS = (
-    "access",
-    "api",
-    "auth",
-    "bearer",
-    "bot",
-    "client",
-    "csrf",
-    "id",
-    "refresh",
-    "security",
-    "session",
-    "xsrf",
-)
+    "access", "api", "auth", "bearer", "bot", "client", "csrf", "id", "refresh", "security", "session", "xsrf",
+)  # fmt: skip
 
 _NAMES = {  # cues -> names whose value is a secret
     ("pass",): r"pass(?:[_-]?words?|wd|[_-]?phrase|[_-]?code)",
