@@ -20,7 +20,7 @@ from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 
 
 class Fault(NamedTuple):
-    """What the environment refused when a sink was started, as safe text."""
+    """An error of the environment when a sink was started, as safe text."""
 
     text: str
     hint: str

@@ -11,7 +11,7 @@ from toolweaver_monitor._usage.pricing import PriceBook
 
 
 class CallEnricher:
-    """Completes calls while the bus is drained, off the caller's path.
+    """The step that completes calls while the bus is drained, off the caller's path.
 
     Args:
         scrubbing: remove secrets from texts.

@@ -201,7 +201,7 @@ def test_a_port_that_answers_nothing_does_not_hold_the_doctor_up(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A program that accepts and keeps silent is told as such."""
-    monkeypatch.setattr("toolweaver_monitor._cli.doctor.http_get.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("toolweaver_monitor._cli.doctor.http_get.GET_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         code, found = doctor("--sinks", "prometheus", "--port", str(silent.getsockname()[1]))
     assert code == 1

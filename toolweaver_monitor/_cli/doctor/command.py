@@ -22,7 +22,7 @@ from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor.errors import ConfigurationError
 
 PROBE_S = 60.0
-SETTINGS = "Settings"
+SETTINGS_TITLE = "Settings"
 NO_WANDB = Finding("wrong", "wandb", "wandb is not installed", "run `pip install 'toolweaver_monitor[wandb]'`")
 
 Section = tuple[str, list[Finding]]
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     for title, findings in sections:
         done.append((title, findings))
         if not options.json:
-            head = settings.lines() if title == SETTINGS else [title]
+            head = settings.lines() if title == SETTINGS_TITLE else [title]
             print(*head, *lines(findings), "", sep="\n", flush=True)
     faults = sum(finding.state == "wrong" for _, findings in done for finding in findings)
     if options.json:
@@ -115,7 +115,7 @@ def _environment(options: argparse.Namespace, token: str | None, prices: dict[st
         probes = ["collectors", "agreement", *(["--wandb"] if has_wandb else [])]
         self_check = ProbeProcess("self-check", probes, clean_environment(folder), folder)
         wandb = _wandb_probe(options.online, folder) if has_wandb else None
-        yield SETTINGS, settings.findings()
+        yield SETTINGS_TITLE, settings.findings()
         found: list[Finding] = []
         running: list[str] = []
         for name in names:

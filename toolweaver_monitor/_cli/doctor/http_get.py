@@ -8,14 +8,14 @@ import threading
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-TIMEOUT_S = 5.0
+GET_TIMEOUT_S = 5.0
 DEADLINE_S = 15.0
 """For the whole answer, which may trickle in byte by byte."""
 MAX_BYTES = 32 * 2**20
 
 
-class Answer(NamedTuple):
-    """The answer of a server, or why there is none."""
+class Reply(NamedTuple):
+    """The answer of a server, or the reason why there is none."""
 
     status: int = 0
     body: str = ""
@@ -23,39 +23,39 @@ class Answer(NamedTuple):
     cure: str = ""
 
 
-SILENT = Answer(fault="no answer in time", cure="see whether the program hangs, or a firewall is in the way")
+SILENT = Reply(fault="no answer in time", cure="see whether the program hangs, or a firewall is in the way")
 
 
-def get(url: str, token: str | None = None) -> Answer:
+def get(url: str, token: str | None = None) -> Reply:
     """Send one request.
 
     Args:
         url: `http://` or `https://`, without a user name.
         token: a bearer token to send.
     """
-    answers: list[Answer] = []
-    thread = threading.Thread(target=lambda: answers.append(_get(url, token)), daemon=True)
+    replies: list[Reply] = []
+    thread = threading.Thread(target=lambda: replies.append(_get(url, token)), daemon=True)
     thread.start()
     thread.join(DEADLINE_S)
-    return answers[0] if answers else SILENT
+    return replies[0] if replies else SILENT
 
 
-def _get(url: str, token: str | None) -> Answer:
+def _get(url: str, token: str | None) -> Reply:
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.netloc, timeout=TIMEOUT_S)
+    connection = kind(parts.netloc, timeout=GET_TIMEOUT_S)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         response = connection.getresponse()
-        return Answer(response.status, response.read(MAX_BYTES).decode("utf-8", "replace"))
+        return Reply(response.status, response.read(MAX_BYTES).decode("utf-8", "replace"))
     except Exception as error:  # noqa: BLE001 - a host name, too, may be refused in many ways
         return _fault(error)
     finally:
         connection.close()
 
 
-def _fault(error: Exception) -> Answer:
+def _fault(error: Exception) -> Reply:
     match error:
         case TimeoutError():
             return SILENT
@@ -74,4 +74,4 @@ def _fault(error: Exception) -> Answer:
         case _:
             fault = f"cannot connect ({getattr(error, 'strerror', None) or error})"
             cure = "check the host name and the network"
-    return Answer(fault=fault, cure=cure)
+    return Reply(fault=fault, cure=cure)

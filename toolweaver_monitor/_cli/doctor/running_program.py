@@ -45,7 +45,7 @@ def inspect_endpoint(url: str, token: str | None = None) -> list[Finding]:
     return [Finding("ok", "endpoint", f"{url} answers"), *_tools(samples), *_sinks(samples, url, token)]
 
 
-def find_fault(answer: http_get.Answer, url: str) -> Finding | None:
+def find_fault(answer: http_get.Reply, url: str) -> Finding | None:
     """Return why an answer is not the metrics page of a monitored program; None if it is."""
     if answer.fault:
         return Finding("wrong", "endpoint", f"{url}: {answer.fault}", answer.cure)

@@ -93,7 +93,7 @@ def _make_calls() -> None:
 
 
 class _LogTotals(logging.Handler):
-    """Sums up what the log sink logs."""
+    """A log handler that sums up what the log sink logs."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor.errors import ConfigurationError
 
 
-class Row(NamedTuple):
+class SettingRow(NamedTuple):
     """One setting in force."""
 
     name: str
@@ -20,7 +20,7 @@ class Row(NamedTuple):
     source: str
 
 
-def rows() -> list[Row]:
+def rows() -> list[SettingRow]:
     """Return every setting, its value, and its source: the environment variable, or `default`."""
     found = []
     for setting in config.SETTINGS:
@@ -30,7 +30,7 @@ def rows() -> list[Row]:
         except ConfigurationError:
             value = text
         value = list(value) if isinstance(value, tuple) else value
-        found.append(Row(setting.name, value, setting.variable if text else "default"))
+        found.append(SettingRow(setting.name, value, setting.variable if text else "default"))
     return found
 
 
