@@ -1,4 +1,4 @@
-"""C3: what of W&B can break without the program noticing, and what is said then?
+"""C3: whatever of W&B breaks, the program does not notice, and one line says what happened.
 
 Each program runs in a process of its own, with a hard limit on its time: a hang is a failure.
 """
@@ -29,6 +29,7 @@ PROGRAM = """
 import logging, os, signal, subprocess, sys, time
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor.sinks._wandb import logger as module
+from toolweaver_monitor.sinks._base import SetupContext
 from toolweaver_monitor.sinks._wandb.logger import WandBLogger
 
 logging.basicConfig(format="LOG %(message)s")
@@ -51,7 +52,7 @@ def service():
     return int(lines[0].split()[0])
 
 sink = WandBLogger(init_timeout_s=2.0, finish_timeout_s=1.0)
-sink.start()
+sink._connect(SetupContext())
 """
 KEY = "0123456789" * 4
 EXIT_S = 4.0
@@ -157,13 +158,13 @@ def test_wandb_not_installed_names_the_install(absent: str, tmp_path: Path) -> N
     """The sink says what to install, looks for it once for all its calls, and its end is quiet.
 
     Seen red: with `ModuleNotFoundError` not caught apart, and without the look for `wandb.init`, another cure was told;
-    with `_off` not set, or `_has_something_to_end` not looking at it, `close` raised.
+    with `_unavailable` not set, or `_has_something_to_finish` not looking at it, `close` raised.
     """
     ended = run_program(
         f"""
 {absent}
-looks, load = [], module.runs.load
-module.runs.load = lambda: looks.append(1) or load()
+looks, load = [], module.runs.import_wandb
+module.runs.import_wandb = lambda: looks.append(1) or load()
 tried(sink.write, calls(3))
 tried(sink.write, calls(3))
 sink.log_summary({{"total_operations": 6}})  # as a monitor does at its end
@@ -191,7 +192,7 @@ def test_a_broken_install_is_told_with_its_cure(tmp_path: Path) -> None:
 def test_logged_out_says_so_and_never_asks(tmp_path: Path) -> None:
     """No key anywhere: one sentence with the cure, no prompt, no waiting for a network.
 
-    Seen red: without `must_be_logged_in`, wandb's own words came; with `prompt=True` there, "cannot be used".
+    Seen red: without `require_login`, wandb's own words came; with `prompt=True` there, "cannot be used".
     """
     ended = run_program("tried(sink.write, calls(3))\ntried(sink.close)", tmp_path, WANDB_MODE="online")
     cure = "run `wandb login`, or set WANDB_MODE=offline to keep runs on this machine"
@@ -207,7 +208,7 @@ def test_a_dead_server_costs_a_bounded_time_and_no_call(
     """The run is kept offline instead; one line says so and how to upload it, and the exit does not wait.
 
     Seen red: with no second `init("offline")`, the sink was off; with the limits not handed to wandb, the first write
-    gave up; without `_no_analytics`, the program took 22 s to exit.
+    gave up; without `disable_error_reports`, the program took 22 s to exit.
     """
     url = request.getfixturevalue(kind)
     ended = run_program(
@@ -231,12 +232,12 @@ def test_a_dead_server_costs_a_bounded_time_and_no_call(
 def test_an_exit_while_the_server_is_waited_for_does_not_wait(black_hole: str, tmp_path: Path) -> None:
     """A program that ends while W&B is still being started ends at once, whatever still waits.
 
-    Seen red: with `_at_exit` not registered, or registered before `wandb.setup()` and so run after wandb's own, 29 s.
+    Seen red: with neither `_at_exit` registered nor the service process killed if a start fails, 31 s.
     """
     ended = run_program(
         """
 import contextlib, threading
-sink.init_timeout_s = 30.0
+sink._init_timeout_s = 30.0
 def write():  # and print nothing: a thread that prints while Python ends takes the program with it
     with contextlib.suppress(Exception): sink.write(calls(3))
 threading.Thread(target=write, daemon=True).start()
@@ -274,7 +275,7 @@ def test_a_refused_key_costs_no_call(unwelcoming: str, tmp_path: Path) -> None:
 def test_a_killed_service_process_costs_no_batch(tmp_path: Path) -> None:
     """The batch fails once, a new run takes it, and the program ends as if nothing had been.
 
-    Seen red: with the dead run kept as the session, or `drop_service` left out of `_lost`, the batch failed again; with
+    Seen red: with the dead run kept, or `kill_service` left out of `_give_up`, the batch failed again; with
     a row taken from the waiting ones before it was logged, 399 of the 400 arrived.
     """
     ended = run_program(
@@ -322,7 +323,7 @@ print(time.time())
 def test_a_stopped_service_process_is_waited_for_only_so_long(tmp_path: Path) -> None:
     """Writing and closing come back with an error, and the exit does not hang on what no longer answers.
 
-    Seen red: with no limit on the wait for an answer, the write hung; without `drop_service` in `_leave`, the exit.
+    Seen red: with no limit on the wait for an answer, the write hung; without `kill_service` in `_release`, the exit.
     """
     ended = run_program(
         """
@@ -353,7 +354,7 @@ def test_a_batch_held_up_by_the_service_process_arrives_once(end: str, tmp_path:
     ended = run_program(
         f"""
 module.ANSWER_S = 0.5
-module.runs.drop_service = lambda: print("ended|0|the service process")
+module.internals.kill_service = lambda: print("ended|0|the service process")
 tried(sink.write, calls(20))
 pid = service()
 os.kill(pid, signal.SIGSTOP)
@@ -376,7 +377,7 @@ tried(sink.write, batch)
 def test_a_hanging_end_is_cut_short_at_the_exit(tmp_path: Path) -> None:
     """A program that closes nothing still ends, though the service process hangs, and says where its run is.
 
-    Seen red: with `_at_exit` doing nothing, or without `drop_service` in `_leave`, it did not end.
+    Seen red: with `_at_exit` doing nothing, or without `kill_service` in `_release`, it did not end.
     """
     ended = run_program(
         """
@@ -398,7 +399,7 @@ print(time.time())
 def test_a_forked_child_logs_nothing_and_ends_nothing(whose: str, tmp_path: Path) -> None:
     """The child is told why, and the run of its parent goes on.
 
-    Seen red: without `_refuse_in_child` in `write`, and without the look at `_init_pid`, the parent's run had the
+    Seen red: without `_check_process` in `write`, and without the look at `_init_pid`, the parent's run had the
     child's calls; without the one at `_pid` in `close` and in `run`; without the hook `_in_child`, wandb's raised.
     """
     ended = run_program(
@@ -432,7 +433,7 @@ theirs.finish() if {whose!r} == "theirs" else None
 def test_a_table_that_cannot_be_written_does_not_cost_the_run_its_end(tmp_path: Path) -> None:
     """With no folder for W&B's artifacts the errors stay in the log's one line, and the run is finished.
 
-    Seen red: with the error of `_write_errors` not caught, `close` raised and the run was not finished.
+    Seen red: with the error of `_log_errors` not caught, `close` raised and the run was not finished.
     """
     (tmp_path / "file").write_text("not a folder")
     ended = run_program(

@@ -15,7 +15,7 @@ from toolweaver_monitor import Budget, BudgetExceeded, current_call, monitored, 
 from toolweaver_monitor._budget import ledger as ledger_module
 from toolweaver_monitor._core import locks
 from toolweaver_monitor.sinks import PrometheusExporter
-from toolweaver_monitor.sinks._wandb.rows import summary_row
+from toolweaver_monitor.sinks._wandb.rows import to_summary_row
 from toolweaver_monitor.testing import ToolRecorder
 
 NEVER_SHOWN = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGH"
@@ -181,7 +181,7 @@ def test_budgets_are_seen_in_prometheus_health_the_report_and_wandb() -> None:
     )
     assert NEVER_SHOWN not in report
 
-    row = summary_row({**monitor.summary(), "budgets": monitor.health()["budgets"]})
+    row = to_summary_row({**monitor.summary(), "budgets": monitor.health()["budgets"]})
     assert (row["budget/all/spent"], row["budget/all/limit"], row["budget/all/rejections"]) == (0.12, 1.0, 0)
     monitor.shutdown()
 
@@ -206,7 +206,7 @@ def test_wandb_is_told_of_the_budgets_at_the_end() -> None:
     with track("ocr") as call:
         call.record(cost=0.25)
     monitor.shutdown()
-    assert summary_row(sink.summary)["budget/usd/run/spent"] == 0.25
+    assert to_summary_row(sink.summary)["budget/usd/run/spent"] == 0.25
 
 
 def test_the_ledgers_lock_is_one_of_those_a_fork_renews() -> None:

@@ -1,4 +1,4 @@
-"""Which rows does the W&B sink make of calls, and what does it refuse at construction?"""
+"""The W&B sink: the rows it makes of calls, its deadlines, and what it rejects at construction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from toolweaver_monitor.sinks._wandb import run as runs
 from toolweaver_monitor.sinks._wandb.deadline import DeadlineExecutor
 from toolweaver_monitor.sinks._wandb.feed import MERGE_ABOVE, RunFeed
 from toolweaver_monitor.sinks._wandb.logger import WandBLogger
-from toolweaver_monitor.sinks._wandb.run import Session
+from toolweaver_monitor.sinks._wandb.run import WandbRun
 
 
 def a_call(tool: str = "ocr", outcome: Any = "success", seconds: float = 0.5, **more: Any) -> ToolCall:
@@ -70,7 +70,7 @@ class FakeWandb:
 def a_feed(*, ours: bool = False) -> tuple[RunFeed, FakeRun]:
     """A feed into a run of the user's, or of ours."""
     run = FakeRun()
-    return RunFeed(lambda: Session(FakeWandb(run), run, ours=ours)), run
+    return RunFeed(lambda: WandbRun(FakeWandb(run), run, is_ours=ours)), run
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------
@@ -79,26 +79,26 @@ def a_feed(*, ours: bool = False) -> tuple[RunFeed, FakeRun]:
 @pytest.mark.parametrize("outcome", ["success", "failure", "timeout", "cancelled", "rejected", "abandoned"])
 def test_status_is_one_for_a_success_and_nought_for_anything_else(outcome: str) -> None:
     """A chart of `{tool}/status` shows how often the tool succeeded."""
-    assert rows.row_of("ocr", a_call(outcome=outcome))["ocr/status"] == (1 if outcome == "success" else 0)
+    assert rows.to_row("ocr", a_call(outcome=outcome))["ocr/status"] == (1 if outcome == "success" else 0)
 
 
 def test_a_row_has_seconds_dollars_and_all_tokens() -> None:
     """One call becomes one row of plain numbers."""
     call = a_call(cost_nanousd=250_000_000, unsplit_tokens=1, input_tokens=20, output_tokens=300)
-    assert rows.row_of("ocr", call) == {"ocr/duration": 0.5, "ocr/cost": 0.25, "ocr/tokens": 321, "ocr/status": 1}
+    assert rows.to_row("ocr", call) == {"ocr/duration": 0.5, "ocr/cost": 0.25, "ocr/tokens": 321, "ocr/status": 1}
 
 
 def test_an_unknown_cost_is_left_out_of_the_row() -> None:
     """Unknown is not nought, so no point is drawn for it."""
-    assert "ocr/cost" not in rows.row_of("ocr", a_call(cost_nanousd=None))
-    assert rows.row_of("ocr", a_call(cost_nanousd=0))["ocr/cost"] == 0
+    assert "ocr/cost" not in rows.to_row("ocr", a_call(cost_nanousd=None))
+    assert rows.to_row("ocr", a_call(cost_nanousd=0))["ocr/cost"] == 0
 
 
 def test_tool_names_become_safe_keys_that_stay_apart() -> None:
     """Two tools whose names differ only in what W&B cannot take still get charts of their own."""
-    keys = rows.Keys()
+    keys = rows.ToolKeys()
     names = ["a.b", "a_b", "a*b", "__init", "init", "", "…\x1b[31m", "mcp/search", "mcp/search/", "/", "overflow"]
-    made = [keys.of(name) for name in names]
+    made = [keys.get(name) for name in names]
     assert len(set(made)) == len(names)
     assert made[0] == "a_b"
     assert made[7] == "mcp/search"
@@ -106,19 +106,19 @@ def test_tool_names_become_safe_keys_that_stay_apart() -> None:
         assert key
         assert not key.startswith(("_", "/"))
         assert not set(key) & set(".*\x1b[…")
-    assert [keys.of(name) for name in names] == made
+    assert [keys.get(name) for name in names] == made
 
 
 def test_tools_beyond_the_limit_share_one_key() -> None:
     """Names that a model makes up cannot fill W&B with charts."""
-    keys = rows.Keys()
-    made = {keys.of(f"tool {number}") for number in range(rows.MAX_TOOLS + 50)}
+    keys = rows.ToolKeys()
+    made = {keys.get(f"tool {number}") for number in range(rows.MAX_TOOLS + 50)}
     assert len(made) == rows.MAX_TOOLS + 1
-    assert rows.OVERFLOW in made
+    assert rows.OVERFLOW_KEY in made
     sums: dict[str, rows.MergedStats] = {}
     rows.merge_into(sums, [a_call(f"tool {number}") for number in range(rows.MAX_TOOLS + 50)])
     assert len(sums) == rows.MAX_TOOLS + 1
-    assert sums[rows.OVERFLOW].calls == 50
+    assert sums[rows.OVERFLOW_KEY].calls == 50
 
 
 @given(
@@ -226,11 +226,11 @@ def test_a_run_the_user_has_finished_gets_nothing_more() -> None:
     """Calls wait for the user's next run; the sink starts none behind their back."""
     feed, run = a_feed()
     feed.write([a_call()])
-    assert feed.session is not None
-    feed.session.wandb.run = None
+    assert feed.run is not None
+    feed.run.wandb.run = None
     with pytest.raises(ConnectionError, match="flush"):
         feed.write([a_call()])
-    feed.session.wandb.run = following = FakeRun()
+    feed.run.wandb.run = following = FakeRun()
     feed.write([a_call()])
     assert (len(run.logged), len(following.logged)) == (1, 1)
 
@@ -242,18 +242,18 @@ def test_an_offline_run_whose_disk_is_full_is_given_nothing_and_is_finished_all_
     feed, run = a_feed(ours=True)
     run.offline, run.settings = True, SimpleNamespace(sync_dir=str(tmp_path))
     feed.write([a_call()])
-    monkeypatch.setattr(runs, "ROOM_BYTES", 2**80)
+    monkeypatch.setattr(runs, "MIN_FREE_BYTES", 2**80)
     late = [a_call("late")]
     for _ in range(2):
         with pytest.raises(runs.DiskFull, match="make room there"):
             feed.write(late)
     assert len(run.logged) == 1
-    monkeypatch.setattr(runs, "ROOM_BYTES", 0)
+    monkeypatch.setattr(runs, "MIN_FREE_BYTES", 0)
     feed.write(late)
     assert len(run.logged) == 2
-    monkeypatch.setattr(runs, "ROOM_BYTES", 2**80)
+    monkeypatch.setattr(runs, "MIN_FREE_BYTES", 2**80)
     feed.merge([a_call()])
-    feed.end(None)
+    feed.finish(None)
     assert (len(run.logged), run.finished) == (2, 1)
 
 
@@ -273,7 +273,7 @@ def test_only_a_run_of_ours_is_finished(ours: bool) -> None:
     """A run the user has going is used and never finished."""
     feed, run = a_feed(ours=ours)
     feed.write([a_call()])
-    feed.end(None)
+    feed.finish(None)
     assert run.finished == (1 if ours else 0)
 
 
@@ -283,7 +283,7 @@ def test_the_end_writes_the_summary_and_the_latest_hundred_errors() -> None:
     failed: dict[str, Any] = {"error_type": "ValueError", "raw_error": "no total"}
     feed.write([a_call("parse", "failure", cost_nanousd=NANO, **failed) for _ in range(120)])
     feed.write([a_call("ocr", "success", 1.5), a_call("ocr", "cancelled", 1.5)])
-    feed.end(None)
+    feed.finish(None)
     assert run.summary == {
         "summary/total_operations": 122,
         "summary/success_rate": 1 / 121,
@@ -307,28 +307,53 @@ def test_a_summary_given_wins_and_only_its_numbers_are_written() -> None:
 # --- waiting ------------------------------------------------------------------------------------------------------
 
 
-def test_patience_does_not_outlast_its_deadline() -> None:
-    """Something that hangs is waited for only so long, and is known to hang."""
-    patience, hold = DeadlineExecutor(), threading.Event()
-    job = patience.start(hold.wait)
-    assert patience.busy(0.01)
+def test_a_job_that_misses_its_deadline_is_known_to_run_still() -> None:
+    """The caller goes on with an error, and the next job waits for this one first."""
+    executor, hold, ended = DeadlineExecutor(), threading.Event(), []
+    with pytest.raises(TimeoutError, match="does not answer"):
+        executor.run(hold.wait, 0.01)
+    assert executor.is_busy(0.01)
+    with pytest.raises(TimeoutError, match="does not answer"):
+        executor.run(lambda: ended.append("too soon"), 0.01)
     hold.set()
-    assert not patience.busy(5.0)
-    assert job.result(0) is True
-    failing = patience.start(lambda: 1 / 0)
-    assert not patience.busy(5.0)
-    assert isinstance(failing.exception(0), ZeroDivisionError)
+    assert not executor.is_busy(5.0)
+    executor.run(lambda: ended.append("in time"), 5.0)
+    assert ended == ["in time"]
+    with pytest.raises(ZeroDivisionError):
+        executor.run(lambda: 1 / 0, 5.0)
+    assert not executor.is_busy()
 
 
-def test_where_no_thread_is_to_be_had_the_next_try_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What could not be begun is told at once, and does not count as a thing that W&B still has in hand."""
-    patience = DeadlineExecutor()
+def test_an_overdue_batch_is_claimed_by_the_next_run_for_it() -> None:
+    """What the late job did counts for the batch, once, even if another job ran in between.
+
+    Seen red: with `_overdue` cleared by the job in between, the batch was written a second time.
+    """
+    executor, hold, written, batch = DeadlineExecutor(), threading.Event(), [], ["a call"]
+
+    def write() -> None:
+        hold.wait(5)
+        written.append(batch)
+
+    with pytest.raises(TimeoutError):
+        executor.run(write, 0.01, batch)
+    hold.set()
+    executor.run(int, 5.0)
+    executor.run(write, 5.0, batch)
+    assert written == [batch]
+    executor.run(write, 5.0, batch)
+    assert written == [batch, batch]
+
+
+def test_without_a_thread_nothing_is_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that cannot be started is an error at once, and the next one does not wait for it."""
+    executor = DeadlineExecutor()
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="no threads"):
-            patience.start(int)
-        assert not patience.busy()
-    assert patience.start(int).result(timeout=10) == 0
+            executor.run(int, 5.0)
+        assert not executor.is_busy()
+    executor.run(int, 10.0)
 
 
 def refuse(_: threading.Thread) -> None:
@@ -339,7 +364,7 @@ def test_a_batch_that_only_came_late_is_not_logged_twice(monkeypatch: pytest.Mon
     """After a timeout the same batch is waited for, not written again."""
     monkeypatch.setattr("toolweaver_monitor.sinks._wandb.logger.ANSWER_S", 0.3)
     sink, run, hold = WandBLogger(), FakeRun(), threading.Event()
-    sink._feed = RunFeed(lambda: Session(FakeWandb(run), run, ours=False))
+    sink._feed = RunFeed(lambda: WandbRun(FakeWandb(run), run, is_ours=False))
     sink.write([a_call()])
     monkeypatch.setattr(run, "log", lambda row, log=run.log: (hold.wait(5), log(row)))
     batch = [a_call(), a_call()]
@@ -361,7 +386,6 @@ def test_a_batch_that_only_came_late_is_not_logged_twice(monkeypatch: pytest.Mon
     [
         {"project": ""},
         {"project": "  "},
-        {"project": None},
         {"project": 3},
         {"entity": ""},
         {"init_timeout_s": 0},
@@ -381,14 +405,14 @@ def test_an_argument_beats_the_environment_beats_the_default(monkeypatch: pytest
     for name in ("WANDB_PROJECT", "WANDB_ENTITY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(f"TOOLWEAVER_MONITOR_{name}", raising=False)
-    assert (WandBLogger().project, WandBLogger().entity) == ("toolweaver", None)
+    assert (WandBLogger()._project, WandBLogger()._entity) == ("toolweaver", None)
     monkeypatch.setenv("WANDB_PROJECT", "theirs")
-    assert WandBLogger().project is None  # left to wandb, which reads it itself
+    assert WandBLogger()._project is None  # left to wandb, which reads it itself
     monkeypatch.setenv("TOOLWEAVER_MONITOR_WANDB_PROJECT", "ours")
     monkeypatch.setenv("TOOLWEAVER_MONITOR_WANDB_ENTITY", "team")
-    assert (WandBLogger().project, WandBLogger().entity) == ("ours", "team")
+    assert (WandBLogger()._project, WandBLogger()._entity) == ("ours", "team")
     given_one = WandBLogger("toolweaver", "me")
-    assert (given_one.project, given_one.entity) == ("toolweaver", "me")
+    assert (given_one._project, given_one._entity) == ("toolweaver", "me")
 
 
 def test_a_summary_that_is_no_mapping_is_refused() -> None:
@@ -403,15 +427,16 @@ def test_settings_that_an_older_wandb_does_not_know_are_left_out() -> None:
     class Settings(SimpleNamespace):
         model_fields = dict.fromkeys(("save_code", "console", "init_timeout"))
 
-    made = runs._settings(SimpleNamespace(Settings=Settings), {"init_timeout": 3.0, "finish_timeout": 1.0})
+    made = runs._run_settings(SimpleNamespace(Settings=Settings), {"init_timeout": 3.0, "finish_timeout": 1.0})
     assert vars(made) == {"save_code": False, "console": "off", "init_timeout": 3.0}
 
 
 def test_construction_and_setup_do_not_import_wandb() -> None:
     """The import takes most of a second, so it waits for the first call."""
     code = (
-        "import sys; from toolweaver_monitor.sinks._wandb.logger import WandBLogger\n"
-        "sink = WandBLogger(); sink.start(); sink.log_summary({'total_operations': 0}); sink.close()\n"
+        "import sys; from toolweaver_monitor.sinks._base import SetupContext\n"
+        "from toolweaver_monitor.sinks._wandb.logger import WandBLogger\n"
+        "sink = WandBLogger(); sink._connect(SetupContext()); sink.log_summary({'total_operations': 0}); sink.close()\n"
         "assert sink.run is None and sink.status()['run'] is None\n"
         "sys.exit('wandb' in sys.modules)"
     )

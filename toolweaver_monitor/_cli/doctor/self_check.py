@@ -23,6 +23,7 @@ from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
 from toolweaver_monitor.sinks._prometheus import catalog
+from toolweaver_monitor.sinks._wandb import internals
 from toolweaver_monitor.sinks._wandb import run as runs
 
 READ_BACK_S = 20.0
@@ -177,8 +178,8 @@ def _in_wandb(folder: Path) -> ProbeTotals:
 def wandb_account(online: bool) -> Iterator[Finding]:
     """Check that the sink could log where this environment points; nothing is written there."""
     try:
-        wandb = runs.load()
-        settings = runs.settings(wandb)
+        wandb = runs.import_wandb()
+        settings = runs.load_settings(wandb)
         version, host = f"wandb {wandb.__version__}", settings.base_url.partition("//")[2].rpartition("@")[2]
         if settings.mode == "disabled":
             says = f"{version}, but WANDB_MODE=disabled: nothing is logged"
@@ -187,7 +188,7 @@ def wandb_account(online: bool) -> Iterator[Finding]:
             says = f"{version}, offline: runs are kept in {settings.wandb_dir}; `wandb sync` uploads them"
             yield Finding("ok", "wandb", says)
         else:
-            runs.must_be_logged_in(settings.base_url)
+            internals.require_login(settings.base_url)
             if online:
                 yield _ask_server(wandb, f"{version} at {host}")
             else:

@@ -1,1 +1,1 @@
-"""The Weights & Biases logger."""
+"""The Weights & Biases sink."""

@@ -1,6 +1,6 @@
-"""How do batches of calls become rows of a run, each of them once?
+"""Turn batches of calls into rows of a run, each row logged once.
 
-`merge` may be called from any thread; everything else only on the one thread that may wait for W&B.
+`merge` may be called from any thread, everything else only on the thread that may wait for W&B.
 """
 
 from __future__ import annotations
@@ -10,181 +10,187 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor.sinks._wandb import rows
-from toolweaver_monitor.sinks._wandb.run import DiskFull, Session, drop_service, users_run
+from toolweaver_monitor.sinks._wandb import internals, rows
+from toolweaver_monitor.sinks._wandb.run import DiskFull, WandbRun, find_user_run
 
 log = logging.getLogger("toolweaver_monitor")
 
 MERGE_ABOVE = 2_000
-"""Only while more calls than this wait are the waiting ones merged into one row a tool."""
+"""If more calls than this wait, they are merged into one row per tool."""
 KEPT_ERRORS = 100
 
-Waiting = deque[tuple[int, rows.Row]]
-"""Rows still to be logged, each with how many calls it stands for."""
+CountedRow = tuple[int, rows.Row]
+"""A row, and how many calls it stands for."""
 
 
 class RunFeed:
-    """Feeds one run after another: a run that dies, or that the user ends, is followed by the next.
+    """Feeds one run after another: a run that dies, or that the program finishes, is followed by the next.
 
     Args:
-        open_session: starts a run or finds the user's; may raise `SinkUnavailable`.
+        open_run: finds the program's run or starts one; may raise `SinkUnavailable`.
     """
 
-    def __init__(self, open_session: Callable[[], Session]) -> None:
-        self.session: Session | None = None
-        self.abandoned = False
-        """Nobody waits for this feed any longer."""
+    def __init__(self, open_run: Callable[[], WandbRun]) -> None:
+        self.run: WandbRun | None = None
+        self.is_abandoned = False
+        """Whether the sink has given this feed up."""
         self.calls = 0
         self.rows = 0
         self.merged_calls = 0
-        self._open_session = open_session
+        self._open_run = open_run
         self._lock = locks.new_lock("calls merged for W&B")
-        self._held: dict[str, rows.MergedStats] = {}
-        self._keys = rows.Keys()
-        self._totals = rows.Totals()
-        self._merged_rows: Waiting = deque()
-        self._batch_rows: Waiting = deque()
+        self._merged: dict[str, rows.MergedStats] = {}
+        self._keys = rows.ToolKeys()
+        self._totals = rows.RunTotals()
+        self._merged_rows: deque[CountedRow] = deque()
+        self._batch_rows: deque[CountedRow] = deque()
         self._batch: Sequence[ToolCall] | None = None
         self._errors: deque[ToolCall] = deque(maxlen=KEPT_ERRORS)
         self._last_summary: rows.Row = {}
 
     def merge(self, calls: Sequence[ToolCall]) -> None:
-        """Keep calls as sums of their tools, until the next write."""
+        """Add calls to the statistics of their tools, until the next write."""
         with self._lock:
-            rows.merge_into(self._held, calls)
-        self._errors.extend([call for call in calls if call.is_error])
+            rows.merge_into(self._merged, calls)
+        self._keep_errors(calls)
 
-    def holds(self) -> bool:
-        """Whether merged calls wait to be written."""
-        return bool(self._held or self._merged_rows)
+    def has_merged(self) -> bool:
+        """Return whether merged calls wait for a write."""
+        return bool(self._merged or self._merged_rows)
 
     def write(self, calls: Sequence[ToolCall], backlog: int = 0) -> None:
-        """Log what was merged, and this batch. The same batch again goes on where it stopped.
+        """Log what was merged, then this batch. If the batch failed before, resume at the row that failed.
 
         Raises:
             ConnectionError: the run takes no more rows.
-            DiskFull: there is no room for them; nothing is lost by that.
+            DiskFull: the disk has no room for them; no row is lost.
         """
-        session = self.live()
-        if calls or self.holds():
-            self._must_have_room(session)
+        run = self._live_run()
+        if calls or self.has_merged():
+            self._check_disk(run)
         with self._lock:
-            held, self._held = self._held, {}
-        self._merged_rows.extend(self._merged(held))
+            merged, self._merged = self._merged, {}
+        self._merged_rows.extend(self._merged_into_rows(merged))
         if calls and calls is not self._batch:
             self._batch = calls
             self._batch_rows = deque(self._rows_of(calls, backlog))
-            self._errors.extend([call for call in calls if call.is_error])
+            self._keep_errors(calls)
         try:
-            self._send(session, self._merged_rows)
+            self._log(run, self._merged_rows)
             if calls:
-                self._send(session, self._batch_rows)
+                self._log(run, self._batch_rows)
                 self._batch = None
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run takes no more
-            self._lost(session, error)
+        except Exception as error:  # noqa: BLE001 - whatever wandb raises, the run takes no more rows
+            self._give_up(run, error)
 
-    def write_summary(self, summary: Mapping[str, Any] | None = None) -> None:
-        """Put these figures into the run's summary; without any, what this run was given so far adds up to."""
-        row = rows.summary_row(self._totals.summary() if summary is None else summary)
+    def write_summary(self, summary: Mapping[str, object] | None = None) -> None:
+        """Put a summary into the run's summary. Without one, use the totals of what the run was given."""
+        row = rows.to_summary_row(self._totals.as_summary() if summary is None else summary)
         if row and row != self._last_summary:
-            self.live().run.summary.update(row)
+            self._live_run().raw.summary.update(row)
             self._last_summary = row
 
-    def end(self, summary: Mapping[str, Any] | None) -> None:
-        """Write what is left, the summary and the latest errors; finish the run if it is ours."""
-        if self.session is not None and not self.session.is_live() and not self.holds():
-            return  # the program has finished its run, and with it everything that was logged
+    def finish(self, summary: Mapping[str, object] | None) -> None:
+        """Write what is left, the summary and the latest errors, and finish the run if this library started it."""
+        if self.run is not None and not self.run.is_live() and not self.has_merged():
+            return  # the program has finished its run, with everything that was logged
         with suppress(DiskFull):
             self.write(())
         self.write_summary(summary)
-        session = self.live()
+        run = self._live_run()
         try:
-            self._write_errors(session)
-        except Exception as error:  # noqa: BLE001 - a table needs a folder in the home; the run does not
+            self._log_errors(run)
+        except Exception as error:  # noqa: BLE001 - the table needs a folder below the home, the run does not
             log.warning("sink 'wandb' could not write the table of errors (%s)", type(error).__name__)
-        if session.ours:
-            session.run.finish()
+        if run.is_ours:
+            run.raw.finish()
 
-    def live(self) -> Session:
-        """The run to log to, started or found if need be.
+    def _live_run(self) -> WandbRun:
+        """Return the run to log to; open one if needed.
 
         Raises:
-            ConnectionError: the user has finished theirs, and has no other yet.
+            ConnectionError: the program has finished its run, and has no other yet.
         """
-        session = self.session
-        if session is None:
-            session = self._open_session()
-        elif not session.is_live():
-            session.note = "the program has finished its W&B run; call monitor.flush() before run.finish()"
-            found = users_run(session.wandb)
-            if found is None:
-                raise ConnectionError(session.note)
-            session = Session(session.wandb, found, ours=False)
-        if session is not self.session:
-            self.session = session
+        run = self.run
+        if run is None:
+            run = self._open_run()
+        elif not run.is_live():
+            run.note = "the program has finished its W&B run; call monitor.flush() before run.finish()"
+            raw = find_user_run(run.wandb)
+            if raw is None:
+                raise ConnectionError(run.note)
+            run = WandbRun(run.wandb, raw, is_ours=False)
+        if run is not self.run:
+            self.run = run
             self._last_summary = {}
-        return session
+        return run
 
-    def _rows_of(self, calls: Sequence[ToolCall], backlog: int) -> list[tuple[int, rows.Row]]:
-        sums: dict[str, rows.MergedStats] = {}
-        rows.merge_into(sums, calls)
+    def _keep_errors(self, calls: Sequence[ToolCall]) -> None:
+        self._errors.extend([call for call in calls if call.is_error])
+
+    def _rows_of(self, calls: Sequence[ToolCall], backlog: int) -> list[CountedRow]:
+        stats: dict[str, rows.MergedStats] = {}
+        rows.merge_into(stats, calls)
         if len(calls) + backlog > MERGE_ABOVE:
-            return self._merged(sums)
-        for of_tool in sums.values():
+            return self._merged_into_rows(stats)
+        for of_tool in stats.values():
             self._totals.add(of_tool)
-        key_of = self._keys.of
-        return [(1, rows.row_of(key_of(call.tool_name), call)) for call in calls]
+        key_of = self._keys.get
+        return [(1, rows.to_row(key_of(call.tool_name), call)) for call in calls]
 
-    def _merged(self, sums: Mapping[str, rows.MergedStats]) -> list[tuple[int, rows.Row]]:
-        for of_tool in sums.values():
+    def _merged_into_rows(self, stats: Mapping[str, rows.MergedStats]) -> list[CountedRow]:
+        for of_tool in stats.values():
             self._totals.add(of_tool)
             self.merged_calls += of_tool.calls
-        return [(of_tool.calls, of_tool.row(self._keys.of(name))) for name, of_tool in sums.items()]
+        return [(of_tool.calls, of_tool.as_row(self._keys.get(name))) for name, of_tool in stats.items()]
 
-    def _send(self, session: Session, waiting: Waiting) -> None:
+    def _log(self, run: WandbRun, waiting: deque[CountedRow]) -> None:
         while waiting:
             count, row = waiting[0]
-            session.define(row, rows.STEP)
-            session.run.log(row | {rows.STEP: self.calls + count})
+            run.define_metrics(row, rows.STEP)
+            run.raw.log(row | {rows.STEP: self.calls + count})
             self.calls += count
             self.rows += 1
             waiting.popleft()
 
-    def _must_have_room(self, session: Session) -> None:
+    def _check_disk(self, run: WandbRun) -> None:
         try:
-            session.must_have_room()
+            run.check_disk()
         except FileNotFoundError as error:
-            self._lost(session, error, "the folder of W&B's run is gone")
+            self._give_up(run, error, "the folder of W&B's run is gone")
 
-    def _lost(self, session: Session, error: Exception, why: str = "W&B's service process died") -> None:
-        """The run takes no more rows: have the next write find or start another."""
-        if self.abandoned:
-            raise ConnectionError("W&B was given up") from error
-        if session.ours:
-            drop_service()
-            self.session = None
-            message = f"{why}; a new run goes on"
+    def _give_up(self, run: WandbRun, error: Exception, reason: str = "W&B's service process died") -> None:
+        """Give up a run that takes no more rows, so that the next write finds or starts another.
+
+        Raises:
+            ConnectionError: always.
+        """
+        if self.is_abandoned:
+            raise ConnectionError("the sink has given up this run") from error
+        if run.is_ours:
+            internals.kill_service()
+            self.run = None
+            message = f"{reason}; a new run goes on"
             log.warning("sink 'wandb': %s", message)
         else:
-            message = session.note = f"the program's own W&B run takes no more rows ({type(error).__name__})"
+            message = run.note = f"the program's own W&B run takes no more rows ({type(error).__name__})"
         raise ConnectionError(message) from error
 
-    def _write_errors(self, session: Session) -> None:
+    def _log_errors(self, run: WandbRun) -> None:
         if not self._errors:
             return
-        table = session.wandb.Table(
+        table = run.wandb.Table(
             columns=["when", "tool", "type", "text"],
             data=[
-                [_when(call.started_at), call.tool_name, call.error_type or call.outcome, call.error]
+                [_iso_time(call.started_at), call.tool_name, call.error_type or call.outcome, call.error]
                 for call in self._errors
             ],
         )
-        session.run.log({rows.ERRORS_TABLE: table, rows.STEP: self.calls})
+        run.raw.log({rows.ERRORS_TABLE: table, rows.STEP: self.calls})
 
 
-def _when(unix_s: float) -> str:
+def _iso_time(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""What numbers does W&B get for a call, and for many calls merged into one row?"""
+"""The rows that W&B gets: one per call, or one per tool for merged calls."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from toolweaver_monitor._core.details import NO_DETAILS
 from toolweaver_monitor._core.sanitize import NANO
 
 STEP = "toolweaver/call"
-"""The step metric of our own: how many calls had been logged when the row was written."""
+"""The step metric of this library: how many calls had been logged when the row was written."""
 ERRORS_TABLE = "toolweaver/errors"
 MAX_TOOLS = 2_000
-OVERFLOW = "overflow"
-"""Where tools beyond `MAX_TOOLS` go together: names may come from a model, and each costs W&B a chart."""
+OVERFLOW_KEY = "overflow"
+"""The key shared by all tools beyond `MAX_TOOLS`: a model may make names up, and each name costs W&B a chart."""
 
-SUMMARY = {
+SUMMARY_KEYS = {
     "summary/total_operations": "total_operations",
     "summary/success_rate": "success_rate",
     "summary/total_cost": "total_cost_usd",
@@ -30,33 +30,33 @@ Row = dict[str, float]
 _UNSAFE = re.compile(r"[^\w\-/: @]")  # "." nests, "*" is a wildcard, quotes and control characters break charts
 
 
-class Keys:
-    """A W&B key prefix for each tool: safe, and never the same for two tools."""
+class ToolKeys:
+    """A safe W&B key prefix for each tool, different for any two tools."""
 
     def __init__(self) -> None:
         self._keys: dict[str, str] = {}
-        self._taken: set[str] = {OVERFLOW}
+        self._taken: set[str] = {OVERFLOW_KEY}
 
-    def of(self, tool_name: str) -> str:
-        """The prefix under which this tool's numbers are logged."""
+    def get(self, tool_name: str) -> str:
+        """Return the prefix of this tool's metrics."""
         key = self._keys.get(tool_name)
-        return key if key is not None else self._new(tool_name)
+        return key if key is not None else self._add(tool_name)
 
-    def _new(self, tool_name: str) -> str:
+    def _add(self, tool_name: str) -> str:
         if len(self._keys) >= MAX_TOOLS:
-            return OVERFLOW
+            return OVERFLOW_KEY
         key = safe = _UNSAFE.sub("_", tool_name[:128]).strip("/ ").lstrip("_") or "tool"  # "_" marks W&B's own keys
-        again = 1
+        number = 1
         while key in self._taken:
-            again += 1
-            key = f"{safe}-{again}"
+            number += 1
+            key = f"{safe}-{number}"
         self._taken.add(key)
         self._keys[tool_name] = key
         return key
 
 
-def row_of(key: str, call: ToolCall) -> Row:
-    """One call as one row: seconds if it ran, dollars where they are known, tokens, and 1 for a success."""
+def to_row(key: str, call: ToolCall) -> Row:
+    """Return the row of a call: seconds if it ran, dollars if known, tokens, and a status of 1 for success, else 0."""
     details = call._details or NO_DETAILS
     row: Row = {f"{key}/tokens": details.tokens, f"{key}/status": 1 if call.outcome == "success" else 0}
     if call.outcome != "rejected":
@@ -67,27 +67,27 @@ def row_of(key: str, call: ToolCall) -> Row:
 
 
 class MergedStats:
-    """Many calls of one tool, added up. Nothing is lost but which call had what."""
+    """Statistics of several calls of one tool. Only the values of each single call are lost."""
 
     __slots__ = (
-        "calls", "cost_nanousd", "failures", "longest_s", "ran", "seconds", "shortest_s", "successes", "tokens",
+        "calls", "cost_nanousd", "executed", "failures", "max_s", "min_s", "seconds", "successes", "tokens",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.calls = self.ran = self.successes = self.failures = self.tokens = 0
+        self.calls = self.executed = self.successes = self.failures = self.tokens = 0
         self.cost_nanousd: int | None = None
-        self.seconds = self.longest_s = 0.0
-        self.shortest_s = float("inf")
+        self.seconds = self.max_s = 0.0
+        self.min_s = float("inf")
 
     def add(self, call: ToolCall) -> None:
-        """Count one call."""
+        """Count a call."""
         seconds = call.duration_s
         self.calls += 1
         if call.outcome != "rejected":
-            self.ran += 1
+            self.executed += 1
             self.seconds += seconds
-            self.shortest_s = min(self.shortest_s, seconds)
-            self.longest_s = max(self.longest_s, seconds)
+            self.min_s = min(self.min_s, seconds)
+            self.max_s = max(self.max_s, seconds)
         if call.outcome == "success":
             self.successes += 1
         elif call.is_error:
@@ -98,72 +98,73 @@ class MergedStats:
             if details.cost_nanousd is not None:
                 self.cost_nanousd = details.cost_nanousd + (self.cost_nanousd or 0)
 
-    def row(self, key: str) -> Row:
-        """All of them as one row. Cost and tokens are sums, so the sum over all rows is the sum over all calls."""
+    def as_row(self, key: str) -> Row:
+        """Return one row for all calls. Cost and tokens are sums, so adding up all rows gives the sum of all calls."""
         row: Row = {
             f"{key}/calls": self.calls,
             f"{key}/successes": self.successes,
             f"{key}/failures": self.failures,
             f"{key}/tokens": self.tokens,
         }
-        if self.ran:
+        if self.executed:
             row[f"{key}/duration_sum"] = self.seconds
-            row[f"{key}/duration_min"] = self.shortest_s
-            row[f"{key}/duration_max"] = self.longest_s
+            row[f"{key}/duration_min"] = self.min_s
+            row[f"{key}/duration_max"] = self.max_s
         if self.cost_nanousd is not None:
             row[f"{key}/cost"] = self.cost_nanousd / NANO
         return row
 
 
-def merge_into(sums: dict[str, MergedStats], calls: Iterable[ToolCall]) -> None:
-    """Add calls to the sums of their tools; beyond `MAX_TOOLS` tools, to those of `OVERFLOW`."""
+def merge_into(stats: dict[str, MergedStats], calls: Iterable[ToolCall]) -> None:
+    """Add calls to the statistics of their tools; beyond `MAX_TOOLS` tools, to those of `OVERFLOW_KEY`."""
     for call in calls:
-        held = sums.get(call.tool_name)
-        if held is None:
-            name = call.tool_name if len(sums) < MAX_TOOLS else OVERFLOW
-            held = sums.setdefault(name, MergedStats())
-        held.add(call)
+        of_tool = stats.get(call.tool_name)
+        if of_tool is None:
+            name = call.tool_name if len(stats) < MAX_TOOLS else OVERFLOW_KEY
+            of_tool = stats.setdefault(name, MergedStats())
+        of_tool.add(call)
 
 
-class Totals:
-    """What this run was given, for its summary when nobody gives one."""
+class RunTotals:
+    """Totals of the calls that a run was given, for its summary if none is passed to the sink."""
 
     def __init__(self) -> None:
-        self.calls = self.ran = self.successes = self.failures = self.cost_nanousd = 0
+        self.calls = self.executed = self.successes = self.failures = self.cost_nanousd = 0
         self.seconds = 0.0
 
-    def add(self, sums: MergedStats) -> None:
-        """Count what one tool's calls add up to."""
-        self.calls += sums.calls
-        self.ran += sums.ran
-        self.successes += sums.successes
-        self.failures += sums.failures
-        self.seconds += sums.seconds
-        self.cost_nanousd += sums.cost_nanousd or 0
+    def add(self, stats: MergedStats) -> None:
+        """Add the statistics of one tool's calls."""
+        self.calls += stats.calls
+        self.executed += stats.executed
+        self.successes += stats.successes
+        self.failures += stats.failures
+        self.seconds += stats.seconds
+        self.cost_nanousd += stats.cost_nanousd or 0
 
-    def summary(self) -> dict[str, Any]:
-        """With the keys that `MetricsCollector.summary()` has."""
-        judged = self.successes + self.failures
+    def as_summary(self) -> dict[str, Any]:
+        """Return the totals under the keys of `MetricsCollector.summary()`."""
+        rated = self.successes + self.failures
         return {
             "total_operations": self.calls,
-            "success_rate": self.successes / judged if judged else None,
+            "success_rate": self.successes / rated if rated else None,
             "total_cost_usd": self.cost_nanousd / NANO,
-            "avg_duration_s": self.seconds / self.ran if self.ran else None,
+            "avg_duration_s": self.seconds / self.executed if self.executed else None,
         }
 
 
-def summary_row(summary: Mapping[str, Any]) -> Row:
-    """The figures of a summary that W&B gets; what is unknown is left out.
+def to_summary_row(summary: Mapping[str, Any]) -> Row:
+    """Return what the run's summary holds of a summary; unknown values are left out.
 
-    Four always; `summary/unpriced_calls` where some are, and limit, spent and rejections of each budget there is.
+    These are the four values of `SUMMARY_KEYS`, the number of unpriced calls if there are any, and the limit, the
+    amount spent and the rejections of each budget.
     """
     row: Row = {
         key: summary[name]
-        for key, name in SUMMARY.items()
+        for key, name in SUMMARY_KEYS.items()
         if isinstance(summary.get(name), int | float) and not isinstance(summary[name], bool)
     }
     if summary.get("unpriced_calls"):
         row["summary/unpriced_calls"] = summary["unpriced_calls"]
     for budget in summary.get("budgets", ()):
-        row |= {f"budget/{budget['name']}/{figure}": budget[figure] for figure in ("limit", "spent", "rejections")}
+        row |= {f"budget/{budget['name']}/{value}": budget[value] for value in ("limit", "spent", "rejections")}
     return row
