@@ -258,7 +258,7 @@ def test_an_offline_run_whose_disk_is_full_is_given_nothing_and_is_finished_all_
 
 
 def test_an_offline_run_whose_folder_is_gone_is_followed_by_another(tmp_path: Path) -> None:
-    """W&B would go on writing into a file that nobody can find."""
+    """W&B would go on writing into a file that cannot be found any more."""
     feed, run = a_feed(ours=True)
     run.offline, run.settings = True, SimpleNamespace(sync_dir=str(tmp_path / "gone"))
     with pytest.raises(ConnectionError, match="the folder of W&B's run is gone; a new run goes on"):
@@ -395,17 +395,18 @@ def test_a_batch_that_only_came_late_is_not_logged_twice(monkeypatch: pytest.Mon
     ],
 )
 def test_wrong_arguments_are_refused_with_the_cure(wrong: dict[str, Any]) -> None:
-    """Misuse is told at construction, and the message says what to give instead."""
+    """Misuse raises at construction, and the message has what to pass instead."""
     with pytest.raises(ConfigurationError, match=r"name a W&B|give a positive"):
         WandBLogger(**wrong)
 
 
 def test_an_argument_beats_the_environment_beats_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`WANDB_PROJECT` and `WANDB_ENTITY` keep their meaning where nothing more particular is said."""
+    """`WANDB_PROJECT` and `WANDB_ENTITY` keep their meaning unless something more specific is set."""
     for name in ("WANDB_PROJECT", "WANDB_ENTITY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(f"TOOLWEAVER_MONITOR_{name}", raising=False)
-    assert (WandBLogger()._project, WandBLogger()._entity) == ("toolweaver", None)
+    for sink in (WandBLogger(), WandBLogger(project=None, entity=None)):
+        assert (sink._project, sink._entity) == ("toolweaver", None)
     monkeypatch.setenv("WANDB_PROJECT", "theirs")
     assert WandBLogger()._project is None  # left to wandb, which reads it itself
     monkeypatch.setenv("TOOLWEAVER_MONITOR_WANDB_PROJECT", "ours")

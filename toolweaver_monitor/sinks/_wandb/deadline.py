@@ -11,7 +11,7 @@ HANGS = "W&B's service process does not answer"
 
 
 class DeadlineExecutor:
-    """Runs one job at a time on its own daemon thread. A job that misses its deadline goes on; its caller does not."""
+    """A daemon thread that runs one job at a time. If a job misses its deadline, its caller stops waiting for it."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], object], Future[object]]] = queue.SimpleQueue()

@@ -27,7 +27,7 @@ CountedRow = tuple[int, rows.Row]
 
 
 class RunFeed:
-    """Feeds one run after another: a run that dies, or that the program finishes, is followed by the next.
+    """A writer of rows into one run after another: a run that dies, or that the program finishes, has a successor.
 
     Args:
         open_run: finds the program's run or starts one; may raise `SinkUnavailable`.

@@ -1,4 +1,4 @@
-"""The Weights & Biases sink, which keeps the program unaffected by W&B."""
+"""The Weights & Biases sink, built so that no failure or delay of W&B reaches the program."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ log = logging.getLogger("toolweaver_monitor")
 
 DEFAULT_PROJECT = "toolweaver"
 ANSWER_S = 15.0
-"""How long the service process on this machine may take to accept a batch, in seconds."""
+"""Seconds that the service process on this machine may take to accept a batch."""
 SERVICE_START_S = 40.0
+"""Seconds that starting the service process may take, beyond the wait for the server."""
 START_GRACE_S = 10.0
+"""Seconds that the end of the program may wait for an offline run to start."""
 EXIT_GRACE_S = 0.3
-"""How long the program's exit waits for W&B after the shutdown of this library, in seconds."""
+"""Seconds that the exit of the program waits for W&B after the shutdown of this library."""
 
 
 class WandBLogger(SetupAware):
-    """Logs every call to a Weights & Biases run: `{tool}/duration`, `/cost`, `/tokens` and `/status` (1 for success).
+    """A sink that logs every call to a W&B run: `{tool}/duration`, `/cost`, `/tokens` and `/status` (1 for success).
 
     The run starts at the first call, off the caller's thread. If the program already has a run, that one is used and
     never finished. `WANDB_*` variables keep their meaning; `WANDB_MODE=offline` needs neither an account nor a network.
@@ -94,10 +96,10 @@ class WandBLogger(SetupAware):
 
     @property
     def grace_s(self) -> float:
-        """How many seconds longer than for other sinks the end of the program may wait right now.
+        """Seconds beyond the usual that the end of the program may wait for this sink right now.
 
-        Starting a run takes seconds. A program that ends sooner would leave no run, so it waits for one that is kept
-        on this machine, which cannot hang on a network.
+        Starting a run takes seconds, and a program that ends sooner would leave none. It waits only for a run that is
+        kept on this machine, which cannot hang on a network.
         """
         is_starting = self._feed.run is None and self._unavailable is None and self._has_setup
         return START_GRACE_S if is_starting and os.environ.get("WANDB_MODE") in runs.OFFLINE_MODES else 0.0
@@ -238,7 +240,7 @@ class WandBLogger(SetupAware):
                 finish_timeout=self._finish_timeout_s,
             )
         except BaseException:
-            internals.kill_service()  # an exit would wait for what has begun there
+            internals.kill_service()  # the exit would wait for what init() left there
             raise
 
     def _write(self, calls: Sequence[ToolCall]) -> None:
@@ -274,7 +276,7 @@ class WandBLogger(SetupAware):
         self._reset()
 
     def _at_exit(self) -> None:
-        """Cut W&B short if it hangs: its own exit hook would wait for it without a limit."""
+        """Cut W&B short if it hangs, because its own exit hook waits without a limit."""
         if self._pid == os.getpid() and self._executor.is_busy(EXIT_GRACE_S):
             location = self.status()["run"]
             self._release()

@@ -123,7 +123,8 @@ def find_user_run(wandb: Any) -> Any:
     """
     if wandb.run is not None and internals.is_inherited(wandb.run):
         raise SinkUnavailable(
-            "the W&B run belongs to the parent process", hint="W&B logs only from the process that started its run"
+            "the W&B run belongs to the parent process, and W&B logs only from the process that started its run",
+            hint="use WandBLogger(own_run=True) in this one",
         )
     return wandb.run
 
