@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[2]
 URL = re.compile(r"http://127\.0\.0\.1:\d+/metrics")
 

@@ -20,7 +20,7 @@ import pytest
 
 import toolweaver_monitor
 
-pytestmark = pytest.mark.usefixtures("real_wandb")
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("real_wandb")]
 
 OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 """The programs run what these tests run."""

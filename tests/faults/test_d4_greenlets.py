@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from programs import TOOL, delivered, run_program
 
+pytestmark = pytest.mark.system
+
 GREEN = """
 import warnings
 warnings.simplefilter("ignore")  # of being patched so late

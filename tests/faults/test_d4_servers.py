@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from programs import OURS, TOOL, delivered
 
+pytestmark = pytest.mark.system
+
 WSGI = """
 def app(environ, start_response):
     tool()

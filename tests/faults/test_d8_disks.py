@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from programs import TOOL, Ended, run_program
 
+pytestmark = pytest.mark.system
+
 PROGRAM = (
     TOOL
     + """

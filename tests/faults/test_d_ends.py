@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from programs import TOOL, delivered, run_program
 
+pytestmark = pytest.mark.system
+
 SILENT = "setup(FileSink())\nget_monitor()._components.runners[0].worker.interval_s = 60\n"
 """A sink that writes only when it is made to: what arrives, the end has delivered."""
 THOUSAND = "for _ in range(1000): tool()\n"

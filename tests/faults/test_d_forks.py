@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from programs import TOOL, delivered, run_program
 
+pytestmark = pytest.mark.system
+
 QUIET = ("-W", "ignore::DeprecationWarning")  # 3.12 warns of every fork in a process with threads
 
 POOLS = (

@@ -17,6 +17,8 @@ from programs import TOOL, run_program
 from toolweaver_monitor import current_call, monitored, track
 from toolweaver_monitor.testing import ToolRecorder
 
+pytestmark = pytest.mark.system
+
 FAULTS = str(Path(__file__).parent)
 
 PROGRAM = (

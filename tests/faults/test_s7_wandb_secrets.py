@@ -11,6 +11,8 @@ from secret_corpus import CORPUS, piece
 from toolweaver_monitor import Budget, CostTracker, ErrorTracker, MetricsCollector, get_monitor, monitored, setup, track
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
 
+pytestmark = pytest.mark.system
+
 PROGRAM = """
 import logging, os, sys
 sys.path.insert(0, {here!r})

@@ -18,7 +18,7 @@ import toolweaver_monitor
 from toolweaver_monitor._cli.doctor import subprocesses
 from toolweaver_monitor._cli.doctor.findings import Finding
 
-pytestmark = pytest.mark.usefixtures("real_wandb")
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("real_wandb")]
 
 OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 

@@ -18,6 +18,8 @@ from toolweaver_monitor import Budget, BudgetExceeded, Monitor, monitored, setup
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
 from toolweaver_monitor.sinks._prometheus import catalog
 
+pytestmark = pytest.mark.system
+
 
 def free_port() -> int:
     with socket.socket() as probe:

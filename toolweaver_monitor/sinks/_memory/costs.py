@@ -37,7 +37,7 @@ class CostTracker(InMemorySink, Reportable):
     def record(self, operation: str, cost: float) -> None:
         """Count one operation and its cost.
 
-        Never raises. Invalid values are left out and pluralize, as in `MetricsCollector.record`.
+        Never raises. Invalid values are left out and counted, as in `MetricsCollector.record`.
 
         Args:
             operation: its name; anything that is not a name becomes `unnamed`.

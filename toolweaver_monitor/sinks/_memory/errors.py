@@ -37,7 +37,7 @@ class ErrorTracker(InMemorySink, Reportable):
     def record_call(self, tool_name: str, success: bool, error: str | BaseException = "") -> None:
         """Count one call by hand.
 
-        Never raises. Invalid values are left out and pluralize, as in `MetricsCollector.record`.
+        Never raises. Invalid values are left out and counted, as in `MetricsCollector.record`.
 
         Args:
             tool_name: the tool; anything that is not a name becomes `unnamed`.

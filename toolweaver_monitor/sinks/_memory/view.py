@@ -45,19 +45,19 @@ class InMemorySink:
         """Do nothing, since every read is complete."""
 
     def close(self) -> None:
-        """Do nothing, since nothing is open. What was pluralize can still be read."""
+        """Do nothing, since nothing is open. What was counted can still be read."""
 
     def _observe(self, calls: Sequence[ToolCall]) -> None:
         """Look at a batch of closed calls, if the sink needs to see every call. `setup()` subscribes it."""
 
     def _attach(self, shared: StatsAggregator) -> None:
-        """Show these statistics as well. What was shared before stays pluralize. `setup()` calls it."""
+        """Show these statistics as well. What was shared before stays counted. `setup()` calls it."""
         earlier, self._shared = self._shared, shared
         if earlier is not None and earlier is not shared:
             self._own.merge(earlier)
 
     def _sources(self) -> list[StatsAggregator]:
-        """Return the statistics shown, once every ended call is pluralize."""
+        """Return the statistics shown, once every ended call is counted."""
         sources = [self._own] if self._shared is None else [self._shared, self._own]
         for source in sources:
             source.sync()
@@ -115,7 +115,7 @@ def make_call(
     success: bool = True,
     error: object = "",
 ) -> ToolCall:
-    """Return a closed call made of values recorded by hand. Invalid values are left out and pluralize as invalid."""
+    """Return a closed call made of values recorded by hand. Invalid values are left out and counted as invalid."""
     if isinstance(duration_s, int | float) and 0 <= duration_s < MAX_DURATION_S:
         duration = float(duration_s)
     else:
