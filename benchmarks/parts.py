@@ -1,7 +1,7 @@
 """Each primitive that the hot path cannot do without, timed by itself.
 
 Their sum is what CPython allows: no arrangement of the same parts is cheaper. The rest of a call is the path between
-them, timed here as `begin` and `leave`.
+them, timed here as `begin` and `finish`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.details import CompactDetails
 from toolweaver_monitor._instrument import hot_path
-from toolweaver_monitor._instrument.tool import Tool
+from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._usage.extract import DICT_KEYS
 
 new: Any = ToolCall  # its other fields have defaults
 CALL = new("tool")
-TOOL = Tool("tool")
+TOOL = ToolSpec("tool")
 
 
 class _On:
@@ -34,12 +34,12 @@ class _On:
 
 
 def _stages() -> dict[str, Callable[[], object]]:
-    begin, leave = hot_path.begin, hot_path.leave
+    begin, finish = hot_path.begin, hot_path.finish
 
-    def begin_and_leave() -> None:
-        leave(TOOL, begin(new("tool", "open", 0.0, perf_counter()), TOOL, (), {}), None)
+    def begin_and_finish() -> None:
+        finish(TOOL, begin(new("tool", "open", 0.0, perf_counter()), TOOL, (), {}), None)
 
-    return {"begin + leave": begin_and_leave}
+    return {"begin + finish": begin_and_finish}
 
 
 def _primitives() -> dict[str, Callable[[], object]]:

@@ -89,7 +89,7 @@ def test_a_decorator_below_that_gives_no_function_is_told_of() -> None:
     for other in (3, {}, b"x"):
         with pytest.raises(ConfigurationError, match="put @monitored below that one"):
             monitored(other)  # type: ignore[call-overload]
-        with pytest.raises(ConfigurationError, match="below whatever decorator makes something else of it"):
+        with pytest.raises(ConfigurationError, match="below the decorator that returns something else"):
             monitored("ocr")(other)  # type: ignore[type-var]
     monitored(None, cost=0.1)(len)  # type: ignore[call-overload]  # with parentheses, so no decorator below gave it
 
@@ -185,9 +185,9 @@ def test_beyond_loopback_only_when_told_to(addr: str, monkeypatch: pytest.Monkey
         (lambda: monitored("ocr")(property(lambda self: 1)), "below"),
         (lambda: monitored(property(lambda self: 1)), "below"),
         (lambda: monitored(functools.singledispatchmethod(len)), "put it on the function"),
-        (lambda: monitored("ocr")(7), "cannot be called"),
+        (lambda: monitored("ocr")(7), "is not callable"),
         (lambda: setup(budget="five"), "."),
-        (lambda: setup(tags={3: "x"}), "text keys"),
+        (lambda: setup(tags={3: "x"}), "strings as keys"),
         (lambda: PrometheusExporter(port=70_000), "0 to 65535"),
         (lambda: PrometheusExporter(port="8000"), "0 to 65535"),
         (lambda: PrometheusExporter(port=True), "port=True is not a port"),

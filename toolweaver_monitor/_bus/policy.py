@@ -1,4 +1,4 @@
-"""How calls are opened and closed: one frozen value that `setup()` stores at once."""
+"""The policy under which calls open and close: one frozen value, stored at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from toolweaver_monitor._text.safe_repr import ErrorTextSource
 class CallPolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What every call needs to know of the current setup.
 
-    Threads open and close calls while `setup()` runs. They read `bus.policy` once and therefore see either the old
+    Other threads open and close calls while `setup()` runs. They read `bus.policy` once, and so they see either the old
     policy or the new one, never a mixture.
     """
 
@@ -36,10 +36,10 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     price: Callable[[ToolCall], int | None] | None = None
     """Returns the price of a call in nano-dollars, or None if no price is known."""
     admit: Callable[[ToolCall, int | None], None] | None = None
-    """Checks the budgets before a call starts: gets the call and its cost in nano-dollars, if known, and raises if one
-    rejects it."""
+    """Asks the budgets before a call starts. Gets the call and its cost in nano-dollars, if known, and raises if one of
+    them rejects it."""
     on_first_call: Callable[[], None] | None = None
-    """Runs when the next call opens; set in a forked child, whose first call starts the dispatcher."""
+    """Runs when the next call opens. Set in a forked child, whose first call starts the dispatcher."""
     needs_slow_open: bool = False
     """Whether opening a call takes more than the plain steps. Computed from the fields above."""
 

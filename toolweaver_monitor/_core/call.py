@@ -271,7 +271,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     def __reduce__(self) -> tuple[Callable[..., ToolCall], tuple[type[ToolCall], dict[str, Any]]]:
         """Support pickle and `copy.deepcopy`, without the fields that tie the call to this process."""
         self._assign_id()
-        tied = ("_token", "_admission", "kept")  # the last is the field of a block, which refers back to the call
+        tied = ("_token", "_admission", "_reusable")  # the last is the field of a block, which refers back to the call
         values = {name: getattr(self, name) for name in self.__struct_fields__ if name not in tied}
         return _rebuild, (type(self), values)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copyreg
 from contextvars import ContextVar
-from typing import Any
 
 from toolweaver_monitor._core import gc_guard
 from toolweaver_monitor._core.call import ToolCall
@@ -31,23 +29,6 @@ SUPPRESSED = NoopCall("", "success")
 current: ContextVar[ToolCall | None] = ContextVar("toolweaver_monitor_call", default=None)
 """The innermost open call of this context."""
 gc_guard.install()
-
-
-def _get_variable() -> ContextVar[ToolCall | None]:
-    return current
-
-
-def _reduce_variable(variable: ContextVar[Any]) -> Any:
-    """Let a monitored function that is pickled by value use the variable of the process in which it arrives."""
-    if variable is current:
-        return _get_variable, ()
-    if _previous_reducer is not None:
-        return _previous_reducer(variable)
-    raise TypeError("cannot pickle '_contextvars.ContextVar' object")  # as without this library
-
-
-_previous_reducer = copyreg.dispatch_table.get(ContextVar)
-copyreg.pickle(ContextVar, _reduce_variable)
 
 
 def current_call() -> ToolCall:

@@ -1,23 +1,30 @@
-"""What happens to a call, from opened to published? The one place that every monitored call passes through.
+"""The way of a call, from opened to published. Every monitored call passes through this module.
 
-Every kind of callable is driven through the same three functions (see `drivers`):
+`wrappers` (functions) and `track` (blocks) create a call and take it through the same three functions:
 
-    begin(call, tool, args, kwargs)       opened: it is the innermost of its context, and it is listed; a budget may
-                                          refuse it here
-    leave(tool, call, result)             it returned: closed and published
-    finish_with_error(tool, call, error)      it raised: closed and published
+    begin(call, tool, args, kwargs)        Open it. It becomes the current call of its context and is put into the
+                                           inbox. A budget may reject it here.
+    finish(tool, call, result)             Close it after the function returned.
+    finish_with_error(tool, call, error)   Close it after the function raised.
 
-What is done for speed, and what it buys per call (CPython 3.11; a whole call takes about 0.65 us):
+`begin` leaves what few calls need to `opening`: a computed name, tags, captured arguments, a price per call. `finish`
+leaves calls with details, or with a result that may report usage, to `finish_slow`; and that leaves the outcome, usage
+and cost to `closing`. A function that returned a coroutine or a future keeps its call open until that has completed
+(`finish_later`). `publish` ends a call for good. The dispatcher (`_bus/bus.py`) takes it from the inbox to the sinks.
 
-- A plain success never enters the slow half (`opening`, `ending`, `finish_slow`): 0.3 us. In the drivers of functions
-  and coroutines its steps are written out once more, without a frame or a store that it can do without: 0.15 us.
-- A `ToolCall` holds ten fields, all but three by default, and no number until someone asks for it: 60 ns. A store into
-  one takes 7 ns, a third of what a Struct's takes by itself (see `records`).
-- The look at a result is one dict lookup by exact type: 30 ns, ten times less than a chain of isinstance, and it runs
-  no code of the user's.
-- A call is appended to the inbox once, when it opens; its end is one store. So the list of open calls costs nothing
-  (60 ns), and there is no lock, nothing that a signal handler, a `__del__` or a fork could meet half done.
-- Bound methods are looked up once, here: 5 ns each.
+What is done for speed, and what it saves per call (CPython 3.11; a whole call takes about 0.65 us):
+
+- A plain success never enters the slow half (`opening`, `closing`, `finish_slow`): 0.3 us. The wrappers of functions
+  and coroutines, and blocks, repeat the steps of `begin` and `finish` without a frame or a store that they can do
+  without: 0.15 us.
+- A `ToolCall` holds ten fields, all but three with their default, and takes a serial number only if one is needed:
+  60 ns. A store into a field takes 7 ns, a third of the time that a msgspec Struct takes by itself (see
+  `_core/structs.py`).
+- The handler of a result is found by one dict lookup by exact type: 30 ns, a tenth of a chain of `isinstance`. It runs
+  no code of the user.
+- A call is appended to the inbox once, when it opens, and ends with a single store. So the list of open calls costs
+  nothing (60 ns), and there is no lock: nothing that a signal handler, a `__del__` or a fork could meet half done.
+- Bound methods are looked up once, at import: 5 ns each.
 
 Nothing in here raises into the user's code but `BudgetExceeded`, and that only before the function runs.
 """
@@ -30,7 +37,8 @@ from collections.abc import Callable
 from contextvars import Token
 from typing import Any
 
-from toolweaver_monitor._bus.bus import HIGH_WATER, bus, inbox
+from toolweaver_monitor._bus.bus import HIGH_WATER, bus
+from toolweaver_monitor._bus.bus import inbox as inbox  # noqa: PLC0414 - explicitly exported, for `wrappers`
 from toolweaver_monitor._core.call import Outcome, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import SUPPRESSED, current
@@ -38,31 +46,31 @@ from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._instrument import closing, opening
 from toolweaver_monitor._instrument.results import deferred, handler_for, handlers, unknown_type
 from toolweaver_monitor._instrument.shield import report_internal_error
-from toolweaver_monitor._instrument.tool import Tool
+from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor.errors import BudgetExceeded
 
-_current_call = current.get
-_set_current = current.set
-_restore = current.reset
-_append = inbox.append
-_handler = handlers.get
+get_current = current.get
+set_current = current.set
+reset_current = current.reset
+append_call = inbox.append
+get_handler = handlers.get
 
 
-def begin(call: ToolCall, tool: Tool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolCall:
-    """Open a call of this tool, new and with its clock running; gives it back.
+def begin(call: ToolCall, tool: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolCall:
+    """Open a new call, whose clock is already running, and return it.
 
     Raises:
-        BudgetExceeded: a budget refuses it; the refusal has been published.
+        BudgetExceeded: a budget rejects the call. The rejection has been published.
     """
     try:
-        parent = _current_call()
+        parent = get_current()
         if parent is not None:
             if parent is SUPPRESSED:
                 return begin_suppressed(call)
             call._set_parent(parent)
         known_nanousd = tool.cost_nanousd
         policy = bus.policy
-        if tool.special or policy.needs_slow_open:
+        if tool.has_declarations or policy.needs_slow_open:
             known_nanousd = opening.prepare(policy, tool, call, args, kwargs)
         if (
             tool.is_super_call is not None
@@ -73,25 +81,64 @@ def begin(call: ToolCall, tool: Tool, args: tuple[Any, ...], kwargs: dict[str, A
             return begin_super_call(call, parent)
         if policy.admit is not None:
             ask_budgets(policy.admit, call, known_nanousd)
-        _append(call)
-        call._token = _set_current(call)
+        append_call(call)
+        call._token = set_current(call)
     except BudgetExceeded:
         raise
     except BaseException as error:  # an interrupt: the function has not begun
-        if call._token is None and _current_call() is call:
-            _set_current(parent)
+        if call._token is None and get_current() is call:
+            set_current(parent)
         finish_with_error(tool, call, error)
         raise
     return call
 
 
-def leave(tool: Tool, call: ToolCall, result: Any) -> Any:
-    """Close a call that returned `result`; gives what its caller is to get, which is that same object."""
+def begin_suppressed(call: ToolCall) -> ToolCall:
+    """Open a suppressed call. Used on the library's own threads; neither it nor its children are published."""
+    Diagnostics.suppressed_calls += 1
+    call.outcome = "suppressed"
+    call._token = set_current(SUPPRESSED)
+    return call
+
+
+def begin_super_call(call: ToolCall, parent: ToolCall) -> ToolCall:
+    """Open a call that is part of its parent: it is not published, and its parent stays the current call."""
+    call.outcome = "suppressed"
+    call._token = set_current(parent)
+    return call
+
+
+def ask_budgets(admit: Callable[[ToolCall, int | None], None], call: ToolCall, known_nanousd: int | None) -> None:
+    """Ask the budgets to admit a call, before it is put into the inbox.
+
+    Args:
+        admit: raises if a budget rejects the call.
+        call: the new call.
+        known_nanousd: its cost in nano-dollars, if known before it runs.
+
+    Raises:
+        BudgetExceeded: a budget rejects the call. The rejection has been published.
+    """
+    try:
+        admit(call, known_nanousd)
+    except BudgetExceeded as rejection:
+        call._opened_at = monotonic_s()
+        closing.note_error(call, rejection)
+        append_call(call)
+        publish(call, "rejected")
+        raise
+    except Exception as error:  # noqa: BLE001 - an error in the accounts is no reason to stop the tool
+        report_internal_error(error)
+    call._opened_at = monotonic_s()  # an `on_exceed` may have taken long
+
+
+def finish(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
+    """Close a call that returned `result`, and return the same object, or the coroutine that stands for it."""
     call.duration_s = monotonic_s() - call._opened_at
     try:
-        if _handler(type(result), unknown_type) is not None or call._details is not None or tool.special:
+        if get_handler(type(result), unknown_type) is not None or call._details is not None or tool.has_declarations:
             return finish_slow(tool, call, result)
-        _restore(call._token)  # type: ignore[arg-type]
+        reset_current(call._token)  # type: ignore[arg-type]
         call._token = None
         call.outcome = "success"
         if len(inbox) > HIGH_WATER:
@@ -101,56 +148,44 @@ def leave(tool: Tool, call: ToolCall, result: Any) -> Any:
     return result
 
 
-def finish_slow(tool: Tool, call: ToolCall, result: Any) -> Any:
-    """As `leave`, for a call that something is to be said of."""
+def finish_slow(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
+    """Do what `finish` does, for a call that has details or may get them from its result or its declarations."""
     if call.outcome == "suppressed":  # not published; the result of a `super()` call is read by the call around it
         restore(call)
         return result
     outcome: Outcome = "success" if call.error_type is None else "failure"
     try:
         handler = handler_for(type(result))
-        if handler is deferred and tool.defers and call.outcome == "open":
+        if handler is deferred and tool.may_return_awaitable and call.outcome == "open":
             restore(call)
             return finish_later(tool, call, result)
         closing.read_usage(tool, call, handler, result)
-        if call.error_type is not None:  # the result may have said so
+        if call.error_type is not None:  # set by the usage callable, with `fail()`
             outcome = "failure"
-        closing.settle(tool, call, result, outcome)
-    except Exception as error:  # noqa: BLE001 - as in leave
+        closing.set_cost(tool, call, result, outcome)
+    except Exception as error:  # noqa: BLE001 - as in finish
         report_internal_error(error)
     restore(call)
     publish(call, outcome)
     return result
 
 
-def finish_read(tool: Tool, call: ToolCall, result: Any) -> Any:
-    """As `leave`, for a call whose result has been read already, but not priced, or not told to its budgets."""
+def finish_read(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
+    """Do what `finish` does, for a call whose result has been read, but has no price yet or must be charged."""
     try:
-        closing.settle(tool, call, result, "success")
-    except Exception as error:  # noqa: BLE001 - as in leave
+        closing.set_cost(tool, call, result, "success")
+    except Exception as error:  # noqa: BLE001 - as in finish
         report_internal_error(error)
     restore(call)
     publish(call, "success")
     return result
 
 
-def finish_awaitable(tool: Tool, call: ToolCall, result: Any) -> None:
-    """Close a call whose function only returned the promise of `result`."""
-    call.duration_s = monotonic_s() - call._opened_at
-    try:
-        closing.read_usage(tool, call, handler_for(type(result)), result)
-        closing.settle(tool, call, result, "success" if call.error_type is None else "failure")
-    except Exception as error:  # noqa: BLE001 - as in leave
-        report_internal_error(error)
-    restore(call)
-    publish(call, "success" if call.error_type is None else "failure")
-
-
-def finish_later(tool: Tool, call: ToolCall, result: Any) -> Any:
+def finish_later(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
     """Keep a call open until the awaitable that its function returned has completed.
 
     Args:
-        tool: the call's tool.
+        tool: the tool of the call.
         call: the open call.
         result: a coroutine, or a future with `add_done_callback`.
 
@@ -161,15 +196,15 @@ def finish_later(tool: Tool, call: ToolCall, result: Any) -> Any:
         result.add_done_callback(lambda future: _finish_future(tool, call, future))
         return result
     coroutine: Any = result
-    monitored: Any = _await(tool, call, coroutine)
+    monitored: Any = _run_coroutine(tool, call, coroutine)
     monitored.__name__, monitored.__qualname__ = coroutine.__name__, coroutine.__qualname__
     weakref.finalize(monitored, _abandon, call, coroutine).atexit = False
     return monitored
 
 
-async def _await(tool: Tool, call: ToolCall, coroutine: types.CoroutineType[Any, Any, Any]) -> Any:
+async def _run_coroutine(tool: ToolSpec, call: ToolCall, coroutine: types.CoroutineType[Any, Any, Any]) -> Any:
     """Run the coroutine under its call."""
-    call._token = _set_current(call)
+    call._token = set_current(call)
     try:
         result = await coroutine
         finish_awaitable(tool, call, result)
@@ -187,7 +222,7 @@ def _abandon(call: ToolCall, coroutine: types.CoroutineType[Any, Any, Any]) -> N
         publish(call, "abandoned")
 
 
-def _finish_future(tool: Tool, call: ToolCall, future: Any) -> None:
+def _finish_future(tool: ToolSpec, call: ToolCall, future: Any) -> None:
     """Close the call of a completed future.
 
     The exception is read from the attribute in which the future keeps it: `exception()` would mark it as retrieved,
@@ -203,90 +238,68 @@ def _finish_future(tool: Tool, call: ToolCall, future: Any) -> None:
         finish_awaitable(tool, call, getattr(future, "_result", None))
 
 
-def finish_with_error(tool: Tool, call: ToolCall, error: BaseException) -> None:
-    """Close a call that raised `error`, which its caller raises on."""
+def finish_awaitable(tool: ToolSpec, call: ToolCall, result: Any) -> None:
+    """Close a call whose function returned an awaitable that has completed with `result`."""
+    call.duration_s = monotonic_s() - call._opened_at
     try:
-        if call._token is None and _current_call() is call:  # an interrupt, before the token was stored
-            _set_current(None)
+        closing.read_usage(tool, call, handler_for(type(result)), result)
+        closing.set_cost(tool, call, result, "success" if call.error_type is None else "failure")
+    except Exception as error:  # noqa: BLE001 - as in finish
+        report_internal_error(error)
+    restore(call)
+    publish(call, "success" if call.error_type is None else "failure")
+
+
+def finish_with_error(tool: ToolSpec, call: ToolCall, error: BaseException) -> None:
+    """Close a call that raised `error`. The caller of this function re-raises it."""
+    try:
+        if call._token is None and get_current() is call:  # an interrupt, before the token was stored
+            set_current(None)
         if call.outcome != "open":
             restore(call)
             return
-        if tool.stops_with is not None and type(error) is tool.stops_with:
-            leave(tool, call, None)
+        if tool.stop_exception is not None and type(error) is tool.stop_exception:
+            finish(tool, call, None)
             return
         if call._opened_at:
             call.duration_s = monotonic_s() - call._opened_at
         outcome: Outcome = "failure"
         try:
             outcome = closing.note_error(call, error)
-            closing.settle(tool, call, None, outcome)
-        except Exception as own:  # noqa: BLE001 - the user's error must go on, not ours
+            closing.set_cost(tool, call, None, outcome)
+        except Exception as own:  # noqa: BLE001 - the user's error must propagate, not this one
             report_internal_error(own)
         finally:  # a Ctrl-C in the exception's own `__str__` goes on to the caller, and the call is closed all the same
-            if outcome != "abandoned" or _current_call() is call:  # else dropped, and ended by the garbage collector
+            if outcome != "abandoned" or get_current() is call:  # otherwise the garbage collector ends the call
                 restore(call)
             publish(call, outcome)
-    except RecursionError:  # the stack has no room for a single call more; these stores take none
+    except RecursionError:  # the stack has no room for one more call; these stores need none
         call._token = None
         if call.outcome == "open":
             call.outcome = "failure"
 
 
-def begin_suppressed(call: ToolCall) -> ToolCall:
-    """Open a call on a thread of ours: nobody hears of it, nor of what is called inside it."""
-    Diagnostics.suppressed_calls += 1
-    call.outcome = "suppressed"
-    call._token = _set_current(SUPPRESSED)
-    return call
-
-
-def begin_super_call(call: ToolCall, parent: ToolCall) -> ToolCall:
-    """Open a call that is part of its parent: it is not published, and its parent stays the current call."""
-    call.outcome = "suppressed"
-    call._token = _set_current(parent)
-    return call
-
-
-def ask_budgets(admit: Callable[[ToolCall, int | None], None], call: ToolCall, known_nanousd: int | None) -> None:
-    """Have the call let in, before it is listed.
-
-    Raises:
-        BudgetExceeded: a budget refuses it; the refusal has been published.
-    """
-    try:
-        admit(call, known_nanousd)
-    except BudgetExceeded as refusal:
-        call._opened_at = monotonic_s()
-        closing.note_error(call, refusal)
-        _append(call)
-        publish(call, "rejected")
-        raise
-    except Exception as error:  # noqa: BLE001 - a fault in the books is no reason to stop the tool
-        report_internal_error(error)
-    call._opened_at = monotonic_s()  # an `on_exceed` may have taken its time
-
-
 def restore(call: ToolCall) -> None:
-    """Make the call around this one the innermost again."""
+    """Make the call around this one the current call again."""
     token, call._token = call._token, None
     if token is not None:
         try:
-            _restore(token)
+            reset_current(token)
         except (ValueError, RuntimeError):  # closed in another context than it was opened in
-            if _current_call() is call:  # as a block that a generator holds open, when another thread closes that
+            if get_current() is call:  # as a block that a generator holds open, if another thread closes the generator
                 around = token.old_value
-                _set_current(None if around is Token.MISSING else around)
+                set_current(None if around is Token.MISSING else around)
 
 
 def publish(call: ToolCall, outcome: Outcome) -> None:
-    """Close the call for good and hand it to the bus, once."""
+    """Close the call for good, once, so that the dispatcher takes it to the sinks."""
     try:
         details = call._details
         if details is not None:
             if details.seen is not None:
                 details.seen = None
             if call._admission is not None:
-                kept = call._admission if details.lacks_price else None  # in case the price is found in the drain
+                kept = call._admission if details.lacks_price else None  # the dispatcher may still find a price
                 admission, call._admission = call._admission, None
                 admission.settle(call)
                 call._admission = kept
@@ -294,12 +307,12 @@ def publish(call: ToolCall, outcome: Outcome) -> None:
             call.outcome = outcome
         if len(inbox) > HIGH_WATER:
             bus.apply_backpressure()
-    except Exception as error:  # noqa: BLE001 - as in leave
+    except Exception as error:  # noqa: BLE001 - as in finish
         recover(call, outcome, error)
 
 
 def recover(call: ToolCall, outcome: Outcome, error: Exception) -> None:
-    """Publish a call whose closing met an error: another context than it was opened in, a stack with no room left."""
+    """Publish a call although closing it raised `error`: in another context, or with no room left on the stack."""
     restore(call)
     if call.outcome == "open":
         call.outcome = outcome

@@ -1,4 +1,4 @@
-"""What can opening a call take besides the plain steps? A dynamic name, tags, captured arguments, a per-call price."""
+"""What opening a call can take beyond the plain steps: a computed name, tags, captured arguments, a price per call."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ from toolweaver_monitor._bus.policy import CallPolicy
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import Diagnostics, merge_tags
 from toolweaver_monitor._instrument.shield import report_internal_error
-from toolweaver_monitor._instrument.tool import Tool
+from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._text import safe_repr
 
 
-class _Block(tuple[()]):
-    """No arguments, and the keyword arguments are tags."""
-
+class _BlockArguments(tuple[()]):
     __slots__ = ()
 
 
-BLOCK = _Block()
-"""The arguments of a call that is a block of code: `track("ocr", customer="acme")`."""
+BLOCK = _BlockArguments()
+"""The positional arguments of a block of code, whose keyword arguments are tags: `track("ocr", customer="acme")`."""
 
 
 def prepare(
-    policy: CallPolicy, tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]
+    policy: CallPolicy, tool: ToolSpec, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> int | None:
-    """Complete a new call before it starts; gives its cost in nano-dollars where that is known already."""
+    """Complete a new call before it starts, and return its cost in nano-dollars, if known by then."""
     try:
         tool.prepare(call, args, kwargs)
     except KeyboardInterrupt:
@@ -34,26 +32,28 @@ def prepare(
         Diagnostics.extractor_errors += 1
     if policy.needs_slow_open:
         try:
-            common(policy, tool, call, args, kwargs)
-        except Exception as error:  # noqa: BLE001 - nor for what we make of its arguments
+            apply_policy(policy, tool, call, args, kwargs)
+        except Exception as error:  # noqa: BLE001 - nor for what this library makes of its arguments
             report_internal_error(error)
-    return known_cost(policy, tool, call)
+    return find_known_cost(policy, tool, call)
 
 
-def known_cost(policy: CallPolicy, tool: Tool, call: ToolCall) -> int | None:
-    """What the call will cost in nano-dollars, where that is known before it runs: declared, or priced by the call."""
-    if tool.charges or policy.price is None or call.tool_name not in policy.priced_tools:
+def find_known_cost(policy: CallPolicy, tool: ToolSpec, call: ToolCall) -> int | None:
+    """Return the cost of a call in nano-dollars if it is known before the call runs: declared, or priced per call."""
+    if tool.has_declared_cost or policy.price is None or call.tool_name not in policy.priced_tools:
         return tool.cost_nanousd
     return policy.price(call)
 
 
-def common(policy: CallPolicy, tool: Tool, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """What this setup asks of every call."""
+def apply_policy(
+    policy: CallPolicy, tool: ToolSpec, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Add what the current setup requires of every call."""
     if policy.on_first_call is not None:
         policy.on_first_call()
     if policy.tags:
         call._ensure_details().tags = merge_tags(policy.tags, call.tags)
-    if args is BLOCK and kwargs:  # a budget may be one of a tag
+    if args is BLOCK and kwargs:  # before the budgets are asked: one of them may be a budget per tag
         call._ensure_details().tags = merge_tags(call.tags, kwargs)
     if call.tool_name in policy.priced_tools:
         call._ensure_details()

@@ -1,6 +1,7 @@
-"""What is to be done with a result of this type? Asked once a type; after that it is one dict lookup.
+"""Handlers of results, one per exact type, chosen once.
 
-Only the exact type is looked at, never the object: a result that lies, sleeps or raises when touched does no harm.
+Only the type of a result is examined, never the object, so a result that lies, sleeps or raises when touched does no
+harm.
 """
 
 from __future__ import annotations
@@ -13,54 +14,48 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._usage import apply_dict, apply_usage, reader_for
 
 Handler = Callable[[ToolCall, Any], object]
-"""Puts what a result says of its usage into the call."""
+"""Copies the usage that a result reports into its call."""
 
 MAX_TYPES = 4_096
 
 
 def deferred(call: ToolCall, result: Any) -> None:
-    """Stands for results whose work is only to come (a coroutine, a future): the call closes when they end."""
+    """Mark results whose work is still to come (a coroutine, a future): their calls close when it has completed."""
 
 
 def unknown_type(call: ToolCall, result: Any) -> None:
-    """Stands for a type that was not met yet."""
+    """Mark a type that no call has returned yet."""
 
 
-class Handlers(dict[type, Handler | None]):
-    """By exact type. Pickled by name: a watched function that is sent by value refers to it."""
-
-    def __reduce__(self) -> str:
-        return "handlers"
-
-
-handlers = Handlers.fromkeys(
+handlers: dict[type, Handler | None] = dict.fromkeys(
     (int, str, float, bool, bytes, type(None), list, tuple, set, frozenset, bytearray, memoryview)
 )
+"""The handler of each type that has been seen; None if its objects report no usage."""
 handlers[dict] = apply_dict
 handlers[types.CoroutineType] = deferred
 
 
-def reading(on: bool) -> None:
-    """Whether results are looked at for usage at all."""
+def set_usage_reading(on: bool) -> None:
+    """Set whether dicts are searched for usage. The hot path reads them without looking at the policy."""
     handlers[dict] = apply_dict if on else None
 
 
 def handler_for(kind: type) -> Handler | None:
-    """The handler for results of exactly this type, found out once."""
+    """Return the handler for results of exactly this type, and remember it."""
     if kind in handlers:
         return handlers[kind]
-    if len(handlers) >= MAX_TYPES:  # classes made at run time, without end
+    if len(handlers) >= MAX_TYPES:  # the program creates classes without end
         return None
-    handlers[kind] = handler = _found(kind)
+    handlers[kind] = handler = _make_handler(kind)
     return handler
 
 
-def _found(kind: type) -> Handler | None:
+def _make_handler(kind: type) -> Handler | None:
     try:
         if _is_future(kind):
             return deferred
         reader = reader_for(kind)
-    except Exception:  # noqa: BLE001 - a type so odd that it cannot be looked at carries no usage
+    except Exception:  # noqa: BLE001 - a type so odd that it cannot be examined carries no usage
         return None
     if reader is None:
         return None
@@ -74,6 +69,6 @@ def _found(kind: type) -> Handler | None:
 
 
 def _is_future(kind: type) -> bool:
-    """Whether it can be awaited and tells when it is done, as `asyncio.Future` and `Task` do."""
+    """Return whether objects of this type can be awaited and report their end, as `asyncio.Future` and `Task` do."""
     names = set().union(*(vars(base) for base in type.__dict__["__mro__"].__get__(kind)))
     return {"__await__", "add_done_callback", "cancelled"} <= names

@@ -30,8 +30,8 @@ def call_extractor(function: Callable[[Any], Any], argument: Any, *, failed: Any
         failed: what to return if it raises.
 
     Returns:
-        What the extractor returns. If it raises anything but `KeyboardInterrupt`, the error is counted and `failed` is
-        returned.
+        What the extractor returns. If it raises anything but `KeyboardInterrupt`, the error is counted, and `failed`
+        is returned.
     """
     try:
         return function(argument)

@@ -207,7 +207,7 @@ def _publish_policy(options: Options) -> None:
             on_first_call=_in_child if process_exit.is_child() else None,
         )
     )
-    results.reading(options.usage)
+    results.set_usage_reading(options.usage)
 
 
 def _release(monitor: Monitor) -> None:
@@ -216,7 +216,7 @@ def _release(monitor: Monitor) -> None:
         return
     bus.detach()
     bus.configure(CallPolicy())
-    results.reading(True)
+    results.set_usage_reading(True)
 
 
 def _start(sink: Any, name: str, components: Components) -> None:

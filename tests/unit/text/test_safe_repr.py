@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import current_call, monitored, setup
-from toolweaver_monitor._instrument.tool import named
+from toolweaver_monitor._instrument.tool import tool_for
 from toolweaver_monitor._text import names, redact
 from toolweaver_monitor._text.safe_repr import (
     capture_arguments,
@@ -202,9 +202,9 @@ def test_a_name_that_could_not_be_made_safe_once_can_be_the_next_time(monkeypatc
     kind = type("SeenFirstAtTheBottom", (Exception,), {})
     with monkeypatch.context() as failing:
         failing.setattr(redact, "_find_secrets", broken)
-        assert type_name(kind()) == named("seen first at the bottom").name == redact.UNSCRUBBABLE
+        assert type_name(kind()) == tool_for("seen first at the bottom").name == redact.UNSCRUBBABLE
     assert type_name(kind()) == "SeenFirstAtTheBottom"
-    assert named("seen first at the bottom").name == "seen first at the bottom"
+    assert tool_for("seen first at the bottom").name == "seen first at the bottom"
 
 
 def test_a_runaway_recursion_is_called_by_its_name() -> None:

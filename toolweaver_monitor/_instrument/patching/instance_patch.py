@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor._core.introspect import own_namespace
-from toolweaver_monitor._instrument.decorator import driving, is_monitored
+from toolweaver_monitor._instrument.decorator import is_monitored, wrapper_for
 from toolweaver_monitor._instrument.patching.patch import MISSING
 from toolweaver_monitor._instrument.patching.targets import safe_getattr
-from toolweaver_monitor._instrument.proxies import MonitoredProxy, proxy
-from toolweaver_monitor._instrument.tool import Tool
+from toolweaver_monitor._instrument.proxies import MonitoredProxy, make_proxy
+from toolweaver_monitor._instrument.tool import ToolSpec
 
 
 class InstancePatch(MonitoredProxy):
@@ -29,7 +29,7 @@ def _identity(thing: Any) -> Any:
     return thing
 
 
-def patch_instance(thing: Any, name: str, make_tool: Callable[[Any], Tool]) -> None:
+def patch_instance(thing: Any, name: str, make_tool: Callable[[Any], ToolSpec]) -> None:
     """Wrap an attribute in the object's `__dict__`, which is written to directly, as the object may be frozen.
 
     Args:
@@ -43,7 +43,7 @@ def patch_instance(thing: Any, name: str, make_tool: Callable[[Any], Tool]) -> N
         return
     original = own[name] if name in own else safe_getattr(thing, name)
     if not is_monitored(original):
-        patched = proxy(InstancePatch, original, driving(original, make_tool(original)), _identity)
+        patched = make_proxy(InstancePatch, original, wrapper_for(original, make_tool(original)), _identity)
         patched._self_before = own.get(name, MISSING)
         own[name] = patched
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.introspect import is_a, is_class, is_module
-from toolweaver_monitor._instrument.decorator import is_monitored, positional_parameters, watch
+from toolweaver_monitor._instrument.decorator import is_monitored, positional_parameters, wrap
 from toolweaver_monitor._instrument.patching import executors, import_hooks, mcp, targets
 from toolweaver_monitor._instrument.patching.patch import Patch, patch_for, patches
 from toolweaver_monitor._instrument.patching.super_calls import super_call_check
 from toolweaver_monitor._instrument.patching.tool_names import SelfPosition, name_from_arguments, runs_tools, skip_self
-from toolweaver_monitor._instrument.tool import Tool
+from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor.errors import ConfigurationError
 
 log = logging.getLogger("toolweaver_monitor")
@@ -122,7 +122,7 @@ def waiting_for_import() -> list[str]:
 
 def _validate_options(tool_name: object, methods: object) -> tuple[str, ...] | None:
     if tool_name is not None and not callable(tool_name):
-        Tool(tool_name)  # type: ignore[arg-type]  # raises if it is not a valid name
+        ToolSpec(tool_name)  # type: ignore[arg-type]  # raises if it is not a valid name
     if methods is None:
         return None
     names = () if isinstance(methods, str) or not isinstance(methods, Iterable) else tuple(methods)
@@ -181,7 +181,7 @@ def _wrapper_of(patch: Patch, target: Any, options: InstrumentOptions) -> Any:
     whole_module = is_module(target) and options.methods is None
     function = targets.unwrap_method(original)
     name = _tool_name(function, patch.name, options, _self_position(patch), whole_module=whole_module)
-    return watch(
+    return wrap(
         original,
         name,
         usage=mcp.usage_of_result if mcp.is_from_package(target, "mcp") else None,
@@ -196,9 +196,9 @@ def _self_position(patch: Patch) -> SelfPosition:
     return SelfPosition.ARGUMENTS if is_a(original, _BOUND_AS_METHODS) else SelfPosition.SIGNATURE
 
 
-def _tool_of_instance(name: str, options: InstrumentOptions, original: Any) -> Tool:
+def _tool_of_instance(name: str, options: InstrumentOptions, original: Any) -> ToolSpec:
     """Return the tool for a callable in an object's own namespace, which receives no `self`."""
-    tool = Tool(_tool_name(original, name, options), fallback=name)
+    tool = ToolSpec(_tool_name(original, name, options), fallback=name)
     tool.parameters = positional_parameters(original)
     return tool
 

@@ -15,7 +15,7 @@ from typing import Any
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.context import current_call
 from toolweaver_monitor._core.introspect import is_class, label, mro_of, namespace
-from toolweaver_monitor._instrument.decorator import watch
+from toolweaver_monitor._instrument.decorator import wrap
 from toolweaver_monitor._usage import Usage, get_field, read_fields, reader_for
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -62,7 +62,7 @@ def add_middleware(server: Any, tool_name: str | Callable[..., str] | None) -> N
         name, arguments = context.message.name, context.message.arguments
         return tool_name(name, arguments) if callable(tool_name) else tool_name or name
 
-    monitored_call = watch(call_tool, read_name, usage=usage_of_result)
+    monitored_call = wrap(call_tool, read_name, usage=usage_of_result)
 
     class MonitoringMiddleware(Middleware):  # type: ignore[misc]  # defined here, as fastmcp is imported only if it is used
         """Monitors tool calls for `instrument(server)`."""
