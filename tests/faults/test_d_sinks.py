@@ -160,7 +160,7 @@ def test_d6_a_strike_at_any_place_of_a_runners_work_leaves_its_books_exact(
 
     Seen red: with the calls of a batch taken one by one into a local variable, 1 to 9 were missing.
     """
-    monkeypatch.setattr(Worker, "ensure", lambda _: True)
+    monkeypatch.setattr(Worker, "ensure_running", lambda _: True)
     calls = [ToolCall("tool", "success", 0.5, 1.0) for _ in range(10)]
     place, struck = 0, True
     while struck:
@@ -197,7 +197,7 @@ def test_d6_a_strike_at_any_place_of_giving_up_leaves_the_books_exact(monkeypatc
 
     Seen red: with the empty queue made after `dropped` was changed, 10 calls were dropped and waited, too.
     """
-    monkeypatch.setattr(Worker, "ensure", lambda _: True)
+    monkeypatch.setattr(Worker, "ensure_running", lambda _: True)
     place, struck = 0, True
     while struck:
         place += 1
@@ -224,7 +224,7 @@ def test_d6_a_strike_at_any_place_of_a_delivery_loses_no_call(
     def strike_so() -> None:
         raise kind
 
-    monkeypatch.setattr(Worker, "ensure", lambda _: True)
+    monkeypatch.setattr(Worker, "ensure_running", lambda _: True)
     monkeypatch.setattr("toolweaver_monitor._bus.deferred_log.warn", lambda *_: None)
     place, struck = 0, True
     while struck:
@@ -302,7 +302,7 @@ def test_d6_a_strike_at_any_place_of_a_drain_without_threads_leaves_no_lock_held
 
     Seen red: with the lock taken before the `try`, it was held for ever where the strike came just after.
     """
-    monkeypatch.setattr(Worker, "ensure", lambda _: False)
+    monkeypatch.setattr(Worker, "ensure_running", lambda _: False)
     monkeypatch.setattr("toolweaver_monitor._bus.deferred_log.warn", lambda *_: None)
     place, struck = 0, True
     while struck:
