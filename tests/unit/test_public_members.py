@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import CostTracker, ErrorTracker, MetricsCollector, Monitor, setup
-from toolweaver_monitor.sinks import LogSink, PrometheusExporter
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
 
 SINK = {"name", "write", "flush", "close"}
-"""What every sink has."""
+"""What every sink has; some of those below also have optional parts of the protocol, such as `status`."""
 PUBLIC = {
     Monitor: {
         *("metrics", "costs", "errors", "sinks"),
@@ -27,6 +27,7 @@ PUBLIC = {
     LogSink: SINK,
     MetricsCollector: {*SINK, "record", "operations", "summary", "by_operation", "cost_by_operation"},
     PrometheusExporter: {*SINK, "port", "url", "start", "text", "status"},
+    WandBLogger: {*SINK, "run", "log_summary", "max_batch", "merge", "backlog", "grace_s", "status"},
 }
 MAKERS: dict[type, Callable[[], Any]] = {kind: kind for kind in PUBLIC} | {Monitor: setup}
 
