@@ -22,7 +22,7 @@ _hooked_child: int | None = None
 
 
 def register(monitor: Closeable) -> None:
-    """Have `monitor` shut down when the process ends, in whichever way it ends."""
+    """Register a monitor to be shut down when the process ends, in whichever way it ends."""
     global _registered, _is_hooked  # noqa: PLW0603 - there is one end of the process
     if monitor not in _registered:
         _registered = (*_registered, monitor)
@@ -73,7 +73,7 @@ def _is_child_of(package: str) -> bool:
 
 
 def register_in_child() -> None:
-    """Have the monitors shut down when a `multiprocessing` child ends.
+    """Register the monitors to be shut down when a `multiprocessing` child ends.
 
     Call it at the child's first call: multiprocessing clears what is registered right after the fork.
     """

@@ -39,7 +39,7 @@ _abandoned: list[SinkRunner] = []
 
 
 class Gate:
-    """Holds back the runners of a setup until the setup is complete. One store opens it, so it is never half open."""
+    """A gate that holds back the runners of a setup until the setup is complete. One store opens it."""
 
     def __init__(self) -> None:
         self.shut_by: int | None = _thread.get_ident()
@@ -50,7 +50,7 @@ OPEN_GATE.shut_by = None
 
 
 class SinkRunner:
-    """Feeds one sink on a thread of its own.
+    """The thread that feeds one sink, with its queue.
 
     Args:
         sink: has `name`, `write(calls)`, `flush()` and `close()`; may have `max_batch`, `max_calls`, `merge(calls)` and
@@ -226,7 +226,7 @@ class SinkRunner:
         self.queue.disable("unavailable", UNAVAILABLE, fault_text(error), hint_text(error))
 
     def request_flush(self, by: float) -> int:
-        """Have everything taken so far written by a moment of `time.monotonic()`.
+        """Request that everything taken so far is written by a moment of `time.monotonic()`.
 
         Returns:
             A ticket for `is_flushed`.
@@ -249,7 +249,7 @@ class SinkRunner:
         return self.queue.sink_state.state != "unavailable" and not waits_for_itself
 
     def request_close(self, by: float) -> None:
-        """Have the rest written and the sink closed, by a moment of `time.monotonic()`."""
+        """Request that the rest is written and the sink closed by a moment of `time.monotonic()`."""
         self.queue.reject_reason = self.queue.reject_reason or "closed"
         self._close_by = by
         self._closing = True

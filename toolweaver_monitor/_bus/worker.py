@@ -108,7 +108,7 @@ class Worker:
         return True
 
     def wake(self) -> bool:
-        """Have the work done soon. Return False if no thread can run."""
+        """Wake the thread, so that the work is done soon. Return False if no thread can run."""
         running = self.ensure_running()
         self._raise_flag()
         return running

@@ -48,12 +48,12 @@ class CostTracker(InMemorySink, Reportable):
     @property
     def costs(self) -> dict[str, float]:
         """Dollars by operation, all-time."""
-        return {operation: stats.cost_nanousd / NANO for operation, stats in self._with_cost()}
+        return {operation: stats.cost_nanousd / NANO for operation, stats in self._select_costed()}
 
     @property
     def counts(self) -> dict[str, int]:
         """Calls of known cost by operation, all-time."""
-        return {operation: stats.costed for operation, stats in self._with_cost()}
+        return {operation: stats.costed for operation, stats in self._select_costed()}
 
     def most_expensive(self, n: int = 5) -> list[tuple[str, float]]:
         """Return the `n` operations that cost most in total, each with its dollars, the most expensive first.
@@ -193,14 +193,14 @@ class CostTracker(InMemorySink, Reportable):
             lines += [*table([*rows, _format_row("total", total)]), *more]
         else:
             lines.append("  nothing has cost anything yet")
-        lines += self._unpriced_lines()
-        lines += self._grouping_lines()
+        lines += self._format_unpriced()
+        lines += self._format_groupings()
         saved = sum(stats.saved_nanousd for stats in tools.values())
         if saved:
             lines.append(f"  saved by caches: {_format_dollars(saved)}")
         return "\n".join(lines)
 
-    def _unpriced_lines(self) -> list[str]:
+    def _format_unpriced(self) -> list[str]:
         unpriced = self.unpriced()
         if not unpriced:
             return []
@@ -215,7 +215,7 @@ class CostTracker(InMemorySink, Reportable):
             f"  to price them: {table}, cost= on @monitored, or pip install 'toolweaver_monitor[prices]'",
         ]
 
-    def _grouping_lines(self) -> list[str]:
+    def _format_groupings(self) -> list[str]:
         """Return a line for the models, and for each tag, on which money was spent."""
         groupings = {"model": self.by("model")}
         keys = {key for source in self._sources() for key in list(source.rollup.tag_keys())}
@@ -242,7 +242,7 @@ class CostTracker(InMemorySink, Reportable):
             by_name.at(NONE).add(rest)  # added, since a user's tag may have this very value
         return _as_dicts(by_name)
 
-    def _with_cost(self) -> Iterator[tuple[str, ToolStats]]:
+    def _select_costed(self) -> Iterator[tuple[str, ToolStats]]:
         return ((operation, stats) for operation, stats in self._by_tool().items() if stats.costed)
 
 

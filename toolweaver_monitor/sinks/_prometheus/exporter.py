@@ -26,7 +26,7 @@ GZIP_FROM = 4_096
 
 
 class PrometheusExporter(InMemorySink, SetupAware):
-    """Serves `/metrics` for Prometheus to scrape.
+    """An endpoint that serves `/metrics` for Prometheus to scrape.
 
     Args:
         port: the port to listen on; 0 takes a free one, which `.port` then gives.

@@ -86,12 +86,12 @@ def read_metrics(snapshot: Snapshot) -> Iterator[tuple[Metric, list[Sample]]]:
         catalog.EXECUTIONS,
         [("", (tool, o), n) for tool, stats in tools.items() for o, n in stats.outcomes.items() if n],
     )
-    yield catalog.DURATION, [s for tool, stats in tools.items() for s in _durations(tool, stats, snapshot)]
+    yield catalog.DURATION, [s for tool, stats in tools.items() for s in _read_durations(tool, stats, snapshot)]
     yield catalog.COST, [("", (tool,), t.cost_nanousd / NANO) for tool, t in tools.items() if t.costed]
     yield catalog.ACTIVE, [("", (), snapshot.active)]
     yield catalog.ERRORS_BY_TYPE, [("", (tool, e), n) for tool, stats in tools.items() for e, n in stats.errors.items()]
-    yield catalog.TOKENS, [s for tool, stats in tools.items() for s in _tokens(tool, stats)]
-    yield catalog.FIRST_ITEM, [s for tool, stats in tools.items() for s in _first_items(tool, stats)]
+    yield catalog.TOKENS, [s for tool, stats in tools.items() for s in _read_tokens(tool, stats)]
+    yield catalog.FIRST_ITEM, [s for tool, stats in tools.items() for s in _read_first_items(tool, stats)]
     yield catalog.UNPRICED, per_tool(lambda stats: stats.unpriced)
     yield catalog.CACHE_HITS, per_tool(lambda stats: stats.cache_hits)
     yield catalog.RETRIES, per_tool(lambda stats: stats.retries)
@@ -103,26 +103,26 @@ def read_metrics(snapshot: Snapshot) -> Iterator[tuple[Metric, list[Sample]]]:
     for budget in budgets:
         rejections[budget["name"]] = rejections.get(budget["name"], 0) + budget["rejections"]
     yield catalog.BUDGET_REJECTIONS, [("", (name,), count) for name, count in rejections.items()]
-    yield catalog.SINK_CALLS, [s for sink, stats in snapshot.sinks.items() for s in _sink_calls(sink, stats)]
+    yield catalog.SINK_CALLS, [s for sink, stats in snapshot.sinks.items() for s in _read_sink_calls(sink, stats)]
     yield catalog.QUEUE_SIZE, [("", (sink,), stats["queued"]) for sink, stats in snapshot.sinks.items()]
 
 
-def _durations(tool: str, stats: ToolStats, snapshot: Snapshot) -> Iterator[Sample]:
+def _read_durations(tool: str, stats: ToolStats, snapshot: Snapshot) -> Iterator[Sample]:
     if snapshot.own_buckets is None:
         counts = histogram.at_most(stats.buckets, catalog.BUCKET_EXPONENTS)
     else:
         counts = list(accumulate(snapshot.own_buckets.get(tool, [0] * (len(snapshot.bounds) + 1))))[:-1]
-    yield from _histogram(tool, snapshot.bounds, counts, stats.ran, stats.duration_sum_s)
+    yield from _read_histogram(tool, snapshot.bounds, counts, stats.ran, stats.duration_sum_s)
 
 
-def _first_items(tool: str, stats: ToolStats) -> Iterator[Sample]:
+def _read_first_items(tool: str, stats: ToolStats) -> Iterator[Sample]:
     count = sum(stats.first_item_buckets.values())
     if count:
         counts = histogram.at_most(stats.first_item_buckets, catalog.BUCKET_EXPONENTS)
-        yield from _histogram(tool, catalog.BUCKETS_S, counts, count, stats.first_item_sum_s)
+        yield from _read_histogram(tool, catalog.BUCKETS_S, counts, count, stats.first_item_sum_s)
 
 
-def _histogram(
+def _read_histogram(
     tool: str, bounds: tuple[float, ...], at_most: list[int], count: int, total_s: float
 ) -> Iterator[Sample]:
     for bound, below in zip(bounds, at_most, strict=True):
@@ -132,14 +132,14 @@ def _histogram(
     yield "_sum", (tool,), total_s
 
 
-def _tokens(tool: str, stats: ToolStats) -> Iterator[Sample]:
+def _read_tokens(tool: str, stats: ToolStats) -> Iterator[Sample]:
     for kind in ("input", "output", "cached", "unsplit"):
         tokens = getattr(stats, f"{kind}_tokens")
         if tokens:
             yield "", (tool, kind), tokens
 
 
-def _sink_calls(sink: str, stats: Mapping[str, Any]) -> Iterator[Sample]:
+def _read_sink_calls(sink: str, stats: Mapping[str, Any]) -> Iterator[Sample]:
     yield "", (sink, "delivered", ""), stats["delivered"]
     for result in ("failed", "dropped"):
         by_reason = stats[f"{result}_by"]
