@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from toolweaver_monitor._text.display import DEFAULT_ROWS
 
 
@@ -9,19 +11,25 @@ class Reportable:
     """Base of everything that has a report to print."""
 
     def report(self, limit: int | None = DEFAULT_ROWS) -> str:
-        """Print the report and return it.
+        r"""Print the report and return it.
+
+        Characters that the console's encoding does not have are printed as escapes, such as `\u8bfb`.
 
         Args:
             limit: the most rows in each part, the most important first; None shows all. Totals always cover all.
 
         Returns:
-            The printed text.
+            The whole text, with these characters as they are.
 
         Raises:
             ConfigurationError: `limit` is neither None nor a whole number from 1 up.
         """
         text = self._text(limit)
-        print(text)
+        try:
+            print(text)
+        except UnicodeEncodeError:
+            encoding = getattr(sys.stdout, "encoding", None) or "ascii"  # the error's own says only `charmap`
+            print(text.encode(encoding, "backslashreplace").decode(encoding))
         return text
 
     def _text(self, limit: int | None = DEFAULT_ROWS) -> str:
