@@ -24,7 +24,7 @@ PUBLIC = {
         *("by", "by_tag", "of", "roots", "unpriced"),
     },
     ErrorTracker: {*SINK, "record_call", "errors", "total_calls", "error_rate", "report"},
-    LogSink: SINK,
+    LogSink: {*SINK, "status"},
     MetricsCollector: {*SINK, "record", "operations", "summary", "by_operation", "cost_by_operation"},
     PrometheusExporter: {*SINK, "port", "url", "start", "text", "status"},
     WandBLogger: {*SINK, "run", "log_summary", "max_batch", "merge", "backlog", "grace_s", "status"},

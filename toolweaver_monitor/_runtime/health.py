@@ -134,7 +134,7 @@ def _sink_states(components: Components) -> dict[str, dict[str, Any]]:
         hints[name] = fault.hint
     for name, shown in sinks.items():
         state = shown.setdefault("state", "ok")
-        cure = STATE_CURES.get(state, "")
+        cure = (state != "ok" and shown.get("note")) or STATE_CURES.get(state, "")  # the sink itself knows best
         if state == "unavailable":
             cure = hints.get(name) or shown.get("cure") or shown.get("last_error") or ""
         shown["cure"] = cure if type(cure) is str else ""

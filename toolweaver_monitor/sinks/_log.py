@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from toolweaver_monitor._core import config
 from toolweaver_monitor._core.call import ERROR_OUTCOMES, ToolCall
-from toolweaver_monitor._text.display import escape
+from toolweaver_monitor._text.display import escape, pluralize
 from toolweaver_monitor.errors import ConfigurationError
+
+
+class LoggerDisabled(RuntimeError):
+    """The logger is turned off, so it drops whatever it is given. The calls wait in the queue."""
 
 
 class LogSink:
@@ -33,19 +38,64 @@ class LogSink:
         if not isinstance(self._logger, logging.Logger | logging.LoggerAdapter):
             raise ConfigurationError(f"logger={logger!r} is not a logger", hint="give a logging.Logger or its name")
         self._level = _validate_level(config.LOG_LEVEL.value() if level is None else level)
+        self._skipped = 0
+        self._batch: Sequence[ToolCall] = ()
+        self._done = 0
 
     def write(self, calls: Sequence[ToolCall]) -> None:
-        """Log each call."""
-        for call in calls:
-            level = logging.WARNING if call.outcome in ERROR_OUTCOMES else self._level
-            if self._logger.isEnabledFor(level):
-                self._logger.log(level, "%s", format_line(call), extra={"toolweaver": call.as_dict()})
+        """Log each call. A batch that is tried again resumes at the call that failed.
+
+        Raises:
+            LoggerDisabled: the logger is turned off.
+        """
+        if calls is not self._batch:
+            self._batch, self._done = calls, 0
+        while self._done < len(calls):
+            self._log(calls[self._done])
+            self._done += 1
+        self._batch = ()
+
+    def _log(self, call: ToolCall) -> None:
+        if _unwrap(self._logger).disabled:
+            raise LoggerDisabled(self._note())
+        level = logging.WARNING if call.outcome in ERROR_OUTCOMES else self._level
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, "%s", format_line(call), extra={"toolweaver": call.as_dict()})
+        else:
+            self._skipped += 1
+
+    def status(self) -> dict[str, Any]:
+        """Return how many calls were not logged because their level is off, and a note if any were, for `health()`."""
+        return {"skipped": self._skipped, "note": self._note()}
+
+    def _note(self) -> str:
+        """Return what keeps calls out of the log, with its cure; empty if nothing does."""
+        logger = _unwrap(self._logger)
+        if logger.disabled:
+            return (
+                f"logger {logger.name!r} is turned off, as logging.config does with loggers that it does not name; "
+                'configure logging with "disable_existing_loggers": False'
+            )
+        if self._skipped:
+            level = logging.getLevelName(self._level)
+            return (
+                f"{pluralize(self._skipped, 'call')} not logged, as logger {logger.name!r} is off for their level; "
+                f"set it to {level} in your logging configuration"
+            )
+        return ""
 
     def flush(self) -> None:
         """Do nothing, since logging buffers nothing."""
 
     def close(self) -> None:
         """Do nothing, since the logger belongs to the program."""
+
+
+def _unwrap(logger: logging.Logger | logging.LoggerAdapter[Any]) -> logging.Logger:
+    """Return the logger that adapters stand before."""
+    while isinstance(logger, logging.LoggerAdapter):
+        logger = logger.logger
+    return logger
 
 
 def _validate_level(level: object) -> int:
