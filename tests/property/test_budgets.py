@@ -1,4 +1,4 @@
-"""Is a limit ever passed, and do the books ever differ from what was spent, whatever the schedule?"""
+"""Under any schedule no limit is exceeded, and the books match what was spent."""
 
 from __future__ import annotations
 

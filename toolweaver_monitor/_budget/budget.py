@@ -1,4 +1,4 @@
-"""What may be spent, by which calls, in which time? A `Budget`, checked when it is made."""
+"""`Budget`: a limit, the calls it applies to and its window, validated when it is made."""
 
 from __future__ import annotations
 
@@ -23,49 +23,48 @@ SLOTS = 61
 MAX_LIMIT_USD = 1_000_000_000
 
 
-class _Said(msgspec.StructMeta):
-    """Tells a wrong argument of a `Budget` with what could be meant."""
+class _SuggestKeywords(msgspec.StructMeta):
+    """Rejects a wrong argument of a `Budget`, and suggests the right one."""
 
     if not TYPE_CHECKING:  # to a type checker the arguments are the fields
 
-        def __call__(cls, *args: Any, **given: Any) -> Any:  # noqa: N805 - a metaclass
+        def __call__(cls, *args: Any, **fields: Any) -> Any:  # noqa: N805 - a metaclass
             if args:
-                raise ConfigurationError(
-                    f"Budget({args[0]!r}) does not say what it limits: give limit_usd=, limit_tokens= or limit_calls="
-                )
-            for name in given:
+                raise ConfigurationError(f"Budget({args[0]!r}) does not name what it limits", hint=_GIVE_A_LIMIT)
+            for name in fields:
                 if name not in cls.__struct_fields__:
-                    raise ConfigurationError(f"a Budget has no {name}=: {_meant(name, cls.__struct_fields__)}")
-            return super().__call__(**given)
+                    raise ConfigurationError(
+                        f"a Budget has no {name}=", hint=_suggest_keyword(name, cls.__struct_fields__)
+                    )
+            return super().__call__(**fields)
 
 
-class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Said):
-    """A limit on what tools may spend. A call that would pass it does not run.
+class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_SuggestKeywords):
+    """A limit on what tools may spend. A call that would exceed it does not run.
 
     Give one limit or several; a call must fit them all. A limit of 0 is allowed and means that nothing may be spent:
-    only calls that are declared to cost nothing run (and under `limit_calls=0` none).
+    only calls that are declared as free run (and under `limit_calls=0` none).
 
     Args:
         limit_usd: dollars.
-        limit_tokens: tokens, input and output together. What a call uses is known when it ends (or records it), so
-            a call is let in while any room is left.
-        limit_calls: calls let in, however they end.
+        limit_tokens: tokens, input and output together. The usage of a call is known when it ends (or records it), so
+            a call is admitted while any room is left.
+        limit_calls: calls admitted, however they end.
         per: `"run"` counts from `setup()` on and never frees. `"minute"`, `"hour"` and `"day"` slide: they count the
             last 60 s, 3,600 s, 86,400 s of the monotonic clock.
-        tool: count the calls of this tool only.
+        tool: count only the calls of this tool.
         tag: count only calls with this tag: `("customer", "acme")` or `"customer=acme"`. `"customer"` alone gives
-            each customer the whole limit. A call without the tag counts where the call
-            it runs in counts.
-        on_exceed: `"raise"` refuses the call with `BudgetExceeded`; `"warn"` lets it run and says so in the log, at
-            most once a minute; a plain function is given the `BudgetExceeded` and lets the call run by returning
-            True. Anything else it returns or raises refuses the call.
+            each customer the whole limit. A call without the tag belongs to the nearest call around it that has it.
+        on_exceed: `"raise"` rejects the call with `BudgetExceeded`. `"warn"` lets it run and logs a warning, at most
+            once a minute. A plain function receives the `BudgetExceeded` and lets the call run by returning True;
+            anything else that it returns or raises rejects the call.
         reserve: dollars to set aside for a call whose cost is not known before it runs (one without `cost=`), until
-            it ends. With a reserve no smaller than any call's cost, the limit is never passed, however many calls
-            run at once; without one, the calls running when the limit is reached may pass it.
-        name: how messages, health and Prometheus call it; from the limits and the scope if not given.
+            it ends. If the reserve is at least what any call costs, the limit is never exceeded, however many calls
+            run at once. Without a reserve, the calls running when the limit is reached may exceed it.
+        name: the budget's name in messages, health and Prometheus. By default it is made from the limits and the scope.
 
     Raises:
-        ConfigurationError: a value that cannot be used; the message says what to give.
+        ConfigurationError: a value cannot be used; the hint tells what to give.
     """
 
     limit_usd: float | Decimal | None = None
@@ -79,51 +78,54 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Said):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        usd = _nanousd("limit_usd", self.limit_usd)
-        _whole("limit_tokens", self.limit_tokens)
-        _whole("limit_calls", self.limit_calls)
+        usd = _parse_nanousd("limit_usd", self.limit_usd)
+        _parse_count("limit_tokens", self.limit_tokens)
+        _parse_count("limit_calls", self.limit_calls)
         if not self.limits:
-            raise ConfigurationError(
-                "a Budget without a limit limits nothing: give limit_usd=, limit_tokens= or limit_calls="
-            )
-        reserve = _nanousd("reserve", self.reserve)
+            raise ConfigurationError("a Budget without a limit limits nothing", hint=_GIVE_A_LIMIT)
+        reserve = _parse_nanousd("reserve", self.reserve)
         if reserve is not None and usd is None:
-            raise ConfigurationError("reserve= sets dollars aside, and this Budget limits none: give limit_usd=, too")
+            raise ConfigurationError(
+                "reserve= sets dollars aside, but this Budget does not limit dollars", hint="give limit_usd=, too"
+            )
         if reserve is not None and usd is not None and reserve > usd:
             raise ConfigurationError(
                 f"reserve={self.reserve!r} is more than limit_usd={self.limit_usd!r}, so no call of unknown cost could "
-                "ever run: give a smaller reserve="
+                "ever run",
+                hint="give a smaller reserve=",
             )
         if type(self.per) is not str or self.per not in get_args(Per):
-            raise ConfigurationError(f"per={self.per!r} is not a window: give per='run', 'minute', 'hour' or 'day'")
-        _text("tool", self.tool, "the name of a tool, for example tool='ocr'")
-        _text("name", self.name, "some text, for example name='daily money'")
-        self.tag_key_and_value  # noqa: B018 - raises for a tag that is none
-        _check_on_exceed(self.on_exceed)
+            raise ConfigurationError(
+                f"per={self.per!r} is not a window", hint="give per='run', 'minute', 'hour' or 'day'"
+            )
+        _validate_text("tool", self.tool, "the name of a tool, for example tool='ocr'")
+        _validate_text("name", self.name, "some text, for example name='daily money'")
+        self.tag_key_and_value  # noqa: B018 - raises for an invalid tag
+        _validate_on_exceed(self.on_exceed)
 
     @property
     def limits(self) -> dict[Unit, int]:
         """The limits by unit, as integers: nano-dollars, tokens, calls."""
-        found: dict[Unit, int | None] = {
-            "usd": _nanousd("limit_usd", self.limit_usd),
-            "tokens": _whole("limit_tokens", self.limit_tokens),
-            "calls": _whole("limit_calls", self.limit_calls),
+        limits: dict[Unit, int | None] = {
+            "usd": _parse_nanousd("limit_usd", self.limit_usd),
+            "tokens": _parse_count("limit_tokens", self.limit_tokens),
+            "calls": _parse_count("limit_calls", self.limit_calls),
         }
-        return {unit: limit for unit, limit in found.items() if limit is not None}
+        return {unit: limit for unit, limit in limits.items() if limit is not None}
 
     @property
     def slot_s(self) -> float:
-        """Seconds after which something may leave the window; infinite for a run, which nothing leaves."""
+        """Seconds until a slot leaves the window; infinite for a budget per run."""
         return WINDOW_S.get(self.per, math.inf) / (SLOTS - 1)
 
     @property
     def reserve_nanousd(self) -> int:
-        """What is set aside for a call of unknown cost; 0 for nothing."""
-        return _nanousd("reserve", self.reserve) or 0
+        """Nano-dollars that are set aside for a call of unknown cost; 0 without a reserve."""
+        return _parse_nanousd("reserve", self.reserve) or 0
 
     @property
     def tag_key_and_value(self) -> tuple[str, str | None] | None:
-        """The tag this budget asks for; None as value where each value has an account of its own."""
+        """The tag that a call must have. The value is None if each value has an account of its own."""
         tag = self.tag
         if tag is None:
             return None
@@ -136,18 +138,19 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_Said):
             if type(key) is str and key and type(value) in (str, int, float, bool):
                 return key, str(value)
         raise ConfigurationError(
-            f"tag={tag!r} is not a tag: give tag='customer', tag='customer=acme' or tag=('customer', 'acme')"
+            f"tag={tag!r} is not a tag",
+            hint="give tag='customer', tag='customer=acme' or tag=('customer', 'acme')",
         )
 
     @property
     def names(self) -> dict[Unit, str]:
-        """What each of its limits is called: as the budget is, where it has just one."""
+        """The name of each limit. A single limit has the budget's name."""
         label = self.label
         return {unit: label if len(self.limits) == 1 else f"{label} {unit}" for unit in self.limits}
 
     @property
     def label(self) -> str:
-        """The name, or one made of the limits and the scope: `usd/day tool=ocr`."""
+        """The name, or one made from the limits and the scope: `usd/day tool=ocr`."""
         if self.name is not None:
             return self.name
         words = ["+".join(self.limits) + "/" + self.per]
@@ -170,10 +173,12 @@ _WORDS = {
     "period": "per", "interval": "per", "every": "per", "customer": "tag", "exceed": "on_exceed",
     "action": "on_exceed", "label": "name",
 }  # fmt: skip
-"""What others call it, by a word that is in their name for it; the later ones go before."""
+"""Words in other libraries' names for a field -> the field. Later words take precedence."""
+
+_GIVE_A_LIMIT = "give limit_usd=, limit_tokens= or limit_calls="
 
 
-def _meant(name: str, fields: Sequence[str]) -> str:
+def _suggest_keyword(name: str, fields: Sequence[str]) -> str:
     close = [field for word, field in reversed(_WORDS.items()) if word in name.lower()] or suggest(name, fields)
     if close:
         return f"did you mean {close[0]}=?"
@@ -181,10 +186,10 @@ def _meant(name: str, fields: Sequence[str]) -> str:
 
 
 def check_clashes(budgets: Sequence[Budget]) -> None:
-    """See that no two budgets have one name, or limit the same thing in the same way.
+    """Check that no two budgets have the same name, or limit the same calls in the same way.
 
     Raises:
-        ConfigurationError: two do.
+        ConfigurationError: two budgets do.
     """
     labels: set[str] = set()
     scopes: dict[object, str] = {}
@@ -195,22 +200,22 @@ def check_clashes(budgets: Sequence[Budget]) -> None:
             scope = (unit, budget.per, budget.tool, budget.tag_key_and_value, policy)
             if scope in scopes:
                 raise ConfigurationError(
-                    f"budgets {scopes[scope]!r} and {label!r} both limit {unit} per {budget.per} for the same calls: "
-                    "only the smaller one could ever act, so remove the other"
+                    f"budgets {scopes[scope]!r} and {label!r} both limit {unit} per {budget.per} for the same calls",
+                    hint="remove the larger one, which has no effect",
                 )
             scopes[scope] = label
         for name in {label, *budget.names.values()}:
             if name in labels:
-                raise ConfigurationError(f"two budgets are named {name!r}: give each a name= of its own")
+                raise ConfigurationError(f"two budgets are named {name!r}", hint="give each a name= of its own")
             labels.add(name)
 
 
-def _nanousd(field: str, given: object) -> int | None:
-    if given is None:
+def _parse_nanousd(field: str, value: object) -> int | None:
+    if value is None:
         return None
-    dollars = given
+    dollars = value
     if isinstance(dollars, float) and math.isfinite(dollars):
-        dollars = Decimal(str(float(dollars)))  # as it is written: multiplied as a float it would be off for large sums
+        dollars = Decimal(str(float(dollars)))  # as written: a float multiplied would be off for large sums
     elif isinstance(dollars, bool) or (isinstance(dollars, Decimal) and not dollars.is_finite()):
         dollars = None
     if isinstance(dollars, int | Decimal) and 0 <= dollars <= MAX_LIMIT_USD:
@@ -218,35 +223,39 @@ def _nanousd(field: str, given: object) -> int | None:
         if nano or not dollars:
             return nano
         raise ConfigurationError(
-            f"{field}={given!r} is less than money is counted in: give {field}=0, or a billionth of a dollar and more"
+            f"{field}={value!r} is less than a billionth of a dollar, the unit in which money is counted",
+            hint=f"give {field}=0, or a billionth of a dollar or more",
         )
     raise ConfigurationError(
-        f"{field}={given!r} is not an amount of money: give dollars from 0 to {MAX_LIMIT_USD:,}, such as {field}=5.00, "
-        "or leave it out"
+        f"{field}={value!r} is not an amount of money",
+        hint=f"give dollars from 0 to {MAX_LIMIT_USD:,}, such as {field}=5.00, or leave it out",
     )
 
 
-def _whole(field: str, number: object) -> int | None:
-    if number is None:
+def _parse_count(field: str, value: object) -> int | None:
+    if value is None:
         return None
-    if (type(number) is int or (type(number) is float and number.is_integer())) and 0 <= number <= MAX_COUNT:
-        return int(number)
+    if (type(value) is int or (type(value) is float and value.is_integer())) and 0 <= value <= MAX_COUNT:
+        return int(value)
     raise ConfigurationError(
-        f"{field}={number!r} is not a count: give a whole number from 0 to {MAX_COUNT:,}, for example {field}=1000, "
-        "or leave it out"
+        f"{field}={value!r} is not a count",
+        hint=f"give a whole number from 0 to {MAX_COUNT:,}, for example {field}=1000, or leave it out",
     )
 
 
-def _text(field: str, text: object, cure: str) -> None:
+def _validate_text(field: str, text: object, wanted: str) -> None:
     if text is not None and (type(text) is not str or not text.strip() or not text.isprintable() or len(text) > 128):
-        raise ConfigurationError(f"{field}={text!r} cannot be used: give {cure} (printable, at most 128 characters)")
+        raise ConfigurationError(
+            f"{field}={text!r} cannot be used", hint=f"give {wanted} (printable, at most 128 characters)"
+        )
 
 
-def _check_on_exceed(on_exceed: object) -> None:
+def _validate_on_exceed(on_exceed: object) -> None:
     if type(on_exceed) is str and on_exceed in ("raise", "warn"):
         return
     if isinstance(on_exceed, type) or not callable(on_exceed) or inspect.iscoroutinefunction(on_exceed):
         raise ConfigurationError(
-            f"on_exceed={on_exceed!r} cannot be asked: give 'raise', 'warn', or a plain function (no async one) that "
-            "takes the BudgetExceeded and returns True to let the call run"
+            f"on_exceed={on_exceed!r} cannot decide about a call",
+            hint="give 'raise', 'warn', or a plain function (no async one) that takes the BudgetExceeded and returns "
+            "True to let the call run",
         )

@@ -1,8 +1,6 @@
-"""How is a refusal said? Which budget, its limit, what is spent, what was asked, when it frees, and the cure."""
+"""The text of `BudgetExceeded`: the budget, what is spent of the limit, what the call needs, and a hint."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from toolweaver_monitor._budget.budget import Unit
 from toolweaver_monitor._budget.meter import Meter
@@ -11,53 +9,62 @@ from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor.errors import BudgetExceeded
 
 
-def refusal(meter: Meter, tool_name: str, known_nanousd: int | None) -> BudgetExceeded:
-    """The error for a call that would pass this meter's limit."""
+def exceeded_error(meter: Meter, tool_name: str, known_nanousd: int | None) -> BudgetExceeded:
+    """Return the error for a call that would exceed this meter's limit."""
     unit = meter.unit
-    asked = meter.asked(known_nanousd)
+    asked = meter.estimate(known_nanousd)
     frees_in_s = meter.frees_in_s(asked)
-    said = said_in(unit)
-    spent = f"spent {said(meter.spent)}"
+    limit = _format_amount(meter.limit, unit) + ("" if meter.budget.per == "run" else f" per {meter.budget.per}")
+    spent = format_dollars(meter.spent) if unit == "usd" else f"{meter.spent:,}"
+    state = f"{spent} of {limit} spent"
     if meter.held:
-        spent += f" and {said(meter.held)} set aside for running calls"
+        state += f", {_format_amount(meter.held, unit)} set aside for running calls"
+    state += _describe_need(unit, asked, known_nanousd)
     return BudgetExceeded(
-        f"budget {meter.name!r} refuses a call of {tool_name!r}: limit {said(meter.limit)} per {meter.budget.per}, "
-        f"{spent}, asked {said(asked) if asked else 'an unknown amount'}; {_cure(meter, asked, frees_in_s)}",
+        f"budget {meter.name!r} exceeded: call to {tool_name!r} rejected ({state})",
+        hint=_choose_hint(meter, asked, frees_in_s),
         budget=meter.budget.label,
-        limit=figure(meter.limit, unit),
-        spent=figure(meter.spent + meter.held, unit),
-        asked=figure(asked, unit),
+        limit=convert_amount(meter.limit, unit),
+        spent=convert_amount(meter.spent + meter.held, unit),
+        asked=convert_amount(asked, unit),
         unit=unit,
         frees_in_s=frees_in_s,
     )
 
 
-def _cure(meter: Meter, asked: int, frees_in_s: float | None) -> str:
-    raising = f"raise limit_{meter.unit}="
+def _describe_need(unit: Unit, asked: int, known_nanousd: int | None) -> str:
+    if unit == "calls":
+        return ""
+    if not asked:
+        return f", {'cost' if unit == 'usd' else 'tokens'} of this call unknown"
+    return f", this call {'reserves' if known_nanousd is None else 'costs'} {_format_amount(asked, unit)}"
+
+
+def _choose_hint(meter: Meter, asked: int, frees_in_s: float | None) -> str:
+    raise_limit = f"raise limit_{meter.unit}"
     if meter.unit == "usd" and not meter.limit:
-        return f"only tools that are declared to cost nothing (cost=0) may run: {raising}"
+        return f"call only tools that are declared as free (cost=0), or {raise_limit}"
     if max(asked, 1) > meter.limit:
-        return f"one such call is more than the whole limit: {raising}"
+        return f"{raise_limit}: one such call exceeds the whole limit"
     if meter.spent + asked <= meter.limit and meter.held:
-        return f"room comes when running calls end: run fewer at once, or {raising}"
+        return f"run fewer calls at once, or {raise_limit}: there is room again when running calls end"
     if frees_in_s is not None:
-        return f"it has room again in {frees_in_s:.1f} s: wait, or {raising}"
+        return f"wait {frees_in_s:.1f} s or {raise_limit}"
     if meter.slots:
-        return f"room comes as running calls end and the {meter.budget.per} passes: wait, or {raising}"
-    return f"a budget per run never frees: {raising}, or start a new run with setup()"
+        return f"wait until running calls end and the {meter.budget.per} passes, or {raise_limit}"
+    return f"{raise_limit} or start a new run with setup()"
 
 
-def figure(amount: int, unit: Unit) -> float:
-    """An amount for the outside: dollars as a float, tokens and calls as they are."""
+def _format_amount(amount: int, unit: Unit) -> str:
+    return format_dollars(amount) if unit == "usd" else pluralize(amount, unit[:-1])
+
+
+def convert_amount(amount: int, unit: Unit) -> float:
+    """Return an amount as users read it: nano-dollars as dollars, tokens and calls as they are."""
     return amount / NANO if unit == "usd" else amount
 
 
-def said_in(unit: Unit) -> Callable[[int], str]:
-    """How amounts of this unit are written."""
-    return dollars if unit == "usd" else lambda amount: pluralize(amount, unit[:-1])
-
-
-def dollars(nanousd: int) -> str:
-    """`$5.00`, with as many of the nine decimals as it takes."""
+def format_dollars(nanousd: int) -> str:
+    """Return nano-dollars as text: `$5.00`, with as many of the nine decimals as needed."""
     decimals = f"{nanousd % NANO:09d}"
     return f"${nanousd // NANO:,}.{decimals[:2]}{decimals[2:].rstrip('0')}"

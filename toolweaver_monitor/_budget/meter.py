@@ -1,26 +1,23 @@
-"""How much of one limit is spent and set aside? A `Meter` keeps the figures, an `Admission` one call's part of them.
+"""One limit of one account, and what it sets aside for each call: `Meter` and `Admission`.
 
-Two things in here look odd and keep the books right:
+Every change of a meter's counters is a run of plain stores with no call, loop or new container in between. Under the
+GIL nothing can interrupt such a run: other threads, signal handlers, KeyboardInterrupt and `__del__` start only at
+calls, loops and function entries (CPython 3.11 to 3.13). So a signal handler that spends, and a Ctrl-C, always find
+counters that agree with each other. The lock guards what takes several such runs, and interpreters without a GIL.
 
-* Every change of the figures is a run of plain stores with no call, loop or new container between them. Under the GIL
-  nothing can come in between: no other thread, signal handler, KeyboardInterrupt or `__del__`; these start only at
-  calls, loops and function entries (CPython 3.11 to 3.13). So a signal handler that spends, and a Ctrl-C, always find
-  figures that fit together, whatever they interrupt. The lock is there for what takes several such runs, and for
-  interpreters without a GIL.
-* The amount is taken first and looked at second. Should a debugger's trace function let another thread in between,
-  both may be refused, but the limit is never passed.
+An amount is set aside first and compared with the limit second. If a debugger's trace function lets another thread run
+in between, both calls may be rejected, but the limit is never exceeded.
 
-The figures are whole numbers: nano-dollars, tokens, calls.
+All amounts are integers: nano-dollars, tokens, calls.
 
-A sliding window is cut into 60 slots, and one more for the slot being filled. A slot leaves as a whole when the last
-amount in it is as old as the window. So what a window shows as spent is never too little, and too much by at most
-what was spent in one further sixtieth (1 s a minute, 1 min an hour, 24 min a day). What a call spends counts from the
-time it ends; while it runs, what it has set aside or recorded counts, however long it runs.
+A sliding window consists of 60 slots, plus one that is being filled. A slot leaves as a whole, once its last amount is
+as old as the window. So the window never shows too little as spent, and too much by at most what was spent during one
+more sixtieth (1 s for a minute, 1 min for an hour, 24 min for a day). The cost of a call counts from the time the call
+ends; while it runs, what it has set aside or recorded counts, however long that takes.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 from collections import deque
@@ -30,6 +27,9 @@ import msgspec
 
 from toolweaver_monitor._budget.budget import SLOTS, Budget, Unit
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.details import NO_DETAILS
+from toolweaver_monitor._core.log_throttle import LogThrottle
+from toolweaver_monitor._core.structs import use_plain_setattr
 
 HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
@@ -37,14 +37,15 @@ HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 class Meter:
     """One limit of one account: what was spent in its window, and what running calls hold.
 
-    A ledger shared by several processes would attach here: a meter whose `take`, and an admission whose `note` and
-    `settle`, ask a common store. What stands above (which meters a call meets, all or none, what to do when it is
-    refused) would stay as it is.
+    A meter is also the admission of the calls that set nothing aside, since those have nothing to give back. Such a
+    call gets an admission of its own when it records usage while it runs.
+
+    A ledger shared by several processes would attach here: `take`, and an admission's `note`, `settle` and `charge`,
+    would use a common store. The code above (which meters a call must fit, all or none, what happens when it is
+    rejected) would stay as it is.
     """
 
     __slots__ = (
-        "__weakref__",
-        "admission",
         "budget",
         "ceiling",
         "counts_calls",
@@ -53,20 +54,22 @@ class Meter:
         "edge_s",
         "held",
         "in_dollars",
+        "is_closed",
+        "is_priced_late",
         "key",
-        "last_warned_s",
         "limit",
         "lock",
         "name",
         "now",
+        "open_calls",
         "overruns",
         "rejections",
         "reserve",
         "slots",
         "spent",
-        "standing",
         "suppressed_warnings",
         "unit",
+        "warnings",
         "width_s",
     )  # fmt: skip
 
@@ -78,80 +81,127 @@ class Meter:
         self.in_dollars = unit == "usd"
         self.counts_calls = unit == "calls"
         self.key = key
+        self.is_priced_late = self.in_dollars and key is not None
+        """Whether an ended call stays open until its price is known, so that its account is not closed before."""
         name = budget.names[unit]
         self.name = name if key is None else f"{name} [{key}]"
         self.limit = budget.limits[unit]
         self.reserve = 1 if unit == "calls" else budget.reserve_nanousd if unit == "usd" else 0
         self.ceiling = self.limit if self.reserve else self.limit - 1
-        """What spent and held may come to after a call of unknown cost is let in. One that sets nothing aside must
-        find some room, however little."""
+        """The highest sum of spent and held after admitting a call of unknown cost. A call that sets nothing aside
+        needs some room, however little."""
         self.lock = lock
         self.spent = 0
         self.held = 0
+        self.open_calls = 0
+        """Calls that may still charge this meter: those that run, and those that ended before their price was known."""
+        self.is_closed = False
+        """The account made room for another; calls are admitted to a new one."""
         self.rejections = 0
         self.overruns = 0
-        """Calls let run past the limit, by `on_exceed`."""
-        self.last_warned_s = float("-inf")
+        """Calls that `on_exceed` let run past the limit."""
+        self.warnings = LogThrottle()
         self.suppressed_warnings = 0
         self.dropped: deque[tuple[int, int]] = deque()
-        """What calls that vanished without an end held and had recorded: `__del__` takes no lock, it leaves a note."""
+        """What calls that vanished without an end had set aside and recorded. `__del__` takes no lock, so it leaves
+        an entry here."""
         self.now = now
         self.slots: list[int] = [0] * SLOTS if budget.per != "run" else []
         self.width_s = budget.slot_s
         self.edge_s = now() + self.width_s
         self.current = 0
-        plain = unit == "usd" and not self.slots
-        self.standing = StandingAdmission(self) if key is None else None  # an account goes when nobody holds it
-        self.admission = LockedAdmission if not HAS_GIL else RunAdmission if plain else OpenAdmission
 
-    def renewed(self) -> Meter:
-        """This meter in a forked child: what was spent stays, what the parent's running calls hold is dropped."""
+    def make_twin(self) -> Meter:
+        """Return this meter for a forked child: what was spent stays, what the parent's running calls hold does not."""
         twin = Meter(self.budget, self.unit, self.key, self.lock, self.now)
         twin.slots, twin.current, twin.edge_s = self.slots[:], self.current, self.edge_s
         twin.spent = sum(self.slots) if self.slots else self.spent
         return twin
 
-    def amount(self, call: ToolCall) -> int:
-        """What a call has used so far, in this meter's unit."""
-        if self.unit == "calls":
+    def measure(self, call: ToolCall) -> int:
+        """Return what a call has used so far, in this meter's unit."""
+        if self.counts_calls:
             return 1
         details = call._details
         if details is None:
             return 0
-        return (details.cost_nanousd or 0) if self.unit == "usd" else details.tokens
+        return (details.cost_nanousd or 0) if self.in_dollars else details.tokens
 
-    def asked(self, known_nanousd: int | None) -> int:
-        """What a call sets aside here, its cost being known or not."""
-        return self.reserve if known_nanousd is None or self.unit != "usd" else known_nanousd
+    def estimate(self, known_nanousd: int | None) -> int:
+        """Return what a call sets aside here, given its cost if known."""
+        return self.reserve if known_nanousd is None or not self.in_dollars else known_nanousd
+
+    def open_admission(self, amount: int) -> Admission:
+        """Set an amount aside, whether it fits or not."""
+        admission = Admission(self) if HAS_GIL else LockedAdmission(self)
+        self.held += amount
+        self.open_calls += 1
+        admission.held = amount
+        admission.is_open = True
+        return admission
 
     def take(self, known_nanousd: int | None, forced: bool) -> Admission | None:
-        """Set aside what a call asks for, or None when that would pass the limit. Held by the lock."""
-        if known_nanousd is None or self.unit != "usd":
-            asked, ceiling = self.reserve, self.ceiling
+        """Set aside what a call needs, or return None if that would exceed the limit. The caller holds the lock.
+
+        Args:
+            known_nanousd: the cost of the call, if known before it runs.
+            forced: admit the call even if it does not fit.
+        """
+        if known_nanousd is None or not self.in_dollars:
+            amount, ceiling = self.reserve, self.ceiling
         else:
-            asked, ceiling = known_nanousd, self.limit
-            forced = forced or not asked  # a call that is known to be free spends nothing, even where nothing is left
-        admission = self.admission(self)
+            amount, ceiling = known_nanousd, self.limit
+            forced = forced or not amount  # a free call spends nothing, even if nothing is left
+        admission = Admission(self) if HAS_GIL else LockedAdmission(self)
         self.collect()
-        self.held += asked
-        admission.held = asked
+        self.held += amount
+        self.open_calls += 1
+        admission.held = amount
+        admission.is_open = True
         if self.spent + self.held > ceiling and not forced:
-            self.held -= asked
-            admission.held = None
+            admission.release()
             return None
         return admission
 
+    def note(self, call: ToolCall) -> None:
+        """As `Admission.note`, for a call that set nothing aside: give it an admission of its own."""
+        admission = self.open_admission(0)
+        call._ensure_details()  # as in `Ledger.admit`
+        if call._admission is self:
+            call._admission = admission
+        else:  # another thread was faster
+            admission.release()
+        call._admission.note(call)
+
+    def settle(self, call: ToolCall) -> None:
+        """As `Admission.settle`, for a call that set nothing aside. It has no guard: `hot_path` settles a call once."""
+        amount = self.measure(call)
+        if self.slots:
+            if self.now() >= self.edge_s:
+                self.advance()
+            self.slots[self.current] += amount
+        self.spent += amount
+
+    def charge(self, nanousd: int) -> None:
+        """Count a cost that was found only after the call had been settled."""
+        if self.in_dollars:
+            with self.lock:
+                self.collect()
+                if self.slots:
+                    self.slots[self.current] += nanousd
+                self.spent += nanousd
+
     def advance(self) -> None:
-        """Let the slots leave whose youngest amount is as old as the window."""
+        """Drop the slots whose youngest amount is as old as the window."""
         with self.lock:
             self._advance(self.now())
 
     def _advance(self, now: float) -> None:
         steps = 0
-        while True:  # `while now >= ...` would let an interrupt in between the question and the step
+        while True:  # `while now >= ...` would allow an interrupt between the comparison and the step
             if now < self.edge_s:
                 return
-            if steps > SLOTS:  # all are empty: go on from here, however long it was quiet
+            if steps > SLOTS:  # all slots are empty: continue from now, however long nothing was spent
                 self.edge_s = now + self.width_s
                 return
             following = self.current + 1 if self.current + 1 < SLOTS else 0
@@ -162,7 +212,7 @@ class Meter:
             steps += 1
 
     def collect(self) -> None:
-        """Give back what vanished calls held; what they had recorded is spent."""
+        """Bring the window up to now, and give back what vanished calls held; what they had recorded is spent."""
         while True:
             if self.slots and self.now() >= self.edge_s:
                 self.advance()
@@ -173,21 +223,21 @@ class Meter:
                 self.slots[self.current] += noted
             self.spent += noted
             self.held -= held
+            self.open_calls -= 1
             del self.dropped[0]
 
     def is_idle(self) -> bool:
-        """Whether nothing is in its window now, and nothing is set aside; never so of a budget per run."""
-        if self.dropped:
-            self.collect()
-        if self.held or not self.slots:
+        """Return True if the window is empty and no call can charge this meter. A budget per run is never idle."""
+        if not self.slots:
             return False
-        leave = max(0, math.floor((self.now() - self.edge_s) / self.width_s) + 1)
-        oldest = self.current + 1
-        return not self.spent or not any((self.slots[oldest:] + self.slots[:oldest])[leave:])
+        self.collect()
+        return not self.open_calls and not self.spent
 
     def frees_in_s(self, asked: int) -> float | None:
-        """Seconds until a call that asks for so much fits, should nothing else be spent; None where no time can be
-        given: a budget per run, more than the limit, or room that only running calls can give back.
+        """Return the seconds until a call that needs `asked` fits, provided that nothing else is spent.
+
+        Returns None if that time is unknown: for a budget per run, for more than the limit, and for room that only
+        running calls can give back.
         """
         missing = self.spent + self.held + max(asked, 1) - self.limit
         if missing <= 0:
@@ -203,16 +253,24 @@ class Meter:
 
 
 class Admission(msgspec.Struct, gc=False, eq=False):
-    """What one meter set aside for one call, until the call ends."""
+    """What one meter set aside for one call.
+
+    `__del__` is for a call that an interrupt removes between its admission and its end. Python ignores what is raised
+    in a `__del__`, so one that ran on the caller's thread at the end of every call could swallow a Ctrl-C. Therefore a
+    call keeps its settled admission until the dispatcher enriches the call, on another thread.
+    """
 
     meter: Meter
     held: int | None = None
-    """Set aside, or what the call has recorded if that is more; None before and after."""
+    """The amount set aside, or what the call has recorded if that is more. None before and after."""
     noted: int = 0
+    """What the running call has recorded."""
+    is_open: bool = False
+    """Whether the call may still charge the meter, as one of its `open_calls`."""
 
     def note(self, call: ToolCall) -> None:
-        """Have what the running call has recorded seen by others at once."""
-        amount = self.meter.amount(call)
+        """Count what the running call has recorded, so that others see it at once."""
+        amount = self.meter.measure(call)
         if self.held is not None and amount > self.noted:
             self.noted = amount
             if amount > self.held:
@@ -220,9 +278,10 @@ class Admission(msgspec.Struct, gc=False, eq=False):
                 self.held = amount
 
     def settle(self, call: ToolCall) -> None:
-        """Put what the call really used in the place of what was set aside. Only the first time counts."""
+        """Replace what was set aside with what the call used. Only the first time counts."""
         meter = self.meter
-        amount = meter.amount(call)
+        amount = meter.measure(call)
+        awaits_price = meter.is_priced_late and not amount and (call._details or NO_DETAILS).lacks_price
         if meter.slots and meter.now() >= meter.edge_s:
             meter.advance()
         if self.held is not None:
@@ -231,85 +290,30 @@ class Admission(msgspec.Struct, gc=False, eq=False):
             meter.spent += amount
             meter.held -= self.held
             self.held = None
-            self.__class__ = Admission
+            self.noted = 0
+            if not awaits_price:
+                meter.open_calls -= 1
+                self.is_open = False
 
     def charge(self, nanousd: int) -> None:
-        """Count what the call cost, where that was found only after it had been settled."""
-        meter = self.meter
-        if meter.in_dollars:
-            with meter.lock:
-                meter.collect()
-                if meter.slots:
-                    meter.slots[meter.current] += nanousd
-                meter.spent += nanousd
+        """Count a cost that was found only after the call had been settled."""
+        self.meter.charge(nanousd)
 
     def release(self) -> None:
         """Give back what was set aside: the call does not run."""
         if self.held is not None:
-            self.meter.held -= self.held
+            meter = self.meter
+            meter.held -= self.held
+            meter.open_calls -= 1
             self.held = None
-            self.__class__ = Admission
-
-
-class OpenAdmission(Admission, gc=False, eq=False):
-    """An admission until it is settled or released; then it becomes a plain one, without a `__del__`.
-
-    A `__del__` that ran at the end of every call would now and then swallow a Ctrl-C: Python ignores what is raised in
-    one. So it is there only while it is needed: for an interrupt between the budget's leave and the call's end.
-    """
+            self.is_open = False
 
     def __del__(self) -> None:
-        if self.held is not None:
-            self.meter.dropped.append((self.held, self.noted))
+        if self.is_open:
+            self.meter.dropped.append((self.held or 0, self.noted))
 
 
-class RunAdmission(OpenAdmission, gc=False, eq=False):
-    """An admission to a budget of dollars per run: the most common one, in half the time."""
-
-    def settle(self, call: ToolCall) -> None:
-        """As `Admission.settle`."""
-        meter = self.meter
-        held = self.held
-        if held is not None:
-            details = call._details
-            if details is not None and details.cost_nanousd is not None:
-                meter.spent += details.cost_nanousd
-            meter.held -= held
-            self.held = None
-            self.__class__ = Admission  # type: ignore[assignment]
-
-
-class StandingAdmission(Admission, gc=True, eq=False):
-    """The admission of every call that has set nothing aside: one for all, since there is nothing to give back.
-
-    A call that records what it uses while it runs gets one of its own. Settled once a call, which `hot_path` sees to.
-    """
-
-    def note(self, call: ToolCall) -> None:
-        """As `Admission.note`."""
-        own = self.meter.admission(self.meter, 0)
-        call._ensure_details()  # as in `Ledger.admit`
-        if call._admission is self:
-            call._admission = own
-        else:  # another thread was quicker
-            own.held = None
-        call._admission.note(call)
-
-    def settle(self, call: ToolCall) -> None:
-        """As `Admission.settle`."""
-        meter = self.meter
-        amount = meter.amount(call)
-        if meter.slots:
-            if meter.now() >= meter.edge_s:
-                meter.advance()
-            meter.slots[meter.current] += amount
-        meter.spent += amount
-
-    def release(self) -> None:
-        """Nothing was set aside."""
-
-
-class LockedAdmission(OpenAdmission, gc=False, eq=False):
+class LockedAdmission(Admission, gc=False, eq=False):
     """An admission on an interpreter without a GIL, where only the lock keeps threads apart."""
 
     def note(self, call: ToolCall) -> None:
@@ -323,7 +327,7 @@ class LockedAdmission(OpenAdmission, gc=False, eq=False):
             Admission.settle(self, call)
 
 
-class Admissions(msgspec.Struct, gc=False, eq=False):
+class AdmissionGroup(msgspec.Struct, gc=False, eq=False):
     """What several meters set aside for one call."""
 
     parts: tuple[Admission, ...]
@@ -342,3 +346,7 @@ class Admissions(msgspec.Struct, gc=False, eq=False):
         """As `Admission.charge`, for each."""
         for part in self.parts:
             part.charge(nanousd)
+
+
+for _kind in (Admission, LockedAdmission):
+    use_plain_setattr(_kind(None))  # type: ignore[arg-type]

@@ -1,14 +1,14 @@
-"""Which calls does one budget apply to, and on which account?"""
+"""The calls that a budget applies to, and the account that each belongs to."""
 
 from __future__ import annotations
 
 import threading
-import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import Token
 
 from toolweaver_monitor._budget.budget import Budget
-from toolweaver_monitor._budget.meter import Admission, Admissions, Meter
+from toolweaver_monitor._budget.meter import Admission, AdmissionGroup, Meter
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.details import NO_DETAILS
@@ -22,8 +22,11 @@ MAX_ACCOUNTS = 2_000
 class Scope:
     """The calls that a budget applies to, and its accounts: one, or one for each value of a tag.
 
-    An account of which nothing is left (its window has passed, and no call has a part of it) is closed when a new one
-    finds no room. So there is room for `MAX_ACCOUNTS` that are in use.
+    A new account that finds no room closes the least recently used one that is idle: its window is empty, and no call
+    can charge it any more. So there is room for `MAX_ACCOUNTS` accounts in use. The rest share one, `OVERFLOW`.
+
+    The methods that open or close accounts are called with the lock held. A signal handler may still interrupt them
+    and use the same accounts.
     """
 
     def __init__(self, budget: Budget, lock: threading.RLock, now: Callable[[], float]) -> None:
@@ -31,113 +34,118 @@ class Scope:
         self.tool = budget.tool
         tag = budget.tag_key_and_value
         self.tag = tag[0] if tag is not None else None
-        self.wanted = tag[1] if tag is not None else None
-        self.common = self.tool is None and self.tag is None
+        self.value = tag[1] if tag is not None else None
+        """The only value of the tag that the budget applies to. None if each value has an account of its own."""
+        self.is_common = self.tool is None and self.tag is None
+        """Whether the budget applies to every call."""
         self._lock = lock
         self._now = now
-        split = self.tag is not None and self.wanted is None
-        self.accounts: dict[str | None, tuple[Meter, ...]] = {} if split else {self.wanted: self._new(None)}
+        self.accounts: OrderedDict[str | None, tuple[Meter, ...]] = OrderedDict()
+        """The meters of each account; the least recently used account first."""
+        if self.tag is None or self.value is not None:
+            self.accounts[self.value] = self._new_meters(None)
+        self._uses = 0
+        """How often an account was looked up. Shows whether a signal handler did so in between."""
         self._shown: dict[str, str] = {}
-        """Tag values that hold a secret, or are too long to be shown, and what stands for them."""
-        self._look_at_s = now()
-        """When it is worth while to look for accounts that are not in use."""
-        self._idle: list[str] = []
-        """Those that were not when they were looked at."""
+        """Tag values that hold a secret or are too long -> the text shown instead."""
+        self._search_again_s = now()
+        """When the next search for an idle account may take place. A search that finds none waits one slot."""
 
-    def _new(self, key: str | None) -> tuple[Meter, ...]:
+    def _new_meters(self, key: str | None) -> tuple[Meter, ...]:
         return tuple(Meter(self.budget, unit, key, self._lock, self._now) for unit in self.budget.limits)
 
     def all_meters(self) -> list[Meter]:
-        """The meters of every account."""
-        return [meter for meters in list(self.accounts.values()) for meter in meters]
+        """Return the meters of every account, in the order of the accounts' names."""
+        return [meter for key in sorted(self.accounts, key=str) for meter in self.accounts.get(key, ())]
 
-    def meters(self, call: ToolCall) -> tuple[Meter, ...]:
-        """Those that this call must fit; none where the budget does not apply."""
+    def renew(self) -> None:
+        """Renew every meter, in a forked child."""
+        for key, meters in list(self.accounts.items()):
+            self.accounts[key] = tuple(meter.make_twin() for meter in meters)
+
+    def find_meters(self, call: ToolCall) -> tuple[Meter, ...]:
+        """Return the meters that this call must fit; none if the budget does not apply to it."""
         if self.tool is not None and self.tool != call.tool_name:
             return ()
         if self.tag is None:
             return self.accounts[None]
         value = (call._details or NO_DETAILS).tags.get(self.tag)
-        return self._of_the_calls_around() if value is None else self._of_value(value)
+        return self._meters_of_parents() if value is None else self._meters_of_value(value)
 
-    def _of_value(self, value: TagValue) -> tuple[Meter, ...]:
+    def _meters_of_value(self, value: TagValue) -> tuple[Meter, ...]:
         key = value if type(value) is str else str(value)
-        if self.wanted is not None:
-            return self.accounts[key] if key == self.wanted else ()
+        if self.value is not None:
+            return self.accounts[key] if key == self.value else ()
         return self._account(key)
 
-    def _of_the_calls_around(self) -> tuple[Meter, ...]:
-        around = current.get()
-        while around is not None:
-            admission = around._admission
-            parts = admission.parts if type(admission) is Admissions else (admission,)
+    def _meters_of_parents(self) -> tuple[Meter, ...]:
+        """Return the meters of the nearest call around this one that has the tag, or that this budget admitted."""
+        parent = current.get()
+        while parent is not None:
+            admission = parent._admission
+            parts = admission.parts if type(admission) is AdmissionGroup else (admission,)
             for part in parts:
                 if isinstance(part, Admission) and part.meter.budget is self.budget:
                     key = part.meter.key
-                    return self.accounts[self.wanted] if key is None else self._account(key)
-            # A call of another tool than this budget's was never asked, and one that has ended holds nothing any more:
-            # they just say whose it is.
-            value = (around._details or NO_DETAILS).tags.get(self.tag or "")
+                    return self.accounts[self.value] if key is None else self._account(key)
+            # A call of a tool that this budget does not limit, and one that has ended, may have no admission of it.
+            # Their tags show which account applies.
+            value = (parent._details or NO_DETAILS).tags.get(self.tag or "")
             if value is not None:
-                return self._of_value(value)
-            outer = around._token.old_value if around._token is not None else None
-            around = None if outer is Token.MISSING else outer
+                return self._meters_of_value(value)
+            outer = parent._token.old_value if parent._token is not None else None
+            parent = None if outer is Token.MISSING else outer
         return ()
 
     def _account(self, key: str) -> tuple[Meter, ...]:
-        meters = self.accounts.get(self._shown.get(key, key))
-        if meters is None:
-            if self._is_full():
-                self._make_room()
-            if self._is_full():
-                key = OVERFLOW
-            elif (shown := scrub(key)) != key:
-                if len(self._shown) < MAX_ACCOUNTS:
-                    self._shown[key] = shown
-                key = shown
-            meters = self._opened(key)
-        return meters
+        self._uses += 1
+        key = self._shown.get(key, key)
+        try:
+            self.accounts.move_to_end(key)
+            return self.accounts[key]
+        except KeyError:
+            return self._open_account(key)
 
-    def _opened(self, key: str) -> tuple[Meter, ...]:
-        # One step, so that a signal handler that opens the same account finds or makes the very same one.
-        return self.accounts.get(key) or self.accounts.setdefault(key, self._new(key))
+    def _open_account(self, key: str) -> tuple[Meter, ...]:
+        if self._is_full():
+            self._make_room()
+        if self._is_full():
+            key = OVERFLOW
+        elif (shown := scrub(key)) != key:
+            if len(self._shown) < MAX_ACCOUNTS:
+                self._shown[key] = shown
+            key = shown
+        return self._find_or_add(key)
+
+    def _find_or_add(self, key: str) -> tuple[Meter, ...]:
+        # One step, so that a signal handler that opens the same account finds or adds the very same one.
+        return self.accounts.get(key) or self.accounts.setdefault(key, self._new_meters(key))
 
     def _is_full(self) -> bool:
         return len(self.accounts) - (OVERFLOW in self.accounts) >= MAX_ACCOUNTS
 
     def _make_room(self) -> None:
-        """Close an account that is not in use, if there is any; all are looked at at most once a slot of the window."""
-        while self._is_full():
-            if not self._idle and self._now() >= self._look_at_s:
-                self._look_at_s = self._now() + self.budget.slot_s
-                self._idle = [key for key in list(self.accounts) if key is not None and self._is_idle(key)]
-                self._shown = {key: shown for key, shown in self._shown.items() if shown in self.accounts}
-            if not self._idle:
-                return
-            self._close_if_idle(self._idle.pop())
-
-    def _is_idle(self, key: str) -> bool:
-        meters = self.accounts.get(key, ())
-        return key != OVERFLOW and bool(meters) and all(meter.is_idle() for meter in meters)
-
-    def _close_if_idle(self, key: str) -> None:
-        """Close an account, unless something is in its window, or anybody still holds a meter of it.
-
-        Whoever does will charge it sooner or later: a call that runs, or one whose price is looked up in the drain.
-        """
-        if not self._is_idle(key):
+        """Close the least recently used account that is idle, if there is one."""
+        if self._now() < self._search_again_s:
             return
-        meters = self.accounts[key]
-        heirs = self._new(key)
-        for heir, meter in zip(heirs, meters, strict=True):
-            heir.rejections, heir.overruns = meter.rejections, meter.overruns
-        left = [weakref.ref(meter) for meter in meters]
-        try:
-            del meter, meters, self.accounts[key]
-        finally:
-            if any(meter() is not None for meter in left):
-                self.accounts[key] = tuple(meter() or heir for meter, heir in zip(left, heirs, strict=True))
-        if key not in self.accounts and any(heir.rejections or heir.overruns for heir in heirs):
-            for heir, meter in zip(heirs, self._opened(OVERFLOW), strict=True):
-                meter.rejections += heir.rejections
-                meter.overruns += heir.overruns
+        for key in list(self.accounts):
+            if key is not None and key != OVERFLOW and self._close_if_idle(key):
+                return
+        self._search_again_s = self._now() + self.budget.slot_s
+
+    def _close_if_idle(self, key: str) -> bool:
+        uses = self._uses
+        meters = self.accounts.get(key, ())
+        if not meters or not all(meter.is_idle() for meter in meters):
+            return False
+        if uses != self._uses:  # a signal handler came in between, and may have admitted a call to it
+            return False
+        del self.accounts[key]
+        for meter in meters:
+            meter.is_closed = True
+        self._shown = {value: shown for value, shown in self._shown.items() if shown != key}
+        if any(meter.rejections or meter.overruns for meter in meters):
+            for meter, rest in zip(meters, self._find_or_add(OVERFLOW), strict=True):
+                rest.rejections += meter.rejections
+                rest.overruns += meter.overruns
+        return True

@@ -299,10 +299,9 @@ def publish(call: ToolCall, outcome: Outcome) -> None:
             if details.seen is not None:
                 details.seen = None
             if call._admission is not None:
-                kept = call._admission if details.lacks_price else None  # the dispatcher may still find a price
                 admission, call._admission = call._admission, None
                 admission.settle(call)
-                call._admission = kept
+                call._admission = admission  # until the dispatcher enriches the call, see `Admission`
         if call.outcome == "open":
             call.outcome = outcome
         if len(inbox) > HIGH_WATER:

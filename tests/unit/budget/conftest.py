@@ -1,4 +1,4 @@
-"""Lets the tests in this folder import what they share from `ledger_kit`."""
+"""Let the tests in this folder import what they share from `ledger_kit`."""
 
 from __future__ import annotations
 

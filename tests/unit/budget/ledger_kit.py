@@ -1,4 +1,4 @@
-"""How do the tests of budgets open calls, close them and look into the books?"""
+"""Open calls, close them and look into the books, for the tests of budgets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CENT = NANO // 100
 
 
 class Clock:
-    """A monotonic clock that moves when told to."""
+    """A monotonic clock that a test moves."""
 
     def __init__(self) -> None:
         self.now_s = 1_000.0
@@ -26,7 +26,7 @@ class Clock:
 
 
 def opened(ledger: Ledger, known: int | None = None, tool: str = "ocr", **tags: Any) -> ToolCall:
-    """A call that the ledger has let in."""
+    """Return a call that the ledger has admitted."""
     call = ToolCall(tool)
     if tags:
         call.record(**tags)
@@ -35,30 +35,31 @@ def opened(ledger: Ledger, known: int | None = None, tool: str = "ocr", **tags: 
 
 
 def ended(call: ToolCall, **used: Any) -> ToolCall:
-    """The call, closed as the hot path closes it, having used so much."""
+    """Close the call as the hot path does, after it used so much. It keeps its admission until it is drained."""
     if used:
         call.record(**used)
     admission, call._admission = call._admission, None
     if admission is not None:
         admission.settle(call)
+        call._admission = admission
     return call
 
 
 def books(ledger: Ledger, entry: int = 0) -> tuple[Any, Any]:
-    """What is spent and what is set aside."""
+    """Return what is spent and what is set aside."""
     status = ledger.status()[entry]
     return status["spent"], status["reserved"]
 
 
 def refused(ledger: Ledger, known: int | None = None, tool: str = "ocr", **tags: Any) -> BudgetExceeded:
-    """How the ledger refuses such a call."""
+    """Return the error with which the ledger rejects such a call."""
     with pytest.raises(BudgetExceeded) as caught:
         opened(ledger, known, tool, **tags)
     return caught.value
 
 
 class pinched_switches:
-    """Have threads take turns as often as the interpreter can."""
+    """Switch threads as often as the interpreter can."""
 
     def __enter__(self) -> None:
         self.before = sys.getswitchinterval()

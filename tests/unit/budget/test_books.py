@@ -1,4 +1,4 @@
-"""What do the books of a ledger say?"""
+"""The books of a ledger: its status, and calls that vanish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can a budget limit, and what is refused when it is made?"""
+"""What a budget can limit, and what is rejected when it is made."""
 
 from __future__ import annotations
 
@@ -84,15 +84,15 @@ def test_a_budget_that_makes_no_sense_is_refused_when_made_and_told_how_to_cure(
 )  # fmt: skip
 def test_a_wrong_keyword_is_told_with_the_one_that_could_be_meant(wrong: str, meant: str) -> None:
     """Others call limits by other names; the error says ours."""
-    with pytest.raises(ConfigurationError, match=f"a Budget has no {wrong}=: did you mean {meant}="):
+    with pytest.raises(ConfigurationError, match=f"a Budget has no {wrong}=; did you mean {meant}="):
         Budget(**{wrong: 5})  # type: ignore[arg-type]
 
 
 def test_what_no_name_comes_near_is_told_with_all_names() -> None:
     """And so is a bare number: dollars, tokens or calls?"""
-    with pytest.raises(ConfigurationError, match=r"a Budget has no colour=: give limit_usd=, .* or name="):
+    with pytest.raises(ConfigurationError, match=r"a Budget has no colour=; give limit_usd=, .* or name="):
         Budget(colour="red")  # type: ignore[call-arg]
-    with pytest.raises(ConfigurationError, match=r"Budget\(5.0\) does not say what it limits: give limit_usd="):
+    with pytest.raises(ConfigurationError, match=r"Budget\(5.0\) does not name what it limits; give limit_usd="):
         Budget(5.0)  # type: ignore[call-arg, misc]
 
 
@@ -100,7 +100,9 @@ def test_what_no_name_comes_near_is_told_with_all_names() -> None:
 @pytest.mark.parametrize("tiny", [1e-12, 4e-10, Decimal("1e-30")])
 def test_less_than_a_billionth_of_a_dollar_is_refused_and_not_taken_for_nothing(field: str, tiny: Any) -> None:
     """A limit of 0 is another thing: it lets nothing run."""
-    with pytest.raises(ConfigurationError, match=f"{field}=.* is less than money is counted in: give {field}=0, or"):
+    with pytest.raises(
+        ConfigurationError, match=f"{field}=.* is less than a billionth of a dollar.*; give {field}=0, or"
+    ):
         Budget(**{"limit_usd": 1, field: tiny})
     assert Budget(limit_usd=1e-9).limits == {"usd": 1}
 
@@ -166,7 +168,7 @@ def test_a_budget_without_a_name_is_called_after_what_it_limits(settings: Any, l
 )
 def test_clashing_budgets_are_an_error(pair: Any) -> None:
     """Two budgets of one name, or for the same calls, unit and window, are a mistake."""
-    with pytest.raises(ConfigurationError, match=r"remove the other|a name= of its own"):
+    with pytest.raises(ConfigurationError, match=r"remove the larger one|a name= of its own"):
         Ledger([Budget(**settings) for settings in pair])
 
 

@@ -1,4 +1,4 @@
-"""Do monitored tools keep to a budget, and who is told of it?"""
+"""Monitored tools under a budget, and the places that show it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_what_a_stream_records_stops_others_while_it_runs() -> None:
         await anext(items)
         assert await ocr() == "text"
         await anext(items)
-        with pytest.raises(BudgetExceeded, match=r"limit \$1\.00 per run, spent \$0\.40 and \$0\.80 set aside"):
+        with pytest.raises(BudgetExceeded, match=r"\$0\.40 of \$1\.00 spent, \$0\.80 set aside for"):
             await ocr()
         await items.aclose()
 
@@ -245,7 +245,7 @@ def test_a_budget_of_0_lets_only_free_calls_run() -> None:
 
     with ToolRecorder(budget=Budget(limit_usd=0)):
         assert free() == "ran"
-        with pytest.raises(BudgetExceeded, match=r"limit \$0\.00 per run"):
+        with pytest.raises(BudgetExceeded, match=r"of \$0\.00 spent, cost of this call unknown"):
             unknown()
 
 

@@ -1,4 +1,4 @@
-"""What happens when a budget is exceeded?"""
+"""What happens when a budget is exceeded."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Which calls does a budget apply to, and on which account?"""
+"""The calls that a budget applies to, and their accounts."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import weakref
 from typing import Any
@@ -13,6 +14,8 @@ from ledger_kit import CENT, Clock, books, ended, opened, refused
 from toolweaver_monitor import BudgetExceeded, setup, track
 from toolweaver_monitor._budget import Budget, Ledger
 from toolweaver_monitor._budget import scope as scope_module
+from toolweaver_monitor._budget.meter import Meter
+from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.sanitize import NANO
 
@@ -102,17 +105,121 @@ def test_an_account_stays_while_the_price_of_a_call_is_looked_up(monkeypatch: py
     monkeypatch.setattr(scope_module, "MAX_ACCOUNTS", 1)
     clock = Clock()
     ledger = Ledger([Budget(limit_usd=1, tag="customer", per="minute")], now=clock)
-    call = opened(ledger, customer="acme")
-    admission = call._admission
-    ended(call)
+    call = ended(opened(ledger, customer="acme"), model="a-model")
     clock.now_s += 100
     opened(ledger, customer="zeta")
-    admission.charge(NANO)
+    call._admission.charge(NANO)
     assert {entry["account"]: entry["spent"] for entry in ledger.status()} == {"acme": 1.0, "__overflow__": 0.0}
-    del admission
+    call._admission = None  # as enrichment leaves it
     clock.now_s += 100
     opened(ledger, customer="globex")
     assert [entry["account"] for entry in ledger.status()] == ["__overflow__", "globex"]
+
+
+def test_a_call_that_has_ended_and_is_not_drained_keeps_no_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without I/O sinks calls wait until a reader counts them; their accounts make room all the same."""
+    monkeypatch.setattr(scope_module, "MAX_ACCOUNTS", 1)
+    clock = Clock()
+    ledger = Ledger([Budget(limit_usd=1, limit_calls=5, tag="customer", per="minute")], now=clock)
+    kept = ended(opened(ledger, customer="acme"), cost=0.5)
+    clock.now_s += 100
+    opened(ledger, customer="globex")
+    assert {entry["account"] for entry in ledger.status()} == {"globex"}
+    assert kept._admission is not None
+
+
+def test_the_least_recently_used_account_that_is_idle_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is closed at a time; those that run, hold something or were used later stay."""
+    monkeypatch.setattr(scope_module, "MAX_ACCOUNTS", 3)
+    clock = Clock()
+    ledger = Ledger([Budget(limit_usd=1, tag="customer", per="minute")], now=clock)
+    running = opened(ledger, customer="a")
+    ended(opened(ledger, customer="b"))
+    ended(opened(ledger, customer="c"))
+    ended(opened(ledger, customer="b"))
+    for new, accounts in (("d", "abd"), ("e", "ade"), ("f", "aef")):
+        ended(opened(ledger, customer=new))
+        assert "".join(entry["account"] for entry in ledger.status()) == accounts
+    ended(running, cost=0.5)
+    opened(ledger, customer="g")
+    assert {entry["account"]: entry["spent"] for entry in ledger.status()} == {"a": 0.5, "f": 0.0, "g": 0.0}
+
+
+def test_a_search_for_an_idle_account_that_finds_none_is_not_repeated_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of made-up customers costs one look at all accounts per slot of the window."""
+    monkeypatch.setattr(scope_module, "MAX_ACCOUNTS", 3)
+    looks = 0
+    is_idle = Meter.is_idle
+
+    def counted(meter: Meter) -> bool:
+        nonlocal looks
+        looks += 1
+        return is_idle(meter)
+
+    monkeypatch.setattr(Meter, "is_idle", counted)
+    clock = Clock()
+    ledger = Ledger([Budget(limit_calls=1, tag="customer", per="minute")], now=clock)
+    for customer in "abc":
+        opened(ledger, customer=customer)
+    for number in range(50):
+        with contextlib.suppress(BudgetExceeded):
+            opened(ledger, customer=f"c{number}")
+        clock.now_s += 0.1
+    assert looks <= 3 * 6
+
+
+def test_an_account_that_a_signal_handler_closes_in_between_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call is never charged to an account that is gone: it is admitted again."""
+    clock = Clock()
+    ledger = Ledger([Budget(limit_usd=1, tag="customer", per="minute")], now=clock)
+    (scope,) = ledger._scopes
+    opened(ledger, customer="acme")
+    find_meters = scope.find_meters
+    closed = []
+
+    def interrupted(call: ToolCall) -> tuple[Meter, ...]:
+        meters = find_meters(call)
+        if not closed:
+            closed.append(scope._close_if_idle("acme"))
+        return meters
+
+    monkeypatch.setattr(scope, "find_meters", interrupted)
+    ended(opened(ledger, customer="acme"), cost=0.25)
+    assert closed == [True]
+    assert books(ledger) == (0.25, 0.0)
+
+
+def test_an_account_that_a_signal_handler_uses_while_it_is_being_closed_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that is admitted between the look at an account and its closing finds its customer's account after."""
+    ledger = Ledger([Budget(limit_usd=1, tag="customer", per="minute")], now=Clock())
+    opened(ledger, customer="acme")
+    is_idle, admitted = Meter.is_idle, []
+
+    def interrupted(meter: Meter) -> bool:
+        idle = is_idle(meter)
+        admitted.append(opened(ledger, customer="acme"))
+        return idle
+
+    monkeypatch.setattr(Meter, "is_idle", interrupted)
+    assert not ledger._scopes[0]._close_if_idle("acme")
+    ended(admitted[0], cost=0.25)
+    assert books(ledger) == (0.25, 0.0)
+
+
+def test_an_account_stays_open_while_its_refusal_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `on_exceed` decides is counted with its customer, even if another one needs room meanwhile."""
+    monkeypatch.setattr(scope_module, "MAX_ACCOUNTS", 1)
+
+    def ask(_: BudgetExceeded) -> bool:
+        opened(ledger, 0, customer="globex")
+        return answers.pop()
+
+    answers = [False, True]
+    ledger = Ledger([Budget(limit_usd=0, tag="customer", per="minute", on_exceed=ask)], now=Clock())
+    opened(ledger, customer="acme")
+    refused(ledger, customer="acme")
+    entries = {entry["account"]: (entry["overruns"], entry["rejections"]) for entry in ledger.status()}
+    assert entries == {"acme": (1, 1), "__overflow__": (0, 0)}
 
 
 @pytest.mark.parametrize("tag", ["customer", "customer=acme"])

@@ -1,4 +1,4 @@
-"""When does a sliding window have room again?"""
+"""The time at which a sliding window has room again."""
 
 from __future__ import annotations
 
