@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
-from types import MappingProxyType
+from types import MappingProxyType, MethodDescriptorType, WrapperDescriptorType
+from typing import Any
 
+from toolweaver_monitor._core.introspect import mro_of, name_of, vars_of
 from toolweaver_monitor._text import names, redact, safe_repr
 
 TagValue = str | int | float | bool
@@ -20,7 +23,10 @@ MAX_LABEL_CHARS = 256
 MAX_ERROR_CHARS = 256
 MAX_COUNT = 10**15
 """Tokens or nano-dollars above this in one value are a mistake, not a measurement."""
+MAX_FRACTION_BITS = 1_024
 NO_TAGS: Mapping[str, TagValue] = MappingProxyType({})
+
+_module_of: Callable[[type], object] = type.__dict__["__module__"].__get__
 
 
 class Diagnostics:
@@ -56,8 +62,8 @@ def nanodollars(dollars: object) -> int | None:
         return round_nanodollars(dollars)
     elif dollars is None:
         return None
-    elif issubclass(kind, float):  # numpy.float64 and its like
-        return nanodollars(float.__float__(dollars))  # type: ignore[arg-type]
+    elif kind is not Decimal and (number := plain_number(dollars)) is not None:
+        return nanodollars(number)
     Diagnostics.invalid_values += 1
     return None
 
@@ -71,11 +77,69 @@ def token_count(tokens: object) -> int:
     """Return a number of tokens, or 0 if it is not one (counted as invalid unless it is None)."""
     if type(tokens) is int and 0 <= tokens <= MAX_COUNT:
         return tokens
-    if type(tokens) is float and tokens.is_integer() and 0 <= tokens <= MAX_COUNT:
-        return int(tokens)
-    if tokens is not None:
-        Diagnostics.invalid_values += 1
+    if tokens is None:
+        return 0
+    number = plain_number(tokens)
+    if number is not None and 0 <= number <= MAX_COUNT and number == int(number):  # a NaN fails the comparison
+        return int(number)
+    Diagnostics.invalid_values += 1
     return 0
+
+
+def plain_number(value: object) -> int | float | Decimal | None:
+    """Return a number of any type as an exact `int`, `float` or finite `Decimal`, or None if it is none, or a bool.
+
+    Runs no Python code of its class: subclasses of the built-in numbers are converted by `int` and `float` themselves,
+    and numpy's numbers and arrays of no dimension by the slots that numpy implements in C.
+    """
+    kind = type(value)
+    number: Any = value
+    if kind is int or kind is float:
+        return number  # type: ignore[no-any-return]
+    if kind is Decimal:
+        return number if Decimal.is_finite(number) else float("nan")  # compared, Decimal's own may raise
+    if kind is bool:
+        return None
+    bases = mro_of(kind)
+    if int in bases:
+        return int.__index__(number)
+    if float in bases:
+        return float.__float__(number)
+    if Decimal in bases:
+        return plain_number(Decimal(number))
+    fraction = getattr(sys.modules.get("fractions"), "Fraction", None)
+    if fraction is not None and fraction in bases:
+        return _plain_fraction(fraction._numerator.__get__(number), fraction._denominator.__get__(number))
+    return _read_c_number(number, bases)
+
+
+def _plain_fraction(numerator: object, denominator: object) -> Decimal | None:
+    if type(numerator) is not int or type(denominator) is not int or not denominator:
+        return None
+    if max(numerator.bit_length(), denominator.bit_length()) > MAX_FRACTION_BITS:
+        return None
+    return EXACT.divide(Decimal(numerator), Decimal(denominator))
+
+
+def _read_c_number(value: Any, bases: tuple[type, ...]) -> int | float | None:
+    """Return the number that a type implemented in C converts itself to, or None if there is none.
+
+    Of numpy, only numbers and arrays of no dimension; elsewhere only whole numbers.
+    """
+    owns = [vars_of(base) for base in bases]
+    convert: Any = next((own["__index__"] for own in owns if "__index__" in own), None)
+    for base, own in zip(bases, owns, strict=True):
+        if name_of(base) in ("generic", "ndarray") and _module_of(base) == "numpy":
+            if "ndim" in own and "__len__" in own and own["ndim"].__get__(value):
+                return None  # converting an array of one element warns
+            convert = own["item"]
+    if type(convert) is not WrapperDescriptorType and type(convert) is not MethodDescriptorType:
+        return None  # no number, or Python code of the user's class
+    try:
+        number = convert(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if type(number) is int or type(number) is float else None
 
 
 def plain_text(value: object, limit: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from toolweaver_monitor._core.sanitize import EXACT, Diagnostics, nanodollars
+from toolweaver_monitor._core.sanitize import EXACT, Diagnostics, nanodollars, plain_number
 from toolweaver_monitor._usage.fields import Fields, get_field, read_fields
 from toolweaver_monitor._usage.token_counts import SPLIT_NAMES, TOTAL_NAMES, TokenCounts
 from toolweaver_monitor._usage.usage import Usage
@@ -187,14 +187,14 @@ def read_cost(fields: Fields) -> float | Decimal | None:
         value = get_field(fields, name)
         if type(value) is dict:  # Perplexity: {"total_cost": ...}
             value = get_field(value, "total_cost")
+        if value is None:
+            continue
         kind = type(value)
-        if issubclass(kind, float):  # numpy.float64 too
-            value = float.__float__(value)
-        elif kind is bool or kind is str:
+        if kind is bool or kind is str:
             Diagnostics.invalid_values += 1
             continue
-        elif kind is not int and kind is not Decimal:
-            continue
+        if kind is not float and kind is not int and kind is not Decimal:
+            value = plain_number(value)
         nano = nanodollars(value)
         if nano is None:
             continue

@@ -4,6 +4,8 @@ Input tokens include those read from the provider's cache and those written to i
 thinking. Each provider documents its own way:
 
 - OpenAI chat: https://platform.openai.com/docs/api-reference/chat/object (`prompt_tokens` includes cached tokens)
+- Anthropic's names of the cache beside `prompt_tokens`, which include them (LiteLLM's proxy, Databricks):
+  https://docs.litellm.ai/docs/completion/prompt_caching
 - OpenAI responses: https://platform.openai.com/docs/api-reference/responses/object (`input_tokens` includes them)
 - Anthropic: https://docs.claude.com/en/docs/build-with-claude/prompt-caching (`input_tokens` counts only tokens neither
   read from the cache nor written to it; the three counts add up); for an answer that took several rounds,
@@ -22,7 +24,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from toolweaver_monitor._core.sanitize import Diagnostics, token_count
+from toolweaver_monitor._core.sanitize import Diagnostics, plain_number, token_count
 from toolweaver_monitor._usage.fields import Fields, get_field, read_fields, read_first_fields
 
 TOTAL_NAMES: tuple[str, ...] = (
@@ -114,32 +116,36 @@ def _read_openai(fields: Fields, counts: TokenCounts) -> None:
     if counts.input is None:
         return
     details = read_first_fields(fields, *INPUT_DETAILS)
-    cached = read_first_count(details, "cached_tokens", "cache_read")
-    if cached is None:
-        cached = read_first_count(
-            fields, "cached_tokens", "cache_read_tokens", "prompt_cache_hit_tokens", "num_cached_tokens",
-            "total_cached_tokens",
-        )  # fmt: skip
-    cache_write = read_first_count(details, "cache_write_tokens", "cache_creation_tokens", "cache_creation")
-    if cache_write is None:
-        cache_write = read_count(fields, "cache_write_tokens")
+    # A gateway that translates may say 0 in the details, and the real count beside them.
+    cached = read_positive_count(details, "cached_tokens", "cache_read", "cache_read_input_tokens") or read_positive_count(
+        fields, "cached_tokens", "cache_read_tokens", "prompt_cache_hit_tokens", "num_cached_tokens",
+        "total_cached_tokens",
+    )  # fmt: skip
+    cache_write = read_positive_count(
+        details, "cache_write_tokens", "cache_creation_tokens", "cache_creation", "cache_creation_input_tokens"
+    ) or read_positive_count(fields, "cache_write_tokens")
     counts.cache_write_1h = read_count(fields, "cache_write_1h_tokens") or 0
     separate_cache = read_count(fields, "cache_read_input_tokens"), read_count(fields, "cache_creation_input_tokens")
-    if prompt is None and separate_cache != (None, None):
+    if prompt is not None and separate_cache != (None, None):
+        cached, cache_write = cached or separate_cache[0] or 0, cache_write or separate_cache[1] or 0
+        counts.cache_write_1h = counts.cache_write_1h or _read_anthropic_1h(fields)
+        if prompt < cached + cache_write:  # a few gateways leave the cache out of the prompt
+            counts.input += cached + cache_write
+    elif separate_cache != (None, None):
         counts.provider = "anthropic"
         rounds: Any = get_field(fields, "iterations")
         if type(rounds) is list and rounds:
             _add_anthropic_rounds(rounds, counts)
             return
-        cached, cache_write = separate_cache
-        counts.input += (cached or 0) + (cache_write or 0)
+        cached, cache_write = separate_cache[0] or 0, separate_cache[1] or 0
+        counts.input += cached + cache_write
         counts.cache_write_1h = _read_anthropic_1h(fields)
     write_5m = read_count(details, "ephemeral_5m_input_tokens")
     write_1h = read_count(details, "ephemeral_1h_input_tokens")
     if (write_5m, write_1h) != (None, None):  # LangChain's details of an answer by Anthropic
         counts.cache_write_1h = write_1h or 0
-        cache_write = max(cache_write or 0, (write_5m or 0) + counts.cache_write_1h)
-    counts.cached, counts.cache_write = cached or 0, cache_write or 0
+        cache_write = max(cache_write, (write_5m or 0) + counts.cache_write_1h)
+    counts.cached, counts.cache_write = cached, cache_write
     _reconcile_total(fields, counts)
     thoughts, tool_use = read_count(fields, "total_thought_tokens"), read_count(fields, "total_tool_use_tokens")
     if (thoughts, tool_use) != (None, None):  # Google's Interactions API
@@ -244,9 +250,12 @@ def read_count(fields: Fields, name: str) -> int | None:
     kind = type(value)
     if kind is int or kind is float:
         return token_count(value)
+    if value is None:
+        return None
     if kind is bool or kind is str:
         Diagnostics.invalid_values += 1
-    return None
+        return None
+    return None if plain_number(value) is None else token_count(value)
 
 
 def read_first_count(fields: Fields, *names: str) -> int | None:
@@ -256,6 +265,15 @@ def read_first_count(fields: Fields, *names: str) -> int | None:
         if count is not None:
             return count
     return None
+
+
+def read_positive_count(fields: Fields, *names: str) -> int:
+    """Return the first of these counts that is not 0, or 0."""
+    for name in names:
+        count = read_count(fields, name)
+        if count:
+            return count
+    return 0
 
 
 def read_audio(fields: Fields, *, gemini: bool) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from toolweaver_monitor._core.sanitize import plain_number
 from toolweaver_monitor._usage.pricing.rates import Rates
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -189,9 +190,10 @@ def _parse_period(location: TableLocation, span: Any) -> PricePeriod:
 
 def _parse_price(location: TableLocation, value: Any) -> Decimal:
     unit = "dollars per call" if location.path[-1] == "per_call" else "dollars per million tokens"
-    if type(value) not in (int, float, Decimal):
+    number = plain_number(value)
+    if number is None:
         raise location.error(f"{value!r:.60} is not a price", f"write {unit} as a number, 0 or more")
-    price = Decimal(repr(value)) if type(value) is float else Decimal(value)
+    price = Decimal(repr(number)) if type(number) is float else Decimal(number)
     if not price.is_finite() or price < 0:
         raise location.error(f"{price:.6g} is not a price", f"write {unit} as a number, 0 or more")
     if price > MAX_PRICE or 0 < price < MIN_PRICE:
