@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from toolweaver_monitor._core.sanitize import EXACT, Diagnostics, nanodollars, plain_number
 from toolweaver_monitor._usage.fields import Fields, get_field, read_fields
-from toolweaver_monitor._usage.token_counts import SPLIT_NAMES, TOTAL_NAMES, TokenCounts
+from toolweaver_monitor._usage.token_counts import MAX_ROUNDS, SPLIT_NAMES, TOTAL_NAMES, TokenCounts
 from toolweaver_monitor._usage.usage import Usage
 
 _COST_KEYS = ("cost", "cost_usd", "total_cost_usd", "response_cost")
@@ -24,7 +24,7 @@ _NESTED_KEYS = (
 _MODEL_KEYS = ("model", "model_name", "model_version", "modelVersion", "modelId", "model_id")
 _PROVIDER_KEYS = ("provider", "provider_name", "model_provider", "custom_llm_provider")
 
-ENVELOPE_KEYS = ("message", "response", "delta", "metadata", "structuredContent", "_meta", "x_groq")
+ENVELOPE_KEYS = ("message", "response", "delta", "metadata", "structuredContent", "_meta", "x_groq", "choices")
 """Where a plain dict holds the usage if it is a provider's event or an MCP result (see `unwrap_envelope`)."""
 DICT_KEYS = frozenset(
     (
@@ -65,11 +65,14 @@ class Extraction:
         """Read a result and, down to `MAX_NESTING`, what is nested in it."""
         self.read(result)
         self.read_usage_keys(result)
+        self._read_choices(result)
         if depth < MAX_NESTING and (self.counts is None or self.model is None or self.provider is None):
             for name in _NESTED_KEYS:
                 value = get_field(result, name)
                 if value is not None and (fields := read_fields(value)) is not None:
                     self.search(fields, depth + 1)
+            if self.counts is None or self.model is None:
+                self._read_generations(result, depth)
         if self.model is None:
             self._read_message_history(result)
 
@@ -81,6 +84,36 @@ class Extraction:
                 if name == "meta" and get_field(fields, "billed_units") is None and get_field(fields, "tokens") is None:
                     continue
                 self.read(fields)
+
+    def _read_choices(self, result: Fields) -> None:
+        """Read the usage that the first choice of a chunk holds (Moonshot), if the chunk itself holds none."""
+        if self.counts is None:
+            choices = get_field(result, "choices")
+            if type(choices) is list and choices and (fields := read_fields(choices[0])) is not None:
+                self.read_usage_keys(fields)
+
+    def _read_generations(self, result: Fields, depth: int) -> None:
+        """Read LangChain's results: one generation for each answer, or a list of them for each prompt.
+
+        The answers to one prompt each report the usage of the whole request, and prompts add up.
+        """
+        generations = get_field(result, "generations")
+        if type(generations) is not list:
+            return
+        requests: list[Extraction] = []
+        for answers in generations[:MAX_ROUNDS] if generations and type(generations[0]) is list else [generations]:
+            request = Extraction()
+            for answer in answers[:MAX_ROUNDS] if type(answers) is list else ():
+                if request.counts is None and (fields := read_fields(answer)) is not None:
+                    request.search(fields, depth + 1)
+            requests.append(request)
+        if self.counts is None and (counts := [each.counts for each in requests if each.counts is not None]):
+            self.counts = TokenCounts.sum(counts)
+            costs = [nanodollars(each.cost) for each in requests]
+            if self.cost is None and None not in costs:
+                self.cost = EXACT.scaleb(Decimal(sum(costs)), -9)  # type: ignore[arg-type]
+        for each in requests:
+            self.model, self.provider = self.model or each.model, self.provider or each.provider
 
     def read(self, fields: Fields) -> None:
         """Read these fields only, nothing nested in them."""
@@ -169,6 +202,9 @@ def unwrap_envelope(result: Fields) -> Fields | None:
         fields = read_fields(get_field(result, "x_groq"))
         if fields is not None:
             return fields
+        choices = get_field(result, "choices")
+        if type(choices) is list and choices and (fields := read_fields(choices[0])) is not None:
+            return fields if get_field(fields, "usage") is not None else None
     metadata = read_fields(get_field(result, "metadata"))
     usage = read_fields(get_field(metadata, "usage")) if metadata is not None else None
     if usage is not None and get_field(usage, "inputTokens") is not None:  # Bedrock

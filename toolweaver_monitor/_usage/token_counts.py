@@ -95,6 +95,27 @@ class TokenCounts:
         counts.total = read_first_count(fields, *TOTAL_NAMES)
         return None if counts.has_only_total and counts.total is None else counts
 
+    @classmethod
+    def sum(cls, several: list[TokenCounts]) -> TokenCounts:
+        """Return the sum of several requests' counts."""
+        if len(several) == 1:
+            return several[0]
+        total = cls()
+        for counts in several:
+            total.input = (total.input or 0) + (counts.input or 0)
+            total.output = (total.output or 0) + (counts.output or 0)
+            total.other_models += counts.unsplit
+            total.cached += counts.cached
+            total.cache_write += counts.cache_write
+            total.cache_write_1h += counts.cache_write_1h
+            total.audio = (
+                total.audio[0] + counts.audio[0],
+                total.audio[1] + counts.audio[1],
+                total.audio[2] + counts.audio[2],
+            )
+            total.provider = total.provider or counts.provider
+        return total
+
     @property
     def has_only_total(self) -> bool:
         """Whether neither input nor output is reported."""
@@ -117,7 +138,9 @@ def _read_openai(fields: Fields, counts: TokenCounts) -> None:
         return
     details = read_first_fields(fields, *INPUT_DETAILS)
     # A gateway that translates may say 0 in the details, and the real count beside them.
-    cached = read_positive_count(details, "cached_tokens", "cache_read", "cache_read_input_tokens") or read_positive_count(
+    cached = read_positive_count(
+        details, "cached_tokens", "cache_read", "cache_read_input_tokens"
+    ) or read_positive_count(
         fields, "cached_tokens", "cache_read_tokens", "prompt_cache_hit_tokens", "num_cached_tokens",
         "total_cached_tokens",
     )  # fmt: skip

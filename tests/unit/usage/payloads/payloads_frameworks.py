@@ -33,6 +33,8 @@ def mcp(text: str = "42", **more: Any) -> dict[str, Any]:
 
 MESSAGE = "langchain_core.messages:AIMessage"
 CHUNK = "langchain_core.messages:AIMessageChunk"
+LLM_RESULT = "https://reference.langchain.com/python/langchain-core/outputs/llm_result/LLMResult"
+SAID = ai({"input_tokens": 8, "output_tokens": 592, "total_tokens": 600}, model_name="gpt-4o")
 
 CASES = [
     Case("LiteLLM", LITELLM, lite("gpt-4o", {"prompt_tokens": 18, "completion_tokens": 23, "total_tokens": 41}), 18, 23,
@@ -96,6 +98,21 @@ CASES = [
                                                               "total_tokens": 24}, "model_name": "gpt-4o"}},
          11, 13, model="gpt-4o", costs="11 x 2.50 + 13 x 10.00", sdk="langchain_core.outputs:LLMResult",
          made_by="call", plain=False, documented=False),
+    *(Case(f"LangChain, {name}", LLM_RESULT, {"generations": generations, "llm_output": output}, given, made,
+           model=model, costs=f"{given} x 2.50 + {made} x 10.00", sdk=f"langchain_core.outputs:{kind}",
+           made_by="generations", plain=False, documented=False)
+      for name, kind, generations, output, given, made, model in [
+          ("result whose output is empty", "LLMResult", [[SAID]], {}, 8, 592, "gpt-4o"),
+          ("result without an output", "LLMResult", [[SAID]], None, 8, 592, "gpt-4o"),
+          ("result that names the model only", "LLMResult", [[SAID]], {"model_name": "gpt-4o"}, 8, 592, "gpt-4o"),
+          ("result that says it twice: once", "LLMResult", [[SAID]], {"token_usage": {
+              "prompt_tokens": 8, "completion_tokens": 592, "total_tokens": 600}, "model_name": "gpt-4o"}, 8, 592,
+           "gpt-4o"),
+          ("result of two prompts", "LLMResult", [[SAID], [SAID]], {}, 16, 1184, "gpt-4o"),
+          ("result of one prompt with two answers, each of which has the usage of both", "LLMResult", [[SAID, SAID]],
+           {}, 8, 592, "gpt-4o"),
+          ("chat result", "ChatResult", [SAID], {}, 8, 592, "gpt-4o"),
+      ]),
     Case("PydanticAI, a run of an agent: it says the cost itself", PYDANTIC_AI,
          {"usage": {"input_tokens": 57, "output_tokens": 8}, "model_name": "gpt-4o", "provider_name": "openai"},
          57, 8, model="gpt-4o", provider="openai", costs="57 x 2.50 + 8 x 10.00", cost_source="reported",

@@ -129,6 +129,8 @@ def made(case: Case, kind: Any, payload: dict[str, Any]) -> Any:
     if case.made_by == "agent":
         return run_by_agent(**payload)
     thing = sdk(*kind.split(":"))
+    if case.made_by == "generations":
+        return generated(thing, **payload)
     if case.made_by == "call":
         return thing(**payload)
     if case.made_by == "construct":  # as the SDKs make their objects: what the API leaves out or adds is no error
@@ -141,6 +143,16 @@ def made(case: Case, kind: Any, payload: dict[str, Any]) -> Any:
         payload["_hidden_params"] = answer._hidden_params = hidden
         return answer
     return thing.model_validate(payload)
+
+
+def generated(kind: Any, generations: list[Any], llm_output: Any) -> Any:
+    """Return a result of LangChain's, whose messages are objects, too."""
+    generation, message = sdk("langchain_core.outputs", "ChatGeneration"), sdk("langchain_core.messages", "AIMessage")
+
+    def made_of(part: Any) -> Any:
+        return [made_of(each) for each in part] if isinstance(part, list) else generation(message=message(**part))
+
+    return kind(generations=made_of(generations), llm_output=llm_output)
 
 
 def sdk(module: str, name: str | None = None) -> Any:
