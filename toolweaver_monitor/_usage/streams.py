@@ -1,8 +1,8 @@
 """The usage of a stream, collected from its items.
 
-Providers send the usage of a stream in its last chunk, or in several chunks that each cover the stream so far: of
-those, the largest counts. Values at the top level of a plain dict (a cost, tokens) and those of LangChain's chunks are
-increments, and add up. A chunk with another id than the one before it begins another response.
+Providers send the usage of a stream in its last chunk, or in several chunks that each cover the answer so far: of
+those, the largest counts. A stream may carry several answers, which add up; `boundaries` tells where one ends. Values
+at the top level of a plain dict (a cost, tokens) and those of LangChain's chunks are increments, and add up.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from toolweaver_monitor._core.sanitize import EXACT, nanodollars
-from toolweaver_monitor._usage.fields import MAX_CACHED_TYPES, get_field, read_fields
+from toolweaver_monitor._usage import boundaries
+from toolweaver_monitor._usage.fields import MAX_CACHED_TYPES, read_fields
 from toolweaver_monitor._usage.readers import Reader, reader_for
 from toolweaver_monitor._usage.usage import Usage
 
@@ -27,14 +28,20 @@ _COUNT_FIELDS = (
 class StreamUsage:
     """The usage of one stream, collected item by item."""
 
-    __slots__ = ("_completed", "_current", "_response_id")
+    __slots__ = ("_completed", "_current", "_has_begun", "_has_ended", "_kind", "_response_id")
 
     def __init__(self) -> None:
         self._completed: Usage | None = None
-        """The sum of all increments and of the responses that have ended."""
+        """The sum of all increments and of the answers that have ended."""
         self._current: Usage | None = None
-        """The largest values of the response that is running."""
+        """The largest values of the answer that is running."""
         self._response_id: str | None = None
+        self._kind: boundaries.Kind = "chunk"
+        """The kind of the last item with a usage."""
+        self._has_ended = False
+        """Whether an item said that the answer has ended."""
+        self._has_begun = False
+        """Whether an item said since then that another one begins."""
 
     def observe(self, item: object) -> bool:
         """Add the usage of the next item, and return whether it carries any.
@@ -47,18 +54,51 @@ class StreamUsage:
             reader = _find_reader(kind)
         usage = reader(item) if reader is not None else None
         if usage is None:
+            if self._current is not None and reader is not None and (fields := read_fields(item)) is not None:
+                self._has_begun = self._has_begun or boundaries.is_begin_mark(fields)
+                self._has_ended = self._has_ended or boundaries.is_end_mark(fields)
             return False
         if usage.increment:
             self._completed = add_usage(self._completed, usage)
             return True
-        response_id = _read_response_id(item)
-        if response_id is not None and response_id != self._response_id:
-            if self._response_id is not None:
-                self._completed = add_usage(self._completed, self._current)
-                self._current = None
-            self._response_id = response_id
-        self._current = usage if self._current is None else _combine(self._current, usage, max)
+        fields = read_fields(item) or {}
+        response_id = boundaries.read_response_id(fields)
+        item_kind = boundaries.kind_of(fields)
+        current = self._current
+        if current is None:
+            self._current = usage
+        elif item_kind != "first" and usage.cost is None and not any(_counts(usage)):
+            if current.model is None or current.provider is None:  # it only names the model, as most chunks do
+                self._current = _combine(current, usage, max)
+            return True
+        elif self._has_begun or self._begins_answer(current, usage, response_id, item_kind):
+            self._completed = add_usage(self._completed, self._current)
+            self._current = usage
+            self._response_id = None
+        else:
+            self._current = _combine(current, usage, max)
+        self._response_id = response_id or self._response_id
+        self._kind, self._has_begun = item_kind, False
+        self._has_ended = item_kind == "last" or boundaries.is_end_mark(fields)
         return True
+
+    def _begins_answer(self, current: Usage, usage: Usage, response_id: str | None, kind: boundaries.Kind) -> bool:
+        """Return whether an item belongs to another answer than the one before it."""
+        has_ids = response_id is not None and self._response_id is not None
+        if has_ids and response_id == self._response_id:
+            return False
+        if kind == "first":
+            return True
+        repeats = _counts(usage) == _counts(current)
+        if kind == "answer":
+            return has_ids or not repeats or self._kind == "answer"
+        if kind == "continued":
+            return False
+        if self._has_ended or self._kind == "answer":
+            return has_ids or not repeats
+        if has_ids:  # a gateway that gives each chunk an id of its own repeats the input, and the output grows
+            return usage.input_tokens != current.input_tokens or usage.output_tokens < current.output_tokens
+        return 0 < usage.output_tokens < current.output_tokens or 0 < usage.input_tokens < current.input_tokens
 
     def total(self) -> Usage | None:
         """Return the usage of the stream so far, or None if no item has reported any."""
@@ -66,10 +106,22 @@ class StreamUsage:
 
 
 def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
-    """Return the sum of both. None stands for no usage."""
+    """Return the sum of both. None stands for no usage.
+
+    Of two models, the tokens of the first are not split: the prices of the second do not apply to them.
+    """
     if one is None or other is None:
         return one or other
+    if one.model != other.model and None not in (one.model, other.model) and any(_counts(one)):
+        split = dict.fromkeys(_COUNT_FIELDS, 0)
+        one = msgspec.structs.replace(
+            one, **{**split, "tokens": one.tokens + one.input_tokens + one.output_tokens}, model=None
+        )
     return _combine(one, other, lambda first, second: first + second)
+
+
+def _counts(usage: Usage) -> tuple[int, ...]:
+    return tuple(getattr(usage, name) for name in _COUNT_FIELDS)
 
 
 def _combine(one: Usage, other: Usage, join: Callable[[int, int], int]) -> Usage:
@@ -84,24 +136,6 @@ def _combine(one: Usage, other: Usage, join: Callable[[int, int], int]) -> Usage
         cost=None if cost is None else EXACT.scaleb(Decimal(cost), -9),
         **counts,
     )
-
-
-def _read_response_id(item: object) -> str | None:
-    """Return the id of the response that a chunk belongs to, or None."""
-    fields = read_fields(item)
-    if fields is None:
-        return None
-    for name in ("message", "response", "data"):
-        value = get_field(fields, name)
-        inner = read_fields(value) if value is not None else None
-        if inner is not None:
-            fields = inner
-            break
-    for name in ("run_id", "id", "response_id", "responseId"):  # run_id first, for a step of an OpenAI assistant's run
-        value = get_field(fields, name)
-        if type(value) is str and value:
-            return value
-    return None
 
 
 def _unknown(_: object) -> Usage | None:
