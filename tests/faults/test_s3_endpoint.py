@@ -1,4 +1,4 @@
-"""S3: `/metrics` answers those who may read it, and nobody can keep it from doing so."""
+"""S3: `/metrics` answers the clients that may read it, and no client can prevent that."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ import pytest
 
 from toolweaver_monitor import Monitor, setup, track
 from toolweaver_monitor._core.sanitize import Diagnostics
-from toolweaver_monitor._http.access import Token
+from toolweaver_monitor._http.access import BearerToken
 from toolweaver_monitor._http.endpoint import Endpoint
-from toolweaver_monitor._http.messages import Response, hostname, parsed
+from toolweaver_monitor._http.messages import Response, parse_hostname, parse_request
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.sinks._base import SetupContext
@@ -68,7 +68,7 @@ def test_s3_it_listens_on_loopback_only_unless_told_otherwise() -> None:
         listener = monitor.sinks[0]._endpoint._loop._listener
         assert listener.getsockname()[0] == "127.0.0.1"
     for addr in ("0.0.0.0", "::", "192.0.2.1", "example.com", "::ffff:127.0.0.1x"):
-        with pytest.raises(ConfigurationError, match=r"token='...', or certfile='...', or say insecure=True"):
+        with pytest.raises(ConfigurationError, match=r"token='...', or certfile='...', or insecure=True"):
             PrometheusExporter(port=0, addr=addr)
         PrometheusExporter(port=0, addr=addr, token=TOKEN)
         PrometheusExporter(port=0, addr=addr, insecure=True)
@@ -108,7 +108,7 @@ def test_s3_what_cannot_be_used_is_told_at_construction_with_its_cure(arguments:
 def test_s3_another_host_is_forbidden_without_a_token(exporter: PrometheusExporter) -> None:
     """A page whose name has been pointed at this machine (DNS rebinding) gets 403; loopback's names get the figures.
 
-    Mutation that turned it red: `_is_ours` always True.
+    Mutation that turned it red: `_is_allowed_host` always True.
     """
     for host in ("localhost", "LOCALHOST:9", "127.0.0.1", "127.0.0.1:80", "[::1]:80", "localhost."):
         assert ask(exporter.port, host=host)[0] == 200, host
@@ -124,7 +124,8 @@ def test_s3_another_host_is_forbidden_without_a_token(exporter: PrometheusExport
 def test_s3_hosts_that_are_allowed_are_answered() -> None:
     """`allowed_hosts=` names them; the address that a request came to is always among them.
 
-    Mutations that turned it red: `self._hosts` left out of `Endpoint._is_ours`; `plain_address(local)` left out there.
+    Mutations that turned it red: `self._hosts` left out of `Endpoint._is_allowed_host`;
+    `normalize_address(local)` left out there.
     """
     allowed = ["Monitor.internal", "with-port:8000", "fd00::1"]
     with setup(PrometheusExporter(port=0, addr="0.0.0.0", insecure=True, allowed_hosts=allowed)) as monitor:
@@ -149,7 +150,7 @@ def test_s3_only_get_and_head_of_exact_paths(exporter: PrometheusExporter) -> No
                  "http://localhost/metrics", "/favicon.ico", "/.git/config"):  # fmt: skip
         status, _, body = ask(exporter.port, f"GET {path} HTTP/1.1")
         assert status == 404, path
-        assert b"there is /metrics" in body
+        assert b"serves /metrics" in body
     assert ask(exporter.port, "GET /metrics?name[]=x HTTP/1.1")[0] == 200
     status, headers, body = ask(exporter.port, "HEAD /metrics HTTP/1.1")
     assert (status, body) == (200, b"")
@@ -159,7 +160,7 @@ def test_s3_only_get_and_head_of_exact_paths(exporter: PrometheusExporter) -> No
 def test_s3_answers_say_nothing_of_the_server_and_let_browsers_do_nothing(exporter: PrometheusExporter) -> None:
     """No version, no CORS, nothing to run, frame or guess at; on errors, too.
 
-    Mutation that turned it red: GUARDS left out of `http_messages.written`.
+    Mutation that turned it red: SECURITY_HEADERS left out of `serialize`.
     """
     for line in ("GET /metrics HTTP/1.1", "GET /nothing HTTP/1.1", "POST /metrics HTTP/1.1", "nonsense"):
         _, headers, body = ask(exporter.port, line)
@@ -287,7 +288,7 @@ def test_s3_a_connection_serves_several_requests_in_turn(exporter: PrometheusExp
 def test_s3_the_token_is_wanted_by_each_request_and_kept_nowhere() -> None:
     """401 without it or with another; 200 with it, whatever the Host; and no repr or attribute holds it.
 
-    Mutation that turned it red: `is_in` comparing the lengths only.
+    Mutation that turned it red: `matches` comparing the lengths only.
     """
     exporter = PrometheusExporter(port=0, token=TOKEN)
     with setup(exporter) as monitor:
@@ -312,13 +313,13 @@ def test_s3_how_long_a_wrong_token_takes_tells_nothing_of_it() -> None:
 
     Mutation that turned it red: a loop that ends at the first difference, for `compare_digest` of digests.
     """
-    token = Token("a" * 4_096)
+    token = BearerToken("a" * 4_096)
     guesses = {"first": "Bearer b" + "a" * 4_095, "last": "Bearer " + "a" * 4_095 + "b"}
     took: dict[str, list[int]] = {name: [] for name in guesses}
     for _ in range(2_000):
         for name, guess in guesses.items():
             start = time.perf_counter_ns()
-            token.is_in(guess)
+            token.matches(guess)
             took[name].append(time.perf_counter_ns() - start)
     first, last = statistics.median(took["first"]), statistics.median(took["last"])
     assert abs(first - last) < 0.33 * max(first, last)
@@ -365,7 +366,7 @@ def test_s3_tls_by_certfile(certificate: tuple[Path, Path], require_program: Any
 def test_s3_a_route_that_raises_is_a_500_without_a_word_of_why(caplog: pytest.LogCaptureFixture) -> None:
     """Whatever it raises; the log says why, once a minute, and the endpoint goes on.
 
-    Mutation that turned it red: `except Exception` in `Endpoint._routed` (SystemExit ended the thread).
+    Mutation that turned it red: `except Exception` in `Endpoint._respond` (SystemExit ended the thread).
     """
     raised: list[BaseException] = [ValueError("secret detail"), SystemExit(1), MemoryError()]
 
@@ -424,7 +425,7 @@ def test_s3_two_cannot_listen_on_one_port(exporter: PrometheusExporter) -> None:
 def test_s3_a_forked_child_lets_go_of_the_parent_s_socket(exporter: PrometheusExporter) -> None:
     """The child neither serves nor holds the port: when the parent lets go of it, it is free.
 
-    Mutation that turned it red: `forget` left out of `Endpoint._in_child`.
+    Mutation that turned it red: `close_descriptors` left out of `Endpoint._in_child`.
     """
     port = exporter.port
     reading, writing = os.pipe()
@@ -468,8 +469,8 @@ def test_s3_scrapes_are_not_watched(exporter: PrometheusExporter) -> None:
 def test_s3_no_thread_to_be_had_is_an_environment_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """Setup goes on, `health()` says it, and the port is not left taken.
 
-    Mutations that turned it red: `except RuntimeError` left out of `Endpoint.start`; `forget` left out of
-    `Loop.__init__`.
+    Mutations that turned it red: `except RuntimeError` left out of `Endpoint.start`; `close_descriptors` left
+    out of `Loop.__init__`.
     """
 
     def refuse(_: object) -> None:
@@ -505,9 +506,9 @@ def test_s3_heads_and_hosts_are_read_to_the_letter() -> None:
     Mutations that turned it red: the `strip` of a header's value left out; the last of several values taken; names
     with empty parts taken for a host's.
     """
-    request = parsed(b"GET /metrics?x=1 HTTP/1.1\r\nHost:  LocalHost:80 \r\nA: 1\r\nA: 2\r\n\r\n")
+    request = parse_request(b"GET /metrics?x=1 HTTP/1.1\r\nHost:  LocalHost:80 \r\nA: 1\r\nA: 2\r\n\r\n")
     assert (request.method, request.path, request.keeps_alive) == ("GET", "/metrics", True)
     assert request.headers == {"host": "LocalHost:80", "a": "1, 2"}
-    assert hostname("LocalHost:80") == "localhost"
-    assert hostname("[::1]:80") == "::1"
-    assert hostname("a..b") == ""
+    assert parse_hostname("LocalHost:80") == "localhost"
+    assert parse_hostname("[::1]:80") == "::1"
+    assert parse_hostname("a..b") == ""

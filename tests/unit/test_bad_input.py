@@ -198,7 +198,7 @@ def test_beyond_loopback_only_when_told_to(addr: str, monkeypatch: pytest.Monkey
         (lambda: PrometheusExporter(allowed_hosts=["http://monitor"]), "is not a list of names; write allowed_hosts="),
         (lambda: PrometheusExporter(allowed_hosts=["a b"]), "is not a list of names; write allowed_hosts="),
         (lambda: PrometheusExporter(allowed_hosts=[5]), "is not a list of names; write allowed_hosts="),
-        (lambda: PrometheusExporter(insecure="no"), "insecure='no' is neither True nor False"),
+        (lambda: PrometheusExporter(insecure="no"), "insecure must be True or False, not 'no'"),
         (lambda: WandBLogger(project=5), "project is 5; name a W&B project"),
         (lambda: WandBLogger(entity=b"team"), "entity is b'team'; name a W&B user"),
         (lambda: PrometheusExporter(buckets=[2, 1]), "low to high"),

@@ -69,7 +69,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     _token: Token[ToolCall | None] | None = None
     """Restores the context in which the call was opened. None once it has closed."""
     _admission: Any = None
-    """What a budget holds for this call until it closes. One that holds nothing belongs to all calls, and may stay."""
+    """What budgets set aside for this call. It stays until the dispatcher enriches the call."""
 
     if TYPE_CHECKING:  # the properties made below
         _unsplit_tokens: ClassVar[_DetailField[int]]

@@ -1,7 +1,7 @@
-"""Who may read our figures over HTTP, and what do they get? The rules of every endpoint; `http_loop` does the serving.
+"""`Endpoint`: the paths it serves, and who may read them.
 
-Loopback only, unless more is asked for with a token, TLS or `insecure=True`. Without a token a request must name a
-host that is ours: a web page whose own name has been pointed at this machine (DNS rebinding) names another.
+An endpoint listens on loopback only, unless it has a token, TLS or `insecure=True`. Without a token a request must name
+an allowed host: a web page that has pointed its own name at this machine (DNS rebinding) names another.
 """
 
 from __future__ import annotations
@@ -9,38 +9,44 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from toolweaver_monitor._core import locks
+from toolweaver_monitor._core.log_throttle import LogThrottle
 from toolweaver_monitor._http import access
-from toolweaver_monitor._http.messages import Request, Response, hostname, parsed, told, written
+from toolweaver_monitor._http.messages import (
+    Request,
+    Response,
+    error_response,
+    parse_hostname,
+    parse_request,
+    serialize,
+)
 from toolweaver_monitor._http.server import MAX_HEAD_BYTES, Loop
 from toolweaver_monitor.errors import ConfigurationError
 
 log = logging.getLogger("toolweaver_monitor")
 
 BACKLOG = 128
-LOG_EVERY_S = 60.0
 
 
 class Endpoint:
-    """Serves fixed paths to `GET` and `HEAD`.
+    """An HTTP endpoint that serves fixed paths to `GET` and `HEAD`.
 
     Args:
-        routes: exact path -> what makes its answer; given the request's headers by their names in lower case.
-        port: where to listen; 0 takes a free port.
-        addr: the address to bind: `127.0.0.1`, `::1`, `0.0.0.0`, a name.
-        token: what `Authorization: Bearer ...` must carry.
+        routes: exact path -> function that makes the response, given the request's headers by names in lower case.
+        port: the port to listen on; 0 takes a free one.
+        addr: the address to bind: `127.0.0.1`, `::1`, `0.0.0.0`, or a host name.
+        token: the token that `Authorization: Bearer ...` must carry.
         certfile: a TLS certificate (PEM), with its chain.
-        keyfile: its key (PEM), if that is in another file.
-        allowed_hosts: names, beside loopback's and the address itself, by which a request without a token may call us.
+        keyfile: its key (PEM), if it is in another file.
+        allowed_hosts: host names to answer to, besides loopback and the bound address; checked only without a token.
         insecure: listen beyond loopback with neither token nor TLS.
-        name: what is served, for logs and threads.
+        name: names the endpoint in logs and its thread.
 
     Raises:
-        ConfigurationError: an argument that cannot be used; the message ends with the cure.
+        ConfigurationError: an argument cannot be used; the hint tells what to give.
     """
 
     def __init__(
@@ -60,18 +66,18 @@ class Endpoint:
         self.port = access.validate_port(port)
         self.addr = access.validate_addr(addr)
         self._takes_any_port = port == 0
-        self._token = access.Token(token) if token is not None else None
-        self._tls = access.tls_context(certfile, keyfile)
+        self._token = access.BearerToken(token) if token is not None else None
+        self._tls = access.make_tls_context(certfile, keyfile)
         self._hosts = access.validate_hosts(allowed_hosts)
         if insecure not in (True, False):
-            raise ConfigurationError(f"insecure={insecure!r} is neither True nor False; give one of them")
+            raise ConfigurationError(f"insecure must be True or False, not {insecure!r}")
         if not (access.is_loopback(self.addr) or self._token or self._tls or insecure is True):
             raise ConfigurationError(
                 f"addr={addr!r} can be reached from other machines",
-                hint="give token='...', or certfile='...', or insecure=True if everybody who reaches it may read it",
+                hint="give token='...', or certfile='...', or insecure=True if everybody who can reach it may read it",
             )
         self._loop: Loop | None = None
-        self._last_log = float("-inf")
+        self._route_errors = LogThrottle()
         locks.after_fork_in_child_weak(self, Endpoint._in_child)
 
     def __repr__(self) -> str:
@@ -79,25 +85,26 @@ class Endpoint:
 
     @property
     def listening(self) -> bool:
-        """Whether it serves, in this process."""
+        """Whether this process serves the endpoint."""
         return self._loop is not None
 
     @property
     def url(self) -> str:
-        """Where its first path is served."""
+        """The URL of the first path."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.addr, self.addr)  # noqa: S104 - compared, not bound
         scheme = "http" if self._tls is None else "https"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}{next(iter(self.routes), '/')}"
 
     def start(self) -> None:
-        """Listen; nothing happens if it does already.
+        """Start to listen. Does nothing if the endpoint listens already.
 
         Raises:
-            OSError: the port is taken or may not be bound, the address is not ours, no thread is to be had.
+            OSError: the port is taken or may not be bound, the address is not one of this machine, or no thread can
+                be started.
         """
         if self._loop is not None:
             return
-        listener = self._bound()
+        listener = self._bind()
         try:
             listener.listen(BACKLOG)
             self.port = listener.getsockname()[1]
@@ -107,7 +114,7 @@ class Endpoint:
             self._loop = Loop(listener, self.answer, wrap, self.name)
         except RuntimeError as error:
             raise OSError(f"no thread could be started: {error}") from None
-        except BaseException:  # a Ctrl-C, too, leaves the port free
+        except BaseException:  # a Ctrl-C must leave the port free, too
             listener.close()
             raise
 
@@ -115,79 +122,79 @@ class Endpoint:
         """Stop listening and drop every connection.
 
         Args:
-            timeout: seconds to wait at most for an answer in the making.
+            timeout: the most seconds to wait for a response that is being made.
 
         Returns:
-            Whether the thread has ended.
+            True if the thread has ended.
         """
         loop = self._loop
         ended = loop is None or loop.close(timeout)
-        self._loop = None  # last: where a Ctrl-C comes between, it can be closed again
+        self._loop = None  # last: after a Ctrl-C in between, it can be closed again
         return ended
 
     def answer(self, head: bytes, local: tuple[Any, ...]) -> tuple[bytes, bool]:
-        """The whole answer to a request, and whether its connection may be used again.
+        """Return the response to a request, and whether its connection may be used again.
 
         Args:
-            head: the request's line and headers, up to and with the empty line.
-            local: the address of ours that it came to.
+            head: the request line and the headers, up to and including the empty line.
+            local: the address of this machine that the request came to.
         """
         if not head.endswith(b"\r\n\r\n"):
-            return written(told(431, f"the headers are longer than {MAX_HEAD_BYTES} bytes"), closing=True), False
+            too_long = error_response(431, f"the headers are longer than {MAX_HEAD_BYTES} bytes")
+            return serialize(too_long, closing=True), False
         try:
-            request = parsed(head)
+            request = parse_request(head)
         except ValueError as error:
-            return written(told(400, str(error)), closing=True), False
-        response = self._refusal(request, str(local[0])) or self._routed(request)
+            return serialize(error_response(400, str(error)), closing=True), False
+        response = self._reject(request, str(local[0])) or self._respond(request)
         again = request.keeps_alive
-        return written(response, closing=not again, without_body=request.method == "HEAD"), again
+        return serialize(response, closing=not again, without_body=request.method == "HEAD"), again
 
-    def _refusal(self, request: Request, local: str) -> Response | None:
+    def _reject(self, request: Request, local: str) -> Response | None:
+        """Return the error for a request that the access rules forbid, else None."""
         if self._token is not None:
-            if not self._token.is_in(request.headers.get("authorization", "")):
-                return told(401, "give the token: Authorization: Bearer ...")
-        elif not self._is_ours(hostname(request.headers.get("host", "")), local):
-            return told(
-                403, "this Host is not allowed; allow it with allowed_hosts=['name'], or have requests carry a token="
+            if not self._token.matches(request.headers.get("authorization", "")):
+                return error_response(401, "a token is required; send it as Authorization: Bearer ...")
+        elif not self._is_allowed_host(parse_hostname(request.headers.get("host", "")), local):
+            return error_response(
+                403, "this Host is not allowed; allow it with allowed_hosts=['name'], or require a token with token="
             )
         if request.method not in ("GET", "HEAD"):
-            return told(405, "only GET and HEAD are answered")
+            return error_response(405, "only GET and HEAD are supported")
         return None
 
-    def _is_ours(self, host: str, local: str) -> bool:
-        return host in (*self._hosts, self.addr, access.plain_address(local)) or access.is_loopback(host)
+    def _is_allowed_host(self, host: str, local: str) -> bool:
+        return host in (*self._hosts, self.addr, access.normalize_address(local)) or access.is_loopback(host)
 
-    def _routed(self, request: Request) -> Response:
+    def _respond(self, request: Request) -> Response:
         route = self.routes.get(request.path)
         if route is None:
-            return told(404, f"nothing is here; there is {', '.join(self.routes)}")
+            return error_response(404, f"not found; this endpoint serves {', '.join(self.routes)}")
         try:
             return route(request.headers)
-        except BaseException:  # what makes it may be a collector of the user's
-            now = time.monotonic()
-            if now - self._last_log > LOG_EVERY_S:
-                self._last_log = now
+        except BaseException:  # the route may run a collector of the user's
+            if self._route_errors.ready():
                 log.exception("toolweaver_monitor: %s could not be answered; please report it", request.path)
-            return told(500, "this could not be answered; the program's log says why")
+            return error_response(500, "this could not be answered; the program's log has the reason")
 
-    def _bound(self) -> socket.socket:
+    def _bind(self) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             self.addr, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         if access.is_loopback(self.addr) and not access.is_loopback(str(address[0])):
-            raise OSError(f"{self.addr} is {address[0]} on this machine, which others can reach")
+            raise OSError(f"{self.addr} is {address[0]} on this machine, which other machines can reach")
         listener = socket.socket(family, kind, protocol)
         try:
-            if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows, where REUSEADDR would let two listen on one port
+            if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows, where REUSEADDR allows two listeners on one port
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-            else:  # a port whose last connections are just fading is free
+            else:  # a port whose last connections are in TIME_WAIT is free
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 listener.bind(address)
             except OSError:
                 if not self._takes_any_port or not self.port:
                     raise
-                listener.bind((address[0], 0, *address[2:]))  # any would do, and that of last time is gone
+                listener.bind((address[0], 0, *address[2:]))  # any port will do, and the last one is taken
         except BaseException:
             listener.close()
             raise
@@ -196,4 +203,4 @@ class Endpoint:
     def _in_child(self) -> None:
         loop, self._loop = self._loop, None
         if loop is not None:
-            loop.forget()  # or the port would stay taken after the parent, with nobody to answer
+            loop.close_descriptors()  # or the port stays taken after the parent has ended, without an answer

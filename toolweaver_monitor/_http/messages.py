@@ -1,4 +1,4 @@
-"""How is an HTTP request read and an answer written? As much of HTTP/1.1 as `GET` and `HEAD` of fixed paths need."""
+"""Parse a request and serialize a response: as much of HTTP/1.1 as `GET` and `HEAD` of fixed paths need."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from http import HTTPStatus
 from typing import NamedTuple
 
-GUARDS = (
+SECURITY_HEADERS = (
     "Cache-Control: no-store\r\n"
     "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
     "X-Content-Type-Options: nosniff\r\n"
     "X-Frame-Options: DENY\r\n"
 )
-"""On every answer: nothing in it is run, framed, guessed at or kept by a browser."""
+"""On every response: a browser does not run, frame, sniff or cache any of it."""
 
 _REQUIRED = {401: "WWW-Authenticate: Bearer\r\n", 405: "Allow: GET, HEAD\r\n"}
 _REQUEST_LINE = re.compile(r"([A-Z]{1,16}) (\S+) HTTP/1\.([01])")
@@ -21,32 +21,32 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.
 
 
 class Response(NamedTuple):
-    """What a route answers."""
+    """What a route returns."""
 
     status: int = 200
     content_type: str = "text/plain; charset=utf-8"
     body: bytes = b""
     encoding: str = ""
-    """How the body is compressed; empty: it is not."""
+    """The compression of the body; empty for none."""
 
 
 class Request(NamedTuple):
-    """What is asked."""
+    """A parsed request, without its body."""
 
     method: str
     path: str
-    """Without the query, and as it was sent: nothing is decoded or made simpler, only exact paths are served."""
+    """Without the query, and as it was sent: it is neither decoded nor normalized, since only exact paths match."""
     headers: dict[str, str]
-    """By their names in lower case."""
+    """By names in lower case."""
     keeps_alive: bool
-    """The client can use the connection again."""
+    """Whether the client can use the connection again."""
 
 
-def parsed(head: bytes) -> Request:
-    """A request from its head, the empty line included.
+def parse_request(head: bytes) -> Request:
+    """Return the request of a head, which includes the empty line at its end.
 
     Raises:
-        ValueError: it is no HTTP/1 request, or one that two readers could understand differently.
+        ValueError: it is not an HTTP/1 request, or one that two readers could understand differently.
     """
     first, *lines = head[:-4].decode("latin-1").split("\r\n")
     request = _REQUEST_LINE.fullmatch(first)
@@ -60,36 +60,36 @@ def parsed(head: bytes) -> Request:
         name, value = header[1].lower(), header[2].strip()
         if name in headers:
             if name in ("host", "authorization"):
-                raise ValueError(f"{name} is given twice")
+                raise ValueError(f"the header {name} is given twice")
             value = f"{headers[name]}, {value}"
         headers[name] = value
-    current = request[3] == "1"
-    if current and "host" not in headers:
-        raise ValueError("host is not given")
+    is_http_1_1 = request[3] == "1"
+    if is_http_1_1 and "host" not in headers:
+        raise ValueError("the header host is missing")
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-    keeps_alive = current and not has_body and "close" not in headers.get("connection", "").lower()
+    keeps_alive = is_http_1_1 and not has_body and "close" not in headers.get("connection", "").lower()
     return Request(request[1], request[2].partition("?")[0], headers, keeps_alive)
 
 
-def hostname(host: str) -> str:
-    """The name or address in a Host header, in lower case and without its port; empty if there is none."""
-    found = _HOST.fullmatch(host.lower())
-    return (found[1] or found[2]) if found else ""
+def parse_hostname(host: str) -> str:
+    """Return the name or address in a Host header, in lower case and without its port; empty if there is none."""
+    match = _HOST.fullmatch(host.lower())
+    return (match[1] or match[2]) if match else ""
 
 
-def told(status: int, sentence: str) -> Response:
-    """An answer that says what is wrong."""
+def error_response(status: int, sentence: str) -> Response:
+    """Return a response that explains an error in one sentence."""
     return Response(status, body=f"{status} {HTTPStatus(status).phrase}: {sentence}\n".encode())
 
 
-def written(response: Response, *, closing: bool, without_body: bool = False) -> bytes:
-    """An answer as it goes over the wire."""
+def serialize(response: Response, *, closing: bool, without_body: bool = False) -> bytes:
+    """Return a response as the bytes to send."""
     encoding = f"Content-Encoding: {response.encoding}\r\nVary: Accept-Encoding\r\n" if response.encoding else ""
     head = (
         f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n"
         f"Content-Type: {response.content_type}\r\n"
         f"{encoding}Content-Length: {len(response.body)}\r\n"
-        f"{_REQUIRED.get(response.status, '')}{GUARDS}"
+        f"{_REQUIRED.get(response.status, '')}{SECURITY_HEADERS}"
         f"Connection: {'close' if closing else 'keep-alive'}\r\n\r\n"
     )
     return head.encode("latin-1") + (b"" if without_body else response.body)

@@ -30,7 +30,7 @@ class CallEnricher:
         details = call._details
         if details is not None and (details.lacks_price or (details.cached and details.cost_source is None)):
             self._add_price(call, details)
-        call._admission = None
+        call._admission = None  # here and not on the caller's thread: see `Admission`
 
     def drain(self) -> None:
         """Count everything that has ended, for a reader. On an event loop, do not wait for prices to be loaded."""
