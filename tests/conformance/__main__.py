@@ -1,6 +1,6 @@
-"""How does each installed library's decorator do? `python tests/conformance` runs the rows and writes the table.
+"""The conformance table: `python tests/conformance` runs the rows with each installed library and writes the page.
 
-`python tests/conformance prometheus_client` runs one and prints what it fails; so does `--decorator` of pytest.
+`python tests/conformance prometheus_client` runs one and prints its failures; so does `--decorator` of pytest.
 """
 
 from __future__ import annotations
@@ -25,42 +25,43 @@ PAGE = HERE.parents[1] / "docs" / "reference" / "conformance.md"
 COMMAND = "nox -s conformance"
 
 INTRODUCTION = f"""\
-# Conformance: what the decorator keeps
+# Conformance: what the decorator preserves
 
-What `@monitored` and `track` keep of the functions they watch, one row a behaviour, each a test in `tests/conformance`.
-The same rows were asked of other libraries' decorators, each through an adapter of some twenty lines
-(`tests/conformance/peers`); read a `no` as "this row's test does not pass with that decorator", also where the library
-never meant to do it. `3 of 5` counts the cases of a row.
+What `@monitored` and `track` preserve of the functions they monitor. Each row is one behavior, and a test in
+`tests/conformance`. The same tests were run with other libraries' decorators, each through an adapter of about twenty
+lines (`tests/conformance/peers`). A `no` means that the test does not pass with that decorator, even if the library
+never meant to support it. `3 of 5` counts the cases of a row.
 
-This page is written by `{COMMAND}`. To ask the rows of a library of your own, give pytest its adapter:
+This page is written by `{COMMAND}`. To test a library of your own, give pytest its adapter:
 `pytest tests/conformance --decorator your_module:YourAdapter`.
 """
 
 KNOWN_DIFFERENCES = """\
-## What can be told
+## Known differences
 
 - Wrong arguments to a coroutine function or a generator function raise their `TypeError` at the first await or step,
   not when it is called: until then it has not run.
-- A coroutine that a plain function returns comes back as another coroutine of the same name, which awaits it.
-- While nothing is watched, a generator is handed on by `yield from`, and Python makes a `close()` of a `GeneratorExit`
-  thrown into that: a body that swallows it is not heard, and its return value is lost.
-- What the `__aexit__` of a `track` block gives, called by hand, can be awaited, by `asyncio.wait_for` and `gather`,
-  too, but is no coroutine: to end a block in a task (`asyncio.create_task`, `asyncio.run_coroutine_threadsafe`, anyio's
-  `start_soon`), await it in a coroutine function of your own.
-- The function's own code object (`__code__`, `__defaults__`) is found at `__wrapped__`. What goes by it and does not
+- If a plain function returns a coroutine, its caller gets another coroutine of the same name, which awaits it.
+- While nothing is monitored, a generator is delegated to with `yield from`, and Python turns a `GeneratorExit` thrown
+  into that into a `close()`: the return value of a body that suppresses it is lost.
+- The result of calling the `__aexit__` of a `track` block by hand can be awaited, also by `asyncio.wait_for` and
+  `gather`, but is not a coroutine. To end a block in a task (`asyncio.create_task`,
+  `asyncio.run_coroutine_threadsafe`, anyio's `start_soon`), await it in a coroutine function of your own.
+- The function's own code object (`__code__`, `__defaults__`) is found at `__wrapped__`. Code that uses it and does not
   look there sees `(*args, **kwargs)`: `inspect.getfile`, and `inspect.getfullargspec`, with which Celery checks a
-  task's arguments beforehand.
-- A class that is made again to give it slots, as by `attrs.define`, does not find in that code object what `super()`
-  without arguments needs: write `super(Receipt, self)`, or have the class watched by `instrument()` once it is made.
+  task's arguments in advance.
+- A class that is created again to give it slots, as by `attrs.define`, does not find in that code object what `super()`
+  without arguments needs: write `super(Receipt, self)`, or call `instrument()` on the class after it is created.
 - A call adds one frame to the stack, so a recursion reaches half as deep before the interpreter stops it.
-- Who counts frames from inside the function counts that one, too: to name its caller, a watched function says
+- Code that counts frames from inside the function counts this one, too: to name its caller, a monitored function calls
   `warnings.warn(..., stacklevel=3)`, and a wrapper that warns (`@deprecated`) stands above `@monitored`, not below.
-- A profiler shows the time of the function under its own name, and that frame as `run`, one for all watched functions.
+- A profiler shows the time of the function under its own name, and this frame as `run`, one for all monitored
+  functions.
 """
 
 
 class Row(NamedTuple):
-    """One behaviour: its test's file, name, and the sentence it opens with."""
+    """One behavior: the file and name of its test, and the sentence that opens it."""
 
     file: str
     test: str
@@ -68,7 +69,7 @@ class Row(NamedTuple):
 
 
 def rows() -> Iterator[tuple[str, list[Row]]]:
-    """The rows by section, in the order in which they stand in the files."""
+    """Yield the rows of each section, in the order of the files."""
     for path in sorted(HERE.glob("test_*.py"), key=_place):
         tree = ast.parse(path.read_text())
         tests = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
@@ -89,7 +90,7 @@ def _place(path: Path) -> int:
 
 
 def run(name: str) -> dict[tuple[str, str], str]:
-    """What each row says of one library: `yes`, `no`, how many of its cases, or nothing where it was left out."""
+    """Return the result of each row for one library: `yes`, `no`, or how many cases pass; skipped rows are left out."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         command = [
@@ -131,7 +132,7 @@ def run(name: str) -> dict[tuple[str, str], str]:
 
 
 def installed() -> list[str]:
-    """The libraries that can be asked here, ours first."""
+    """Return the libraries that are installed, this one first."""
     found = []
     for name in peers.KNOWN:
         try:
@@ -145,7 +146,7 @@ def installed() -> list[str]:
 
 
 def page(results: dict[str, dict[tuple[str, str], str]]) -> str:
-    """The page for the docs."""
+    """Return the page for the docs."""
     adapters = {
         name: getattr(importlib.import_module(m), c) for name in results for m, c in [peers.KNOWN[name].split(":")]
     }
@@ -186,7 +187,7 @@ def _versions(adapters: dict[str, type[peers.Peer]]) -> str:
 
 
 def main(names: list[str]) -> int:
-    """Run the rows; write the page, or print what the named libraries fail. Gives 1 if ours fails any."""
+    """Run the rows and write the page, or print what the named libraries fail. Returns 1 if this library fails any."""
     results = {name: run(name) for name in names or installed()}
     for name, answers in results.items():
         failed = [f"{file}::{test} {answer}" for (file, test), answer in answers.items() if answer != "yes"]

@@ -1,7 +1,7 @@
-"""Whose decorator is it? The rows are written against `peers.Peer`, so that any library's can be asked the same.
+"""Fixtures of the conformance rows, which are written against `peers.Peer` so that they run with any library.
 
-`pytest tests/conformance --decorator prometheus_client` asks one; `python tests/conformance` asks all, and writes the
-table in the docs.
+`pytest tests/conformance --decorator prometheus_client` runs one library; `python tests/conformance` runs all, and
+writes the table in the docs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is sent to other processes by name? Decorated where it is imported, there as here."""
+"""Functions and classes that are sent to other processes by name, and decorated where they are imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments and results: do they pass untouched, whatever they are and are called?"""
+"""Arguments and results: they pass unchanged, whatever they are and whatever their names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names(watched, name):
-    """No name of an argument is taken: not `func`, `op`, `name`, `wrapped`, `args`, `kwargs`, `self`, nor any other."""
+    """No argument name is reserved: not `func`, `op`, `name`, `wrapped`, `args`, `kwargs`, `self`, nor any other."""
 
     @watched("tool")
     def tool(*args, **kwargs):
@@ -35,7 +35,7 @@ def test_names(watched, name):
 
 
 async def test_names_of_other_kinds(watched):
-    """No name is taken from coroutines, generators and partials either."""
+    """No name is reserved for coroutines, generators and partials either."""
     given = dict.fromkeys(NAMES, 1)
 
     @watched("tool")
@@ -68,7 +68,7 @@ class Hostile:
 
 @pytest.mark.parametrize("kind", ["positional", "keyword", "result", "item"])
 def test_hostile(watched, peer, kind):
-    """An argument, result or item that raises whatever is asked of it does no harm and comes through as itself."""
+    """An argument, result or item that raises on every access does no harm and passes unchanged."""
     thing = Hostile()
 
     def tool(x=None, **others):
@@ -96,7 +96,7 @@ def test_cyclic(watched, peer):
 
 
 def test_same_object(watched):
-    """The result is the same object, and so are the arguments that the function gets."""
+    """The result is the same object, and so are the arguments that the function receives."""
     results = (object(), {"cost": 1}, [], None, ..., iter([]), (x for x in ()), Exception("returned"), type)
     for result in results:
         assert watched("tool")(lambda x: x)(result) is result

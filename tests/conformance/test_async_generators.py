@@ -1,4 +1,4 @@
-"""Async generators: is the whole protocol kept, in the caller's own task?"""
+"""Async generators: the whole protocol is kept, in the caller's own task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 
 async def test_asend(watched):
-    """`asend()` reaches the body, and its answer comes back."""
+    """`asend()` reaches the body, and the body's next item comes back."""
 
     @watched("tool")
     async def echo():
@@ -29,7 +29,7 @@ async def test_asend(watched):
 
 
 async def test_athrow(watched):
-    """`athrow()` raises inside the body, which may handle it and go on."""
+    """`athrow()` raises inside the body, which may handle it and continue."""
 
     @watched("tool")
     async def brave():
@@ -63,7 +63,7 @@ async def test_aclose(watched):
 
 
 async def test_aclose_after_a_return(watched):
-    """What `aclose()` does with a body that handles it is what Python does with it."""
+    """`aclose()` treats a body that handles it as Python does."""
 
     @watched("tool")
     async def stubborn():
@@ -87,7 +87,7 @@ async def test_aclose_after_a_return(watched):
 
 
 async def test_athrow_generator_exit(watched):
-    """`athrow(GeneratorExit)` is seen by the body as that very exception, and its answer comes back."""
+    """`athrow(GeneratorExit)` reaches the body as the same exception, and the body's next item comes back."""
     raised = []
 
     @watched("tool")
@@ -106,7 +106,7 @@ async def test_athrow_generator_exit(watched):
 
 
 def test_kind(watched):
-    """It stays an async generator function, and gives an async generator with the function's name."""
+    """It stays an async generator function, and returns an async generator with the function's name."""
 
     @watched("tool")
     async def tool():
@@ -119,7 +119,7 @@ def test_kind(watched):
 
 
 async def test_timed_in_full(watched, the_call, stopwatch):
-    """It is timed from its first step to its end, not only its making."""
+    """It is timed from its first step to its end, not only its creation."""
 
     @watched("tool")
     async def slow():
@@ -133,7 +133,7 @@ async def test_timed_in_full(watched, the_call, stopwatch):
 
 
 async def test_time_to_first_item(watched, the_call, stopwatch):
-    """The time to the first item is told apart from the whole."""
+    """The time to the first item is recorded apart from the whole."""
 
     @watched("tool")
     async def slow():
@@ -147,7 +147,7 @@ async def test_time_to_first_item(watched, the_call, stopwatch):
 
 
 async def test_items_are_counted(watched, the_call):
-    """The items it yielded are counted."""
+    """Its items are counted."""
 
     @watched("tool")
     async def tool():
@@ -159,7 +159,7 @@ async def test_items_are_counted(watched, the_call):
 
 
 async def test_raising(watched, the_call):
-    """What the body raises comes out as the same object, and the call is a failure."""
+    """An exception of the body propagates as the same object, and the call is a failure."""
     error = LookupError("no such page")
 
     @watched("tool")
@@ -176,7 +176,7 @@ async def test_raising(watched, the_call):
 
 
 async def test_dropped_early(watched, the_call):
-    """One that its consumer drops is ended by the event loop, which runs its `finally`, and recorded."""
+    """A generator that its consumer drops is ended by the event loop, which runs its `finally`, and recorded."""
     ended = asyncio.Event()
 
     @watched("tool")
@@ -197,7 +197,7 @@ async def test_dropped_early(watched, the_call):
 
 
 async def test_abandoned(watched, the_call):
-    """One that is closed before its end is told apart from one that ended: abandoned."""
+    """A generator that is closed before its end is recorded as abandoned."""
 
     @watched("tool")
     async def endless():
@@ -211,7 +211,7 @@ async def test_abandoned(watched, the_call):
 
 
 def test_left_to_the_loop(watched, peer, caplog):
-    """One that is still open when the loop ends is closed by the loop, awaits and all, without a complaint."""
+    """A generator that is still open when the loop ends is closed by the loop, awaits and all, without a warning."""
     ended = []
 
     @watched("tool")
@@ -236,7 +236,7 @@ def test_left_to_the_loop(watched, peer, caplog):
 
 
 async def test_closed_in_another_task(watched, the_call):
-    """It may be closed in another task than it was started in."""
+    """It may be closed in another task than the one it was started in."""
     ended = []
 
     @watched("tool")
@@ -271,7 +271,7 @@ async def test_stepped_in_many_tasks(watched, the_call):
 
 
 async def test_steps_run_in_the_callers_task(watched):
-    """Each step runs in the task that asked for it."""
+    """Each step runs in the task that requested it."""
 
     @watched("tool")
     async def tool():
@@ -286,7 +286,7 @@ async def test_steps_run_in_the_callers_task(watched):
 
 
 async def test_timeout_in_the_body(watched, the_call):
-    """`asyncio.timeout` around the body's items ends what hangs, and the call is a timeout."""
+    """`asyncio.timeout` around the body's items ends one that hangs, and the call is a timeout."""
 
     @watched("tool")
     async def tool():
@@ -315,7 +315,7 @@ async def test_task_group_in_the_body(watched):
 
 
 async def test_cancelled_within_a_step(watched, the_call):
-    """One whose consumer is cancelled while it waits for an item is cancelled, no failure."""
+    """A generator whose consumer is cancelled while it waits for an item is cancelled, not failed."""
     started = asyncio.Event()
 
     @watched("tool")
@@ -337,7 +337,7 @@ async def test_cancelled_within_a_step(watched, the_call):
 
 
 async def test_no_two_steps_at_once(watched):
-    """A second step asked for while one runs is refused, as Python refuses it."""
+    """A second step requested while one runs is rejected, as Python does."""
     started = asyncio.Event()
 
     @watched("tool")
@@ -356,7 +356,7 @@ async def test_no_two_steps_at_once(watched):
 
 
 async def test_no_leak_to_the_consumer(watched, the_call):
-    """What the consumer calls between two items is not taken for a part of the generator."""
+    """Calls of the consumer between two items are not part of the generator."""
 
     @watched("helper")
     async def helper():
@@ -376,7 +376,7 @@ async def test_no_leak_to_the_consumer(watched, the_call):
 
 
 async def test_consumer_keeps_its_parent(watched, peer, the_call):
-    """What the consumer calls between two items is a part of what the consumer is a part of."""
+    """Calls of the consumer between two items are part of the call that the consumer is part of."""
 
     @watched("helper")
     async def helper():
@@ -396,7 +396,7 @@ async def test_consumer_keeps_its_parent(watched, peer, the_call):
 
 
 async def test_inside_the_body(watched, the_call):
-    """What the body calls is a part of the generator, before and after each item."""
+    """Calls of the body are part of the generator, before and after each item."""
 
     @watched("first")
     async def first():
@@ -417,7 +417,7 @@ async def test_inside_the_body(watched, the_call):
 
 
 async def test_context_variables_of_the_users(watched):
-    """A context variable that the body sets is seen, and kept, just where it would be without the decorator."""
+    """A context variable that the body sets is visible and stays set exactly as it is without the decorator."""
     own = contextvars.ContextVar("own", default="outside")
 
     async def tool():
@@ -437,7 +437,7 @@ async def test_context_variables_of_the_users(watched):
 
 
 async def test_items_are_let_go(watched):
-    """An item is let go as soon as its consumer lets it go: the memory of a stream is not held twice."""
+    """An item is freed as soon as its consumer drops it: the memory of a stream is not held twice."""
 
     class Chunk:
         pass
@@ -455,7 +455,9 @@ async def test_items_are_let_go(watched):
 
 
 async def test_context_manager(watched, the_call, stopwatch):
-    """Under `contextlib.asynccontextmanager` it is the whole `async with` block, and may swallow what that raises."""
+    """Under `contextlib.asynccontextmanager` it covers the whole `async with` block, and may suppress the block's
+    exception.
+    """
 
     @contextlib.asynccontextmanager
     @watched("tool")

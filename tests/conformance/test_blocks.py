@@ -1,4 +1,4 @@
-"""Blocks of code: can they be watched with the same name, by `with` and by `async with`?"""
+"""Blocks of code: they can be monitored under a tool's name, by `with` and by `async with`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_async_with(peer, the_call, stopwatch):
 
 
 def test_raising(peer, the_call):
-    """What the block raises comes out as the same object, and the call is a failure."""
+    """An exception of the block propagates as the same object, and the call is a failure."""
     error = LookupError("no such page")
     with pytest.raises(LookupError) as caught, peer.block("tool"):
         raise error
@@ -51,7 +51,7 @@ async def test_cancelled(peer, the_call):
 
 
 def test_within_a_tool(peer, watched, the_call):
-    """A block inside a tool is a part of it, and a tool inside a block a part of the block."""
+    """A block inside a tool is part of the tool, and a tool inside a block is part of the block."""
 
     @watched("tool")
     def tool():
@@ -68,7 +68,7 @@ def test_within_a_tool(peer, watched, the_call):
 
 
 def test_left_in_another_thread(peer, the_call):
-    """A block may be left in another thread than it was entered in."""
+    """A block may be left in another thread than the one it was entered in."""
     block = peer.block("tool")
     contextvars.Context().run(block.__enter__)  # what a context keeps, no other thread can take out of it
     failed = []

@@ -1,4 +1,4 @@
-"""Context: does a call know the call it is a part of?"""
+"""Context: a call knows the call that it is a part of."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_nesting(watched, helper, assert_inside, the_call):
 
 
 def test_ids(watched, peer):
-    """Ids are of W3C's sizes, never zero, and no two calls have the same."""
+    """IDs have the sizes of W3C's, are never zero, and no two calls have the same."""
     tool = watched("tool")(lambda: None)
     for _ in range(50):
         tool()
@@ -90,7 +90,7 @@ async def test_task_group(watched, helper, assert_inside):
 
 
 async def test_concurrent_calls(watched, peer):
-    """A hundred calls at once, each with one inside: no one is taken for the part of another."""
+    """A hundred calls at once, each with one inside: none becomes part of another."""
 
     @watched("helper")
     async def helper():
@@ -120,7 +120,7 @@ async def test_to_thread(watched, helper, assert_inside):
 
 
 async def test_run_in_executor(peer, watched, helper, assert_inside):
-    """Through `loop.run_in_executor`, with the library's own way to carry a call along."""
+    """Through `loop.run_in_executor`, with the library's own way to pass a call on."""
 
     @watched("tool")
     async def tool():
@@ -132,7 +132,7 @@ async def test_run_in_executor(peer, watched, helper, assert_inside):
 
 
 def test_thread_pool(peer, watched, helper, assert_inside):
-    """Through `ThreadPoolExecutor.submit` and `map`, with the library's own way to carry a call along."""
+    """Through `ThreadPoolExecutor.submit` and `map`, with the library's own way to pass a call on."""
 
     @watched("tool")
     def tool():
@@ -158,7 +158,7 @@ def test_copied_context(watched, helper, assert_inside):
 
 
 def test_fresh_thread(watched, helper, the_call):
-    """A thread that is given no context begins anew."""
+    """A thread that is given no context starts without a parent."""
 
     @watched("tool")
     def tool():
@@ -172,7 +172,7 @@ def test_fresh_thread(watched, helper, the_call):
 
 
 def test_after_a_failure(watched, helper, the_call):
-    """After a call has failed, the next one is no part of it."""
+    """After a call has failed, the next one is not part of it."""
 
     @watched("tool")
     def tool():
@@ -186,7 +186,7 @@ def test_after_a_failure(watched, helper, the_call):
 
 
 async def test_task_that_outlives_its_call(watched, helper, the_call):
-    """What a task does that outlives the call that started it is still a part of that call."""
+    """Calls of a task that outlives the call that started it are still part of that call."""
 
     async def work():
         await go.wait()
@@ -204,7 +204,7 @@ async def test_task_that_outlives_its_call(watched, helper, the_call):
 
 
 def test_saying_from_any_depth(watched, the_call):
-    """What a helper says, from another module and at any depth, is said of the innermost open call."""
+    """A helper in another module, at any depth, records on the innermost open call."""
 
     def far_down(depth):
         if depth:
@@ -227,7 +227,7 @@ def test_saying_from_any_depth(watched, the_call):
 
 
 def test_saying_outside_any_call(watched, peer):
-    """What is said outside any call does no harm."""
+    """Recording outside any call does no harm."""
     sent.say_from_afar(customer="acme")
     watched("tool")(lambda: None)()
     assert "customer" not in peer.seen()[0].said

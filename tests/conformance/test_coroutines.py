@@ -1,4 +1,4 @@
-"""Coroutines and other awaitables: are they timed to the end of the await, and is a cancelled call called that?"""
+"""Coroutines and other awaitables: they are timed to the end of the await, and cancelled calls are recorded as such."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 async def test_timed_in_full(watched, the_call, stopwatch):
-    """A coroutine is timed to the end of its await, not only its making."""
+    """A coroutine is timed to the end of its await, not only its creation."""
 
     @watched("tool")
     async def tool():
@@ -24,7 +24,7 @@ async def test_timed_in_full(watched, the_call, stopwatch):
 
 
 def test_kind(watched):
-    """It stays a coroutine function for `inspect` and for asyncio, and gives a coroutine with the function's name."""
+    """It stays a coroutine function for `inspect` and for asyncio, and returns a coroutine with the function's name."""
 
     @watched("tool")
     async def tool():
@@ -51,7 +51,7 @@ async def test_runs_in_the_callers_task(watched):
 
 
 async def test_cancelled(watched, the_call):
-    """One that is cancelled is recorded as cancelled: no failure and no success."""
+    """A coroutine that is cancelled is recorded as cancelled: neither failure nor success."""
     started = asyncio.Event()
 
     @watched("tool")
@@ -70,7 +70,7 @@ async def test_cancelled(watched, the_call):
 
 
 async def test_cancelled_from_outside_by_a_timeout(watched, the_call):
-    """One that is cancelled by the caller's own timeout is cancelled, and the caller sees the timeout."""
+    """A coroutine that is cancelled by the caller's own timeout is cancelled, and the caller sees the timeout."""
 
     @watched("tool")
     async def tool():
@@ -84,7 +84,7 @@ async def test_cancelled_from_outside_by_a_timeout(watched, the_call):
 
 
 async def test_timeout(watched, the_call):
-    """One that raises `TimeoutError` is recorded as a timeout, told apart from other failures."""
+    """A coroutine that raises `TimeoutError` is recorded as a timeout, apart from other failures."""
 
     @watched("tool")
     async def tool():
@@ -97,7 +97,7 @@ async def test_timeout(watched, the_call):
 
 
 async def test_refuses_to_be_cancelled(watched, the_call):
-    """One that catches its cancellation and returns is a success, as asyncio sees it."""
+    """A coroutine that catches its cancellation and returns is a success, as asyncio sees it."""
     started = asyncio.Event()
 
     @watched("tool")
@@ -116,7 +116,7 @@ async def test_refuses_to_be_cancelled(watched, the_call):
 
 
 def test_never_awaited(watched, peer):
-    """One that nobody awaits is warned of by Python, once, under its own name, and is no call."""
+    """Python warns of a coroutine that is never awaited, once, under its own name, and it is no call."""
 
     @watched("tool")
     async def tool():
@@ -132,7 +132,7 @@ def test_never_awaited(watched, peer):
 
 
 async def test_function_that_returns_a_coroutine(watched, the_call, stopwatch):
-    """A plain function that returns a coroutine is timed to the end of the await, and gives a coroutine."""
+    """A plain function that returns a coroutine is timed to the end of the await, and returns a coroutine."""
 
     async def work():
         await asyncio.sleep(0)
@@ -152,7 +152,7 @@ async def test_function_that_returns_a_coroutine(watched, the_call, stopwatch):
 
 
 async def test_function_that_returns_a_failing_coroutine(watched, the_call):
-    """What such a coroutine raises is the same object, and the call is a failure."""
+    """An exception of such a coroutine is the same object, and the call is a failure."""
     error = LookupError("no such page")
 
     async def work():
@@ -190,7 +190,7 @@ async def test_function_whose_coroutine_is_cancelled(watched, the_call):
 
 
 async def test_function_whose_coroutine_calls(watched, the_call):
-    """What such a coroutine calls is a part of it."""
+    """Calls of such a coroutine are part of it."""
 
     @watched("helper")
     async def helper():
@@ -208,7 +208,7 @@ async def test_function_whose_coroutine_calls(watched, the_call):
 
 
 def test_function_whose_coroutine_is_never_awaited(watched):
-    """Such a coroutine that nobody awaits is warned of by Python, once, under its own name."""
+    """Python warns of such a coroutine if it is never awaited, once, under its own name."""
 
     async def work():
         pass
@@ -226,7 +226,7 @@ def test_function_whose_coroutine_is_never_awaited(watched):
 
 
 async def test_function_that_returns_a_task(watched, the_call, stopwatch):
-    """A plain function that returns a task gives that very task, and is timed until the task is done."""
+    """A plain function that returns a task returns the same task, and is timed until the task is done."""
 
     async def work():
         await asyncio.sleep(0)
@@ -247,7 +247,7 @@ async def test_function_that_returns_a_task(watched, the_call, stopwatch):
 
 
 async def test_function_that_returns_a_future(watched, the_call):
-    """A plain function that returns a future gives that very future, and ends as the future ends."""
+    """A plain function that returns a future returns the same future, and ends as the future ends."""
     futures = [asyncio.get_running_loop().create_future() for _ in range(3)]
 
     for name, future in zip(("done", "failed", "dropped"), futures, strict=True):
@@ -263,7 +263,7 @@ async def test_function_that_returns_a_future(watched, the_call):
 
 
 async def test_function_whose_future_fails_unseen(watched):
-    """The event loop still warns of a future's error that nobody retrieved."""
+    """The event loop still warns of a future's error that was never retrieved."""
     said = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: said.append(context["message"]))
@@ -302,7 +302,7 @@ async def test_function_that_returns_an_awaitable(watched, the_call):
     not hasattr(inspect, "markcoroutinefunction"), reason="Python 3.12 has inspect.markcoroutinefunction"
 )
 async def test_marked_as_a_coroutine_function(watched):
-    """A plain function marked as a coroutine function stays marked, and gives the very future it gives."""
+    """A plain function marked as a coroutine function stays marked, and returns the same future."""
     future = asyncio.get_running_loop().create_future()
     future.set_result("result")
 

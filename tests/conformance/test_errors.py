@@ -1,4 +1,4 @@
-"""Errors: does the caller see the very exception, and a traceback that reads as before?"""
+"""Errors: the caller gets the same exception, with a traceback that reads as before."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ LEAVING = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError,
 
 @pytest.mark.parametrize("make", HOSTILE, ids=("str", "setattr", "notes", "frozen", "class", "group"))
 def test_hostile_exceptions(watched, peer, make):
-    """The same object comes out though it cannot be printed, written to, or asked for its class or notes."""
+    """The same object propagates even if it cannot be printed or written to, and cannot report its class or notes."""
     error = make()
 
     @watched("tool")
@@ -64,7 +64,7 @@ def test_hostile_exceptions(watched, peer, make):
 
 @pytest.mark.parametrize("kind", LEAVING, ids=lambda kind: kind.__name__)
 def test_exceptions_beyond_exception(watched, peer, kind):
-    """Ctrl-C, exit, cancellation and their like go through, and the call is recorded."""
+    """Ctrl-C, exit, cancellation and the like propagate, and the call is recorded."""
     error = kind()
 
     @watched("tool")
@@ -101,7 +101,7 @@ def frames(error):
 
 
 def test_one_frame(watched):
-    """The traceback has at most one frame more, for functions, methods and everything that can be called."""
+    """The traceback has at most one frame more, for functions, methods and all other callables."""
 
     def function():
         raise LookupError
@@ -141,7 +141,9 @@ async def test_one_frame_of_a_coroutine(watched):
 
 
 async def test_one_frame_of_a_generator(watched):
-    """The traceback out of a generator has at most one frame more, also for what its consumer throws into it."""
+    """The traceback out of a generator has at most one frame more, also for an exception that its consumer throws into
+    it.
+    """
 
     def generator():
         yield 1
@@ -173,7 +175,7 @@ async def test_one_frame_of_a_generator(watched):
 
 
 def test_error_is_let_go(watched):
-    """An exception that was handled is gone at once, with all that its traceback held: no cycle keeps it."""
+    """An exception that was handled is freed at once, with all that its traceback held: no cycle keeps it."""
 
     class Big:
         pass
@@ -225,7 +227,7 @@ def test_wrong_arguments(watched):
 
 
 async def test_wrong_arguments_later(watched):
-    """Of a coroutine function or generator function they raise it at the latest at the first await or step."""
+    """For a coroutine function or generator function they raise it at the first await or step at the latest."""
 
     async def coroutine(x):
         pass
@@ -264,7 +266,7 @@ def depth_here():
 
 
 def test_too_deep_recursion(watched, peer, the_call):
-    """One that recurses without end raises RecursionError, every call is recorded, and the next one works."""
+    """A function that recurses without end raises RecursionError, every call is recorded, and the next one works."""
 
     def endless():
         nonlocal depth

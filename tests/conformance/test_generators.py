@@ -1,4 +1,4 @@
-"""Generators: is the whole protocol kept, and the whole run timed?"""
+"""Generators: the whole protocol is kept, and the whole run is timed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 
 def test_send(watched):
-    """`send()` reaches the body, and its answer comes back."""
+    """`send()` reaches the body, and the body's next item comes back."""
 
     @watched("tool")
     def echo():
@@ -27,7 +27,7 @@ def test_send(watched):
 
 
 def test_throw(watched):
-    """`throw()` raises inside the body, which may handle it and go on."""
+    """`throw()` raises inside the body, which may handle it and continue."""
 
     @watched("tool")
     def brave():
@@ -73,7 +73,7 @@ def test_close(watched):
 
 
 def test_close_after_a_return(watched):
-    """What `close()` does with a body that handles it is what Python does with it, on each version."""
+    """`close()` treats a body that handles it as Python does, on each version."""
 
     def stubborn():
         try:
@@ -97,7 +97,7 @@ def test_close_after_a_return(watched):
 
 
 def test_throw_generator_exit(watched):
-    """`throw(GeneratorExit)` is seen by the body as that very exception, and its answer comes back."""
+    """`throw(GeneratorExit)` reaches the body as the same exception, and the body's next item comes back."""
     raised = []
 
     @watched("tool")
@@ -115,7 +115,7 @@ def test_throw_generator_exit(watched):
 
 
 def test_kind(watched):
-    """It stays a generator function, and gives a generator with the function's name."""
+    """It stays a generator function, and returns a generator with the function's name."""
 
     @watched("tool")
     def tool():
@@ -148,7 +148,7 @@ def test_generator_based_coroutine(watched):
 
 
 def test_timed_in_full(watched, the_call, stopwatch):
-    """It is timed from its first step to its end, not only its making."""
+    """It is timed from its first step to its end, not only its creation."""
 
     @watched("tool")
     def slow():
@@ -162,7 +162,7 @@ def test_timed_in_full(watched, the_call, stopwatch):
 
 
 def test_time_to_first_item(watched, the_call, stopwatch):
-    """The time to the first item is told apart from the whole."""
+    """The time to the first item is recorded apart from the whole."""
 
     @watched("tool")
     def slow():
@@ -181,7 +181,7 @@ def test_time_to_first_item(watched, the_call, stopwatch):
 
 
 def test_items_are_counted(watched, the_call):
-    """The items it yielded are counted."""
+    """Its items are counted."""
 
     @watched("tool")
     def tool():
@@ -192,7 +192,7 @@ def test_items_are_counted(watched, the_call):
 
 
 def test_raising(watched, the_call):
-    """What the body raises comes out as the same object, and the call is a failure."""
+    """An exception of the body propagates as the same object, and the call is a failure."""
     error = LookupError("no such page")
 
     @watched("tool")
@@ -209,7 +209,7 @@ def test_raising(watched, the_call):
 
 
 def test_dropped_early(watched, the_call):
-    """One that its consumer drops is recorded, though only the garbage collector ends it."""
+    """A generator that its consumer drops is recorded, although only the garbage collector ends it."""
 
     @watched("tool")
     def endless():
@@ -223,7 +223,7 @@ def test_dropped_early(watched, the_call):
 
 
 def test_dropped_in_a_cycle(watched, the_call):
-    """One that refers to itself is recorded when the garbage collector finds it."""
+    """A generator that refers to itself is recorded when the garbage collector finds it."""
 
     @watched("tool")
     def endless(own):
@@ -239,7 +239,7 @@ def test_dropped_in_a_cycle(watched, the_call):
 
 
 def test_abandoned(watched, the_call):
-    """One that is dropped before its end is told apart from one that ended: abandoned."""
+    """A generator that is dropped before its end is recorded as abandoned."""
 
     @watched("tool")
     def endless():
@@ -253,7 +253,7 @@ def test_abandoned(watched, the_call):
 
 
 def test_never_started(watched, peer):
-    """One that is made and never started has not run, and is no call."""
+    """A generator that is created and never started has not run, and is no call."""
     ran = []
 
     @watched("tool")
@@ -268,7 +268,7 @@ def test_never_started(watched, peer):
 
 
 def test_closed_in_another_thread(watched, the_call):
-    """It may be closed in another thread than it was started in."""
+    """It may be closed in another thread than the one it was started in."""
 
     @watched("tool")
     def tool():
@@ -288,7 +288,7 @@ def test_closed_in_another_thread(watched, the_call):
 
 
 def test_closed_elsewhere_with_a_block_open(peer, watched, the_call):
-    """Closed in another context while it holds a block open, it leaves nothing behind in that context."""
+    """If it is closed in another context while it holds a block open, it leaves nothing behind in that context."""
 
     @watched("helper")
     def helper():
@@ -329,7 +329,7 @@ def test_stepped_in_many_contexts(watched, the_call):
 
 
 def test_no_leak_to_the_consumer(watched, the_call):
-    """What the consumer calls between two items is not taken for a part of the generator."""
+    """Calls of the consumer between two items are not part of the generator."""
 
     @watched("helper")
     def helper():
@@ -349,7 +349,7 @@ def test_no_leak_to_the_consumer(watched, the_call):
 
 
 def test_inside_the_body(watched, the_call):
-    """What the body calls is a part of the generator, before and after each item."""
+    """Calls of the body are part of the generator, before and after each item."""
 
     @watched("first")
     def first():
@@ -370,7 +370,7 @@ def test_inside_the_body(watched, the_call):
 
 
 def test_block_around_items(peer, watched, the_call):
-    """A block that the body holds open over an item stays open for the body, and out of the consumer's sight."""
+    """A block that the body holds open over an item stays open for the body, and invisible to the consumer."""
 
     @watched("within")
     def within():
@@ -394,7 +394,7 @@ def test_block_around_items(peer, watched, the_call):
 
 
 def test_two_at_once(watched, the_call):
-    """Two that take turns do not become each other's parts."""
+    """Two generators that take turns do not become part of each other."""
 
     @watched("helper")
     def helper():
@@ -412,7 +412,7 @@ def test_two_at_once(watched, the_call):
 
 
 def test_context_variables_of_the_users(watched):
-    """A context variable that the body sets is seen, and kept, just where it would be without the decorator."""
+    """A context variable that the body sets is visible and stays set exactly as it is without the decorator."""
     own = contextvars.ContextVar("own", default="outside")
 
     def tool():
@@ -431,7 +431,7 @@ def test_context_variables_of_the_users(watched):
 
 
 def test_items_are_let_go(watched):
-    """An item is let go as soon as its consumer lets it go: the memory of a stream is not held twice."""
+    """An item is freed as soon as its consumer drops it: the memory of a stream is not held twice."""
 
     class Chunk:
         pass
@@ -448,7 +448,7 @@ def test_items_are_let_go(watched):
 
 
 def test_context_manager(watched, the_call, stopwatch):
-    """Under `contextlib.contextmanager` it is the whole `with` block, and may swallow what the block raises."""
+    """Under `contextlib.contextmanager` it covers the whole `with` block, and may suppress the block's exception."""
     import contextlib
 
     @contextlib.contextmanager

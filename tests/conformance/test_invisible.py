@@ -1,4 +1,4 @@
-"""Invisible: does everything that looks at the function see what it saw without the decorator?"""
+"""Invisible: code that inspects the function sees what it would see without the decorator."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_metadata(watched):
 
 
 def test_wrapped(watched):
-    """`__wrapped__` leads to the function itself, for those who look for it."""
+    """`__wrapped__` leads to the function itself."""
     assert watched("tool")(original).__wrapped__ is original
     assert inspect.unwrap(watched("tool")(original)) is original
 
@@ -114,7 +114,9 @@ def test_kind_of_function(watched):
 
 
 def test_call_of_an_object(watched):
-    """The `__call__` of a callable object has the same signature, type hints and docstring: schemas are made of it."""
+    """The `__call__` of a callable object has the same signature, type hints and docstring: schemas are derived from
+    it.
+    """
 
     class Model:
         def __call__(self, page: sent.Page, *, quick: bool = True) -> list[sent.Page]:
@@ -146,7 +148,7 @@ def test_kind_of_object(watched):
 
 
 def test_printed(watched):
-    """Printed, on its own or in what holds it, each is what it would be without the decorator."""
+    """Printed, on its own or in a container, each looks as it would without the decorator."""
 
     @dataclasses.dataclass
     class Step:
@@ -161,7 +163,7 @@ def test_printed(watched):
 
 
 def test_equality(watched):
-    """Two looks at a method are equal, and hash alike, as they do without the decorator."""
+    """A method that is read twice gives equal objects with equal hashes, as without the decorator."""
 
     class Model:
         @watched("tool")
@@ -176,14 +178,14 @@ def test_equality(watched):
 
 
 def test_attributes_can_be_set(watched):
-    """Attributes can be set on it, as frameworks do that mark functions."""
+    """Attributes can be set on it, as frameworks do to mark functions."""
     tool = watched("tool")(lambda: None)
     tool.marked = True
     assert tool.marked
 
 
 def test_default_of_a_context_variable(watched):
-    """It runs in its caller's context: what it sets there stays set."""
+    """It runs in its caller's context: a variable that it sets there stays set."""
     own = contextvars.ContextVar("own")
 
     @watched("tool")
@@ -198,7 +200,7 @@ def test_default_of_a_context_variable(watched):
 
 
 def test_types_of_methods(watched):
-    """`classmethod` and `staticmethod` objects stay such in the class, above as below."""
+    """`classmethod` and `staticmethod` objects stay such in the class, above and below."""
 
     class Model:
         make = watched("make")(classmethod(lambda cls: cls))

@@ -1,4 +1,4 @@
-"""Every kind of callable: does it work where the decorator stands on it?"""
+"""Every kind of callable: each works under the decorator."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_async_callable_object(watched, the_call, stopwatch):
 
 
 def test_callable_object_that_is_not_iterable(watched):
-    """A watched object can do what the object can, and no more."""
+    """A decorated object can do what the object can, and no more."""
 
     class Model:
         def __call__(self):
@@ -265,7 +265,7 @@ async def test_async_classmethod(watched, the_call, stopwatch):
 
 
 def test_super_and_inheritance(watched, peer):
-    """A method that calls `super()`, where both are watched."""
+    """A method that calls `super()`, if both are decorated."""
 
     class One:
         @watched("one")
@@ -335,7 +335,7 @@ def test_property_below(watched, the_call):
 
 
 def test_lru_cache(watched, peer):
-    """Above `functools.lru_cache`, whose methods stay; on a method, too."""
+    """Above `functools.lru_cache`, whose methods stay available; on a method, too."""
 
     @watched("function")
     @functools.lru_cache
@@ -356,7 +356,7 @@ def test_lru_cache(watched, peer):
 
 
 def test_singledispatch(watched, peer):
-    """Above and below `functools.singledispatch`, whose `register` stays."""
+    """Above and below `functools.singledispatch`, whose `register` stays available."""
 
     @watched("above")
     @functools.singledispatch
@@ -407,7 +407,7 @@ def test_special_methods(watched, peer):
 
 
 def test_object_as_class_attribute(watched, the_call):
-    """A watched object that is a class attribute is bound where the object itself would be, and only there."""
+    """A decorated object that is a class attribute is bound if the object itself would be, and only then."""
 
     class Unbound:
         def __call__(self, *args):
@@ -423,7 +423,7 @@ def test_object_as_class_attribute(watched, the_call):
 
 
 def test_descriptor_that_is_told_its_name(watched, the_call):
-    """An object that its class tells its name (`__set_name__`) is told it, and bound by it."""
+    """An object with `__set_name__` receives its class and name, and is bound by them."""
 
     class Kept:
         def __init__(self, function):
@@ -450,7 +450,7 @@ def test_descriptor_that_is_told_its_name(watched, the_call):
 
 
 def test_other_decorators(watched, peer):
-    """Above and below a decorator of the user's that knows nothing of it, twice, and on one function in two names."""
+    """Above and below an unrelated decorator of the user's, twice, and on one function under two names."""
 
     def doubled(function):
         @functools.wraps(function)
@@ -523,7 +523,7 @@ def test_enum_and_dataclass(watched, the_call):
 
 
 def test_class_by_mistake(watched):
-    """On a class by mistake, it says so when it is applied."""
+    """On a class by mistake, it raises when it is applied."""
     with pytest.raises((TypeError, ValueError, RuntimeError)):
 
         @watched("tool")
@@ -532,7 +532,7 @@ def test_class_by_mistake(watched):
 
 
 def test_property_by_mistake(watched):
-    """Above `@property` by mistake, or on something that cannot be called, it says so when it is applied."""
+    """Above `@property` by mistake, or on an object that cannot be called, it raises when it is applied."""
     for mistake in (property(len), functools.cached_property(len), 3):
         with pytest.raises((TypeError, ValueError, RuntimeError)):
             watched("tool")(mistake)
@@ -549,7 +549,7 @@ class Double:
 
 
 def test_copies_of_objects(watched, peer):
-    """Copies and deep copies of watched partials and callable objects are their own, and watched."""
+    """Copies and deep copies of decorated partials and callable objects are independent, and monitored."""
     tool = watched("tool")(Double(2))
     shallow, deep = copy.copy(tool), copy.deepcopy(tool)
     tool.by[0] = 3
@@ -559,7 +559,9 @@ def test_copies_of_objects(watched, peer):
 
 
 def test_pickle_of_objects(watched, peer):
-    """Watched partials and callable objects are pickled as what they hold, and watched where they are unpickled."""
+    """Decorated partials and callable objects are pickled as the objects they wrap, and monitored where they are
+    unpickled.
+    """
     for tool in (watched("tool")(functools.partial(max, 5)), watched("tool")(operator.methodcaller("__abs__"))):
         assert pickle.loads(pickle.dumps(tool))(4) in (5, 4)
     assert len(peer.seen()) == 2

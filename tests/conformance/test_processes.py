@@ -1,4 +1,4 @@
-"""Other processes: can it be sent to them?"""
+"""Other processes: a decorated function can be sent to them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_pickle(protocol):
 
 
 def test_deepcopy():
-    """`copy.copy` and `copy.deepcopy` give the function itself, and a bound method of the copied object."""
+    """`copy.copy` and `copy.deepcopy` return the function itself, and a bound method of the copied object."""
     assert copy.copy(sent.doubled) is copy.deepcopy(sent.doubled) is sent.doubled
     shelf = sent.Shelf(3)
     times = copy.deepcopy({"times": shelf.times, "shelf": shelf})

@@ -1,4 +1,4 @@
-"""D3: does a signal do harm that comes in the middle of a call, a flush or a setup?"""
+"""D3: signals in the middle of a call, a flush or a setup."""
 
 from __future__ import annotations
 

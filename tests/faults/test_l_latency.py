@@ -1,4 +1,4 @@
-"""L1-L7: does anybody ever wait for a sink?"""
+"""L1-L7: callers, exits and flushes that never wait for a sink."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""T2: how a call ended is recorded as what it was, and no ending passes for a success."""
+"""T2: outcomes. Each ending is recorded as what it was, and none passes for a success."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def outcomes(monitor: Monitor) -> list[str]:
 def test_t2_each_ending_is_recorded_as_what_it_was(ending: str, way: str, monitor: Monitor) -> None:
     """Success, failure, timeout, cancelled, rejected and abandoned: each told apart, none a lie told as success.
 
-    Mutations that turned it red: KeyboardInterrupt taken for a failure in `ending.outcome_of`; TimeoutError looked for
+    Mutations that turned it red: KeyboardInterrupt taken for a failure in `closing.outcome_of`; TimeoutError looked for
     after Exception; every BaseException taken for cancelled; a group taken for cancelled where any
     of it is.
     """
@@ -114,7 +114,7 @@ def test_t2_a_budget_s_refusal_is_rejected_and_the_tool_has_not_run(monitor: Mon
 def test_t2_generators_that_are_dropped_closed_or_collected_are_abandoned(monitor: Monitor) -> None:
     """`close()`, `break`, `aclose()` and the garbage collector.
 
-    Mutation that turned it red: GeneratorExit taken for a failure in `ending.outcome_of`.
+    Mutation that turned it red: GeneratorExit taken for a failure in `closing.outcome_of`.
     """
 
     @monitored("stream")
@@ -146,7 +146,7 @@ def test_t2_generators_that_are_dropped_closed_or_collected_are_abandoned(monito
 def test_t2_what_waits_and_is_timed_out_or_cancelled_says_so(monitor: Monitor) -> None:
     """A cancelled task, `wait_for`, `asyncio.timeout` inside the tool, a task group's sibling, a future cancelled.
 
-    Mutation that turned it red: `("asyncio", "CancelledError")` left out of `ending._CANCELLATIONS`.
+    Mutation that turned it red: `("asyncio", "CancelledError")` left out of `closing._CANCELLATIONS`.
     """
 
     @monitored("slow")

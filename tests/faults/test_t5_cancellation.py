@@ -1,4 +1,4 @@
-"""T5: a task may be cancelled at any of its awaits, and everything is as without us."""
+"""T5: cancellation at any await of a task, with the same effects as without monitoring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which decorator is under test? One small adapter a library; `chosen()` gives the one that was asked for."""
+"""The decorators under test: one small adapter per library. `chosen()` returns the selected one."""
 
 from __future__ import annotations
 

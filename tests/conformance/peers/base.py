@@ -1,4 +1,4 @@
-"""What must an adapter be able to do?"""
+"""What an adapter must provide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does toolweaver_monitor take part?"""
+"""The adapter of toolweaver_monitor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far does one get alone? The wrapper that everybody writes: functools.wraps, a clock, try and except."""
+"""The adapter of the wrapper that is usually written by hand: functools.wraps, a clock, try and except."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How do the timers of prometheus_client and prometheus-async take part? They count and sum, and tell no outcome."""
+"""The adapters of the timers of prometheus_client and prometheus-async, which count and sum but report no outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does sentry take part? Its spans live in a transaction, which is kept open around each row."""
+"""The adapter of sentry, whose spans live in a transaction that is kept open around each row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How do OpenTelemetry and logfire take part? Both make spans, which an exporter in memory keeps."""
+"""The adapters of OpenTelemetry and logfire. Both create spans, which an exporter in memory keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a read see every call that ended before it, whatever the dispatcher is just doing?"""
+"""Reads that see every call that ended before them, whatever the dispatcher is doing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does opening a call take beyond the plain?"""
+"""Opening a call beyond the plain steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a watched object say of itself what the object says, where ours might stand before it?"""
+"""The attributes of monitored objects: those of the object itself, not those of its proxy."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Reader:
 def test_annotations_are_those_of_the_object(plain: Any, tool: Any) -> None:
     """Annotations and type hints of a watched object are the object's own.
 
-    Mutation: annotate an attribute in a class of the proxy; a bound method then had `_self_again` for its parameter.
+    Mutation: annotate an attribute in a class of the proxy; a bound method then had `_self_rewrap` for its parameter.
     """
     assert tool.__annotations__ == plain.__annotations__ == {"page": "int", "return": "list[str]"}
     assert inspect.get_annotations(tool) == plain.__annotations__

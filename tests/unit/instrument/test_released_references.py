@@ -1,4 +1,4 @@
-"""What does a watched function keep of what it was given, while it waits?"""
+"""The arguments of a monitored function, which it does not hold while it is suspended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Document:
 async def test_arguments_are_let_go_while_it_waits(kind: str, nested: bool) -> None:
     """A tool that drops a large argument and then waits frees it, as it would unwatched.
 
-    Seen red: without `args = kwargs = None` in its driver, each kind kept it until it ended.
+    Seen red: without `args = kwargs = None` in its wrapper, each kind kept it until it ended.
     """
     gone: list[bool] = []
 
@@ -64,7 +64,7 @@ async def test_arguments_are_let_go_while_it_waits(kind: str, nested: bool) -> N
 async def test_a_traceback_can_be_printed_with_the_arguments_of_its_frames(kind: str, nested: bool) -> None:
     """Crash reporters that show what each frame was given work with the frame of ours as well.
 
-    Mutation: `del args, kwargs` in its driver; `inspect.formatargvalues`, which `cgitb` uses, raised a KeyError.
+    Mutation: `del args, kwargs` in its wrapper; `inspect.formatargvalues`, which `cgitb` uses, raised a KeyError.
     """
 
     @monitored("wait")

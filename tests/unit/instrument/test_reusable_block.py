@@ -1,4 +1,4 @@
-"""What if the object that `track()` gave is kept, and used more than once at a time?"""
+"""Blocks that are kept and entered more than once, also at the same time."""
 
 from __future__ import annotations
 
