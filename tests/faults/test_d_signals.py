@@ -211,7 +211,7 @@ def test_d3_a_ctrl_c_while_a_call_opens_or_closes_leaves_none_open(work: Callabl
             frame = frame.f_back
         where = f"{frame.f_code.co_name}, line {frame.f_lineno}"
         before = [step.opname for step in dis.get_instructions(frame.f_code) if step.offset < frame.f_lasti]
-        if frame.f_code.co_name not in ("__exit__", "close") or before[-1] != "RESUME":
+        if frame.f_code.co_name not in ("__exit__", "_close") or before[-1] != "RESUME":
             raise KeyboardInterrupt
 
     def struck_at(place: int) -> str:
