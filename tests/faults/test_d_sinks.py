@@ -230,7 +230,7 @@ def test_d6_a_strike_at_any_place_of_a_delivery_loses_no_call(
     while struck:
         place += 1
         pipe, counted, runner = Bus(), list[ToolCall](), SinkRunner(KeepSink(), "struck")
-        pipe.runners, pipe.consumers, pipe.seal = (
+        pipe.runners, pipe.consumers, pipe.enrich = (
             (runner,),
             (counted.extend,),
             lambda call: call._redact(lambda *_: "redacted"),
