@@ -1,7 +1,7 @@
-"""What does pytest get? The fixture `toolweaver`: a `toolweaver_monitor.testing.ToolRecorder` for each test.
+"""The pytest plugin: the fixture `toolweaver` gives each test a `toolweaver_monitor.testing.ToolRecorder`.
 
-A module beside the package, not in it, so that a test run which does not use the fixture imports nothing of the
-package and starts as fast as before.
+This module stands beside the package, not in it. So a test run that does not use the fixture imports nothing of the
+package, and starts as fast as before.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known, also to `--strict-markers`."""
+    """Register the marker, so that `--strict-markers` accepts it."""
     config.addinivalue_line(
-        "markers", "toolweaver(**settings): what the fixture `toolweaver` gives to setup(), such as budget=1.0"
+        "markers",
+        "toolweaver(**settings): arguments that the fixture `toolweaver` passes to setup(), such as budget=1.0",
     )
 
 
 @pytest.fixture
 def toolweaver(request: pytest.FixtureRequest) -> Iterator[ToolRecorder]:
-    """Watches tools in memory for this test: `toolweaver.assert_called("ocr", times=3, max_cost=0.30)`."""
+    """Monitor tools in memory for this test: `toolweaver.assert_called("ocr", times=3, max_cost=0.30)`."""
     from toolweaver_monitor.testing import ToolRecorder
 
     marker = request.node.get_closest_marker("toolweaver")

@@ -174,8 +174,7 @@ def test_no_module_hands_itself_on() -> None:
 def test_private_rooms_begin_with_an_underscore() -> None:
     """The public import paths are these, and no other."""
     public = {name for name in modules() if not any(part.startswith("_") for part in name.split("."))}
-    allowed = PUBLIC_PATHS | {"testing.contract", "testing.recorder"}
-    assert public - allowed == set()
+    assert public - PUBLIC_PATHS == set()
 
 
 def test_no_exported_name_is_also_a_module() -> None:

@@ -1,9 +1,9 @@
-"""With what can watched code and your own sinks be tested? With what tests this library itself.
+"""Test monitored code and your own sinks. This library's own tests use the same tools.
 
-With pytest there is nothing to import: the fixture `toolweaver` gives each test a fresh `ToolRecorder`.
+With pytest there is nothing to import: the fixture `toolweaver` gives each test a new `ToolRecorder`.
 """
 
-from toolweaver_monitor.testing.contract import check_sink, sample_calls
-from toolweaver_monitor.testing.recorder import ToolRecorder
+from toolweaver_monitor.testing._contract import check_sink, sample_calls
+from toolweaver_monitor.testing._recorder import ToolRecorder
 
 __all__ = ["ToolRecorder", "check_sink", "sample_calls"]

@@ -1,8 +1,9 @@
-"""What happens to a program when a sink, or its server, misbehaves? Sinks and servers that do so on purpose.
+"""Sinks and servers that misbehave on purpose, to test what a program does then.
 
-with HangSink() as sink, setup(sink) as monitor:
-    my_tool()                               # must not wait
-    assert not monitor.flush(timeout=0.1)   # and the truth is told
+Example:
+    with HangSink() as sink, setup(sink) as monitor:
+        my_tool()  # must not wait
+        assert not monitor.flush(timeout=0.1)  # and flush() reports that the call is not delivered
 """
 
 from __future__ import annotations
@@ -16,14 +17,27 @@ from typing import Any, Self
 
 from toolweaver_monitor._core.call import ToolCall
 
+__all__ = [
+    "BlackHoleServer",
+    "FlappySink",
+    "HangSink",
+    "KeepSink",
+    "PoisonSink",
+    "RaiseSink",
+    "ReentrantSink",
+    "RefusedPort",
+    "SlowSink",
+    "SlowlorisClient",
+]
+
 
 class KeepSink:
-    """A well-behaved sink that keeps what it gets, and the base of the others.
+    """A well-behaved sink that keeps the calls it receives, and the base of the other sinks.
 
     Attributes:
-        calls: what has been delivered, in order.
-        writes: how often `write` was begun.
-        overlaps: how often `write` was entered while it was already running: must stay 0.
+        calls: the calls delivered, in order.
+        writes: how often `write` was called.
+        overlaps: how often `write` was called while it was still running; must stay 0.
         flushes, closes: how often those were called.
     """
 
@@ -34,7 +48,7 @@ class KeepSink:
         self._inside = 0
 
     def write(self, calls: Sequence[ToolCall]) -> None:
-        """Take a batch, after doing whatever this sink does wrong."""
+        """Keep a batch, after doing what this sink does wrong."""
         self.writes += 1
         self.overlaps += self._inside > 0
         self._inside += 1
@@ -45,28 +59,28 @@ class KeepSink:
             self._inside -= 1
 
     def misbehave(self, _: Sequence[ToolCall], /) -> None:
-        """Nothing, here."""
+        """Do nothing; the other sinks do their damage here."""
 
     def flush(self) -> None:
-        """Counted."""
+        """Count the call of `flush`."""
         self.flushes += 1
 
     def close(self) -> None:
-        """Counted."""
+        """Count the call of `close`."""
         self.closes += 1
 
     def names(self) -> list[str]:
-        """The tools whose calls have been delivered."""
+        """Return the tool name of each call delivered."""
         return [call.tool_name for call in self.calls]
 
 
 class HangSink(KeepSink):
-    """Hangs in `write` until `release()`; as a context manager it is released at the end."""
+    """A sink that hangs in `write` until `release()`. As a context manager it is released at the end."""
 
     def __init__(self, name: str = "hang") -> None:
         super().__init__(name)
         self.hanging = threading.Event()
-        """Set once a write hangs."""
+        """An event that is set once a write hangs."""
         self._released = threading.Event()
 
     def misbehave(self, _: Sequence[ToolCall], /) -> None:
@@ -75,22 +89,22 @@ class HangSink(KeepSink):
         self._released.wait()
 
     def release(self) -> None:
-        """Let every write through from now on."""
+        """Let every write continue, now and later."""
         self._released.set()
 
     def __enter__(self) -> Self:
-        """The sink itself."""
+        """Return the sink."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Release it."""
+        """Release the sink."""
         self.release()
 
 
 class SlowSink(KeepSink):
-    """Takes its time for each batch: `batch_s` seconds, and `call_s` more for each call in it."""
+    """A sink that takes `batch_s` seconds for each batch, and `call_s` more for each call in it."""
 
     def __init__(self, batch_s: float = 0.0, call_s: float = 0.0, name: str = "slow") -> None:
         super().__init__(name)
@@ -98,12 +112,12 @@ class SlowSink(KeepSink):
         self.call_s = call_s
 
     def misbehave(self, calls: Sequence[ToolCall], /) -> None:
-        """Be slow."""
+        """Sleep."""
         time.sleep(self.batch_s + self.call_s * len(calls))
 
 
 class RaiseSink(KeepSink):
-    """Raises `kind` in the first `times` writes; for ever if that is None."""
+    """A sink that raises `kind` in the first `times` writes; in all of them if `times` is None."""
 
     def __init__(self, kind: type[BaseException] = RuntimeError, times: int | None = None, name: str = "raise") -> None:
         super().__init__(name)
@@ -117,20 +131,20 @@ class RaiseSink(KeepSink):
 
 
 class PoisonSink(KeepSink):
-    """Raises whenever a batch holds a call of the tool named `poison`."""
+    """A sink that raises for each batch with a call of the tool named `poison`."""
 
     def __init__(self, poison: str = "poison", name: str = "poisoned") -> None:
         super().__init__(name)
         self.poison = poison
 
     def misbehave(self, calls: Sequence[ToolCall], /) -> None:
-        """Choke on the poison."""
+        """Raise if the batch has the poison."""
         if any(call.tool_name == self.poison for call in calls):
             raise ValueError("a fault on purpose")
 
 
 class FlappySink(KeepSink):
-    """Works and fails in turn, `period_s` seconds each; it works first."""
+    """A sink that works and fails in turn, for `period_s` seconds each; it works first."""
 
     def __init__(self, period_s: float = 0.2, name: str = "flappy") -> None:
         super().__init__(name)
@@ -144,19 +158,19 @@ class FlappySink(KeepSink):
 
 
 class ReentrantSink(KeepSink):
-    """Calls `function` in each write: usually monitored code."""
+    """A sink that calls `function` in each write, usually monitored code."""
 
     def __init__(self, function: Callable[[], Any], name: str = "reentrant") -> None:
         super().__init__(name)
         self.function = function
 
     def misbehave(self, _: Sequence[ToolCall], /) -> None:
-        """Call it."""
+        """Call the function."""
         self.function()
 
 
 class _OnLoopback:
-    """A socket on loopback. A context manager that returns itself, and closes the socket at the end."""
+    """A socket on loopback, as a context manager that closes it at the end."""
 
     def __init__(self, bound: socket.socket) -> None:
         self._bound = bound
@@ -164,29 +178,29 @@ class _OnLoopback:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The URL of the port."""
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        """The thing itself."""
+        """Return the server."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give the port back."""
+        """Close the socket."""
         self._bound.close()
 
 
 class BlackHoleServer(_OnLoopback):
-    """A server on loopback that accepts connections and never answers. A context manager that returns itself."""
+    """A server on loopback that accepts connections and never answers. A context manager."""
 
     def __init__(self) -> None:
         super().__init__(socket.create_server(("127.0.0.1", 0), backlog=50))
 
 
 class RefusedPort(_OnLoopback):
-    """A port on loopback where nothing listens, and nothing else will: it stays bound. A context manager."""
+    """A port on loopback where nothing listens. It stays bound, so no other program takes it. A context manager."""
 
     def __init__(self) -> None:
         bound = socket.socket()
@@ -195,7 +209,7 @@ class RefusedPort(_OnLoopback):
 
 
 class SlowlorisClient:
-    """Holds `count` half-open requests to a server on loopback. A context manager; bounded to 1,000."""
+    """A client that holds `count` half-open requests to a server on loopback, 1,000 at most. A context manager."""
 
     def __init__(self, port: int, count: int = 500, first_bytes: bytes = b"GET /metrics HTTP/1.1\r\nHost: ") -> None:
         self.port = port
@@ -204,7 +218,7 @@ class SlowlorisClient:
         self._connections: list[socket.socket] = []
 
     def __enter__(self) -> Self:
-        """Connect, and send the first bytes on each."""
+        """Open the connections, and send the first bytes on each."""
         for _ in range(self.count):
             try:
                 connection = socket.create_connection(("127.0.0.1", self.port), timeout=2.0)
@@ -217,6 +231,6 @@ class SlowlorisClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Hang up."""
+        """Close the connections."""
         for connection in self._connections:
             connection.close()

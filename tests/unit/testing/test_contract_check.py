@@ -80,7 +80,7 @@ def test_the_sample_holds_every_outcome_and_calls_of_which_nothing_is_known() ->
         ({"write": lambda *_: None}, r"0 of 7 calls have arrived after flush\(\)"),
         ({"flush": raises}, r"flush\(\) before the first call raises"),
         ({"close": raises}, r"close\(\) raises"),
-        ({"status": lambda _: {"last": object()}}, r"status\(\) gives nothing that JSON can hold"),
+        ({"status": lambda _: {"last": object()}}, r"status\(\) is not ready for JSON"),
         ({"start": raises}, r"start\(\) raises"),
         ({"merge": raises}, r"merge\(calls\) raises"),
         ({"merge": "yes"}, r"merge\(calls\) raises TypeError"),
@@ -100,7 +100,7 @@ def test_each_breach_is_named(parts: dict[str, Any], says: str) -> None:
 
 def test_a_sink_that_hangs_is_told_and_does_not_hold_up_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check itself comes to an end."""
-    monkeypatch.setattr("toolweaver_monitor.testing.contract.WAIT_S", 0.1)
+    monkeypatch.setattr("toolweaver_monitor.testing._contract.WAIT_S", 0.1)
     forever = threading.Event()
     sink = type("Hung", (Good,), {"flush": lambda _: forever.wait(10)})()
     with pytest.raises(AssertionError, match=r"flush\(\) takes longer than"):

@@ -68,7 +68,7 @@ def test_each_test_has_a_fresh_recorder_and_a_red_one_says_what_ran(tmp_path: Pa
     done = run_pytest(tmp_path, USES_IT, "--strict-markers")
     assert "1 failed, 3 passed" in done.stdout, done.stdout + done.stderr
     assert "AssertionError: ocr was called once, not 2 times" in done.stdout
-    assert "recorder.py" not in done.stdout
+    assert "_recorder.py" not in done.stdout
     assert "Unknown pytest.mark" not in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""Does a sink of your own do what `setup()` counts on?"""
+"""Check that a sink does what `setup()` relies on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAIT_S = 30.0
 
 
 def sample_calls() -> list[ToolCall]:
-    """Closed calls of every outcome, with few fields and with all of them: what a sink may meet."""
+    """Return closed calls of every outcome, with few fields and with all of them, as a sink may receive them."""
     now = monotonic_s()
     calls = [ToolCall("bare", "success", 0.0, now)]
     for number, outcome in enumerate(ENDED, start=1):
@@ -48,105 +48,109 @@ def sample_calls() -> list[ToolCall]:
 
 
 def check_sink(sink: Any, *, delivered: Callable[[], int] | None = None) -> None:
-    """Try a sink with everything that it will meet. It is closed at the end: give it one made for the purpose.
+    """Exercise a sink with everything that it will meet. It is closed at the end, so give one made for this purpose.
 
     Args:
         sink: a `Sink`, or a callable that takes a `ToolCall`.
-        delivered: returns how many calls have arrived where the sink sends them; asked after `flush()`.
+        delivered: returns the number of calls that have arrived at the sink's destination; called after `flush()`.
 
     Raises:
-        AssertionError: it breaks the contract; the message lists how, and what to do instead.
+        AssertionError: the sink breaks the contract; the message lists each breach and what to do instead.
     """
     __tracebackhide__ = True
     try:
         sink = make_sink(sink)
     except ConfigurationError as error:
         raise AssertionError(str(error)) from None
-    check = _Check(sink)
-    check.grace()
-    check.starting()
-    check.writing(delivered)
-    check.status()
-    check.ending()
+    check = _ContractCheck(sink)
+    check.verify_grace()
+    check.verify_start()
+    check.verify_writes(delivered)
+    check.verify_status()
+    check.verify_close()
     if check.breaches:
         raise AssertionError("\n  ".join([f"the sink {sink.name!r} breaks the contract:", *check.breaches]))
 
 
-class _Check:
+class _ContractCheck:
+    """The checks of one sink, and the breaches found so far."""
+
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
         self.breaches: list[str] = []
 
-    def grace(self) -> None:
+    def verify_grace(self) -> None:
         """Check `grace_s`, which the end of the program ignores if it is invalid."""
         try:
             validate_timeout(getattr(self.sink, "grace_s", 0.0))
         except ConfigurationError:
             self.breaches.append(f"grace_s is {getattr(self.sink, 'grace_s', None)!r}; give a number of seconds")
 
-    def starting(self) -> None:
+    def verify_start(self) -> None:
         if isinstance(self.sink, Startable):
-            self._does("start()", self.sink.start)
+            self._run("start()", self.sink.start)
 
-    def writing(self, delivered: Callable[[], int] | None) -> None:
-        self._does("flush() before the first call", self.sink.flush)
-        self._does("write(()), a batch of none", lambda: self.sink.write(()))
+    def verify_writes(self, delivered: Callable[[], int] | None) -> None:
+        self._run("flush() before the first call", self.sink.flush)
+        self._run("write(()), a batch of none", lambda: self.sink.write(()))
         calls = sample_calls()
-        before = [_frozen(call) for call in calls]
+        before = [_snapshot(call) for call in calls]
         first, rest = calls[:2], calls[2:]
-        self._does("write(calls)", lambda: self.sink.write(tuple(first)))
-        self._does("write(calls) again", lambda: self.sink.write(tuple(rest)))
-        self._does("flush()", self.sink.flush)
-        self._does("flush() twice", self.sink.flush)
-        if [_frozen(call) for call in calls] != before:
-            self.breaches.append("write() changes the calls, which other sinks get, too; make what you need from them")
+        self._run("write(calls)", lambda: self.sink.write(tuple(first)))
+        self._run("write(calls) again", lambda: self.sink.write(tuple(rest)))
+        self._run("flush()", self.sink.flush)
+        self._run("flush() twice", self.sink.flush)
+        if [_snapshot(call) for call in calls] != before:
+            self.breaches.append(
+                "write() changes the calls, which other sinks receive as well; make what you need from them"
+            )
         if delivered is not None:
-            arrived = delivered()
-            if arrived != len(calls):
+            arrivals = delivered()
+            if arrivals != len(calls):
                 self.breaches.append(
-                    f"{arrived} of {len(calls)} calls have arrived after flush(); send on all that write() has kept"
+                    f"{arrivals} of {len(calls)} calls have arrived after flush(); send what write() buffered"
                 )
         sink = self.sink
         if isinstance(sink, Mergeable):
-            self._does("merge(calls)", lambda: sink.merge(tuple(sample_calls())))
-            self._does("write(()) after merge(calls)", lambda: self.sink.write(()))
+            self._run("merge(calls)", lambda: sink.merge(tuple(sample_calls())))
+            self._run("write(()) after merge(calls)", lambda: self.sink.write(()))
 
-    def status(self) -> None:
+    def verify_status(self) -> None:
         if not isinstance(self.sink, Reporting):
             return
         try:
             json.dumps(dict(self.sink.status()))
-        except Exception as error:  # noqa: BLE001 - whatever it raises is a finding
-            self.breaches.append(f"status() gives nothing that JSON can hold ({_named(error)}); give plain figures")
+        except Exception as error:  # noqa: BLE001 - whatever it raises is a breach
+            self.breaches.append(f"status() is not ready for JSON ({_describe_error(error)}); return plain values")
 
-    def ending(self) -> None:
-        self._does("close()", self.sink.close)
-        self._does("close() twice", self.sink.close)
+    def verify_close(self) -> None:
+        self._run("close()", self.sink.close)
+        self._run("close() twice", self.sink.close)
 
-    def _does(self, what: str, step: Callable[[], object]) -> None:
-        """Take a step as a runner does: on a thread that has not made the sink."""
+    def _run(self, what: str, step: Callable[[], object]) -> None:
+        """Run a step as a sink's runner does: on a thread other than the one that made the sink."""
         raised: list[BaseException] = []
 
-        def run() -> None:
+        def attempt() -> None:
             try:
                 step()
-            except BaseException as error:  # noqa: BLE001 - whatever it raises is a finding
+            except BaseException as error:  # noqa: BLE001 - whatever it raises is a breach
                 raised.append(error)
 
-        thread = threading.Thread(target=run, name="check_sink", daemon=True)
+        thread = threading.Thread(target=attempt, name="check_sink", daemon=True)
         thread.start()
         thread.join(WAIT_S)
         if thread.is_alive():
-            self.breaches.append(f"{what} takes longer than {WAIT_S:.0f} s; give what it waits for a timeout")
+            self.breaches.append(f"{what} takes longer than {WAIT_S:.0f} s; wait with a timeout")
         elif raised:
-            self.breaches.append(f"{what} raises {_named(raised[0])}")
+            self.breaches.append(f"{what} raises {_describe_error(raised[0])}")
 
 
-def _frozen(call: ToolCall) -> object:
+def _snapshot(call: ToolCall) -> object:
     details = None if call._details is None else msgspec.structs.astuple(call._details)
     tags = dict(call.tags)
     return call.tool_name, call.outcome, call.duration_s, call._opened_at, details, tags
 
 
-def _named(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""Which tools did the code under test call, and how did it go? Assertions in the language of tools."""
+"""`ToolRecorder`: record the tools that the code under test calls, and assert on them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import ENDED, Outcome, ToolCall
 from toolweaver_monitor._core.sanitize import NANO, TagValue
 from toolweaver_monitor._runtime.setup import get_monitor, setup
-from toolweaver_monitor._text.display import escape
+from toolweaver_monitor._text.display import escape, pluralize
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import InMemorySink
 
 SHOWN = 20
+"""The most calls that an assertion's message lists."""
 
 
 class ToolRecorder:
-    """Watches in memory only, keeps every call, and asserts. The pytest fixture `toolweaver` is one of these.
+    """A monitor for tests: it keeps every call in memory and has assertions. The pytest fixture `toolweaver` is one.
 
-    As a context manager it ends with the block. It ends what was set up before, and ignores sinks and budgets of the
-    environment: a test sees its own calls and nothing else.
+    As a context manager it ends with the block. It replaces an earlier `setup()` and ignores sinks and budgets of the
+    environment, so that a test sees its own calls and nothing else.
 
     Args:
         **settings: for `setup()`: `budget`, `prices`, `tags`, `usage`, `capture`, `error_text`, `redact`,
@@ -32,22 +33,23 @@ class ToolRecorder:
     """
 
     def __init__(self, **settings: Any) -> None:
-        self._calls = _Keeper()
-        chosen: dict[str, Any] = {"budget": [], "redact": True, "enabled": True} | settings
-        self.monitor = setup(self._calls, **chosen)
+        self._calls = _CallKeeper()
+        options: dict[str, Any] = {"budget": [], "redact": True, "enabled": True} | settings
+        self.monitor = setup(self._calls, **options)
 
     def calls(self, tool_name: str | None = None) -> list[ToolCall]:
-        """The calls that have ended, in that order; of one tool, or of all. Refused ones (`rejected`) included.
+        """Return the calls that have ended, in that order, of one tool or of all. Includes those that were `rejected`.
 
         Raises:
-            ConfigurationError: the code under test has called `setup()` itself, so that this recorder sees no more.
+            ConfigurationError: the code under test has called `setup()` or `shutdown()` itself, so that this recorder
+                no longer receives calls.
         """
         current = get_monitor()
         if current is not self.monitor:
-            what = "shutdown()" if current is None else "setup()"
+            function = "shutdown()" if current is None else "setup()"
             raise ConfigurationError(
-                f"the code under test has called {what} itself, and this recorder sees no more; "
-                "keep that call out of what you test, for example behind `if __name__ == '__main__'`"
+                f"the code under test has called {function} itself, so this recorder no longer receives calls",
+                hint="keep that call out of the tested code, for example behind `if __name__ == '__main__'`",
             )
         kept = self._calls.kept()
         return kept if tool_name is None else [call for call in kept if call.tool_name == tool_name]
@@ -63,49 +65,50 @@ class ToolRecorder:
         max_duration_s: float | None = None,
         tags: Mapping[str, TagValue] | None = None,
     ) -> list[ToolCall]:
-        """The tool ran. Calls that a budget refused did not run; ask for those with `outcome="rejected"`.
+        """Assert that the tool ran. Calls that a budget rejected did not run; select those with `outcome="rejected"`.
 
         Args:
             tool_name: the tool.
-            times: exactly how often; at least once if not given.
-            outcome: count only calls that ended so: success, failure, timeout, cancelled, rejected, abandoned.
-            max_cost: dollars that these calls may have cost together. A call that used tokens or a model and has no
-                known price fails this: unknown is not 0.
-            max_tokens: tokens that these calls may have used together.
-            max_duration_s: seconds that each of these calls may have taken.
-            tags: count only calls that carry these.
+            times: the exact number of calls; at least one if not given.
+            outcome: count only calls with this outcome: success, failure, timeout, cancelled, rejected, abandoned.
+            max_cost: dollars that these calls may cost in total. The assertion fails for a call that used tokens or a
+                model and has no known price: unknown is not 0.
+            max_tokens: tokens that these calls may use in total.
+            max_duration_s: seconds that each of these calls may take.
+            tags: count only calls with all of these tags.
 
         Returns:
             The calls counted.
 
         Raises:
-            AssertionError: it did not; the message lists the calls that there were.
+            AssertionError: the tool did not run so; the message lists the calls that there were.
+            ConfigurationError: there is no such outcome.
         """
         __tracebackhide__ = True
         if outcome is not None and outcome not in ENDED:
-            raise ConfigurationError(f"outcome={outcome!r} is none; there are {', '.join(ENDED)}")
+            raise ConfigurationError(f"outcome={outcome!r} is not an outcome", hint=f"give {', '.join(ENDED)}")
         ran = [call for call in self.calls(tool_name) if call.outcome != "rejected"]
-        found = ran if outcome is None else [call for call in self.calls(tool_name) if call.outcome == outcome]
+        counted = ran if outcome is None else [call for call in self.calls(tool_name) if call.outcome == outcome]
         wanted = tags or {}
-        found = [call for call in found if all(call.tags.get(key) == value for key, value in wanted.items())]
+        counted = [call for call in counted if all(call.tags.get(key) == value for key, value in wanted.items())]
         which = escape(tool_name) + (f" with outcome {outcome}" if outcome else "")
         which += f" with tags {dict(wanted)}" if wanted else ""
-        if times is None and not found:
+        if times is None and not counted:
             self._fail(f"{which} was not called")
-        if times is not None and len(found) != times:
-            self._fail(f"{which} was called {_times(len(found))}, not {_times(times)}")
+        if times is not None and len(counted) != times:
+            self._fail(f"{which} was called {_times(len(counted))}, not {_times(times)}")
         if max_cost is not None:
-            self._check_cost(which, found, max_cost)
-        tokens = sum(call.tokens for call in found)
+            self._check_cost(which, counted, max_cost)
+        tokens = sum(call.tokens for call in counted)
         if max_tokens is not None and tokens > max_tokens:
             self._fail(f"{which} used {tokens:,} tokens, more than {max_tokens:,}")
-        for call in found:
+        for call in counted:
             if max_duration_s is not None and call.duration_s > max_duration_s:
                 self._fail(f"a call of {which} took {call.duration_s:.3f} s, more than {max_duration_s} s")
-        return found
+        return counted
 
     def assert_not_called(self, tool_name: str | None = None) -> None:
-        """The tool, or any tool at all, did not run.
+        """Assert that the tool did not run, or that no tool did.
 
         Raises:
             AssertionError: it did; the message lists the calls that there were.
@@ -116,41 +119,41 @@ class ToolRecorder:
             self._fail(f"{escape(tool_name or ran[0].tool_name)} was called {_times(len(ran))}")
 
     def assert_no_errors(self, tool_name: str | None = None) -> None:
-        """No call of the tool, or of any tool, failed or timed out.
+        """Assert that no call of the tool, or of any tool, failed or timed out.
 
         Raises:
-            AssertionError: one did; the message says how.
+            AssertionError: one did; the message lists the errors.
         """
         __tracebackhide__ = True
         errors = [call for call in self.calls(tool_name) if call.is_error]
         if errors:
-            self._fail(f"{_plural(len(errors), 'call')} failed", errors)
+            self._fail(f"{pluralize(len(errors), 'call')} failed", errors)
 
     def clear(self) -> None:
-        """Forget the calls so far; the monitor's totals stay."""
+        """Remove the calls recorded so far. The monitor's totals stay."""
         self.calls()
-        self._calls.forget()
+        self._calls.remove_all()
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop monitoring."""
         self.monitor.shutdown()
 
     def __enter__(self) -> Self:
-        """The recorder itself."""
+        """Return the recorder."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop watching."""
+        """Stop monitoring."""
         self.close()
 
-    def _check_cost(self, which: str, found: Sequence[ToolCall], max_cost: float) -> None:
+    def _check_cost(self, which: str, calls: Sequence[ToolCall], max_cost: float) -> None:
         __tracebackhide__ = True
-        unknown = [call for call in found if call.cost_usd is None and (call.tokens or call.model)]
+        unknown = [call for call in calls if call.cost_usd is None and (call.tokens or call.model)]
         if unknown:
-            self._fail(f"the cost of {which} is not known for {_plural(len(unknown), 'call')}", unknown)
-        cost_nanousd = sum(call._cost_nanousd or 0 for call in found)
+            self._fail(f"the cost of {which} is not known for {pluralize(len(unknown), 'call')}", unknown)
+        cost_nanousd = sum(call._cost_nanousd or 0 for call in calls)
         if cost_nanousd > round(max_cost * NANO):
             self._fail(f"{which} cost ${cost_nanousd / NANO:.6g}, more than ${max_cost:.6g}")
 
@@ -158,15 +161,15 @@ class ToolRecorder:
         __tracebackhide__ = True
         shown = self._calls.kept() if calls is None else calls
         lines = [message, "calls:" if shown else "no tool was called"]
-        lines += [f"  {told(call)}" for call in shown[:SHOWN]]
+        lines += [f"  {_describe(call)}" for call in shown[:SHOWN]]
         if len(shown) > SHOWN:
             lines.append(f"  and {len(shown) - SHOWN:,} more")
         lines += [f"  {escape(call.tool_name)}  still running" for call in bus.open_calls()]
         raise AssertionError("\n".join(lines))
 
 
-def told(call: ToolCall) -> str:
-    """A call as one line of an assertion's message."""
+def _describe(call: ToolCall) -> str:
+    """Return a call as one line of an assertion's message."""
     parts = [escape(call.tool_name), call.outcome, f"{call.duration_s:.3f} s"]
     if call.cost_usd is not None:
         parts.append(f"${call.cost_usd:.6g}")
@@ -179,8 +182,8 @@ def told(call: ToolCall) -> str:
     return "  ".join(parts)
 
 
-class _Keeper(InMemorySink):
-    """Keeps the calls themselves. A view: it is filled as the tallies are, without a thread and without a loss."""
+class _CallKeeper(InMemorySink):
+    """A sink that keeps the calls themselves. As an in-memory sink it has no thread of its own and loses no call."""
 
     name = "recorder"
     _has_custom_buckets = True
@@ -194,17 +197,13 @@ class _Keeper(InMemorySink):
         self._kept.extend(calls)
 
     def kept(self) -> list[ToolCall]:
-        """All of them, everything that has ended brought in."""
+        """Return all calls that have ended."""
         self._sources()
         return list(self._kept)
 
-    def forget(self) -> None:
-        """Keep none of them."""
+    def remove_all(self) -> None:
+        """Remove every call."""
         self._kept.clear()
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _times(count: int) -> str:
