@@ -113,7 +113,15 @@ def by_value() -> Iterator[tuple[str, str, str]]:
     yield "Slack webhook", f"https://hooks.slack.com/services/T{_some(8)}/B{_some(8)}/{secret}", secret
     secret = _some(35)
     yield "Telegram", f"https://api.telegram.org/bot{_some(9, string.digits)}:AA{secret}/send", secret
-    yield "e-mail", "no mailbox for ada.lovelace@example.com", "ada.lovelace"
+    for domain in (
+        "example.com",
+        "example.com.",
+        "163.com",
+        "mail.1und1.de",
+        "xn--80ak6aa92e.com",
+        "v1.example.museum",
+    ):
+        yield f"e-mail at {domain}", f"no mailbox for ada.lovelace@{domain}", "ada.lovelace"
     for name in ("api_key", "access_token", "sig", "X-Amz-Signature", "key", "password"):
         secret = _some(24)
         yield f"query {name}", f"GET https://api.example.com/v1?page=2&{name}={secret}&limit=5", secret
@@ -163,6 +171,21 @@ def by_name() -> Iterator[tuple[str, str, str]]:
     ):  # fmt: skip
         secret = _some(14)
         yield text, text.format(secret), secret
+    for text in (  # in other languages, on command lines, and after a word that is no secret by itself
+        "Passwort: {}", "Kennwort={}", "contrase\u00f1a: {}", "contrasen\u0303a: {}", "mot de passe : {}", "senha={}",
+        "wachtwoord: {}", "\u043f\u0430\u0440\u043e\u043b\u044c: {}", "\u5bc6\u7801\uff1a{}", "\u5bc6\u78bc: {}",
+        "\u53e3\u4ee4={}", "\u30d1\u30b9\u30ef\u30fc\u30c9\uff1a{}", "\ube44\ubc00\ubc88\ud638: {}", "password\uff1a{}",
+        "mysql -u root -p{} shop", "mysqldump -h db -p{}", "mariadb -p'{}'", "['mysql', '-uroot', '-p{}']",
+        "sshpass -p {} ssh bob@db", "sshpass -p{} ssh db", "docker login -u bob -p {} registry",
+        "['docker', 'login', '-p', '{}']", "mongosh -u bob -p {}", "redis-cli -h db -a {} ping", "redis-cli -a '{}'",
+        "password: not-{}", "password='not my {}'", "token=wrong-{}", "smtp bob:{}@10.0.0.5 is down",
+        "credentials: expired,{}", "--password the.{}", "git:{}@github.com", "https://git:{}@github.com/org/repo",
+    ):  # fmt: skip
+        secret = _some(14)
+        yield text, text.format(secret), secret
+    for name in ("contrase\u00f1a", "\u5bc6\u7801"):
+        secret = _some(14)
+        yield f"{name} in JSON", json.dumps({name: secret}), secret
     secret = _some(9) + " " + _some(5)
     yield "quoted with a space", f"password='{secret}'", secret
     secret = _some(14)

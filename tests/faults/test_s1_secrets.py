@@ -280,6 +280,92 @@ EVERYDAY = (
     "disk_usage_report_for_2026_q1 is empty", "invalid literal for int() with base 10: 'x'", "session 12 has ended",
 )  # fmt: skip
 
+WORDS = (
+    "npm ERR! lodash@4.17.21 not found",
+    "npm ERR! 404 '@types/node@20.1.0' is not in this registry",
+    "python@3.11.7",
+    "github.com/spf13/cobra@v1.8.0: not found",
+    "git@github.com:org/repo.git",
+    "fatal: repository ssh://git@github.com:22/org/repo.git not found",
+    "git+ssh://git@gitlab.com/org/repo.git@main failed",
+    "hg@bitbucket.org/team/repo",
+    "golang.org/x/tools@v0.0.0-20191109021931-daa7c04131f5: unknown revision",
+    "react@19.0.0-rc.1",
+    "pkg@1.0.0-beta.final",
+    "eslint@npm:eslint@8.57.0",
+    "https://unpkg.com/react@18.2.0/umd/react.js gave 404",
+    "icon@2x.png is missing",
+    "actions/checkout@v4",
+    "Invalid token: expected ',' but got '}'",
+    "InvalidToken: expected a string",
+    "jwt.InvalidTokenError: Signature verification failed",
+    "Unexpected token '}' at line 3 column 17",
+    "Unexpected token < in JSON at position 1024",
+    "SyntaxError: Unexpected token: punc (,)",
+    "Unrecognized token 'hello': was expecting (JSON String, Number, Array)",
+    "invalid token: 'x' at line 12",
+    "credentials: not found",
+    "Credentials: invalid user name",
+    "access token: expired",
+    "refresh token: is revoked",
+    "session token: missing",
+    "api key: required",
+    "token_type=bearer expires_in=3600",
+    "token_type=Bearer scope=read_2",
+    "the basic idea12345",
+    "basic config_file_v2",
+    "Token limit_exceeded_for_model",
+    "token classification-head-missing-here",
+    "Token limit_exceeded_for_gpt_4o_mini",
+    "password: field required",
+    "password: This field is required.",
+    "{'password': ['This field is required.']}",
+    '{"password": ["This field may not be blank."]}',
+    "password: must be at least 8 characters",
+    "password is 8 characters long",
+    "secret is 32, not 64",
+    "argument --password: expected one argument",
+    "Error: Option '--password' requires an argument.",
+    "Missing option '--token'.",
+    "the following arguments are required: --token, --user",
+    "docker run --user 1000:1000 app",
+    "docker run -u 0:0",
+    "Could not automatically determine credentials. Please set GOOGLE_APPLICATION_CREDENTIALS",
+    "Unable to locate credentials",
+    "credentials: [Errno 2] No such file or directory",
+    "no credentials: run `aws configure`",
+    "secret: not found",
+    "client secret: is empty",
+    "Authorization: missing",
+    "Authorization: not allowed for this user",
+    "authentication token: expired 5 minutes ago",
+    "the token is 512 tokens too long",
+    "token 151643 is not in the vocabulary",
+    "tokens: 512",
+    "Passwort: falsch",
+    "mysql -p shop < dump.sql",
+    "mysql: [Warning] Using a password on the command line interface can be insecure.",
+    "mysqldump --port=3306 -P 3306 shop",
+    "\u5bc6\u7801\u9519\u8bef",
+    "contrase\xf1a: incorrecta",
+    'error="invalid_token", error_description="The access token expired"',
+    "Bearer token is missing",
+    "Basic auth: wrong user",
+    "sshpass: command not found",
+    "the secret-key-base is unset",
+    "Passwort fehlt",
+    "no credentials: run `aws configure`",
+)
+"""Words beside the names of secrets, in errors of parsers, package managers, forms and command lines."""
+
+
+def test_s1_words_beside_the_name_of_a_secret_stay() -> None:
+    """A version is no domain, and a word of the language no token: what an error says is there to be read.
+
+    Seen red: with the patterns before, which changed 49 of the 74.
+    """
+    assert [text for text in WORDS if scrub(text) != text] == []
+
 
 def test_s1_what_is_no_secret_stays_as_it_is() -> None:
     """At most 1 % of a thousand messages of the standard library lose anything, and none of the everyday ones here.
@@ -302,5 +388,5 @@ def test_s1_the_corpus_is_large_enough() -> None:
     assert len({secret for _, _, secret in CORPUS}) >= 60
     here = Path(__file__).parent
     text = "".join(path.read_text() for path in here.glob("*.py"))
-    assert [name for name, _, secret in CORPUS if secret in text and name != "e-mail"] == []
+    assert [name for name, _, secret in CORPUS if secret in text and not name.startswith("e-mail")] == []
     assert sys.getsizeof(text) > 10_000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 
@@ -64,6 +65,19 @@ def _looks_random(text: str) -> bool:
     return len(text) >= 20 or re.search(r"[0-9=]|[a-z][A-Z]", text) is not None
 
 
+_WORDLIKE_PIECE = r"(?:[a-z]{1,15}\d{0,2}|\d{1,4}[a-z]?)"
+
+
+def _is_word(text: str) -> bool:
+    """Return whether a text is a word, also with a number (`idea12345`), or several (`limit_of_gpt_4o`)."""
+    pattern = rf"[A-Za-z]?[a-z]{{0,18}}\d{{0,5}}|[A-Z]?{_WORDLIKE_PIECE}(?:[_-]{_WORDLIKE_PIECE})+"
+    return re.fullmatch(pattern, text[:128]) is not None
+
+
+def _looks_random_and_no_word(text: str) -> bool:
+    return _looks_random(text) and not _is_word(text)
+
+
 def _looks_generated(text: str) -> bool:
     """Return whether no person would give such a name: digits or capitals among small letters, or 20 letters on end."""
     return (
@@ -93,8 +107,12 @@ def _looks_issued(text: str) -> bool:
     return _looks_like_aws(text) or (len(text) >= 20 and re.search("[0-9]", text) is not None)
 
 
+def _looks_issued_and_no_word(text: str) -> bool:
+    return _looks_issued(text) and not _is_word(text)
+
+
 def _not_a_small_number(text: str) -> bool:
-    return not (text.isdecimal() and len(text) < 6)
+    return not (text.rstrip(".,;").isdecimal() and len(text) < 6)
 
 
 # --- by their look --------------------------------------------------------------------------------------------------
@@ -133,6 +151,9 @@ def _prefixed(prefixes: dict[str, int]) -> Pattern:
     return Pattern("|".join(rf"{first}(?:{'|'.join(rest)})" for first, rest in rests.items()))
 
 
+_SERVICE_USER = "(?:git|hg|svn)"
+"""The user of a repository's address, such as `git@github.com:org/repo.git`, who is no person and no secret."""
+
 AS_WRITTEN = (
     Rule(("_",), _prefixed(_UNMISTAKABLE)),
     Rule(("_",), _prefixed(_WORDLIKE), _looks_generated),
@@ -144,13 +165,19 @@ AS_WRITTEN = (
     Rule(("eyj",), Pattern(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}")),  # base64 of {" : a JWT or similar
     Rule(("key",), Pattern(
         r"-----BEGIN[A-Z0-9 +%]{0,40}PRIVATE(?:[ +]|%20)KEY.*?(?:-----END[A-Z0-9 +%]{0,50}(?:-----)?|\Z)", re.DOTALL)),
-    Rule(("bearer", "basic", "token"), Pattern(
-        r"(?:[Bb]earer|BEARER|[Bb]asic|BASIC)\s{1,4}([\w.~+/=-]{8,})|[Tt]oken\s([\w-]{16,})"), _looks_random),
-    Rule(("://",), Pattern(r"://([^\s/?#\"'<>@]+(?:@[^\s/?#\"'<>@]+)*)@")),
+    Rule(("bearer",), Pattern(
+        r"(?:[Bb]earer|BEARER)\s{1,4}(?!(?:expires\w{0,9}|scope|issued_at)=)([\w.~+/=-]{8,})"), _looks_random),
+    Rule(("basic", "token"), Pattern(
+        r"(?:[Bb]asic|BASIC)\s{1,4}([\w.~+/=-]{8,})|[Tt]oken\s([\w-]{16,})"), _looks_random_and_no_word),
+    Rule(("://",), Pattern(rf"://(?!{_SERVICE_USER}@)([^\s/?#\"'<>@]+(?:@[^\s/?#\"'<>@]+)*)@")),
     # A password may contain a bare "/" or "?", a port may not. If no "@" is in sight, all of the rest may be password.
     Rule(("://",), Pattern(r"://([^\s:/@]*:(?!\d{0,5}(?:[/?#\s]|\Z))(?:[^\s\"'<>]*(?=@)|[^\s\"'<>]{256,}\Z))")),
-    Rule(("@",), Pattern(r"(?<![\w/.+-])([\w.+-]{1,64}+:[^\s:@/]{1,256}+)@(?!sha\d)[\w\[]")),
-    Rule(("@", "%40"), Pattern(r"(?<![\w.+-])[\w.+-]++(?:@|%40)[\w-]++(?:\.[\w-]++)+")),
+    Rule(("@",), Pattern(
+        r"(?<![\w/.+-])([\w.+-]{1,64}+:[^\s:@/]{1,256}+)@(?!sha\d|v?\d{1,9}\.\d{1,9}\.\d{1,9}(?![\d.]))[\w\[]")),
+    # An e-mail address: no package with its version, no repository, no image for screens of twice the resolution.
+    Rule(("@", "%40"), Pattern(
+        rf"(?<![\w.+-])(?!{_SERVICE_USER}@)[\w.+-]++(?:@|%40)(?!v?\d{{1,9}}\.\d{{1,9}}(?:[.+-]|\b)|\dx\.)"
+        r"(?:[\w-]++\.)+(?=[^\W\d_]{2})[\w-]++")),
     Rule(("hook",), Pattern(
         r"(?:hooks\.slack\.com/\w+|/api/webhooks|\.webhook\.office\.com/\w+)/([^\s\"'<>]+)")),
     Rule(("dp.",), Pattern(r"dp\.(?:pt|st|ct|sa|scim|audit)\.[\w.-]{10,}")),  # Doppler
@@ -162,6 +189,11 @@ AS_WRITTEN = (
         r"(?:SK|AC|dapi|dose|key-(?<![a-z]key-))[0-9a-f]{32}(?![0-9a-f])")),
     Rule((_in_a_row(86),), Pattern(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86}==")),  # Azure
     Rule((_in_a_row(40),), Pattern(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/=_-]{40,}"), _is_a_known_run),
+    # Passwords on command lines, also as lists of words. `mysql -p NAME` asks for one: NAME is the database.
+    Rule(("mysql", "mariadb"), Pattern(r"(?:mysql|mariadb)[^\n|;]{0,256}?[\s'\"]-p['\"]?([^\s'\",]+)")),
+    Rule(("sshpass", "docker", "podman", "mongo"), Pattern(
+        r"(?:sshpass|(?:docker|podman)['\",\s]{1,4}login|mongo)[^\n|;]{0,256}?[\s'\"]-p(?:['\"],)?\s?['\"]?([^\s'\",]+)")),
+    Rule(("redis-cli",), Pattern(r"redis-cli[^\n|;]{0,256}?[\s'\"]-a(?:['\"],)?\s?['\"]?([^\s'\",]+)")),
 )  # fmt: skip
 
 # --- by their name --------------------------------------------------------------------------------------------------
@@ -169,7 +201,8 @@ AS_WRITTEN = (
 
 def _after(words: Iterable[str], last: str) -> str:
     """Return a pattern for `last` after one of these words. It begins with a literal, which makes the search fast."""
-    return f"{last}(?:{'|'.join(f'(?<={word}{last})|(?<={word}[ _-]{last})' for word in words)})"
+    after = "|".join(f"(?<={word}{last})|(?<={word}[ _-]{last})" for word in words)
+    return f"{last}(?:{after})(?<!valid.{last})(?<!valid{last})"  # an "invalid token" is no "id token"
 
 
 KEYS = (
@@ -180,6 +213,20 @@ _TOKEN_KINDS = (
     "access", "api", "auth", "bearer", "bot", "client", "csrf", "id", "refresh", "security", "session", "xsrf",
 )  # fmt: skip
 
+_FOREIGN = (  # German, Dutch, Spanish, French, Portuguese, Russian, Chinese, Japanese, Korean
+    "passwort", "kennwort", "wachtwoord", "contrase\u00f1a", "contrasen\u0303a", "contrasena", "mot de passe", "senha",
+    "\u043f\u0430\u0440\u043e\u043b\u044c", "\u5bc6\u7801", "\u5bc6\u78bc", "\u53e3\u4ee4",
+    "\u30d1\u30b9\u30ef\u30fc\u30c9", "\ube44\ubc00\ubc88\ud638",
+)  # fmt: skip
+
+
+def _spellings(word: str) -> set[str]:
+    """Return patterns of a word as it is, as `ascii` and JSON escape it, and as the `repr` of its UTF-8 shows it."""
+    in_json = "".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in word)
+    spellings = (word, ascii(word)[1:-1], in_json, ascii(word.encode())[2:-1])
+    return {spelling.replace("\\", r"\\{1,4}") for spelling in spellings}  # a `repr` of that doubles the backslash
+
+
 _NAMES = {  # cues -> names whose value is a secret
     ("pass",): r"pass(?:[_-]?words?|wd|[_-]?phrase|[_-]?code)",
     ("secret",): "secrets?",
@@ -188,6 +235,7 @@ _NAMES = {  # cues -> names whose value is a secret
     ("pwd", "cred", "sig", "cookie", "auth", "connection_string", "connectionstring"): (
         "(?:pwd|credentials?|x-amz-signature|cookie|authorization|connection_?string)"
     ),
+    ("\\u", "\\x", *_FOREIGN): "(?:" + "|".join(sorted(chain.from_iterable(map(_spellings, _FOREIGN)))) + ")",
 }
 _OFTEN = "token|auth|signature|sig|sid|sessionid|(?:php)?sessid|jsessionid|jwt|pass|otp|pin|nonce"
 """Names whose value is a secret only if it looks like one: `token: unexpected end of file` and `pass: 3` are not."""
@@ -199,14 +247,30 @@ _VALUE = (
     r"""|([^\s"'&;\\](?:[^\s&;]|[&;](?!\s?[\w.\[\] -]{1,40}=))*+))"""
 )
 """A value in quotes, in escaped quotes, or bare, which then ends at a space or at the separator before a `name=`."""
-_NO_VALUE = r"(?!(?:none|null|true|false|undefined)\b|\*|\[redacted)"
+_WORDS = (
+    "a", "an", "and", "are", "be", "but", "can't", "cannot", "could", "credentials", "denied", "did", "does", "empty",
+    "error", "expected", "expired", "failed", "field", "found", "has", "incorrect", "invalid", "is", "its", "malformed",
+    "may", "mismatch", "missing", "must", "needs", "no", "not", "or", "please", "refused", "rejected", "required",
+    "requires", "revoked", "run", "set", "should", "that", "the", "this", "too", "try", "unable", "unauthorized",
+    "unexpected", "unknown", "unset", "use", "value", "was", "were", "wrong", "you", "your",
+    "falsch", "fehlt", "incorrecta", "inv\u00e1lida", "invalide", "manquant", "requerida", "ung\u00fcltig",
+)  # fmt: skip
+"""Words with which a sentence goes on after a name: `credentials: not found`. None of them is a secret."""
+
+_A_WORD = rf"(?:{'|'.join(_WORDS)})['\")\]}}.,:;!?]*+(?:\s|\Z)"
+_NO_VALUE = (
+    rf"(?!(?:none|null|true|false|undefined)\b|\*|\[redacted|{_A_WORD}"
+    r"|\[errno|\[?[\"'](?:(?:this|the) (?:field|value)|field required|must |may not |required[\"']))"
+)
 _GAP = r"(?:\s{0,3}|[ \t]{4,24})"
 """The gap between name and value, which is wider in columns."""
-_IS = rf"""(?:\\*["'\]])?{_GAP}(?:[:=]>?|->|%3[ad]|>(?![\s<])){_GAP}"""
+_WIDE = r"[\uff1a\uff1d]|\\{1,4}(?:uff1[ad]|xef\\{1,4}xbc\\{1,4}x9[ad])"
+"""The colon and the equals sign of East Asian text, also escaped."""
+_IS = rf"""(?:\\*["'\]])?{_GAP}(?:[:=]>?|{_WIDE}|->|%3[ad]|>(?![\s<])){_GAP}"""
 
 IN_LOWER_CASE = (
     Rule(("auth", "cookie"), Pattern(  # a header: the whole line
-        rf"(?:authorization|cookie){_IS}([^\s\"'\\](?:[^\n\r\"'\\=]|=(?:\\?\"[^\"\n\r\\]*+\\?\")?)*+)")),
+        rf"(?:authorization|cookie){_IS}(?!{_A_WORD})([^\s\"'\\](?:[^\n\r\"'\\=]|=(?:\\?\"[^\"\n\r\\]*+\\?\")?)*+)")),
     Rule(("cookie",), Pattern(r"cookies?[\"']?\s?[:=]\s?(\{[^}]{1,1024})")),
     Rule(("auth",), Pattern(  # auth=('user', 'password')
         r"auth[\"']?(?:\s?[:=]\s?)?[\[(][bru]?[\"'][^\"'\s]{0,128}[\"'],\s?[bru]?[\"']([^\"']+)")),
@@ -214,10 +278,11 @@ IN_LOWER_CASE = (
       for cues, name in _NAMES.items()),
     Rule(("key", "pass", "secret"), Pattern(
         r"(?:api key|password|passphrase|secret)\s(?:(?:provided|given|used|value|was|is)[:=]?\s){1,2}"
-        r"[\"']?([^\s\"']*\d[^\s\"']*)")),
+        r"[\"']?([^\s\"']*\d[^\s\"']*)"), _not_a_small_number),
     Rule(("key", "token", "pass", "secret"), Pattern(
         r"(?:api[ _-]?key|token|password|secret(?:[ _-]key)?) (?:(?:is\s)?(?:not valid|invalid):?\s)?"
-        r"[\"'\[(`]?([\w~+=-]{10,})(?![\w./~+=-])"), _looks_issued),
+        r"[\"'\[(`]?([\w~+=-]{10,})(?![\w./~+=-])"),
+        _looks_issued_and_no_word),
     Rule(("key", "token", "pass", "secret", "cookie", "auth"), Pattern(  # a pair of a name and its value
         r"[\"'],(?:(?<=key..)|(?<=token..)|(?<=password..)|(?<=secret..)|(?<=cookie..)|(?<=authorization..))\s?"
         r"(?:\\*[\"']value\\*[\"']\s?:\s?)?[bru]?\\*[\"']([^\"'\\]{10,})"), _looks_issued),
@@ -232,6 +297,8 @@ IN_LOWER_CASE = (
         rf"|{_IS}[\"']?{_NO_VALUE}((?=[^\s\"'&;]{{0,64}}?\d)[^\s\"'&;]{{8,}}))"), _not_a_small_number),
     Rule(("=",), Pattern(r"[?&;#](?:key|code|credential|sig|sas)=([^\s&#\"'<>]+)")),
     Rule(("pass", "token", "secret", "key", "cred"), Pattern(  # a command line, or a list of its words
-        r"--?(?:[a-z]{1,16}[-_]){0,3}(?:password|passwd|pass|token|secret|key|credentials?)['\",\s]{1,4}([^\s'\"-][^\s'\"]*)")),
-    Rule(("-",), Pattern(r"(?:-u|--user)['\",\s]{1,4}([^\s'\":]+:[^\s'\"]+)")),
+        r"--?(?:[a-z]{1,16}[-_]){0,3}(?:password|passwd|pass|token|secret|key|credentials?)['\",\s]{1,4}"
+        rf"(?!{_A_WORD}|[.,:;)](?:\s|\Z))([^\s'\"-][^\s'\"]*)")),
+    Rule(("-",), Pattern(  # curl -u; not the ids of a user and a group, and not an address
+        r"(?:-u|--user)['\",\s]{1,4}(?!\d+:\d+(?:\D|\Z)|https?:)([^\s'\":]+:[^\s'\"]+)")),
 )  # fmt: skip
