@@ -136,7 +136,7 @@ class Bus:
             self.attach((), (), None)
 
     def drain(self, timeout_s: float = READ_S) -> bool:
-        """Count every call that ended before now. Returns False if that took longer than `timeout_s` seconds."""
+        """Ensure that every call that ended before now is counted. Returns False if that takes over `timeout_s`."""
         passes = self._passes
         if (
             not self._busy

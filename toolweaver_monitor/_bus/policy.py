@@ -13,7 +13,7 @@ from toolweaver_monitor._text.safe_repr import ErrorTextSource
 
 
 class CallPolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """What every call needs to know of the current setup.
+    """The settings of the current setup that every call needs.
 
     Other threads open and close calls while `setup()` runs. They read `bus.policy` once, and so they see either the old
     policy or the new one, never a mixture.

@@ -1,1 +1,1 @@
-"""Where calls are born: the decorator, the context manager, and patching from outside."""
+"""The places where calls begin: the decorator, blocks of code, and patching from outside."""

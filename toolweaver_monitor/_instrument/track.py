@@ -242,7 +242,7 @@ Tracked = Block | ReusableBlock
 
 
 def _reject_function(name: str) -> None:
-    """Raise, because a decorated function could not tell for which of its calls a `record()` is."""
+    """Raise `ConfigurationError`: the `record()` of a decorated function would belong to no one call of it."""
     raise ConfigurationError(
         f"track() monitors a block: `with track({name!r}):`", hint=f"decorate a function with @monitored({name!r})"
     )
