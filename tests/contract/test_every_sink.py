@@ -1,4 +1,4 @@
-"""What may a user count on, whichever sink they choose? One suite that every sink of ours passes, and one of their own.
+"""What a user can rely on with any sink: one suite that all sinks of the library pass, and a minimal one of a user's.
 
 W&B runs for real, offline; Prometheus is read over HTTP.
 """

@@ -1,4 +1,4 @@
-"""What do the fault tests share? `programs` and `opcodes`, which they import from here, and what stands in the log."""
+"""Let the fault tests import `programs` and `opcodes`, and read the log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if HERE not in sys.path:
 
 @pytest.fixture
 def logged() -> Iterator[list[logging.LogRecord]]:
-    """All that this library says in the log during the test, down to DEBUG."""
+    """Return what this library logs during the test, down to DEBUG."""
 
     class Keeper(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -1,4 +1,4 @@
-"""Exceptions and results that do all they can to break whoever looks at them."""
+"""Exceptions and results that do all they can to break the code that looks at them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 touched: list[str] = []
-"""Which code of theirs was run, by anybody."""
+"""The parts of their code that were run."""
 
 
 def _touch(what: str) -> None:
@@ -82,7 +82,7 @@ class RaisingClass(Exception):
 
 
 class Untouchable(Exception):
-    """Neither read, written, compared nor asked whether it is true."""
+    """An exception that can be neither read, written, compared nor tested for truth."""
 
     def __getattribute__(self, name: str) -> Any:
         _touch(name)
@@ -219,4 +219,4 @@ EXCEPTIONS: dict[str, Callable[[], BaseException]] = {
     "a megabyte": lambda: ValueError("x" * 2**20),
     "odd name": lambda: type("Bad\n\x1b[31mName" + "x" * 500, (Exception,), {})("odd"),
 }
-"""A fresh exception of each kind."""
+"""Kind -> function that returns a new exception of it."""

@@ -1,7 +1,7 @@
-"""What if a signal comes in between two steps of the interpreter? It is made to, at each place where one can.
+"""Interrupt a function between two steps of the interpreter, at each place where a signal can.
 
-CPython looks for signals and asynchronous exceptions after a call, on entering a function and when a loop goes round,
-and nowhere else: what stands between two such places is one step.
+CPython checks for signals and asynchronous exceptions after a call, on entering a function and when a loop jumps back,
+and nowhere else. What stands between two such places is one step.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ import toolweaver_monitor
 OURS = str(Path(toolweaver_monitor.__file__).parent)
 LOOKS_AFTER = ("CALL", "RESUME", "JUMP_BACKWARD", "SEND")
 TOOL_ID = 4
-"""One that no kind of tool (debugger, coverage, profiler, optimizer) has by convention."""
+"""An id that no kind of tool (debugger, coverage, profiler, optimizer) has by convention."""
 
 
 def places_in(function: Callable[[], object], within: str = OURS) -> int:
-    """How many places `function` has in files below the folder `within`."""
+    """Return how many places `function` has in files below the folder `within`."""
     return _traced(function, lambda _: None, within)
 
 
 def interrupted(
     function: Callable[[], object], place: int, interrupt: Callable[[], object], within: str = OURS
 ) -> bool:
-    """Run `function` and call `interrupt` at its `place`-th place in files below `within`. False if it has fewer.
+    """Run `function` and call `interrupt` at its `place`-th place in files below `within`.
 
-    What `interrupt` raises is raised there. To have a signal come in, let it `signal.raise_signal(...)`.
+    What `interrupt` raises is raised there. To simulate a signal, let it call `signal.raise_signal(...)`.
+
+    Returns:
+        False if the function has fewer places.
     """
     struck = False
 
@@ -62,22 +65,22 @@ def _traced(
         before[frame] = name
 
     collecting = gc.isenabled()
-    gc.disable()  # our hook in the collector is no place of the function's, and Python ignores what is raised there
+    gc.disable()  # the package's collector hook is no place of the function, and Python ignores what is raised there
     try:
         if sys.version_info >= (3, 13):
-            _watched(function, look, before, within, done)
+            _trace_by_monitoring(function, look, before, within, done)
         else:
-            _followed(function, look, before, within)
+            _trace_by_settrace(function, look, before, within)
     finally:
         if collecting:
             gc.enable()
     return count
 
 
-def _followed(
+def _trace_by_settrace(
     function: Callable[[], object], look: Callable[[FrameType], None], before: dict[FrameType, str], within: str
 ) -> None:
-    """Have `look` called before every instruction, by `sys.settrace`."""
+    """Call `look` before every instruction, by `sys.settrace`."""
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
         if not frame.f_code.co_filename.startswith(within):
@@ -91,7 +94,7 @@ def _followed(
         return trace
 
     earlier = sys.gettrace()
-    sys._getframe().f_trace_opcodes = True  # else CPython 3.12 does not begin to look at opcodes
+    sys._getframe().f_trace_opcodes = True  # else CPython 3.12 does not trace opcodes
     sys.settrace(trace)
     try:
         function()
@@ -99,14 +102,14 @@ def _followed(
         sys.settrace(earlier)
 
 
-def _watched(
+def _trace_by_monitoring(
     function: Callable[[], object],
     look: Callable[[FrameType], None],
     before: dict[FrameType, str],
     within: str,
     done: Callable[[], bool],
 ) -> None:
-    """As `_followed`, by `sys.monitoring`: CPython 3.13 tells a trace function nothing of a code's first call."""
+    """As `_trace_by_settrace`, by `sys.monitoring`: CPython 3.13 calls no trace function for a code's first call."""
     monitoring = sys.monitoring  # type: ignore[attr-defined]
     events = monitoring.events
     this_thread = _thread.get_ident()
@@ -114,7 +117,7 @@ def _watched(
     def instruction(code: CodeType, _: int) -> Any:
         if not code.co_filename.startswith(within):
             return monitoring.DISABLE
-        if done():  # every thread is told of, and those that deliver are not to be slow where it is measured
+        if done():  # events come from every thread, and the threads that deliver must not be slowed down
             monitoring.set_events(TOOL_ID, 0)
         elif _thread.get_ident() == this_thread:
             look(sys._getframe(1))

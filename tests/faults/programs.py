@@ -1,4 +1,4 @@
-"""What does a whole program do that is hit by a fault? It is run, watched, and ended if it hangs."""
+"""Run whole programs that are hit by a fault, and end those that hang."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ HANG_S = 20
 
 _PREAMBLE = f"""
 import faulthandler as _f, os
-def _watch():  # by descriptor, for sys.stderr would be flushed: in a child whose parent wrote just then, for ever
+def _watch():  # by descriptor: sys.stderr would be flushed, which never ends in a child whose parent was writing
     _f.dump_traceback_later(float(os.environ.get('FAULT_HANG_S', {HANG_S})), exit=True, file=2)
 _watch()
-if hasattr(os, 'register_at_fork'):  # a child waits for ever for the watch of its parent
+if hasattr(os, 'register_at_fork'):  # or a child waits for ever for its parent's timer
     os.register_at_fork(before=_f.cancel_dump_traceback_later, after_in_parent=_watch, after_in_child=_watch)
 """
 
@@ -29,20 +29,20 @@ class Ended(NamedTuple):
     """How a program ended."""
 
     code: int
-    """Its exit code; negative: the signal it died of."""
+    """The exit code; negative if a signal killed it."""
     out: str
     err: str
     took_s: float
     ended_at: float
 
     def exit_s(self) -> float:
-        """Seconds from the last `leaving()` of the program to its end."""
+        """Return the seconds from the program's last `leaving()` to its end."""
         marks = [line for line in self.out.splitlines() if line.startswith("LEAVING ")]
         return self.ended_at - float(marks[-1].split()[1])
 
 
 LEAVING = "import time as _t\ndef leaving(): print('LEAVING', _t.time(), flush=True)\n"
-"""For programs that say when they begin to end."""
+"""Source for programs that print when they begin to end."""
 
 
 def run_program(
@@ -56,18 +56,18 @@ def run_program(
     env: dict[str, str] | None = None,
     **popen: object,
 ) -> Ended:
-    """Run a program with the package on its path. One that hangs for 20 s shows where on its stderr and exits 1.
+    """Run a program with the package on its path. If it hangs for 20 s, it prints its stack to stderr and exits with 1.
 
     Args:
-        code: its source; `leaving()` prints the time, for `Ended.exit_s`.
-        *args: its `sys.argv[1:]`.
-        script: where to put the source, for programs that must have a file; else it is given with `-c`.
+        code: the source; `leaving()` prints the time, for `Ended.exit_s`.
+        *args: the program's `sys.argv[1:]`.
+        script: the file to put the source in, for programs that need one; else the source is passed with `-c`.
         python: the interpreter.
-        options: the interpreter's own options.
-        cwd: where it runs.
-        timeout_s: when it is killed, in seconds.
-        env: variables beside those of this process.
-        **popen: more for `subprocess.run`.
+        options: options of the interpreter.
+        cwd: the working directory.
+        timeout_s: seconds after which the program is killed.
+        env: environment variables besides those of this process.
+        **popen: further arguments of `subprocess.run`.
     """
     own = {name: value for name, value in os.environ.items() if not name.startswith("TOOLWEAVER_MONITOR_")}
     source = _PREAMBLE + LEAVING + textwrap.dedent(code)
@@ -111,11 +111,12 @@ class FileSink:
 @monitored("tool")
 def tool(): pass
 """
-"""For programs whose calls are counted from outside: `tool()` is watched, `FileSink()` writes to `sys.argv[1]`."""
+"""Source for programs whose calls are counted from outside: `tool()` is monitored, `FileSink()` writes to
+`sys.argv[1]`."""
 
 
 def delivered(path: Path) -> list[tuple[str, str]]:
-    """What `FileSink` has written: tool and process of each call."""
+    """Return what `FileSink` has written: tool and process of each call."""
     if not path.exists():
         return []
     return [(line.split()[0], line.split()[1]) for line in path.read_text().splitlines()]
