@@ -166,7 +166,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_SuggestKeywor
         return " ".join(words)
 
 
-_WORDS = {
+_FIELD_OF_WORD = {
     "limit": "limit_usd", "budget": "limit_usd", "amount": "limit_usd", "max": "limit_usd", "usd": "limit_usd",
     "cost": "limit_usd", "dollar": "limit_usd", "money": "limit_usd", "token": "limit_tokens", "call": "limit_calls",
     "request": "limit_calls", "tool": "tool", "window": "per", "minute": "per", "hour": "per", "day": "per",
@@ -179,7 +179,7 @@ _GIVE_A_LIMIT = "give limit_usd=, limit_tokens= or limit_calls="
 
 
 def _suggest_keyword(name: str, fields: Sequence[str]) -> str:
-    close = [field for word, field in reversed(_WORDS.items()) if word in name.lower()] or suggest(name, fields)
+    close = [field for word, field in reversed(_FIELD_OF_WORD.items()) if word in name.lower()] or suggest(name, fields)
     if close:
         return f"did you mean {close[0]}=?"
     return f"give {', '.join(f'{field}=' for field in fields[:-1])} or {fields[-1]}="

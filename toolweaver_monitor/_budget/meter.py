@@ -164,7 +164,7 @@ class Meter:
         return admission
 
     def note(self, call: ToolCall) -> None:
-        """As `Admission.note`, for a call that set nothing aside: give it an admission of its own."""
+        """Give a call that set nothing aside an admission of its own, and note what it used."""
         admission = self.open_admission(0)
         call._ensure_details()  # as in `Ledger.admit`
         if call._admission is self:
@@ -174,7 +174,7 @@ class Meter:
         call._admission.note(call)
 
     def settle(self, call: ToolCall) -> None:
-        """As `Admission.settle`, for a call that set nothing aside. It has no guard: `hot_path` settles a call once."""
+        """Charge a call that set nothing aside. There is no guard: `hot_path` settles a call once."""
         amount = self.measure(call)
         if self.slots:
             if self.now() >= self.edge_s:
@@ -317,12 +317,12 @@ class LockedAdmission(Admission, gc=False, eq=False):
     """An admission on an interpreter without a GIL, where only the lock keeps threads apart."""
 
     def note(self, call: ToolCall) -> None:
-        """As `Admission.note`."""
+        """Note what the call used so far, under the lock."""
         with self.meter.lock:
             Admission.note(self, call)
 
     def settle(self, call: ToolCall) -> None:
-        """As `Admission.settle`."""
+        """Charge what the call cost, under the lock."""
         with self.meter.lock:
             Admission.settle(self, call)
 
@@ -333,17 +333,17 @@ class AdmissionGroup(msgspec.Struct, gc=False, eq=False):
     parts: tuple[Admission, ...]
 
     def note(self, call: ToolCall) -> None:
-        """As `Admission.note`, for each."""
+        """Note what the call used so far, at each meter."""
         for part in self.parts:
             part.note(call)
 
     def settle(self, call: ToolCall) -> None:
-        """As `Admission.settle`, for each."""
+        """Charge what the call cost, to each meter."""
         for part in self.parts:
             part.settle(call)
 
     def charge(self, nanousd: int) -> None:
-        """As `Admission.charge`, for each."""
+        """Charge an amount to each meter."""
         for part in self.parts:
             part.charge(nanousd)
 
