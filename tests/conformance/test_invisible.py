@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import collections.abc
+import contextlib
 import contextvars
 import dataclasses
 import functools
 import inspect
+import math
+import os
 import pydoc
 import sys
 import types
@@ -140,11 +144,25 @@ def test_kind_of_object(watched):
         def __call__(self): ...
         def method(self): ...
 
-    for each in (len, functools.partial(len), Model().method, Model()):
+    class Pages(Model):
+        def __iter__(self): ...
+        def __len__(self): ...
+        def __enter__(self): ...
+        def __exit__(self, *error): ...
+        def __int__(self): ...
+
+    # Seen red: with wrapt.ObjectProxy as the base of proxies, for 14 of these.
+    abstract = [getattr(collections.abc, name) for name in collections.abc.__all__ if name != "ByteString"]
+    abstract += [contextlib.AbstractContextManager, contextlib.AbstractAsyncContextManager, os.PathLike]
+    abstract += [getattr(typing, name) for name in dir(typing) if name.startswith("Supports")]
+    for each in (len, math.sqrt, functools.partial(len), Model().method, Model(), Pages()):
         tool = watched("tool")(each)
         assert isinstance(tool, type(each))
         for ask in (inspect.isbuiltin, inspect.ismethod, inspect.isroutine, inspect.isfunction):
             assert ask(tool) == ask(each), (each, ask)
+        assert [kind for kind in abstract if isinstance(tool, kind) != isinstance(each, kind)] == []
+        for name in ("__iter__", "__len__", "__enter__", "__int__", "__getitem__"):
+            assert hasattr(tool, name) == hasattr(each, name), (each, name)
 
 
 def test_printed(watched):

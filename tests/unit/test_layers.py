@@ -165,7 +165,7 @@ def test_no_module_hands_itself_on() -> None:
                 named = ast.unparse(node.args[0])
                 if "toolweaver_monitor" in named or named == "__name__":
                     lookups.append(module)
-    assert len(lookups) <= 2, lookups  # both save the import of wrapt
+    assert len(lookups) <= 2, lookups  # both save an import
 
 
 def test_private_rooms_begin_with_an_underscore() -> None:

@@ -16,8 +16,7 @@ from toolweaver_monitor._instrument.tool import ToolSpec
 class InstancePatch(MonitoredProxy):
     """A wrapped callable that only its object's namespace refers to, so that it lives no longer than the object.
 
-    `_self_before` is what the namespace held before. wrapt keeps attributes with that prefix on the proxy itself; it is
-    not declared, because the class of a proxy shows its annotations as those of the wrapped object.
+    `_self_before` is what the namespace held before.
     """
 
     def __reduce_ex__(self, protocol: Any) -> Any:

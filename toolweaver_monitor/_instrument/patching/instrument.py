@@ -141,7 +141,7 @@ def _instrument(target: Any, options: InstrumentOptions) -> None:
     requests: list[tuple[Patch, Any]] = []
     for owner, name in targets.find_attributes(target, options.methods):
         if not is_class(owner) and not is_module(owner):
-            from toolweaver_monitor._instrument.patching.instance_patch import patch_instance  # imports wrapt: slow
+            from toolweaver_monitor._instrument.patching.instance_patch import patch_instance  # seldom needed
 
             patch_instance(owner, name, functools.partial(_tool_of_instance, name, options))
             continue
