@@ -17,7 +17,9 @@ id.
 """
 _FIRST = frozenset({"message_start", "message-start", "response.created"})
 _CONTINUED = frozenset({"message_delta"})
-_LAST = frozenset({"message_stop", "message-end", "response.completed", "response.incomplete", "response.failed"})
+_LAST = frozenset({
+    "message_stop", "message-end", "response.completed", "response.incomplete", "response.failed", "response.done",
+})  # fmt: skip
 _PART_KEYS = ("delta", "candidates", "usageMetadata", "usage_metadata", "event", "event_type", "type", "object", "data")
 """Keys of dicts that are parts of a stream, or may be; a dict with none of them is a whole answer."""
 _TURN_ENDS = ("turn_complete", "turnComplete", "generation_complete", "generationComplete")

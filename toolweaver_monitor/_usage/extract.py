@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from toolweaver_monitor._core.sanitize import EXACT, Diagnostics, nanodollars, plain_number
 from toolweaver_monitor._usage.fields import Fields, get_field, read_fields
+from toolweaver_monitor._usage.parts import normalize_tier
 from toolweaver_monitor._usage.token_counts import MAX_ROUNDS, SPLIT_NAMES, TOTAL_NAMES, TokenCounts
 from toolweaver_monitor._usage.usage import Usage
 
@@ -22,6 +23,7 @@ _NESTED_KEYS = (
 )  # fmt: skip
 """Where a result of an SDK holds another result, or metadata about itself."""
 _MODEL_KEYS = ("model", "model_name", "model_version", "modelVersion", "modelId", "model_id")
+_TIER_KEYS = ("service_tier", "serviceTier", "traffic_type", "trafficType")
 _PROVIDER_KEYS = ("provider", "provider_name", "model_provider", "custom_llm_provider")
 
 ENVELOPE_KEYS = ("message", "response", "delta", "metadata", "structuredContent", "_meta", "x_groq", "choices")
@@ -52,7 +54,7 @@ ProviderOf = Callable[[str | None], str | None]
 class Extraction:
     """The usage found in one result so far. Of each kind of value, the first that is found counts."""
 
-    __slots__ = ("cached", "cost", "counts", "model", "provider")
+    __slots__ = ("cached", "cost", "counts", "model", "provider", "tier")
 
     def __init__(self) -> None:
         self.counts: TokenCounts | None = None
@@ -60,6 +62,7 @@ class Extraction:
         self.model: str | None = None
         self.provider: str | None = None
         self.cached = False
+        self.tier: str | None = None
 
     def search(self, result: Fields, depth: int) -> None:
         """Read a result and, down to `MAX_NESTING`, what is nested in it."""
@@ -128,6 +131,8 @@ class Extraction:
         self.model = self.model or read_text(fields, _MODEL_KEYS)
         self.provider = self.provider or read_text(fields, _PROVIDER_KEYS)
         self.cached = self.cached or get_field(fields, "cached") is True
+        if self.tier is None:
+            self.tier = _read_tier(fields, is_anthropic=self.counts is not None and self.counts.provider == "anthropic")
 
     def _read_message_history(self, result: Fields) -> None:
         """Read the model that an agent's run (PydanticAI) called last, from its messages."""
@@ -173,9 +178,8 @@ def extract_usage(
         cached_tokens=counts.cached,
         cache_write_tokens=counts.cache_write,
         cache_write_1h_tokens=counts.cache_write_1h,
-        input_audio_tokens=counts.audio[0],
-        cached_audio_tokens=counts.audio[1],
-        output_audio_tokens=counts.audio[2],
+        **counts.parts,
+        service_tier=found.tier,
         cost=found.cost,
         model=found.model,
         provider=None if provider is None else PROVIDER_ALIASES.get(provider, provider),
@@ -238,6 +242,19 @@ def read_cost(fields: Fields) -> float | Decimal | None:
             return _add_upstream_cost(fields, nano)
         return value  # type: ignore[no-any-return]
     return None
+
+
+def _read_tier(fields: Fields, *, is_anthropic: bool) -> str | None:
+    """Return the service tier that an answer names, if it is not the default one."""
+    for name in _TIER_KEYS:
+        value = get_field(fields, name)
+        if value is not None:
+            if type(value) is dict:  # Bedrock
+                value = get_field(value, "type")
+            if (tier := normalize_tier(value)) is not None:
+                return tier
+    speed = get_field(fields, "speed") if is_anthropic else None
+    return speed if type(speed) is str and speed == "fast" else None
 
 
 def _add_upstream_cost(fields: Fields, nano: int) -> Decimal | None:

@@ -13,6 +13,7 @@ from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, cast
 
 from toolweaver_monitor._core.introspect import mro_of, vars_of
+from toolweaver_monitor._core.sanitize import Diagnostics, plain_number, token_count
 
 Fields = dict[str, Any]
 """Fields by name: an exact dict, or an instance of a subclass that is only accessed through `dict.get`."""
@@ -45,6 +46,38 @@ def read_first_fields(fields: Fields, *names: str) -> Fields:
         if value is not None and (inner := read_fields(value)) is not None:
             return inner
     return {}
+
+
+def read_count(fields: Fields, name: str) -> int | None:
+    """Return a token count, or None if there is none. A number or text that is no count is counted as invalid."""
+    value = get_field(fields, name)
+    kind = type(value)
+    if kind is int or kind is float:
+        return token_count(value)
+    if value is None:
+        return None
+    if kind is bool or kind is str:
+        Diagnostics.invalid_values += 1
+        return None
+    return None if plain_number(value) is None else token_count(value)
+
+
+def read_first_count(fields: Fields, *names: str) -> int | None:
+    """Return the first of these counts that is reported, or None."""
+    for name in names:
+        count = read_count(fields, name)
+        if count is not None:
+            return count
+    return None
+
+
+def read_positive_count(fields: Fields, *names: str) -> int:
+    """Return the first of these counts that is not 0, or 0."""
+    for name in names:
+        count = read_count(fields, name)
+        if count:
+            return count
+    return 0
 
 
 def _make_accessor(kind: type) -> Accessor:

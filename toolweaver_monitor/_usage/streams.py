@@ -16,12 +16,13 @@ import msgspec
 from toolweaver_monitor._core.sanitize import EXACT, nanodollars
 from toolweaver_monitor._usage import boundaries
 from toolweaver_monitor._usage.fields import MAX_CACHED_TYPES, read_fields
+from toolweaver_monitor._usage.parts import PART_NAMES
 from toolweaver_monitor._usage.readers import Reader, reader_for
 from toolweaver_monitor._usage.usage import Usage
 
 _COUNT_FIELDS = (
     "tokens", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens",
-    "input_audio_tokens", "cached_audio_tokens", "output_audio_tokens",
+    *PART_NAMES,
 )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ class StreamUsage:
         if current is None:
             self._current = usage
         elif item_kind != "first" and usage.cost is None and not any(_counts(usage)):
-            if current.model is None or current.provider is None:  # it only names the model, as most chunks do
+            if None in (current.model, current.provider, current.service_tier):  # it names these, as most chunks do
                 self._current = _combine(current, usage, max)
             return True
         elif self._has_begun or self._begins_answer(current, usage, response_id, item_kind):
@@ -108,11 +109,13 @@ class StreamUsage:
 def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
     """Return the sum of both. None stands for no usage.
 
-    Of two models, the tokens of the first are not split: the prices of the second do not apply to them.
+    Of two models or service tiers, the tokens of the first are not split: the prices of the second do not apply to
+    them.
     """
     if one is None or other is None:
         return one or other
-    if one.model != other.model and None not in (one.model, other.model) and any(_counts(one)):
+    is_other_model = one.model != other.model and None not in (one.model, other.model)
+    if (is_other_model or one.service_tier != other.service_tier) and any(_counts(one)) and any(_counts(other)):
         split = dict.fromkeys(_COUNT_FIELDS, 0)
         one = msgspec.structs.replace(
             one, **{**split, "tokens": one.tokens + one.input_tokens + one.output_tokens}, model=None
@@ -133,6 +136,7 @@ def _combine(one: Usage, other: Usage, join: Callable[[int, int], int]) -> Usage
         model=other.model or one.model,
         provider=other.provider or one.provider,
         cached=other.cached and one.cached,
+        service_tier=other.service_tier or one.service_tier,
         cost=None if cost is None else EXACT.scaleb(Decimal(cost), -9),
         **counts,
     )

@@ -15,6 +15,7 @@ thinking. Each provider documents its own way:
 - Amazon Bedrock: https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html (as Anthropic)
 - Gemini: https://ai.google.dev/api/generate-content#UsageMetadata (`promptTokenCount` includes cached tokens; thoughts
   and tool-use prompts are counted separately)
+- Perplexity: https://docs.perplexity.ai/getting-started/pricing (`completion_tokens` excludes reasoning and citations)
 - Llama on Bedrock: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html
 - Cohere: https://docs.cohere.com/reference/chat (`billed_units` are the tokens that are paid for)
 - LangChain: `langchain_core.messages.ai.UsageMetadata`, and PydanticAI: `pydantic_ai.usage.RunUsage` (both as OpenAI)
@@ -22,10 +23,18 @@ thinking. Each provider documents its own way:
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from toolweaver_monitor._core.sanitize import Diagnostics, plain_number, token_count
-from toolweaver_monitor._usage.fields import Fields, get_field, read_fields, read_first_fields
+from toolweaver_monitor._usage.fields import (
+    Fields,
+    get_field,
+    read_count,
+    read_fields,
+    read_first_count,
+    read_first_fields,
+    read_positive_count,
+)
+from toolweaver_monitor._usage.parts import INPUT_DETAILS, OUTPUT_DETAILS, TokenParts, read_parts
 
 TOTAL_NAMES: tuple[str, ...] = (
     "tokens_used", "total_tokens", "tokens", "totalTokens", "total_token_count", "totalTokenCount",
@@ -35,8 +44,6 @@ SPLIT_NAMES: tuple[str, ...] = (
     "prompt_token_count", "promptTokenCount", "prompt_eval_count", "eval_count", "total_input_tokens",
     "total_output_tokens", "billed_units",
 )  # fmt: skip
-INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
-OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 
 _GEMINI_NAMES = (
     (
@@ -56,6 +63,8 @@ _COUNT_NAMES = frozenset(
 )  # fmt: skip
 """Fields with none of these names contain no token counts."""
 
+_PERPLEXITY_NAMES = ("citation_tokens", "num_search_queries", "search_context_size")
+
 MAX_ROUNDS = 1_000
 """Rounds read from one answer; a server's tools may take many."""
 
@@ -64,7 +73,7 @@ class TokenCounts:
     """The token counts of one result. None is a count that the result does not report."""
 
     __slots__ = (
-        "audio", "cache_write", "cache_write_1h", "cached", "input", "other_models", "output", "provider", "total",
+        "cache_write", "cache_write_1h", "cached", "input", "other_models", "output", "parts", "provider", "total",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -74,8 +83,8 @@ class TokenCounts:
         self.cached = 0
         self.cache_write = 0
         self.cache_write_1h = 0
-        self.audio = (0, 0, 0)
-        """Audio of the input, audio of the cached input, audio of the output."""
+        self.parts: TokenParts = {}
+        """The parts of the input and output that may have prices of their own, by name."""
         self.other_models = 0
         """Tokens of other models that were called within this answer: the prices of this model do not apply to them."""
         self.provider: str | None = None
@@ -90,7 +99,7 @@ class TokenCounts:
         for read_format in (_read_openai, _read_llama, _read_gemini, _read_bedrock, _read_cohere, _read_ollama):
             read_format(fields, counts)
             if not counts.has_only_total:
-                counts.audio = read_audio(fields, gemini=counts.provider == "google")
+                counts.parts = read_parts(fields, gemini=counts.provider == "google")
                 break
         counts.total = read_first_count(fields, *TOTAL_NAMES)
         return None if counts.has_only_total and counts.total is None else counts
@@ -108,11 +117,8 @@ class TokenCounts:
             total.cached += counts.cached
             total.cache_write += counts.cache_write
             total.cache_write_1h += counts.cache_write_1h
-            total.audio = (
-                total.audio[0] + counts.audio[0],
-                total.audio[1] + counts.audio[1],
-                total.audio[2] + counts.audio[2],
-            )
+            for name, count in counts.parts.items():
+                total.parts[name] = total.parts.get(name, 0) + count
             total.provider = total.provider or counts.provider
         return total
 
@@ -169,12 +175,25 @@ def _read_openai(fields: Fields, counts: TokenCounts) -> None:
         counts.cache_write_1h = write_1h or 0
         cache_write = max(cache_write, (write_5m or 0) + counts.cache_write_1h)
     counts.cached, counts.cache_write = cached, cache_write
+    _add_perplexity_parts(fields, counts)
     _reconcile_total(fields, counts)
     thoughts, tool_use = read_count(fields, "total_thought_tokens"), read_count(fields, "total_tool_use_tokens")
     if (thoughts, tool_use) != (None, None):  # Google's Interactions API
         counts.output = (counts.output or 0) + (thoughts or 0)
         counts.input += tool_use or 0
         counts.provider = "google"
+
+
+def _add_perplexity_parts(fields: Fields, counts: TokenCounts) -> None:
+    """Add Perplexity's reasoning and citations, which neither `completion_tokens` nor `total_tokens` includes."""
+    reasoning, citations = (
+        read_positive_count(fields, "reasoning_tokens"),
+        read_positive_count(fields, "citation_tokens"),
+    )
+    if counts.output is not None and (reasoning or citations):
+        is_perplexity = any(get_field(fields, name) is not None for name in _PERPLEXITY_NAMES)
+        if is_perplexity or reasoning > counts.output:
+            counts.output += reasoning + citations
 
 
 def _add_anthropic_rounds(rounds: list[Any], counts: TokenCounts) -> None:
@@ -265,83 +284,3 @@ def _read_cohere(fields: Fields, counts: TokenCounts) -> None:
 
 def _read_ollama(fields: Fields, counts: TokenCounts) -> None:
     counts.input, counts.output = read_count(fields, "prompt_eval_count"), read_count(fields, "eval_count")
-
-
-def read_count(fields: Fields, name: str) -> int | None:
-    """Return a token count, or None if there is none. A number or text that is no count is counted as invalid."""
-    value = get_field(fields, name)
-    kind = type(value)
-    if kind is int or kind is float:
-        return token_count(value)
-    if value is None:
-        return None
-    if kind is bool or kind is str:
-        Diagnostics.invalid_values += 1
-        return None
-    return None if plain_number(value) is None else token_count(value)
-
-
-def read_first_count(fields: Fields, *names: str) -> int | None:
-    """Return the first of these counts that is reported, or None."""
-    for name in names:
-        count = read_count(fields, name)
-        if count is not None:
-            return count
-    return None
-
-
-def read_positive_count(fields: Fields, *names: str) -> int:
-    """Return the first of these counts that is not 0, or 0."""
-    for name in names:
-        count = read_count(fields, name)
-        if count:
-            return count
-    return 0
-
-
-def read_audio(fields: Fields, *, gemini: bool) -> tuple[int, int, int]:
-    """Return the audio tokens of the input, of the cached input and of the output. Most results report none.
-
-    Args:
-        fields: the fields that contain the token counts.
-        gemini: whether they are in Gemini's format.
-    """
-    if gemini:
-        return (
-            _read_audio_modality(fields, "prompt_tokens_details", "promptTokensDetails"),
-            _read_audio_modality(fields, "cache_tokens_details", "cacheTokensDetails"),
-            _read_audio_modality(
-                fields, "candidates_tokens_details", "candidatesTokensDetails", "response_tokens_details",
-                "responseTokensDetails",
-            ),
-        )  # fmt: skip
-    input_details, output_details = (
-        read_first_fields(fields, *INPUT_DETAILS),
-        read_first_fields(fields, *OUTPUT_DETAILS),
-    )
-    if not input_details and not output_details:  # PydanticAI reports audio beside the other counts
-        return (
-            read_count(fields, "input_audio_tokens") or 0,
-            read_count(fields, "cache_audio_read_tokens") or 0,
-            read_count(fields, "output_audio_tokens") or 0,
-        )
-    input_audio = read_first_count(input_details, "audio_tokens", "audio") or 0
-    cached_audio = 0
-    if input_audio:
-        cached_audio = read_count(read_first_fields(input_details, "cached_tokens_details"), "audio_tokens") or 0
-    return input_audio, cached_audio, read_first_count(output_details, "audio_tokens", "audio") or 0
-
-
-def _read_audio_modality(fields: Fields, *names: str) -> int:
-    """Return Gemini's audio tokens, from the first of these lists of modalities."""
-    for name in names:
-        modalities: Any = get_field(fields, name)
-        if type(modalities) is list:
-            for item in modalities[:16]:
-                entry = read_fields(item)
-                if entry is not None:
-                    modality = get_field(entry, "modality")  # a text, or a member of an enum of texts
-                    if issubclass(type(modality), str) and str.__eq__(cast(str, modality), "AUDIO"):
-                        return read_first_count(entry, "token_count", "tokenCount") or 0
-            return 0
-    return 0

@@ -8,6 +8,7 @@ import msgspec
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars, plain_text, token_count
+from toolweaver_monitor._usage.parts import PART_NAMES, Parts, normalize_tier
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +24,17 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         input_audio_tokens: the part of `input_tokens` that is audio, which some providers price separately.
         cached_audio_tokens: the part of `input_audio_tokens` that was read from the provider's cache.
         output_audio_tokens: the part of `output_tokens` that is audio.
+        input_image_tokens: the part of `input_tokens` that is images, which a few models price separately.
+        cached_image_tokens: the part of `input_image_tokens` that was read from the provider's cache.
+        output_image_tokens: the part of `output_tokens` that is images.
+        input_video_tokens: the part of `input_tokens` that is video.
+        cached_video_tokens: the part of `input_video_tokens` that was read from the provider's cache.
+        output_video_tokens: the part of `output_tokens` that is video.
+        reasoning_tokens: the part of `output_tokens` that is thinking, which a few models price separately.
+        citation_tokens: the part of `output_tokens` that is citations, which a few models price separately.
+        web_searches: searches on the web that the provider made and charges by the piece.
+        other_units: units other than these that the provider charges; more than 0 makes the cost unknown.
+        service_tier: the provider's tier that served the call, for example `"flex"`; None for the default one.
         cost: dollars, if the result itself reports them; None if unknown, never 0.
         model: the model's name, as its price list spells it.
         provider: the provider that served the call, for example `"openai"`.
@@ -39,6 +51,17 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     input_audio_tokens: int = 0
     cached_audio_tokens: int = 0
     output_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    cached_image_tokens: int = 0
+    output_image_tokens: int = 0
+    input_video_tokens: int = 0
+    cached_video_tokens: int = 0
+    output_video_tokens: int = 0
+    reasoning_tokens: int = 0
+    citation_tokens: int = 0
+    web_searches: int = 0
+    other_units: int = 0
+    service_tier: str | None = None
     cost: float | Decimal | None = None
     model: str | None = None
     provider: str | None = None
@@ -64,13 +87,11 @@ def apply_usage(call: ToolCall, usage: Usage) -> None:
         if usage.cache_write_tokens:
             details.cache_write_tokens = cache_write = clamp_part(usage.cache_write_tokens, total_input - cached)
             details.cache_write_1h_tokens = clamp_part(usage.cache_write_1h_tokens, cache_write)
-        if usage.input_audio_tokens or usage.output_audio_tokens:
-            input_audio = clamp_part(usage.input_audio_tokens, total_input)
-            cached_audio = clamp_part(usage.cached_audio_tokens, min(input_audio, cached))
-            # Cached tokens are audio or text, and cached text cannot exceed the text of the input.
-            cached_audio = max(cached_audio, input_audio + cached - total_input)
-            output_audio = clamp_part(usage.output_audio_tokens, details.output_tokens)
-            details.audio_tokens = input_audio, cached_audio, output_audio
+        if parts := [name for name in PART_NAMES if getattr(usage, name)]:
+            details.audio_tokens = _clamp_parts(usage, parts, total_input, cached, details.output_tokens)
+    if (tier := normalize_tier(usage.service_tier)) is not None:
+        parts_so_far = Parts.of(details.audio_tokens)
+        details.audio_tokens = Parts.make(details.audio_tokens, parts_so_far.counts, tier)
     if details.cost_source is None and usage.cost is not None:
         nano = nanodollars(usage.cost)
         if nano is not None:
@@ -82,6 +103,28 @@ def apply_usage(call: ToolCall, usage: Usage) -> None:
         details.provider = plain_text(usage.provider, 256)
     if usage.cached is True:
         details.cached = True
+
+
+def _clamp_parts(usage: Usage, names: list[str], total_input: int, cached: int, total_output: int) -> Parts:
+    """Return the parts of the tokens, none of them larger than what it is a part of."""
+    counts: dict[str, int] = {}
+    rest_input, rest_cached, rest_output = total_input, cached, total_output
+    for kind in ("audio", "image", "video"):
+        given = clamp_part(getattr(usage, f"input_{kind}_tokens"), rest_input)
+        made = clamp_part(getattr(usage, f"output_{kind}_tokens"), rest_output)
+        read = clamp_part(getattr(usage, f"cached_{kind}_tokens"), min(given, rest_cached))
+        if kind == "audio":  # cached tokens are audio or text, and cached text cannot exceed the text of the input
+            read = max(read, given + cached - total_input)
+        rest_input, rest_cached, rest_output = rest_input - given, rest_cached - read, rest_output - made
+        counts |= {f"input_{kind}_tokens": given, f"cached_{kind}_tokens": read, f"output_{kind}_tokens": made}
+    for name in ("reasoning_tokens", "citation_tokens"):
+        if name in names:
+            counts[name] = clamp_part(getattr(usage, name), rest_output)
+            rest_output -= counts[name]
+    for name in ("web_searches", "other_units"):
+        counts[name] = token_count(getattr(usage, name))
+    audio = tuple(counts.pop(f"{part}_audio_tokens") for part in ("input", "cached", "output"))
+    return Parts.make(audio, {name: count for name, count in counts.items() if count}, None)  # type: ignore[arg-type]
 
 
 def clamp_part(tokens: object, whole: int) -> int:

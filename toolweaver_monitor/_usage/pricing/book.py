@@ -13,6 +13,7 @@ from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import MAX_COUNT, Diagnostics
 from toolweaver_monitor._usage.extract import PROVIDER_ALIASES
+from toolweaver_monitor._usage.parts import Parts
 from toolweaver_monitor._usage.pricing import fork_import
 from toolweaver_monitor._usage.pricing.genai_prices import GenaiPrices, Tariff
 from toolweaver_monitor._usage.pricing.table import PricePeriod, load
@@ -119,7 +120,9 @@ class PriceBook:
             return None
         at = call.started_at if call._opened_at else time.time()
         model = details.model
-        key = (model, details.provider) if model is not None else (None, details.provider, call.tool_name)
+        audio = details.audio_tokens
+        tier = audio.tier if type(audio) is Parts else None
+        key = model, details.provider, None if model is not None else call.tool_name, tier
         tariff = self._tariffs.get(key)
         if tariff is None or not tariff.since <= at < tariff.until:
             tariff = self._find_tariff(key, at)
@@ -130,9 +133,9 @@ class PriceBook:
         return cost
 
     def _find_tariff(self, key: tuple[str | None, ...], at: float) -> Tariff:
-        model, provider = key[0], _normalize_provider(key[1])
+        model, provider, tier = key[0], _normalize_provider(key[1]), key[3]
         name = model if model is not None else key[2]
-        tariff, until = self._find_in_table(name or "", provider, at)
+        tariff, until = self._find_in_table(name or "", provider, tier, at)
         if tariff is None:
             if self._is_requested and self._state == "cold":  # a forked child
                 self.start_loading()
@@ -140,7 +143,7 @@ class PriceBook:
             if genai is None or model is None:
                 tariff = Tariff(at, until if self.ready else at, ())
             else:
-                tariff = genai.find_tariff(model, provider, at)
+                tariff = genai.find_tariff(model, provider, at, tier)
                 if tariff.until > until:
                     tariff = Tariff(tariff.since, until, tariff.steps, tariff.source)
         if tariff.until > at:
@@ -149,16 +152,25 @@ class PriceBook:
             self._tariffs[key] = tariff
         return tariff
 
-    def _find_in_table(self, name: str, provider: str | None, at: float) -> tuple[Tariff | None, float]:
-        """Return the tariff of the user's table, and the time (Unix seconds) at which its answer changes."""
+    def _find_in_table(
+        self, name: str, provider: str | None, tier: str | None, at: float
+    ) -> tuple[Tariff | None, float]:
+        """Return the tariff of the user's table, and the time (Unix seconds) at which its answer changes.
+
+        A model that the table has for other service tiers only has no known price, whatever genai-prices says.
+        """
         until = float("inf")
+        is_of_other_tier = False
         for period in self._periods(name):
             if period.provider is not None and _normalize_provider(period.provider) != provider:
                 continue
             if period.since <= at:
-                return Tariff(period.since, until, ((0, period.rates),), "table"), until
-            until = period.since
-        return None, until
+                if period.tier == tier or (period.tier is None and period.rates.is_per_call_only):
+                    return Tariff(period.since, until, ((0, period.rates),), "table"), until
+                is_of_other_tier = True
+            elif period.tier == tier:
+                until = period.since
+        return (Tariff(at, until, ()) if is_of_other_tier else None), until
 
     def _periods(self, name: str) -> tuple[PricePeriod, ...]:
         """Look up the exact name, then the name in lower case, without a gateway's prefix and without its date."""

@@ -6,12 +6,26 @@ denominator when they are read, so that a call takes a few integer operations an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from math import lcm
 
 import msgspec
 
 from toolweaver_monitor._core.sanitize import NANO
+from toolweaver_monitor._usage.parts import NO_COUNTS
+
+EXTRA = {
+    "input_image": ("input_image_tokens", "input"),
+    "cached_image": ("cached_image_tokens", "cached_input"),
+    "output_image": ("output_image_tokens", "output"),
+    "input_video": ("input_video_tokens", "input"),
+    "cached_video": ("cached_video_tokens", "cached_input"),
+    "output_video": ("output_video_tokens", "output"),
+    "reasoning": ("reasoning_tokens", "output"),
+    "citation": ("citation_tokens", "output"),
+}
+"""Names of prices per token of rarer parts, each with its field of `Usage` and the price that holds without it."""
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -28,6 +42,10 @@ class Rates(msgspec.Struct, frozen=True):
     output_audio: int | None
     per_call: int
     is_per_call_only: bool
+    extra: dict[str, int] = {}
+    """For each part with a price of its own, how much more a token of it costs than one of the whole; of `web_searches`
+    the price. By the name of the field of `Usage`.
+    """
 
     @classmethod
     def from_dollars(
@@ -42,11 +60,13 @@ class Rates(msgspec.Struct, frozen=True):
         cached_audio: Decimal | None = None,
         output_audio: Decimal | None = None,
         per_call: Decimal | None = None,
+        **parts: Decimal | None,
     ) -> Rates:
         """Return the rates for prices in dollars per million tokens, and `per_call` in dollars.
 
         A part without a price of its own costs as the whole that it belongs to. Cached audio without one costs as
-        cached input if audio has no price either, else as audio.
+        cached input if audio has no price either, else as audio; images and video likewise. `parts` are the prices of
+        rarer parts by the names of `EXTRA`, and `web_search` in dollars per search.
         """
         from fractions import Fraction  # slow to import, and needed only if there are prices
 
@@ -72,12 +92,27 @@ class Rates(msgspec.Struct, frozen=True):
         }
         per_token = {name: None if price is None else Fraction(price) * 1_000 for name, price in prices.items()}
         call = Fraction(per_call or 0) * NANO
-        denominator = lcm(call.denominator, *(rate.denominator for rate in per_token.values() if rate is not None))
+        extra: dict[str, Fraction] = {}
+        for kind in ("image", "video"):
+            if parts.get(f"input_{kind}") is not None and parts.get(f"cached_{kind}") is None:
+                parts[f"cached_{kind}"] = parts[f"input_{kind}"]
+        for name, (field, whole) in EXTRA.items():
+            price = parts.pop(name, None)
+            if price is not None:
+                extra[field] = Fraction(price) * 1_000 - (per_token[whole] or 0)
+        search = parts.pop("web_search", None)
+        if search is not None:
+            extra["web_searches"] = Fraction(search) * NANO
+        if parts:
+            raise TypeError(f"{next(iter(parts))} is not the name of a price")
+        exact = (*extra.values(), *(rate for rate in per_token.values() if rate is not None))
+        denominator = lcm(call.denominator, *(rate.denominator for rate in exact))
         return cls(
             denominator=denominator,
             **{name: None if rate is None else int(rate * denominator) for name, rate in per_token.items()},
             per_call=int(call * denominator),
             is_per_call_only=input is None and output is None,
+            extra={name: int(rate * denominator) for name, rate in extra.items()},
         )
 
     @property
@@ -88,6 +123,7 @@ class Rates(msgspec.Struct, frozen=True):
     def cost(
         self, unsplit: int, input_tokens: int, output_tokens: int, cached: int, cache_write: int = 0,
         cache_write_1h: int = 0, input_audio: int = 0, cached_audio: int = 0, output_audio: int = 0,
+        parts: Mapping[str, int] = NO_COUNTS,
     ) -> int | None:  # fmt: skip
         """Return the cost in nano-dollars, rounded once, half to even; None if a price that it needs is unknown.
 
@@ -101,11 +137,13 @@ class Rates(msgspec.Struct, frozen=True):
             input_audio: the part of `input_tokens` that is audio.
             cached_audio: the part of `input_audio` that is also part of `cached`.
             output_audio: the part of `output_tokens` that is audio.
+            parts: the rarer parts, see `Parts.counts`.
         """
         if self.is_per_call_only:
             return divide_half_even(self.per_call, self.denominator)
-        if not (unsplit or input_tokens or output_tokens):  # such as a stream without usage: unknown, not free
-            return None
+        extra = self._price_parts(parts, input_tokens - cached - cache_write - input_audio + cached_audio)
+        if extra is None or not (unsplit or input_tokens or output_tokens):
+            return None  # a piece without a price, or a stream without usage: unknown, not free
         if unsplit:
             if self.output is None:  # an embedding: all tokens are input
                 input_tokens += unsplit
@@ -113,7 +151,7 @@ class Rates(msgspec.Struct, frozen=True):
                 output_tokens += unsplit
             else:
                 return None
-        total = self.per_call
+        total = self.per_call + extra
         if input_tokens:
             if self.input is None:
                 return None
@@ -135,6 +173,18 @@ class Rates(msgspec.Struct, frozen=True):
             if output_audio:
                 total += (self.output_audio - self.output) * output_audio  # type: ignore[operator]
         return divide_half_even(total, self.denominator)
+
+    def _price_parts(self, parts: Mapping[str, int], uncached_input: int) -> int | None:
+        """Return what these parts cost more than the input and output that they belong to; None if it is unknown."""
+        extra, total = self.extra, 0
+        for name, count in parts.items():
+            if name == "other_units" or (name == "web_searches" and name not in extra):
+                return None  # it is charged by the piece, which costs what no token tells
+            if name.startswith("input_"):  # images and video written to the cache cost as a cache write only
+                count = max(0, min(count - parts.get(name.replace("input_", "cached_"), 0), uncached_input))
+                uncached_input -= count
+            total += extra.get(name, 0) * count
+        return total
 
 
 def divide_half_even(numerator: int, denominator: int) -> int:

@@ -19,15 +19,23 @@ from typing import Any
 import msgspec
 
 from toolweaver_monitor._core.sanitize import plain_number
-from toolweaver_monitor._usage.pricing.rates import Rates
+from toolweaver_monitor._usage.parts import normalize_tier
+from toolweaver_monitor._usage.pricing.rates import EXTRA, Rates
 from toolweaver_monitor.errors import ConfigurationError
 
 _PRICE_NAMES = (
     "input", "output", "cached_input", "cache_write", "cache_write_1h", "input_audio", "cached_audio", "output_audio",
-    "per_call",
+    *EXTRA, "web_search", "per_call",
 )  # fmt: skip
-_INPUT_PARTS = {"cached_input", "cache_write", "cache_write_1h", "input_audio", "cached_audio"}
-_TABLE_KEYS = (*_PRICE_NAMES, "from", "provider")
+_PARTS_OF = {
+    "input": {
+        "cached_input", "cache_write", "cache_write_1h", "input_audio", "cached_audio", "input_image", "cached_image",
+        "input_video", "cached_video",
+    },
+    "output": {"output_audio", "output_image", "output_video", "reasoning", "citation"},
+}  # fmt: skip
+_UNITS = {"per_call": "dollars per call", "web_search": "dollars per search"}
+_TABLE_KEYS = (*_PRICE_NAMES, "from", "provider", "service_tier")
 MIN_PRICE, MAX_PRICE = Decimal("1e-9"), 1_000_000
 """Dollars per million tokens, or per call. Anything smaller, other than 0, or larger is taken for a typing error."""
 MAX_FILE_MIB = 16
@@ -40,6 +48,8 @@ class PricePeriod(msgspec.Struct, frozen=True):
     since: float
     """Unix seconds; minus infinity if the prices have no start."""
     provider: str | None
+    tier: str | None = None
+    """The service tier; None is the default one."""
 
 
 class TableLocation(msgspec.Struct, frozen=True):
@@ -159,7 +169,7 @@ def _parse_model(location: TableLocation, name: Any, value: Any) -> tuple[PriceP
         raise location.error("has no prices", "add prices, or remove the model")
     locations = [location] if len(spans) == 1 else [location.at(f"#{number}") for number in range(1, len(spans) + 1)]
     periods = [_parse_period(*pair) for pair in zip(locations, spans, strict=True)]
-    if len({(period.since, period.provider) for period in periods}) < len(periods):
+    if len({(period.since, period.provider, period.tier) for period in periods}) < len(periods):
         raise location.error("two prices start on the same day", 'give each its own "from"')
     return tuple(sorted(periods, key=lambda period: period.since, reverse=True))
 
@@ -178,18 +188,21 @@ def _parse_period(location: TableLocation, span: Any) -> PricePeriod:
     prices = {name: _parse_price(location.at(name), span[name]) for name in _PRICE_NAMES if name in span}
     if not prices:
         raise location.error("has no price", "add input and output, or per_call")
-    if "input" not in prices and not _INPUT_PARTS.isdisjoint(prices):
-        raise location.error("has a price for a part of the input and none for input", "add input as well")
-    if "output" not in prices and "output_audio" in prices:
-        raise location.error("has a price for audio in the output and none for output", "add output as well")
+    for whole, parts in _PARTS_OF.items():
+        if whole not in prices and not parts.isdisjoint(prices):
+            raise location.error(f"has a price for a part of the {whole} and none for {whole}", f"add {whole} as well")
     provider = span.get("provider")
     if provider is not None and (type(provider) is not str or not provider):
         raise location.at("provider").error(f"{provider!r:.60} is not a provider's name", 'write for example "openai"')
-    return PricePeriod(Rates.from_dollars(**prices), _parse_start(location.at("from"), span.get("from")), provider)
+    tier = span.get("service_tier")
+    if tier is not None and (type(tier) is not str or not tier):
+        raise location.at("service_tier").error(f"{tier!r:.60} is not a service tier", 'write for example "flex"')
+    since = _parse_start(location.at("from"), span.get("from"))
+    return PricePeriod(Rates.from_dollars(**prices), since, provider, normalize_tier(tier))
 
 
 def _parse_price(location: TableLocation, value: Any) -> Decimal:
-    unit = "dollars per call" if location.path[-1] == "per_call" else "dollars per million tokens"
+    unit = _UNITS.get(location.path[-1], "dollars per million tokens")
     number = plain_number(value)
     if number is None:
         raise location.error(f"{value!r:.60} is not a price", f"write {unit} as a number, 0 or more")

@@ -96,11 +96,11 @@ CASES = [
                   "test_inline_system_prompt_cache_prefix_is_reused"),
          message("claude-opus-4-8", used(2, 4, written=1590)), 1592, 4, written=1590, model="claude-opus-4-8",
          provider="anthropic", costs="2 x 5.00 + 1590 x 6.25 + 4 x 25.00", sdk=MESSAGE),
-    Case("message that searched the web: only its tokens have a price here",
+    Case("message that searched the web, which costs a cent",
          recorded(ANSWERS + "test_anthropic_text_parts_ahead_of_built_in_tool_call"),
          message("claude-sonnet-4-5-20250929", used(16083, 165, server_tool_use={
              "web_fetch_requests": 0, "web_search_requests": 1})), 16083, 165, model="claude-sonnet-4-5-20250929",
-         provider="anthropic", costs="16083 x 3.00 + 165 x 15.00", sdk=MESSAGE),
+         provider="anthropic", costs="16083 x 3.00 + 165 x 15.00 + 10000", sdk=MESSAGE),
     Case("conversation that was compacted: the whole leaves out that round",
          recorded(ANSWERS + "test_anthropic_compaction_end_to_end"),
          message("claude-sonnet-4-6", used(220, 8, iterations=[
@@ -156,7 +156,7 @@ CASES = [
                                       "cache_read_input_tokens": 0, "output_tokens": 3}),
           delta(input_tokens=10682, cache_creation_input_tokens=0, cache_read_input_tokens=0, output_tokens=510,
                 server_tool_use={"web_search_requests": 1, "web_fetch_requests": 0}), STOPPED],
-         10682, 510, model="claude-sonnet-4-5", provider="anthropic", costs="10682 x 3.00 + 510 x 15.00",
+         10682, 510, model="claude-sonnet-4-5", provider="anthropic", costs="10682 x 3.00 + 510 x 15.00 + 10000",
          sdk=(START, DELTA, STOP)),
     Case("stream with a cached prompt: said at the start, and not added again at the end", STREAMING,
          [start("claude-haiku-4-5", {"input_tokens": 21, "cache_creation_input_tokens": 0,

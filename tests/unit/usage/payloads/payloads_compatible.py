@@ -11,6 +11,7 @@ GATEWAY = "models/openrouter/cassettes/test_cache/"
 OPENROUTER = "models/cassettes/test_openrouter/"
 GROQ = "models/cassettes/test_groq/"
 DEEPSEEK = "models/cassettes/test_deepseek/"
+SONAR = "https://docs.perplexity.ai/getting-started/models/models/sonar-deep-research"
 LITELLM_CACHE = "https://docs.litellm.ai/docs/completion/prompt_caching"
 OLLAMA = "https://github.com/ollama/ollama/blob/fb3076099/docs/api"
 
@@ -166,6 +167,21 @@ CASES = [
            "choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": plainly_used(1289, 78)}]}],
          1289, 78, model="gpt-4o", costs="1289 x 2.50 + 78 x 10.00", sdk=CHAT_CHUNK, made_by="construct",
          sdk_provider="openai", documented=False),
+    Case("Perplexity, reasoning beside the completion and at another price", SONAR,
+         chat("sonar-deep-research", {"prompt_tokens": 108, "completion_tokens": 3256, "total_tokens": 3364,
+                                      "reasoning_tokens": 73248}),
+         108, 76504, model="sonar-deep-research", costs="108 x 2.00 + 3256 x 8.00 + 73248 x 3.00", sdk=COMPLETION,
+         documented=False),
+    Case("Perplexity, with citations and searches", SONAR,
+         chat("sonar-deep-research", {"prompt_tokens": 33, "completion_tokens": 7163, "total_tokens": 7196,
+                                      "citation_tokens": 20016, "num_search_queries": 18, "reasoning_tokens": 73997,
+                                      "search_context_size": "low"}),
+         33, 101176, model="sonar-deep-research",
+         costs="33 x 2.00 + 7163 x 8.00 + 20016 x 2.00 + 73997 x 3.00 + 90000", sdk=COMPLETION, documented=False),
+    Case("reasoning that stands beside the completion, but is a part of it", SONAR,
+         chat("gpt-4o", {"prompt_tokens": 10, "completion_tokens": 300, "total_tokens": 310, "reasoning_tokens": 250}),
+         10, 300, model="gpt-4o", costs="10 x 2.50 + 300 x 10.00", sdk=COMPLETION, sdk_provider="openai",
+         documented=False),
     Case("Voyage, embedding: only a total, and all of it is input",
          recorded("cassettes/test_embeddings/TestVoyageAI.test_query"),
          {"object": "list", "data": [{"object": "embedding", "embedding": [0.1], "index": 0}], "model": "voyage-3.5",

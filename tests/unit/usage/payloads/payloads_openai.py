@@ -71,6 +71,8 @@ def plainly_used(given: int, made: int) -> dict[str, Any]:
 
 OPENAI = {"provider": None, "sdk_provider": "openai"}
 
+TIERS = "https://platform.openai.com/docs/guides/flex-processing"
+
 CASES = [
     Case("chat", OPENAPI + "#L2260, createChatCompletion, Default", chat("gpt-5.4", used(19, 10)), 19, 10,
          model="gpt-5.4", costs="19 x 2.50 + 10 x 15.00", sdk=COMPLETION, **OPENAI),
@@ -233,4 +235,14 @@ CASES = [
     Case("Azure OpenAI", "https://learn.microsoft.com/azure/ai-services/openai/reference",
          chat("gpt-4o-2024-08-06", used(33, 557), prompt_filter_results=[{"prompt_index": 0}]), 33, 557,
          model="gpt-4o-2024-08-06", costs="33 x 2.50 + 557 x 10.00", sdk=COMPLETION, documented=False, **OPENAI),
+    *(Case(f"response of the tier {tier}", TIERS, response("gpt-5-nano", responded(1000, 100), service_tier=tier),
+           1000, 100, model="gpt-5-nano", costs=costs, sdk=RESPONSE, sdk_provider="openai", documented=False)
+      for tier, costs in [
+          ("default", "1000 x 0.05 + 100 x 0.40"), ("auto", "1000 x 0.05 + 100 x 0.40"),
+          ("flex", "1000 x 0.025 + 100 x 0.20"), ("priority", None), ("scale", None),
+      ]),
+    Case("answer of the tier flex, stream", TIERS,
+         [chunk("gpt-5-nano", service_tier="flex"), chunk("gpt-5-nano", plainly_used(1000, 100), service_tier="flex")],
+         1000, 100, model="gpt-5-nano", costs="1000 x 0.025 + 100 x 0.20", sdk=CHAT_CHUNK, sdk_provider="openai",
+         documented=False),
 ]  # fmt: skip

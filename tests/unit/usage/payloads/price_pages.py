@@ -1,7 +1,7 @@
 """Prices of the models in the table of payloads: dollars per million tokens, from each provider's own page.
 
-Written down by hand, as the pages stood in 2026, or last stood for models that have left them. Standard prices: no
-batches, no other tiers. If a page charges long prompts more, the price of short ones is given here, and only short
+Written down by hand, as the pages stood in 2026, or last stood for models that have left them. Standard prices, unless
+a tier is named. If a page charges long prompts more, the price of short ones is given here, and only short
 ones are in the table of payloads. `test_prices.py` compares with genai-prices, and with what a gateway really charged.
 """
 
@@ -17,7 +17,10 @@ PRICES: dict[str, Any] = {
     "gpt-4.1": {"input": 2.00, "cached_input": 0.50, "output": 8.00},
     "gpt-4.1-mini": {"input": 0.40, "cached_input": 0.10, "output": 1.60},
     "gpt-5": {"input": 1.25, "cached_input": 0.125, "output": 10.00},
-    "gpt-5-nano": {"input": 0.05, "cached_input": 0.005, "output": 0.40},
+    "gpt-5-nano": [
+        {"input": 0.05, "cached_input": 0.005, "output": 0.40},
+        {"input": 0.025, "cached_input": 0.0025, "output": 0.20, "service_tier": "flex"},
+    ],
     "gpt-5.4": {"input": 2.50, "cached_input": 0.25, "output": 15.00},
     "gpt-5.6-sol": {"input": 5.00, "cached_input": 0.50, "cache_write": 6.25, "output": 30.00},
     "o1": {"input": 15.00, "cached_input": 7.50, "output": 60.00},
@@ -29,7 +32,7 @@ PRICES: dict[str, Any] = {
     "transcribe-with-gpt-4o": {"input": 2.50, "input_audio": 6.00, "output": 10.00},
     "talk-to-gpt-realtime": {
         "input": 4.00, "cached_input": 0.40, "input_audio": 32.00, "cached_audio": 0.40, "output": 16.00,
-        "output_audio": 64.00,
+        "output_audio": 64.00, "input_image": 5.00, "cached_image": 0.50,
     },
     "gpt-4o-audio-preview": {"input": 2.50, "input_audio": 40.00, "output": 10.00, "output_audio": 80.00},
     # https://platform.claude.com/docs/en/about-claude/pricing (cache writes 1.25 times the input, for an hour twice)
@@ -47,6 +50,7 @@ PRICES: dict[str, Any] = {
     "claude-sonnet-4": {"input": 3.00, "output": 15.00, "cached_input": 0.30, "cache_write": 3.75},
     "claude-sonnet-4-5": {
         "input": 3.00, "output": 15.00, "cached_input": 0.30, "cache_write": 3.75, "cache_write_1h": 6.00,
+        "web_search": 0.01,
     },
     "claude-sonnet-4-6": {
         "input": 3.00, "output": 15.00, "cached_input": 0.30, "cache_write": 3.75, "cache_write_1h": 6.00,
@@ -64,6 +68,7 @@ PRICES: dict[str, Any] = {
     "gemini-2.5-pro": {"input": 1.25, "cached_input": 0.125, "output": 10.00},
     "gemini-2.5-pro-preview-05-06": {"input": 1.25, "output": 10.00},
     "gemini-2.5-flash": {"input": 0.30, "cached_input": 0.03, "output": 2.50},
+    "gemini-2.5-flash-image": {"input": 0.30, "output": 2.50, "output_image": 30.00},
     "gemini-2.5-flash-lite": {"input": 0.10, "cached_input": 0.01, "output": 0.40},
     "gemini-2.0-flash": {"input": 0.10, "cached_input": 0.025, "output": 0.40},
     "ask-gemini-flash": {"input": 0.30, "input_audio": 1.00, "output": 2.50},
@@ -95,6 +100,8 @@ PRICES: dict[str, Any] = {
         "input": 3.00, "output": 15.00, "cached_input": 0.30, "cache_write": 3.75, "cache_write_1h": 6.00,
     },
     "ask-llama-on-bedrock": {"input": 0.72, "output": 0.72},
+    # https://docs.perplexity.ai/getting-started/pricing
+    "sonar-deep-research": {"input": 2.00, "output": 8.00, "reasoning": 3.00, "citation": 2.00, "web_search": 0.005},
     # run at home
     "llama3.2": {"input": 0, "output": 0},
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import importlib.util
 import os
@@ -20,6 +21,7 @@ import pytest
 from toolweaver_monitor import Budget, monitored, setup, track
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails
+from toolweaver_monitor._usage import Usage, apply_usage
 from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor._usage.pricing import book as book_module
 
@@ -124,6 +126,100 @@ def test_our_sums_of_audio_are_those_of_genai_prices(
         usage, model, provider_id=provider, genai_request_timestamp=datetime.now(tz=UTC)
     ).total_price
     assert ours == int((theirs * 10**9).to_integral_value())
+
+
+RARE = {
+    "gemini-2.5-flash-image": ("google", {"input_tokens": 10, "output_tokens": 1_290}, {"output_image_tokens": 1_290}),
+    "gpt-realtime": (
+        "openai",
+        {"input_tokens": 1_000_000, "output_tokens": 5, "cached_tokens": 299_500},
+        {"input_image_tokens": 999_000, "cached_image_tokens": 299_000},
+    ),
+    "gpt-image-1": ("openai", {"input_tokens": 400, "output_tokens": 1_056}, {"input_image_tokens": 323}),
+    "gemini-omni-flash-preview": (
+        "google", {"input_tokens": 40, "output_tokens": 9_000}, {"output_video_tokens": 8_990, "reasoning_tokens": 4},
+    ),
+    "sonar-deep-research": (
+        "perplexity",
+        {"input_tokens": 33, "output_tokens": 101_176},
+        {"citation_tokens": 20_016, "reasoning_tokens": 73_997, "web_searches": 18},
+    ),
+    "claude-sonnet-4-5": ("anthropic", {"input_tokens": 2_000, "output_tokens": 90}, {"web_searches": 2}),
+    "gpt-4o": ("openai", {"input_tokens": 2_000, "output_tokens": 90}, {"reasoning_tokens": 40}),
+}  # fmt: skip
+THEIR_NAMES = {
+    "cached_tokens": "cache_read_tokens", "cached_image_tokens": "cache_image_read_tokens",
+    "reasoning_tokens": "output_reasoning_tokens", "citation_tokens": "output_citation_tokens",
+}  # fmt: skip
+
+
+def sums(
+    genai_prices: Any, model: str, provider: str, usage: dict[str, int], tier: dict[str, str] | None = None
+) -> Any:
+    """Return the cost in nano-dollars by our sum and by that of genai-prices."""
+    book = until_ready_book()
+    call = ToolCall("chat", _details=CallDetails())
+    name = next(iter(tier.values())) if tier else None
+    apply_usage(call, Usage(model=model, provider=provider, service_tier=name, **usage))
+    theirs = genai_prices.calc_price(
+        genai_prices.Usage(**{THEIR_NAMES.get(name, name): count for name, count in usage.items()}),
+        model, provider_id=provider, genai_request_timestamp=datetime.now(tz=UTC), price_context=tier,
+    )  # fmt: skip
+    return book.cost_nanousd(call), int((theirs.total_price * 10**9).to_integral_value())
+
+
+@functools.cache
+def until_ready_book() -> PriceBook:
+    book = PriceBook()
+    book.start_loading()
+    return until_ready(book)
+
+
+@pytest.mark.parametrize("model", RARE)
+def test_our_sums_of_images_reasoning_and_searches_are_those_of_genai_prices(genai_prices: Any, model: str) -> None:
+    """Seen red: images cost as text (a twelfth of it), reasoning as output or nothing, and searches nothing."""
+    provider, whole, parts = RARE[model]
+    ours, theirs = sums(genai_prices, model, provider, whole | parts)
+    assert ours == theirs > 0
+
+
+def test_the_two_sums_that_were_worked_out_by_hand(genai_prices: Any) -> None:
+    """10 x $0.30 + 1,290 x $30, and 108 x $2 + 3,256 x $8 + 73,248 x $3 a million."""
+    image = {"input_tokens": 10, "output_tokens": 1_290, "output_image_tokens": 1_290}
+    assert sums(genai_prices, "gemini-2.5-flash-image", "google", image)[0] == 38_703_000
+    research = {"input_tokens": 108, "output_tokens": 76_504, "reasoning_tokens": 73_248}
+    assert sums(genai_prices, "sonar-deep-research", "perplexity", research)[0] == 246_008_000
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "tier"),
+    [
+        ("gpt-5-nano", "openai", {"service_tier": "flex"}), ("gpt-5", "openai", {"service_tier": "priority"}),
+        ("gpt-5-nano", "openai", {"processing": "batch"}), ("claude-opus-4-8", "anthropic", {"speed": "fast"}),
+        ("gpt-5-nano", "openai", {"service_tier": "default"}),
+    ],
+)  # fmt: skip
+def test_our_sums_of_tiers_are_those_of_genai_prices(
+    genai_prices: Any, model: str, provider: str, tier: dict[str, str]
+) -> None:
+    """An answer that says that it was served at another price costs that. Seen red: it cost the standard price."""
+    usage = {"input_tokens": 1_000_000, "output_tokens": 1_000_000, "cached_tokens": 1_000}
+    ours, theirs = sums(genai_prices, model, provider, usage, tier)
+    assert ours == theirs
+    assert (ours != sums(genai_prices, model, provider, usage)[0]) == (tier != {"service_tier": "default"})
+
+
+def test_a_tier_that_no_list_has_a_price_for_is_unknown(genai_prices: Any) -> None:
+    """Neither the standard price nor 0."""
+    usage = {"input_tokens": 1_000, "output_tokens": 1_000}
+    assert sums(genai_prices, "gpt-5-nano", "openai", usage, {"service_tier": "scale"})[0] is None
+    assert sums(genai_prices, "mistral-large-latest", "mistral", usage, {"service_tier": "priority"})[0] is None
+
+
+def test_a_list_without_a_price_for_a_search_leaves_it_unknown(genai_prices: Any) -> None:
+    """A search is charged by the piece; tokens do not tell what it cost."""
+    usage = {"input_tokens": 1_000, "output_tokens": 1_000, "web_searches": 1}
+    assert sums(genai_prices, "gpt-3.5-turbo", "openai", usage)[0] is None
 
 
 def test_it_is_imported_on_a_thread_and_no_event_loop_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

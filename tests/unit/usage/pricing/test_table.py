@@ -13,6 +13,7 @@ from toolweaver_monitor import setup, track
 from toolweaver_monitor._core import clock
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails
+from toolweaver_monitor._usage import Usage, apply_usage
 from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -106,7 +107,7 @@ def test_prices_by_token_and_by_call_add_up() -> None:
         ({"m": {"cached_input": 1}}, "has a price for a part of the input and none for input; add input as well"),
         (
             {"m": {"input": 1, "output_audio": 1}},
-            "has a price for audio in the output and none for output; add output",
+            "has a price for a part of the output and none for output; add output",
         ),
         *[({"m": {"input": bad}}, "m > input:") for bad in (-1, "1", True, None, float("nan"), float("inf"), [1])],
         (
@@ -205,3 +206,46 @@ def test_prices_are_exact_to_the_last_nano_dollar() -> None:
     assert book.cost_nanousd(ToolCall("t", _details=CallDetails(input_tokens=3, output_tokens=1, model="m"))) == 600
     half = [book.cost_nanousd(ToolCall("t", _details=CallDetails(input_tokens=n, model="half"))) for n in (1, 3, 5, 7)]
     assert half == [0, 2, 2, 4]
+
+
+def test_a_price_of_a_tier_is_for_that_tier_and_others_have_none() -> None:
+    """An entry without `service_tier` is for the default one. Seen red: every tier cost the same."""
+    book = PriceBook(
+        {
+            "m": [{"input": 2, "output": 4}, {"input": 1, "output": 2, "service_tier": "Flex"}],
+            "n": {"input": 2, "output": 4},
+            "tool": {"per_call": 0.5},
+        },
+        genai=False,
+    )
+
+    def cost(model: str | None, tier: str | None) -> int | None:
+        call = ToolCall("tool")
+        apply_usage(call, Usage(model=model, service_tier=tier, input_tokens=1_000_000))
+        return book.cost_nanousd(call)
+
+    assert [cost("m", tier) for tier in (None, "default", "flex", "priority")] == [
+        2_000_000_000, 2_000_000_000, 1_000_000_000, None,
+    ]  # fmt: skip
+    assert [cost("n", tier) for tier in (None, "standard", "flex")] == [2_000_000_000, 2_000_000_000, None]
+    assert [cost(None, tier) for tier in (None, "flex")] == [500_000_000, 500_000_000]  # a price for the whole call
+
+
+def test_a_search_costs_what_the_table_says_and_is_unknown_without() -> None:
+    """Dollars per search, beside the tokens; images, video, reasoning and citations cost as their whole without one."""
+    whole = {"input": 1, "output": 2}
+    book = PriceBook(
+        {"m": {**whole, "web_search": 0.01, "output_image": 30, "reasoning": 3}, "n": whole, "tool": {"per_call": 0.5}},
+        genai=False,
+    )
+
+    def cost(model: str, **usage: int) -> int | None:
+        call = ToolCall("chat")
+        apply_usage(call, Usage(model=model, input_tokens=1_000_000, output_tokens=1_000_000, **usage))
+        return book.cost_nanousd(call)
+
+    assert cost("m", web_searches=2) == 3_020_000_000
+    assert cost("n", web_searches=2) is None
+    assert cost("m", output_image_tokens=500_000, reasoning_tokens=500_000) == 17_500_000_000
+    assert cost("n", output_image_tokens=500_000, reasoning_tokens=500_000) == 3_000_000_000
+    assert cost("m", other_units=1) is None

@@ -1,0 +1,152 @@
+"""The parts of input and output that may have prices of their own, and the service tier that prices hold for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, cast
+
+from toolweaver_monitor._usage.fields import (
+    Fields,
+    get_field,
+    read_count,
+    read_fields,
+    read_first_count,
+    read_first_fields,
+    read_positive_count,
+)
+
+INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+
+PART_NAMES = (
+    "input_audio_tokens", "cached_audio_tokens", "output_audio_tokens", "input_image_tokens", "cached_image_tokens",
+    "output_image_tokens", "input_video_tokens", "cached_video_tokens", "output_video_tokens", "reasoning_tokens",
+    "citation_tokens", "web_searches", "other_units",
+)  # fmt: skip
+"""Fields of `Usage`. All tokens among them are included in `input_tokens` and `output_tokens`."""
+
+_DEFAULT_TIERS = frozenset({
+    "", "auto", "default", "standard", "standard_only", "on_demand", "ondemand", "traffic_type_unspecified",
+    "unspecified",
+})  # fmt: skip
+_PREFIXES = ("on_demand_", "service_tier_")
+
+TokenParts = dict[str, int]
+"""Counts above 0, by the name of the field of `Usage`."""
+
+_MODALITIES = ("audio", "image", "video")
+_GEMINI_LISTS = (
+    ("input_{}_tokens", ("prompt_tokens_details", "promptTokensDetails")),
+    ("cached_{}_tokens", ("cache_tokens_details", "cacheTokensDetails")),
+    (
+        "output_{}_tokens",
+        (
+            "candidates_tokens_details", "candidatesTokensDetails", "response_tokens_details", "responseTokensDetails",
+        ),
+    ),
+)  # fmt: skip
+_DETAILS = tuple(
+    (f"{modality}_tokens", modality, *(f"{part}_{modality}_tokens" for part in ("input", "cached", "output")))
+    for modality in _MODALITIES
+)
+_BILLED_UNITS = ("search_units", "images", "classifications")
+"""Units other than tokens in which Cohere bills an answer; no price here is for them."""
+
+NO_COUNTS: Mapping[str, int] = MappingProxyType({})
+
+
+class Parts(tuple[int, int, int]):  # noqa: SLOT001 - a tuple's subclass can have no slots of its own
+    """The audio tokens of a call (of the input, of its cached part, of the output), with what only few calls have."""
+
+    counts: Mapping[str, int] = NO_COUNTS
+    """Images, video, reasoning and citations in tokens, and searches, by the name of the field of `Usage`."""
+    tier: str | None = None
+    """The provider's service tier; None is the default one."""
+
+    @classmethod
+    def make(cls, audio: tuple[int, int, int], counts: Mapping[str, int], tier: str | None) -> Parts:
+        """Return parts with these values."""
+        parts = cls(audio)
+        if counts:
+            parts.counts = dict(counts)
+        if tier is not None:
+            parts.tier = tier
+        return parts
+
+    @classmethod
+    def of(cls, audio: tuple[int, int, int]) -> Parts:
+        """Return the parts of a call, given its audio tokens, in which they are kept."""
+        return audio if isinstance(audio, Parts) else cls(audio)
+
+
+def normalize_tier(tier: object) -> str | None:
+    """Return the name of a tier in lower case, or None for the default one or what is not a name."""
+    if not issubclass(type(tier), str):
+        return None
+    name = str.lower(tier).replace("-", "_").replace(" ", "_")[:64]  # type: ignore[arg-type]
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return None if name in _DEFAULT_TIERS else name
+
+
+def read_parts(fields: Fields, *, gemini: bool) -> TokenParts:
+    """Return the parts that these fields report. Most results report none.
+
+    Args:
+        fields: the fields that contain the token counts.
+        gemini: whether they are in Gemini's format.
+    """
+    parts: TokenParts = {}
+    if gemini:
+        for part, names in _GEMINI_LISTS:
+            _read_modalities(fields, part, names, parts)
+        return parts
+    input_details = read_first_fields(fields, *INPUT_DETAILS)
+    output_details = read_first_fields(fields, *OUTPUT_DETAILS)
+    if not input_details and not output_details:  # PydanticAI reports audio beside the other counts
+        _put(parts, "input_audio_tokens", read_count(fields, "input_audio_tokens"))
+        _put(parts, "cached_audio_tokens", read_count(fields, "cache_audio_read_tokens"))
+        _put(parts, "output_audio_tokens", read_count(fields, "output_audio_tokens"))
+    else:
+        cached_details = read_first_fields(input_details, "cached_tokens_details")
+        for name, short_name, given, cached, made in _DETAILS:
+            count = read_first_count(input_details, name, short_name)
+            if count:
+                parts[given] = count
+                _put(parts, cached, read_count(cached_details, name))
+            _put(parts, made, read_first_count(output_details, name, short_name))
+    _put(parts, "reasoning_tokens", read_first_count(output_details, "reasoning_tokens", "reasoning"))
+    if "reasoning_tokens" not in parts:
+        _put(parts, "reasoning_tokens", read_count(fields, "reasoning_tokens"))
+    _put(parts, "citation_tokens", read_count(fields, "citation_tokens"))
+    searches = read_count(fields, "num_search_queries")  # Perplexity
+    if searches is None:
+        searches = read_count(read_first_fields(fields, "server_tool_use"), "web_search_requests")  # Anthropic
+    _put(parts, "web_searches", searches)
+    if read_positive_count(read_first_fields(fields, "billed_units"), *_BILLED_UNITS) or read_positive_count(
+        fields, "prompt_audio_seconds"
+    ):
+        parts["other_units"] = 1
+    return parts
+
+
+def _put(parts: TokenParts, name: str, count: int | None) -> None:
+    if count:
+        parts[name] = count
+
+
+def _read_modalities(fields: Fields, part: str, names: tuple[str, ...], parts: TokenParts) -> None:
+    """Read Gemini's counts from the first of these lists of modalities."""
+    for name in names:
+        modalities: Any = get_field(fields, name)
+        if type(modalities) is list:
+            for item in modalities[:16]:
+                entry = read_fields(item)
+                if entry is not None:
+                    modality = get_field(entry, "modality")  # a text, or a member of an enum of texts
+                    if issubclass(type(modality), str):
+                        kind = str.lower(cast(str, modality))
+                        if kind in _MODALITIES:
+                            _put(parts, part.format(kind), read_first_count(entry, "token_count", "tokenCount"))
+            return
