@@ -262,5 +262,5 @@ def _describe(meter: Meter) -> BudgetStatus:
         "remaining": convert_amount(max(0, meter.limit - meter.spent - meter.held), unit),
         "rejections": meter.rejections,
         "overruns": meter.overruns,
-        "frees_in_s": meter.frees_in_s(0),
+        "frees_in_s": meter.compute_wait_s(0),
     }

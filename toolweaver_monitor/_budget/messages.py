@@ -13,7 +13,7 @@ def exceeded_error(meter: Meter, tool_name: str, known_nanousd: int | None) -> B
     """Return the error for a call that would exceed this meter's limit."""
     unit = meter.unit
     asked = meter.estimate(known_nanousd)
-    frees_in_s = meter.frees_in_s(asked)
+    frees_in_s = meter.compute_wait_s(asked)
     limit = _format_amount(meter.limit, unit) + ("" if meter.budget.per == "run" else f" per {meter.budget.per}")
     spent = format_dollars(meter.spent) if unit == "usd" else f"{meter.spent:,}"
     state = f"{spent} of {limit} spent"

@@ -46,31 +46,9 @@ class Meter:
     """
 
     __slots__ = (
-        "budget",
-        "ceiling",
-        "counts_calls",
-        "current",
-        "dropped",
-        "edge_s",
-        "held",
-        "in_dollars",
-        "is_closed",
-        "is_priced_late",
-        "key",
-        "limit",
-        "lock",
-        "name",
-        "now",
-        "open_calls",
-        "overruns",
-        "rejections",
-        "reserve",
-        "slots",
-        "spent",
-        "suppressed_warnings",
-        "unit",
-        "warnings",
-        "width_s",
+        "budget", "ceiling", "counts_calls", "current", "dropped", "edge_s", "held", "in_dollars", "is_closed",
+        "is_priced_late", "key", "limit", "lock", "name", "now", "open_calls", "overruns", "rejections", "reserve",
+        "slots", "spent", "suppressed_warnings", "unit", "warnings", "width_s",
     )  # fmt: skip
 
     def __init__(
@@ -233,7 +211,7 @@ class Meter:
         self.collect()
         return not self.open_calls and not self.spent
 
-    def frees_in_s(self, asked: int) -> float | None:
+    def compute_wait_s(self, asked: int) -> float | None:
         """Return the seconds until a call that needs `asked` fits, provided that nothing else is spent.
 
         Returns None if that time is unknown: for a budget per run, for more than the limit, and for room that only

@@ -51,7 +51,7 @@ class ToolRecorder:
                 f"the code under test has called {function} itself, so this recorder no longer receives calls",
                 hint="keep that call out of the tested code, for example behind `if __name__ == '__main__'`",
             )
-        kept = self._calls.kept()
+        kept = self._calls.list_calls()
         return kept if tool_name is None else [call for call in kept if call.tool_name == tool_name]
 
     def assert_called(
@@ -96,7 +96,7 @@ class ToolRecorder:
         if times is None and not counted:
             self._fail(f"{which} was not called")
         if times is not None and len(counted) != times:
-            self._fail(f"{which} was called {_times(len(counted))}, not {_times(times)}")
+            self._fail(f"{which} was called {_format_times(len(counted))}, not {_format_times(times)}")
         if max_cost is not None:
             self._check_cost(which, counted, max_cost)
         tokens = sum(call.tokens for call in counted)
@@ -116,7 +116,7 @@ class ToolRecorder:
         __tracebackhide__ = True
         ran = [call for call in self.calls(tool_name) if call.outcome != "rejected"]
         if ran:
-            self._fail(f"{escape(tool_name or ran[0].tool_name)} was called {_times(len(ran))}")
+            self._fail(f"{escape(tool_name or ran[0].tool_name)} was called {_format_times(len(ran))}")
 
     def assert_no_errors(self, tool_name: str | None = None) -> None:
         """Assert that no call of the tool, or of any tool, failed or timed out.
@@ -159,7 +159,7 @@ class ToolRecorder:
 
     def _fail(self, message: str, calls: Sequence[ToolCall] | None = None) -> None:
         __tracebackhide__ = True
-        shown = self._calls.kept() if calls is None else calls
+        shown = self._calls.list_calls() if calls is None else calls
         lines = [message, "calls:" if shown else "no tool was called"]
         lines += [f"  {_describe(call)}" for call in shown[:SHOWN]]
         if len(shown) > SHOWN:
@@ -196,7 +196,7 @@ class _CallKeeper(InMemorySink):
         """Keep a batch."""
         self._kept.extend(calls)
 
-    def kept(self) -> list[ToolCall]:
+    def list_calls(self) -> list[ToolCall]:
         """Return all calls that have ended."""
         self._sources()
         return list(self._kept)
@@ -206,5 +206,5 @@ class _CallKeeper(InMemorySink):
         self._kept.clear()
 
 
-def _times(count: int) -> str:
+def _format_times(count: int) -> str:
     return "once" if count == 1 else f"{count:,} times"
