@@ -24,7 +24,7 @@ MAX_LIMIT_USD = 1_000_000_000
 
 
 class _SuggestKeywords(msgspec.StructMeta):
-    """Rejects a wrong argument of a `Budget`, and suggests the right one."""
+    """The metaclass of `Budget`: rejects a wrong argument and suggests the right one."""
 
     if not TYPE_CHECKING:  # to a type checker the arguments are the fields
 

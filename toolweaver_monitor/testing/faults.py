@@ -59,7 +59,7 @@ class KeepSink:
             self._inside -= 1
 
     def misbehave(self, _: Sequence[ToolCall], /) -> None:
-        """Do nothing; the other sinks do their damage here."""
+        """Do nothing. The other sinks override this."""
 
     def flush(self) -> None:
         """Count the call of `flush`."""
