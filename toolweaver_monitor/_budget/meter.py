@@ -130,12 +130,8 @@ class Meter:
         else:
             amount, ceiling = known_nanousd, self.limit
             forced = forced or not amount  # a free call spends nothing, even if nothing is left
-        admission = Admission(self) if HAS_GIL else LockedAdmission(self)
         self.collect()
-        self.held += amount
-        self.open_calls += 1
-        admission.held = amount
-        admission.is_open = True
+        admission = self.open_admission(amount)
         if self.spent + self.held > ceiling and not forced:
             admission.release()
             return None
