@@ -25,7 +25,10 @@ CHUNKS = (
     'password="', 'password="\\', "password='\\'", "token:", "token=", "token ", "Bearer ", "Basic a", "authorization:",
     "cookie:", "api key provided ", "api-key-", "secret_", "secret-a", "--pass-", "--a-a-a-", "-u ", "-u a:", "%40",
     "a%40", "?&;#key=", "hooks.slack.com/services/", "1:AA", "SK0", "aA1/" * 9 + "a ", " ", "\n", "\\n", "'", '"',
-    "\u00e9", "\u0130", "\ud800", "\u202e", "a:b@", "a:b", "pass word is ", "x-amz-", "[redacted]", "none", "e\u0301",
+    "\u00e9", "\u0130", "\ud800", "\u202e", "a:b@", "a:b", "pass word is ", "x-amz-",
+    "mysql -", "docker login -p", "redis-cli -a",
+    "\\u5bc6\\u7801", "\\\\\\\\u", "\u5bc6\u7801\uff1a", "password: not ", "password: a)", "a_1", "@1.2.", "git@",
+    "[redacted]", "none", "e\u0301",
 )  # fmt: skip
 
 

@@ -259,7 +259,7 @@ _WORDS = (
 
 _A_WORD = rf"(?:{'|'.join(_WORDS)})['\")\]}}.,:;!?]*+(?:\s|\Z)"
 _NO_VALUE = (
-    rf"(?!(?:none|null|true|false|undefined)\b|\*|\[redacted|{_A_WORD}"
+    rf"(?!(?:none|null|true|false|undefined)\b|\*|\[redacted|[,.:)]+(?:\s|\Z)|{_A_WORD}"
     r"|\[errno|\[?[\"'](?:(?:this|the) (?:field|value)|field required|must |may not |required[\"']))"
 )
 _GAP = r"(?:\s{0,3}|[ \t]{4,24})"
@@ -297,7 +297,7 @@ IN_LOWER_CASE = (
         rf"|{_IS}[\"']?{_NO_VALUE}((?=[^\s\"'&;]{{0,64}}?\d)[^\s\"'&;]{{8,}}))"), _not_a_small_number),
     Rule(("=",), Pattern(r"[?&;#](?:key|code|credential|sig|sas)=([^\s&#\"'<>]+)")),
     Rule(("pass", "token", "secret", "key", "cred"), Pattern(  # a command line, or a list of its words
-        r"--?(?:[a-z]{1,16}[-_]){0,3}(?:password|passwd|pass|token|secret|key|credentials?)['\",\s]{1,4}"
+        r"(?<![\w-])--?(?:[a-z]{1,16}[-_]){0,3}(?:password|passwd|pass|token|secret|key|credentials?)['\",\s]{1,4}"
         rf"(?!{_A_WORD}|[.,:;)](?:\s|\Z))([^\s'\"-][^\s'\"]*)")),
     Rule(("-",), Pattern(  # curl -u; not the ids of a user and a group, and not an address
         r"(?:-u|--user)['\",\s]{1,4}(?!\d+:\d+(?:\D|\Z)|https?:)([^\s'\":]+:[^\s'\"]+)")),
