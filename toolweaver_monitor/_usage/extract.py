@@ -9,13 +9,13 @@ from collections.abc import Callable
 from decimal import Decimal
 
 from toolweaver_monitor._core.sanitize import EXACT, Diagnostics, nanodollars, plain_number
-from toolweaver_monitor._usage.fields import Fields, get_field, read_fields
+from toolweaver_monitor._usage.fields import Fields, get_field, has_none_of, read_fields
 from toolweaver_monitor._usage.parts import normalize_tier
 from toolweaver_monitor._usage.token_counts import MAX_ROUNDS, SPLIT_NAMES, TOTAL_NAMES, TokenCounts
 from toolweaver_monitor._usage.usage import Usage
 
 _COST_KEYS = ("cost", "cost_usd", "total_cost_usd", "response_cost")
-_USAGE_KEYS = ("usage", "usage_metadata", "usageMetadata", "token_usage", "meta")
+USAGE_KEYS = ("usage", "usage_metadata", "usageMetadata", "token_usage", "meta")
 """Where a result holds its own usage."""
 _NESTED_KEYS = (
     "message", "response", "data", "delta", "metadata", "response_metadata", "llm_output", "_state", "raw_response",
@@ -23,14 +23,14 @@ _NESTED_KEYS = (
 )  # fmt: skip
 """Where a result of an SDK holds another result, or metadata about itself."""
 _MODEL_KEYS = ("model", "model_name", "model_version", "modelVersion", "modelId", "model_id")
-_TIER_KEYS = ("service_tier", "serviceTier", "traffic_type", "trafficType")
+_TIER_KEYS = frozenset({"service_tier", "serviceTier", "traffic_type", "trafficType"})
 _PROVIDER_KEYS = ("provider", "provider_name", "model_provider", "custom_llm_provider")
 
 ENVELOPE_KEYS = ("message", "response", "delta", "metadata", "structuredContent", "_meta", "x_groq", "choices")
 """Where a plain dict holds the usage if it is a provider's event or an MCP result (see `unwrap_envelope`)."""
 DICT_KEYS = frozenset(
     (
-        *TOTAL_NAMES, *SPLIT_NAMES, *_COST_KEYS, *_USAGE_KEYS, *_MODEL_KEYS, *_PROVIDER_KEYS, *ENVELOPE_KEYS,
+        *TOTAL_NAMES, *SPLIT_NAMES, *_COST_KEYS, *USAGE_KEYS, *_MODEL_KEYS, *_PROVIDER_KEYS, *ENVELOPE_KEYS,
         "cached",
     )
 )  # fmt: skip
@@ -81,7 +81,7 @@ class Extraction:
 
     def read_usage_keys(self, result: Fields) -> None:
         """Read the fields in which a result holds its own usage."""
-        for name in _USAGE_KEYS:
+        for name in USAGE_KEYS:
             value = get_field(result, name)
             if value is not None and (fields := read_fields(value)) is not None:
                 if name == "meta" and get_field(fields, "billed_units") is None and get_field(fields, "tokens") is None:
@@ -246,12 +246,12 @@ def read_cost(fields: Fields) -> float | Decimal | None:
 
 def _read_tier(fields: Fields, *, is_anthropic: bool) -> str | None:
     """Return the service tier that an answer names, if it is not the default one."""
-    for name in _TIER_KEYS:
-        value = get_field(fields, name)
-        if value is not None:
+    if not has_none_of(fields, _TIER_KEYS):
+        for name in _TIER_KEYS:
+            value = get_field(fields, name)
             if type(value) is dict:  # Bedrock
                 value = get_field(value, "type")
-            if (tier := normalize_tier(value)) is not None:
+            if value is not None and (tier := normalize_tier(value)) is not None:
                 return tier
     speed = get_field(fields, "speed") if is_anthropic else None
     return speed if type(speed) is str and speed == "fast" else None

@@ -39,6 +39,11 @@ def read_fields(thing: object) -> Fields | None:
     return accessor(thing)
 
 
+def has_none_of(fields: Fields, names: frozenset[str]) -> bool:
+    """Return whether it is known, in one step, that there is no field of these names."""
+    return type(fields) is dict and names.isdisjoint({*fields})  # a set of a dict calls no key's __hash__
+
+
 def read_first_fields(fields: Fields, *names: str) -> Fields:
     """Return the fields of the first named value that has any, or an empty dict."""
     for name in names:

@@ -9,6 +9,7 @@ from typing import Any, cast
 from toolweaver_monitor._usage.fields import (
     Fields,
     get_field,
+    has_none_of,
     read_count,
     read_fields,
     read_first_count,
@@ -46,10 +47,24 @@ _GEMINI_LISTS = (
         ),
     ),
 )  # fmt: skip
-_DETAILS = tuple(
-    (f"{modality}_tokens", modality, *(f"{part}_{modality}_tokens" for part in ("input", "cached", "output")))
-    for modality in _MODALITIES
-)
+_INPUT_NAMES = {
+    name: f"input_{modality}_tokens" for modality in _MODALITIES for name in (f"{modality}_tokens", modality)
+}
+_OUTPUT_NAMES = {
+    **{name: f"output_{modality}_tokens" for modality in _MODALITIES for name in (f"{modality}_tokens", modality)},
+    "reasoning_tokens": "reasoning_tokens", "reasoning": "reasoning_tokens",
+}  # fmt: skip
+_CACHED_NAMES = {f"{modality}_tokens": f"cached_{modality}_tokens" for modality in _MODALITIES}
+_TOP_NAMES = {
+    "reasoning_tokens": "reasoning_tokens", "citation_tokens": "citation_tokens",
+    "num_search_queries": "web_searches", "prompt_audio_seconds": "other_units",
+}  # fmt: skip
+_PLAIN_NAMES = {
+    "input_audio_tokens": "input_audio_tokens", "cache_audio_read_tokens": "cached_audio_tokens",
+    "output_audio_tokens": "output_audio_tokens",
+}  # fmt: skip
+_TOP = frozenset({"server_tool_use", "billed_units", *_TOP_NAMES, *_PLAIN_NAMES})
+_MAX_FIELDS = 64
 _BILLED_UNITS = ("search_units", "images", "classifications")
 """Units other than tokens in which Cohere bills an answer; no price here is for them."""
 
@@ -104,31 +119,32 @@ def read_parts(fields: Fields, *, gemini: bool) -> TokenParts:
         return parts
     input_details = read_first_fields(fields, *INPUT_DETAILS)
     output_details = read_first_fields(fields, *OUTPUT_DETAILS)
+    if input_details:
+        _read_named(input_details, _INPUT_NAMES, parts)
+        if parts:
+            _read_named(read_first_fields(input_details, "cached_tokens_details"), _CACHED_NAMES, parts)
+    if output_details:
+        _read_named(output_details, _OUTPUT_NAMES, parts)
+    if has_none_of(fields, _TOP):
+        return parts
     if not input_details and not output_details:  # PydanticAI reports audio beside the other counts
-        _put(parts, "input_audio_tokens", read_count(fields, "input_audio_tokens"))
-        _put(parts, "cached_audio_tokens", read_count(fields, "cache_audio_read_tokens"))
-        _put(parts, "output_audio_tokens", read_count(fields, "output_audio_tokens"))
-    else:
-        cached_details = read_first_fields(input_details, "cached_tokens_details")
-        for name, short_name, given, cached, made in _DETAILS:
-            count = read_first_count(input_details, name, short_name)
-            if count:
-                parts[given] = count
-                _put(parts, cached, read_count(cached_details, name))
-            _put(parts, made, read_first_count(output_details, name, short_name))
-    _put(parts, "reasoning_tokens", read_first_count(output_details, "reasoning_tokens", "reasoning"))
-    if "reasoning_tokens" not in parts:
-        _put(parts, "reasoning_tokens", read_count(fields, "reasoning_tokens"))
-    _put(parts, "citation_tokens", read_count(fields, "citation_tokens"))
-    searches = read_count(fields, "num_search_queries")  # Perplexity
-    if searches is None:
-        searches = read_count(read_first_fields(fields, "server_tool_use"), "web_search_requests")  # Anthropic
-    _put(parts, "web_searches", searches)
-    if read_positive_count(read_first_fields(fields, "billed_units"), *_BILLED_UNITS) or read_positive_count(
-        fields, "prompt_audio_seconds"
-    ):
+        _read_named(fields, _PLAIN_NAMES, parts)
+    _read_named(fields, _TOP_NAMES, parts)
+    _read_named(read_first_fields(fields, "server_tool_use"), {"web_search_requests": "web_searches"}, parts)
+    if read_positive_count(read_first_fields(fields, "billed_units"), *_BILLED_UNITS):
         parts["other_units"] = 1
     return parts
+
+
+def _read_named(fields: Fields, names: dict[str, str], parts: TokenParts) -> None:
+    """Read the counts of these names that are not 0; of several for one part, the first."""
+    if dict.__len__(fields) > _MAX_FIELDS:
+        return
+    for name, value in dict.items(fields):
+        if type(name) is str and value is not None and (part := names.get(name)) is not None and part not in parts:
+            count = value if type(value) is int and not value else read_count(fields, name)
+            if count:
+                parts[part] = count
 
 
 def _put(parts: TokenParts, name: str, count: int | None) -> None:

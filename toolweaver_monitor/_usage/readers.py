@@ -6,12 +6,14 @@ for it, and no metaclass is called. Reading (see `fields`) runs no code of the c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from toolweaver_monitor._core.introspect import mro_of, name_of, vars_of
 from toolweaver_monitor._usage.dict_results import read_dict
-from toolweaver_monitor._usage.extract import ProviderOf, extract_usage
-from toolweaver_monitor._usage.fields import read_fields
+from toolweaver_monitor._usage.extract import USAGE_KEYS, ProviderOf, extract_usage
+from toolweaver_monitor._usage.fields import MAX_CACHED_TYPES, Fields, get_field, has_none_of, read_fields
+from toolweaver_monitor._usage.token_counts import SPLIT_NAMES
 from toolweaver_monitor._usage.usage import Usage
 
 Reader = Callable[[object], Usage | None]
@@ -73,6 +75,62 @@ def reader_for(kind: type) -> Reader | None:
         if package in SDKS:
             return _make_reader(SDKS[package], increment=_is_increment(package, kind))
     return None
+
+
+MAX_ELEMENTS = 4
+"""Elements up to which a tuple or list is looked into: a function returns an answer beside a few other values."""
+_RAW_KEYS = {"raw", "parsed", "parsing_error"}
+_FIGURES = frozenset({*USAGE_KEYS, *SPLIT_NAMES})
+_INPUT_ROLES = ("user", "system", "developer", "tool", "human")
+_INPUT_MESSAGES = ("HumanMessage", "SystemMessage", "ToolMessage", "FunctionMessage", "ChatMessage")
+
+
+def answers_in(container: object) -> Sequence[object]:
+    """Return the elements of a tuple or list, or the message of LangChain's `include_raw`, that may carry usage.
+
+    Costs a type lookup for each element, and runs no code of theirs. A dict among them counts only with the usage of a
+    model call: one with a cost may be a row of a table. A list that has messages to a model among its elements is a
+    conversation, whose answers belong to other calls as well: none of them is returned.
+
+    Args:
+        container: an exact tuple, list or dict. An element may have been read by a call inside this one: ask before
+            you read it.
+    """
+    kind = type(container)
+    if kind is dict:
+        fields = cast(Fields, container)
+        return (get_field(fields, "raw"),) if len(fields) == len(_RAW_KEYS) and {*fields} == _RAW_KEYS else ()
+    if (kind is not tuple and kind is not list) or len(cast(Sequence[object], container)) > MAX_ELEMENTS:
+        return ()
+    found = []
+    for element in cast(Sequence[object], container):
+        of = type(element)
+        if of is dict:
+            role = get_field(cast(Fields, element), "role")
+            if type(role) is str and role in _INPUT_ROLES:
+                return ()
+            if not has_none_of(cast(Fields, element), _FIGURES):
+                found.append(element)
+        elif of not in _PLAIN and find_reader(of) is not None:
+            if name_of(of) in _INPUT_MESSAGES:
+                return ()
+            found.append(element)
+    return found
+
+
+_PLAIN = frozenset({str, bytes, int, float, bool, type(None), list, tuple, set})
+_unknown = object()
+_readers: dict[type, Any] = {}
+
+
+def find_reader(kind: type) -> Reader | None:
+    """Return `reader_for(kind)`, looked up once per type."""
+    reader = _readers.get(kind, _unknown)
+    if reader is _unknown:
+        if len(_readers) >= MAX_CACHED_TYPES:  # a program may create classes at run time without end
+            _readers.clear()
+        reader = _readers[kind] = reader_for(kind)
+    return reader  # type: ignore[no-any-return]
 
 
 def _is_increment(package: str, kind: type) -> bool:

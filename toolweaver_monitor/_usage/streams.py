@@ -15,9 +15,9 @@ import msgspec
 
 from toolweaver_monitor._core.sanitize import EXACT, nanodollars
 from toolweaver_monitor._usage import boundaries
-from toolweaver_monitor._usage.fields import MAX_CACHED_TYPES, read_fields
+from toolweaver_monitor._usage.fields import read_fields
 from toolweaver_monitor._usage.parts import PART_NAMES
-from toolweaver_monitor._usage.readers import Reader, reader_for
+from toolweaver_monitor._usage.readers import find_reader
 from toolweaver_monitor._usage.usage import Usage
 
 _COUNT_FIELDS = (
@@ -49,10 +49,7 @@ class StreamUsage:
 
         Costs one dict lookup if items of this type carry no usage.
         """
-        kind = type(item)
-        reader = _readers.get(kind, _unknown)
-        if reader is _unknown:
-            reader = _find_reader(kind)
+        reader = find_reader(type(item))
         usage = reader(item) if reader is not None else None
         if usage is None:
             if self._current is not None and reader is not None and (fields := read_fields(item)) is not None:
@@ -140,18 +137,3 @@ def _combine(one: Usage, other: Usage, join: Callable[[int, int], int]) -> Usage
         cost=None if cost is None else EXACT.scaleb(Decimal(cost), -9),
         **counts,
     )
-
-
-def _unknown(_: object) -> Usage | None:
-    """Mark a type that was not seen yet."""
-    return None
-
-
-_readers: dict[type, Reader | None] = {}
-
-
-def _find_reader(kind: type) -> Reader | None:
-    if len(_readers) >= MAX_CACHED_TYPES:  # a program may create classes at run time without end
-        _readers.clear()
-    reader = _readers[kind] = reader_for(kind)
-    return reader

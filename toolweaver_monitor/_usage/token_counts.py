@@ -28,6 +28,7 @@ from typing import Any
 from toolweaver_monitor._usage.fields import (
     Fields,
     get_field,
+    has_none_of,
     read_count,
     read_fields,
     read_first_count,
@@ -63,7 +64,14 @@ _COUNT_NAMES = frozenset(
 )  # fmt: skip
 """Fields with none of these names contain no token counts."""
 
-_PERPLEXITY_NAMES = ("citation_tokens", "num_search_queries", "search_context_size")
+_CACHE_READ_NAMES = (
+    "cached_tokens", "cache_read_tokens", "prompt_cache_hit_tokens", "num_cached_tokens", "total_cached_tokens",
+)  # fmt: skip
+_CACHE_NAMES = frozenset({
+    *_CACHE_READ_NAMES, "cache_write_tokens", "cache_write_1h_tokens", "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+})  # fmt: skip
+_PERPLEXITY_NAMES = frozenset({"reasoning_tokens", "citation_tokens"})
 
 MAX_ROUNDS = 1_000
 """Rounds read from one answer; a server's tools may take many."""
@@ -93,7 +101,7 @@ class TokenCounts:
     @classmethod
     def from_fields(cls, fields: Fields) -> TokenCounts | None:
         """Return the token counts that these fields report, or None if they report none."""
-        if type(fields) is dict and _COUNT_NAMES.isdisjoint({*fields}):  # a set of a dict calls no key's __hash__
+        if has_none_of(fields, _COUNT_NAMES):
             return None
         counts = cls()
         for read_format in (_read_openai, _read_llama, _read_gemini, _read_bedrock, _read_cohere, _read_ollama):
@@ -143,45 +151,53 @@ def _read_openai(fields: Fields, counts: TokenCounts) -> None:
     if counts.input is None:
         return
     details = read_first_fields(fields, *INPUT_DETAILS)
-    # A gateway that translates may say 0 in the details, and the real count beside them.
-    cached = read_positive_count(
-        details, "cached_tokens", "cache_read", "cache_read_input_tokens"
-    ) or read_positive_count(
-        fields, "cached_tokens", "cache_read_tokens", "prompt_cache_hit_tokens", "num_cached_tokens",
-        "total_cached_tokens",
-    )  # fmt: skip
-    cache_write = read_positive_count(
-        details, "cache_write_tokens", "cache_creation_tokens", "cache_creation", "cache_creation_input_tokens"
-    ) or read_positive_count(fields, "cache_write_tokens")
-    counts.cache_write_1h = read_count(fields, "cache_write_1h_tokens") or 0
-    separate_cache = read_count(fields, "cache_read_input_tokens"), read_count(fields, "cache_creation_input_tokens")
-    if prompt is not None and separate_cache != (None, None):
-        cached, cache_write = cached or separate_cache[0] or 0, cache_write or separate_cache[1] or 0
-        counts.cache_write_1h = counts.cache_write_1h or _read_anthropic_1h(fields)
-        if prompt < cached + cache_write:  # a few gateways leave the cache out of the prompt
+    cached = cache_write = 0
+    if details:
+        cached = read_positive_count(details, "cached_tokens", "cache_read", "cache_read_input_tokens")
+        cache_write = read_positive_count(
+            details, "cache_write_tokens", "cache_creation_tokens", "cache_creation", "cache_creation_input_tokens"
+        )
+    if not has_none_of(fields, _CACHE_NAMES):
+        # A gateway that translates may say 0 in the details, and the real count beside them.
+        cached = cached or read_positive_count(fields, *_CACHE_READ_NAMES)
+        cache_write = cache_write or read_positive_count(fields, "cache_write_tokens")
+        counts.cache_write_1h = read_count(fields, "cache_write_1h_tokens") or 0
+        read, written = read_count(fields, "cache_read_input_tokens"), read_count(fields, "cache_creation_input_tokens")
+        if prompt is not None:
+            cached, cache_write = cached or read or 0, cache_write or written or 0
+            counts.cache_write_1h = counts.cache_write_1h or _read_anthropic_1h(fields)
+            if prompt < cached + cache_write and (read or written):  # a few gateways leave the cache out of the prompt
+                counts.input += cached + cache_write
+        elif (read, written) != (None, None):
+            counts.provider = "anthropic"
+            rounds: Any = get_field(fields, "iterations")
+            if type(rounds) is list and rounds:
+                _add_anthropic_rounds(rounds, counts)
+                return
+            cached, cache_write = read or 0, written or 0
             counts.input += cached + cache_write
-    elif separate_cache != (None, None):
-        counts.provider = "anthropic"
-        rounds: Any = get_field(fields, "iterations")
-        if type(rounds) is list and rounds:
-            _add_anthropic_rounds(rounds, counts)
-            return
-        cached, cache_write = separate_cache[0] or 0, separate_cache[1] or 0
-        counts.input += cached + cache_write
-        counts.cache_write_1h = _read_anthropic_1h(fields)
-    write_5m = read_count(details, "ephemeral_5m_input_tokens")
-    write_1h = read_count(details, "ephemeral_1h_input_tokens")
-    if (write_5m, write_1h) != (None, None):  # LangChain's details of an answer by Anthropic
-        counts.cache_write_1h = write_1h or 0
-        cache_write = max(cache_write, (write_5m or 0) + counts.cache_write_1h)
+            counts.cache_write_1h = _read_anthropic_1h(fields)
+    if details:
+        cache_write = _read_langchain_cache_write(details, cache_write, counts)
     counts.cached, counts.cache_write = cached, cache_write
-    _add_perplexity_parts(fields, counts)
+    if not has_none_of(fields, _PERPLEXITY_NAMES):
+        _add_perplexity_parts(fields, counts)
     _reconcile_total(fields, counts)
     thoughts, tool_use = read_count(fields, "total_thought_tokens"), read_count(fields, "total_tool_use_tokens")
     if (thoughts, tool_use) != (None, None):  # Google's Interactions API
         counts.output = (counts.output or 0) + (thoughts or 0)
         counts.input += tool_use or 0
         counts.provider = "google"
+
+
+def _read_langchain_cache_write(details: Fields, cache_write: int, counts: TokenCounts) -> int:
+    """Read what LangChain's details of an answer by Anthropic say of the cache; return the tokens written to it."""
+    write_5m = read_count(details, "ephemeral_5m_input_tokens")
+    write_1h = read_count(details, "ephemeral_1h_input_tokens")
+    if (write_5m, write_1h) == (None, None):
+        return cache_write
+    counts.cache_write_1h = write_1h or 0
+    return max(cache_write, (write_5m or 0) + counts.cache_write_1h)
 
 
 def _add_perplexity_parts(fields: Fields, counts: TokenCounts) -> None:
@@ -191,7 +207,8 @@ def _add_perplexity_parts(fields: Fields, counts: TokenCounts) -> None:
         read_positive_count(fields, "citation_tokens"),
     )
     if counts.output is not None and (reasoning or citations):
-        is_perplexity = any(get_field(fields, name) is not None for name in _PERPLEXITY_NAMES)
+        marks = ("citation_tokens", "num_search_queries", "search_context_size")
+        is_perplexity = any(get_field(fields, name) is not None for name in marks)
         if is_perplexity or reasoning > counts.output:
             counts.output += reasoning + citations
 

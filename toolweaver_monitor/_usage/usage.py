@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from operator import attrgetter
 
 import msgspec
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars, plain_text, token_count
 from toolweaver_monitor._usage.parts import PART_NAMES, Parts, normalize_tier
+
+_parts_of = attrgetter(*PART_NAMES)
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,9 +90,9 @@ def apply_usage(call: ToolCall, usage: Usage) -> None:
         if usage.cache_write_tokens:
             details.cache_write_tokens = cache_write = clamp_part(usage.cache_write_tokens, total_input - cached)
             details.cache_write_1h_tokens = clamp_part(usage.cache_write_1h_tokens, cache_write)
-        if parts := [name for name in PART_NAMES if getattr(usage, name)]:
-            details.audio_tokens = _clamp_parts(usage, parts, total_input, cached, details.output_tokens)
-    if (tier := normalize_tier(usage.service_tier)) is not None:
+        if any(_parts_of(usage)):
+            details.audio_tokens = _clamp_parts(usage, total_input, cached, details.output_tokens)
+    if usage.service_tier is not None and (tier := normalize_tier(usage.service_tier)) is not None:
         parts_so_far = Parts.of(details.audio_tokens)
         details.audio_tokens = Parts.make(details.audio_tokens, parts_so_far.counts, tier)
     if details.cost_source is None and usage.cost is not None:
@@ -105,7 +108,7 @@ def apply_usage(call: ToolCall, usage: Usage) -> None:
         details.cached = True
 
 
-def _clamp_parts(usage: Usage, names: list[str], total_input: int, cached: int, total_output: int) -> Parts:
+def _clamp_parts(usage: Usage, total_input: int, cached: int, total_output: int) -> Parts:
     """Return the parts of the tokens, none of them larger than what it is a part of."""
     counts: dict[str, int] = {}
     rest_input, rest_cached, rest_output = total_input, cached, total_output
@@ -118,9 +121,8 @@ def _clamp_parts(usage: Usage, names: list[str], total_input: int, cached: int, 
         rest_input, rest_cached, rest_output = rest_input - given, rest_cached - read, rest_output - made
         counts |= {f"input_{kind}_tokens": given, f"cached_{kind}_tokens": read, f"output_{kind}_tokens": made}
     for name in ("reasoning_tokens", "citation_tokens"):
-        if name in names:
-            counts[name] = clamp_part(getattr(usage, name), rest_output)
-            rest_output -= counts[name]
+        counts[name] = clamp_part(getattr(usage, name), rest_output)
+        rest_output -= counts[name]
     for name in ("web_searches", "other_units"):
         counts[name] = token_count(getattr(usage, name))
     audio = tuple(counts.pop(f"{part}_audio_tokens") for part in ("input", "cached", "output"))
