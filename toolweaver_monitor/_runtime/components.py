@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +18,9 @@ from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
+
+POLL_S = 0.002
+"""Seconds between two looks at whether the sinks have written everything."""
 
 
 class Fault(NamedTuple):
@@ -59,6 +63,23 @@ class Components(msgspec.Struct, kw_only=True, eq=False):
     def budgets(self) -> list[BudgetStatus]:
         """Return the status of every budget."""
         return self.ledger.status() if self.ledger is not None else []
+
+    def flush(self, runners: Sequence[SinkRunner], timeout_s: float) -> bool:
+        """Write every call that ended before now to the sinks of some runners; see `Monitor.flush`."""
+        deadline = time.monotonic() + timeout_s
+        before = [runner.error_count + runner.stats().lost for runner in runners]
+        done = bus.drain(timeout_s)
+        tickets = [(runner, runner.request_flush(deadline)) for runner in runners]
+        while not all(runner.is_flushed(ticket) for runner, ticket in tickets):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_S)
+        after = [runner.error_count + runner.stats().lost for runner in runners]
+        return done and before == after and all(runner.is_writable() for runner in runners)
+
+    def flush_sink(self, sink: Any, timeout_s: float) -> bool:
+        """Write every call that ended before now to one sink."""
+        return self.flush([runner for runner in self.runners if runner.sink is sink], timeout_s)
 
     def live_values(self) -> dict[str, Any]:
         """Return what a scrape shows beside the tool statistics: open calls, budgets, and the counts of each sink."""

@@ -12,15 +12,13 @@ from toolweaver_monitor._bus import deferred_log, process_exit, sigterm
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._core.timeouts import run_off_loop, validate_timeout
-from toolweaver_monitor._runtime.components import Components
+from toolweaver_monitor._runtime.components import POLL_S, Components
 from toolweaver_monitor._runtime.health import Health, health
 from toolweaver_monitor._runtime.report import report_text
 from toolweaver_monitor._text.display import DEFAULT_ROWS, pluralize
 from toolweaver_monitor._text.reportable import Reportable
 from toolweaver_monitor.sinks._memory.metrics import Summary
 from toolweaver_monitor.sinks._memory.view import InMemorySink
-
-POLL_S = 0.002
 
 
 class Monitor(Reportable):
@@ -94,17 +92,7 @@ class Monitor(Reportable):
             ConfigurationError: `timeout` is not a number.
         """
         timeout = validate_timeout(timeout)
-        deadline = time.monotonic() + timeout
-        runners = self._components.runners
-        before = [runner.error_count + runner.stats().lost for runner in runners]
-        done = bus.drain(timeout)
-        tickets = [(runner, runner.request_flush(deadline)) for runner in runners]
-        while not all(runner.is_flushed(ticket) for runner, ticket in tickets):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(POLL_S)
-        after = [runner.error_count + runner.stats().lost for runner in runners]
-        return done and before == after and all(runner.is_writable() for runner in runners)
+        return self._components.flush(self._components.runners, timeout)
 
     async def aflush(self, timeout: float = 2.0) -> bool:
         """Flush as `flush` does, without blocking the event loop."""

@@ -223,7 +223,7 @@ def _start(sink: Any, name: str, components: Components) -> None:
     """Start a sink that has `start()`; a fault of the environment is logged once, and kept for `health()`."""
     try:
         if isinstance(sink, SetupAware):
-            sink._connect(SetupContext(components.live_values, process_exit.run_first))
+            sink._connect(SetupContext(components.live_values, process_exit.run_first, components.flush_sink))
         start = getattr(sink, "start", None)
         if callable(start):
             start()

@@ -68,6 +68,8 @@ class SetupContext(NamedTuple):
     """Returns the number of open calls, the budgets and the delivery statistics of each sink at this moment."""
     run_first: Callable[[], None] = lambda: None
     """Moves the shutdown before the exit hooks that others have registered so far."""
+    flush: Callable[[Any, float], bool] = lambda _sink, _timeout_s: True
+    """Writes every call that ended before now to this sink, within so many seconds. Returns whether it did."""
 
 
 class SetupAware:
