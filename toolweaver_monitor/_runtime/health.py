@@ -177,7 +177,7 @@ def _sink_problems(name: str, sink: Mapping[str, Any]) -> Iterator[str]:
     if state == "unavailable":
         yield f"{name}: {last_error}"
     elif state != "ok":
-        yield f"{name}: {state}, {last_error}; {sink['cure']}"
+        yield f"{name}: {state}, {last_error}; {sink.get('note') or sink['cure']}"
     for reason, count in sink.get("failed_by", {}).items():
         yield f"{name}: {pluralize(count, 'call')} failed ({reason}); fix what write() raises"
     for reason, count in sink.get("dropped_by", {}).items():
