@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +391,163 @@ sink.close()
     }
     assert found["theirs"] == [{"loss": 0.25}]
     assert found["ours"][:2] == [expected_row(1, CALLS[0]), expected_row(2, CALLS[1])]
+
+
+RUNS_OF_THE_PROGRAM = """
+import logging, threading, time
+import wandb
+from toolweaver_monitor import Budget, setup, track
+
+logging.basicConfig(format="LOG %(message)s")
+monitor = setup(WandBLogger(project="p"), budget=Budget(limit_usd=9000.0, name="daily"))
+
+def tool(name, calls=10, pace_s=0.0):
+    for _ in range(calls):
+        with track(name) as call:
+            call.record(cost=0.25)
+        time.sleep(pace_s)
+"""
+
+
+def statuses_by_run(folder: Path) -> dict[str, dict[str, int]]:
+    """How many calls of each tool every run holds, by the run's name; the sink's own run is "ours"."""
+    found: dict[str, dict[str, int]] = {}
+    for records in read_runs(folder):
+        (run,) = [record["run"] for record in records if record["type"] == "run"]
+        counts: Counter[str] = Counter()
+        for row in rows_of(records):
+            counts.update({key[:-7]: 1 for key in row if key.endswith("/status")})
+            counts.update({key[:-6]: int(row[key]) for key in row if key.endswith("/calls")})
+        name = run.get("display_name", "ours")
+        assert name not in found
+        found[name] = dict(counts)
+    return found
+
+
+@pytest.mark.parametrize("pace_s", [0.0, 0.02, 0.1])
+def test_each_run_of_the_program_has_exactly_the_calls_that_ended_while_it_was_open(
+    pace_s: float, tmp_path: Path
+) -> None:
+    """One run after another, at any pace: nothing is lost, and no call is in the run of another trial.
+
+    Each is finished with its own totals. Seen red: without the hook before `run.finish()`, calls of one trial were rows
+    of the next trial's run, and others were lost.
+    """
+    done = run_program(
+        RUNS_OF_THE_PROGRAM
+        + f"""
+for trial in (1, 2, 3):
+    run = wandb.init(project="p", name=f"trial {{trial}}")
+    tool(f"tool {{trial}}", pace_s={pace_s})
+    run.finish()
+health = monitor.health()["sinks"]["wandb"]
+print(health["delivered"], health["note"])
+""",
+        tmp_path,
+    )
+    assert done.stdout.split() == ["30"]
+    assert statuses_by_run(tmp_path) == {f"trial {trial}": {f"tool {trial}": 10} for trial in (1, 2, 3)}
+    for records in read_runs(tmp_path):
+        summary = summary_of(records)
+        assert (summary["summary/total_operations"], summary["summary/total_cost"]) == (10, 2.5)
+        assert summary["budget/daily/limit"] == 9000.0
+
+
+def test_a_single_script_that_finishes_its_run_has_every_call_and_every_error_in_it(tmp_path: Path) -> None:
+    """`wandb.init()` ... `run.finish()`, without a flush; wandb is imported after `setup()`.
+
+    Seen red: without the hook, 4 of 10 calls were lost, and neither totals nor errors were in the run.
+    """
+    run_program(
+        """
+from toolweaver_monitor import setup, track
+setup(WandBLogger())
+import wandb
+with wandb.init(name="single"):
+    for _ in range(10):
+        try:
+            with track("ocr"):
+                raise ValueError("unreadable")
+        except ValueError:
+            pass
+""",
+        tmp_path,
+    )
+    assert statuses_by_run(tmp_path) == {"single": {"ocr": 10}}
+    (records,) = read_runs(tmp_path)
+    assert summary_of(records)["summary/success_rate"] == 0
+    assert any("toolweaver/errors.path" in row for row in rows_of(records))
+
+
+def test_however_runs_follow_each_other_no_call_is_in_the_wrong_one(tmp_path: Path) -> None:
+    """Folds with `reinit`, blocks, a sweep agent's thread, a burst, a run resumed: what ends outside is in ours.
+
+    Seen red: with the beginning of a run not looked at, the calls in between were in a run of the program.
+    """
+    run_program(
+        RUNS_OF_THE_PROGRAM
+        + """
+tool("before", 1)
+for fold in (1, 2):
+    wandb.init(name=f"fold {fold}", reinit="finish_previous")
+    tool(f"fold {fold}")
+wandb.finish()
+for block in (1, 2):
+    with wandb.init(name=f"block {block}"):
+        tool(f"block {block}")
+def agent():
+    for trial in (1, 2):
+        wandb.init(name=f"sweep {trial}")
+        tool(f"sweep {trial}")
+        wandb.finish()
+sweep = threading.Thread(target=agent)
+sweep.start()
+sweep.join()
+wandb.init(name="burst")
+tool("burst", 20_000)
+wandb.finish()
+wandb.init(name="first", id="the-same")
+tool("first")
+wandb.finish()
+tool("between", 1)
+wandb.init(name="again", id="the-same", resume="allow")
+tool("again")
+wandb.finish()
+tool("after", 1)
+""",
+        tmp_path,
+    )
+    names = ["fold 1", "fold 2", "block 1", "block 2", "sweep 1", "sweep 2", "burst", "first", "again"]
+    expected = {name: {name: 20_000 if name == "burst" else 10} for name in names}
+    assert statuses_by_run(tmp_path) == expected | {"ours": {"before": 1, "between": 1, "after": 1}}
+
+
+def test_a_run_that_something_else_ends_takes_no_later_call_with_it(tmp_path: Path) -> None:
+    """As an orchestrator does that finishes the run it found: later calls go to a run of the sink's own.
+
+    The finished run has its totals, unknown costs among them. Seen red: 100 calls failed and were lost.
+    """
+    done = run_program(
+        RUNS_OF_THE_PROGRAM
+        + """
+wandb.init(project="theirs", name="theirs")
+with track("a") as call:
+    call.record(tokens=5, model="nobodys")
+assert monitor.flush(60)
+wandb.finish()
+tool("b", 100)
+assert monitor.flush(60)
+health = monitor.health()
+print(health["sinks"]["wandb"]["delivered"], health["problems"])
+""",
+        tmp_path,
+    )
+    assert done.stdout == "101 []\n"
+    assert statuses_by_run(tmp_path) == {"theirs": {"a": 1}, "ours": {"b": 100}}
+    totals = sorted((summary_of(records) for records in read_runs(tmp_path)), key=lambda row: row["summary/total_cost"])
+    assert [row["summary/total_operations"] for row in totals] == [1, 100]
+    assert totals[0]["summary/unpriced_calls"] == 1
+    assert totals[1]["summary/total_cost"] == 25.0
 
 
 def test_a_summary_is_logged_without_any_setup(tmp_path: Path) -> None:

@@ -222,19 +222,6 @@ def test_a_batch_that_was_given_up_is_not_logged_later() -> None:
     assert [row["ocr/duration"] for row in run.logged] == [2.0]
 
 
-def test_a_run_the_user_has_finished_gets_nothing_more() -> None:
-    """Calls wait for the user's next run; the sink starts none behind their back."""
-    feed, run = a_feed()
-    feed.write([a_call()])
-    assert feed.run is not None
-    feed.run.wandb.run = None
-    with pytest.raises(ConnectionError, match="flush"):
-        feed.write([a_call()])
-    feed.run.wandb.run = following = FakeRun()
-    feed.write([a_call()])
-    assert (len(run.logged), len(following.logged)) == (1, 1)
-
-
 def test_an_offline_run_whose_disk_is_full_is_given_nothing_and_is_finished_all_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -364,7 +351,7 @@ def test_a_batch_that_only_came_late_is_not_logged_twice(monkeypatch: pytest.Mon
     """After a timeout the same batch is waited for, not written again."""
     monkeypatch.setattr("toolweaver_monitor.sinks._wandb.logger.ANSWER_S", 0.3)
     sink, run, hold = WandBLogger(), FakeRun(), threading.Event()
-    sink._feed = RunFeed(lambda: WandbRun(FakeWandb(run), run, is_ours=False))
+    sink._router.own = RunFeed(lambda: WandbRun(FakeWandb(run), run, is_ours=False))
     sink.write([a_call()])
     monkeypatch.setattr(run, "log", lambda row, log=run.log: (hold.wait(5), log(row)))
     batch = [a_call(), a_call()]

@@ -55,6 +55,12 @@ def is_inherited(run: Any) -> bool:
     return getattr(run, "_init_pid", os.getpid()) != os.getpid()
 
 
+def started_at(run: Any) -> float:
+    """Return the Unix seconds at which a run was begun in this process; a resumed run may have begun long before."""
+    began = getattr(getattr(run, "settings", None), "x_start_time", None) or getattr(run, "start_time", None)
+    return began if isinstance(began, int | float) else 0.0
+
+
 def disable_error_reports() -> None:
     """Keep wandb from reporting its errors to its server: with a dead server, this delays the exit by 20 s."""
     try:

@@ -6,6 +6,7 @@ import atexit
 import logging
 import math
 import os
+import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,10 +15,11 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._text.safe_repr import fault_text
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._base import SetupAware, SetupContext
-from toolweaver_monitor.sinks._wandb import internals
+from toolweaver_monitor.sinks._wandb import finish_hook, internals
 from toolweaver_monitor.sinks._wandb import run as runs
 from toolweaver_monitor.sinks._wandb.deadline import DeadlineExecutor
-from toolweaver_monitor.sinks._wandb.feed import MERGE_ABOVE, RunFeed
+from toolweaver_monitor.sinks._wandb.feed import MERGE_ABOVE
+from toolweaver_monitor.sinks._wandb.router import RunRouter
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -28,6 +30,8 @@ SERVICE_START_S = 40.0
 """Seconds that starting the service process may take, beyond the wait for the server."""
 START_GRACE_S = 10.0
 """Seconds that the end of the program may wait for an offline run to start."""
+FINISH_S = 15.0
+"""Seconds that the program's `run.finish()` waits at most for the calls that ended in the run."""
 EXIT_GRACE_S = 0.3
 """Seconds that the exit of the program waits for W&B after the shutdown of this library."""
 
@@ -35,8 +39,11 @@ EXIT_GRACE_S = 0.3
 class WandBLogger(SetupAware):
     """A sink that logs every call to a W&B run: `{tool}/duration`, `/cost`, `/tokens` and `/status` (1 for success).
 
-    The run starts at the first call, off the caller's thread. If the program already has a run, that one is used and
-    never finished. `WANDB_*` variables keep their meaning; `WANDB_MODE=offline` needs neither an account nor a network.
+    A call is logged to the run that the program has open when the call ends, and which only the program finishes. Calls
+    that end while it has none are logged to a run of the sink's own, which starts with the first of them, off the
+    caller's thread. Before a `run.finish()` of the program, the calls, totals and errors of that run are written.
+
+    `WANDB_*` variables keep their meaning; `WANDB_MODE=offline` needs neither an account nor a network.
     While more than 2,000 calls wait, they are merged into one row per tool: `{tool}/calls`, `successes`, `failures`,
     `duration_sum`, `duration_min`, `duration_max`, and the sums of `cost` and `tokens`.
 
@@ -45,7 +52,7 @@ class WandBLogger(SetupAware):
             "toolweaver" that is set.
         entity: the W&B user or team. Without it, the first of `TOOLWEAVER_MONITOR_WANDB_ENTITY` and `WANDB_ENTITY`
             that is set, or the default of the account.
-        own_run: start a run for the tools even if the program has one. Needed if your code passes `step=` to
+        own_run: log all calls to the sink's own run, even if the program has one. Needed if your code passes `step=` to
             `wandb.log()`, because every row logged here advances that run's step.
         init_timeout_s: how long to wait for the W&B server before the run is kept offline, in seconds.
         finish_timeout_s: how long the end of a run may wait for uploads, in seconds; the rest stays on disk for
@@ -82,7 +89,7 @@ class WandBLogger(SetupAware):
     def _reset(self) -> None:
         self._pid: int | None = None
         """The process that opened the run."""
-        self._feed = RunFeed(self._open_run)
+        self._router = RunRouter(self._start_run, self._use_run, self._find_run, self._budgets)
         self._summary: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
@@ -90,8 +97,8 @@ class WandBLogger(SetupAware):
 
     @property
     def run(self) -> Any:
-        """The live `wandb` run, started here or by the program; None until the first call."""
-        run = self._feed.run
+        """The `wandb` run that got the latest rows, started here or by the program; None until the first call."""
+        run = self._router.latest
         return None if run is None or self._pid != os.getpid() else run.raw
 
     @property
@@ -101,22 +108,23 @@ class WandBLogger(SetupAware):
         Starting a run takes seconds, and a program that ends sooner would leave none. It waits only for a run that is
         kept on this machine, which cannot hang on a network.
         """
-        is_starting = self._feed.run is None and self._unavailable is None and self._has_setup
+        is_starting = self._router.may_start_own() and self._unavailable is None and self._has_setup
         return START_GRACE_S if is_starting and os.environ.get("WANDB_MODE") in runs.OFFLINE_MODES else 0.0
 
     def status(self) -> dict[str, Any]:
         """Return where the rows go, or went, for `health()`."""
-        feed = self._feed
-        run = feed.run
+        router = self._router
+        run = router.latest
         if run is None and self._last_status:
             return self._last_status
+        rows, calls, merged_calls = router.counts()
         return {
             "run": run.location if run else None,
             "our_run": run.is_ours if run else None,
-            "rows": feed.rows,
-            "calls": feed.calls,
-            "merged_calls": feed.merged_calls,
-            "note": str(self._unavailable or "") or (run.note if run else ""),
+            "rows": rows,
+            "calls": calls,
+            "merged_calls": merged_calls,
+            "note": str(self._unavailable or "") or router.note(),
         }
 
     def log_summary(self, summary: Mapping[str, Any]) -> None:
@@ -139,21 +147,24 @@ class WandBLogger(SetupAware):
             )
         self._summary = dict(summary)
         if self._has_setup:
+            self._router.set_summary(self._summary)
             return
         try:
-            self._execute(lambda: self._feed.write_summary(summary))
+            self._execute(lambda: self._router.write_summary(summary), may_start=True)
         except Exception as error:  # noqa: BLE001 - a fault of the environment never reaches the program
             log.warning("sink 'wandb' did not log the summary: %s", fault_text(error))
 
     def _connect(self, context: SetupContext) -> None:
         super()._connect(context)
         self._has_setup = True
+        if not self._own_run:
+            finish_hook.watch(self)
 
     # --- called by the sink runner, on its own thread only ----------------------------------------------------------
 
     def merge(self, calls: Sequence[ToolCall]) -> None:
         """Merge calls that the queue has no room for into the next row of their tool."""
-        self._feed.merge(calls)
+        self._router.merge(calls)
 
     def write(self, calls: Sequence[ToolCall]) -> None:
         """Log a batch: one row per call, or one row per tool while more than 2,000 calls wait.
@@ -165,13 +176,16 @@ class WandBLogger(SetupAware):
         """
         self._check_process()
         self._has_setup = True  # again, if the close of an earlier setup was late
-        self._execute(lambda: self._write(calls), batch=calls)
+        if self._unavailable is None:
+            self._router.route(calls)
+        self._execute(lambda: self._write(calls), batch=calls, may_start=self._router.needs_own())
 
     def flush(self) -> None:
-        """Write what is waiting. Uploading is up to W&B's service process."""
+        """Write what is waiting, and the totals of a run that is about to end. Uploading is up to W&B's process."""
         self._check_process()
-        if self._feed.run is not None or self._feed.has_merged() or self._summary is not None:
-            self._execute(lambda: self._write(()))
+        router = self._router
+        if router.latest is not None or router.has_merged() or self._summary is not None:
+            self._execute(self._flush, may_start=router.needs_own())
 
     def close(self) -> None:
         """Write the summary and the latest errors, and finish the run if it was started here."""
@@ -179,7 +193,9 @@ class WandBLogger(SetupAware):
             return
         try:
             if self._has_something_to_finish():
-                self._execute(lambda: self._feed.finish(self._summary), extra_s=self._finish_timeout_s)
+                self._execute(
+                    lambda: self._router.finish(self._summary), extra_s=self._finish_timeout_s, may_start=True
+                )
         finally:
             self._release()
             self._unavailable = None
@@ -188,7 +204,12 @@ class WandBLogger(SetupAware):
     # --- run on the thread that may wait for W&B --------------------------------------------------------------------
 
     def _execute(
-        self, work: Callable[[], object], batch: Sequence[ToolCall] | None = None, extra_s: float = 0.0
+        self,
+        work: Callable[[], object],
+        batch: Sequence[ToolCall] | None = None,
+        extra_s: float = 0.0,
+        *,
+        may_start: bool,
     ) -> None:
         """Run `work` on the thread that may wait for W&B, and wait for it with a deadline.
 
@@ -199,7 +220,7 @@ class WandBLogger(SetupAware):
         if self._unavailable is not None:
             raise self._unavailable
         timeout_s = ANSWER_S + extra_s
-        if self._feed.run is None:
+        if may_start and self._router.own.run is None:
             timeout_s += self._init_timeout_s + SERVICE_START_S
         try:
             self._executor.run(work, timeout_s, batch)
@@ -216,13 +237,22 @@ class WandBLogger(SetupAware):
             )
             raise self._unavailable from error
 
-    def _open_run(self) -> runs.WandbRun:
+    def _find_run(self) -> Any:
+        """Return the run that the program has now, or None."""
+        return None if self._own_run else runs.find_user_run(sys.modules.get("wandb"))
+
+    def _use_run(self, raw: Any) -> runs.WandbRun:
+        """Return what is needed to write into a run of the program."""
         self._pid = os.getpid()
         wandb = runs.import_wandb()
-        raw = None if self._own_run else runs.find_user_run(wandb)
-        if raw is not None:
-            self._context.run_first()
-            return runs.WandbRun(wandb, raw, is_ours=False)
+        finish_hook.wrap_methods(wandb)  # again, if it was only half imported when it was watched
+        self._context.run_first()
+        return runs.WandbRun(wandb, raw, is_ours=False)
+
+    def _start_run(self) -> runs.WandbRun:
+        """Start the sink's run, in the mode of the program's latest run if that one is kept on this machine."""
+        self._pid = os.getpid()
+        wandb = runs.import_wandb()
         # While W&B's service process starts, it reports its address in a temporary folder, which weakref's exit hook
         # removes. The shutdown must run before that hook, which is registered with the first finalizer.
         weakref.finalize(wandb, int).detach()
@@ -236,6 +266,7 @@ class WandBLogger(SetupAware):
                 project=self._project,
                 entity=self._entity,
                 config={"toolweaver_monitor": _version(), "merge_above": MERGE_ABOVE},
+                mode=self._router.offline_mode(),
                 init_timeout=self._init_timeout_s,
                 finish_timeout=self._finish_timeout_s,
             )
@@ -244,15 +275,32 @@ class WandBLogger(SetupAware):
             raise
 
     def _write(self, calls: Sequence[ToolCall]) -> None:
-        self._feed.write(calls, self.backlog)
-        if self._summary is not None:
-            self._feed.write_summary(self._summary)
+        self._router.write(calls, self.backlog)
+        self._router.write_given_summary()
+
+    def _flush(self) -> None:
+        self._write(())
+        self._router.finish_ended()
 
     def _has_something_to_finish(self) -> bool:
         if self._unavailable is not None:
             return False
         summary = self._summary or {}
-        return self._feed.run is not None or self._feed.has_merged() or bool(summary.get("total_operations"))
+        return self._router.latest is not None or self._router.has_merged() or bool(summary.get("total_operations"))
+
+    def _budgets(self) -> Sequence[Any]:
+        budgets: Sequence[Any] = self._context.live_values().get("budgets", ())
+        return budgets
+
+    def _before_finish(self, raw: Any) -> None:
+        """Have everything that belongs to a run of the program written before the program finishes it."""
+        if not self._has_setup or self._pid not in (None, os.getpid()):
+            return
+        ended = self._router.timeline.end(raw)
+        if ended is not None:
+            if self._unavailable is None:
+                self._context.flush(self, FINISH_S)
+            ended.is_over = True
 
     # --- forks and ends ---------------------------------------------------------------------------------------------
 
@@ -265,9 +313,10 @@ class WandBLogger(SetupAware):
 
     def _release(self) -> None:
         self._last_status = self.status()
-        self._feed.is_abandoned = True
-        run = self._feed.run
+        self._router.abandon()
+        run = self._router.latest
         may_kill = self._pid is not None and (run is None or run.is_ours)
+        finish_hook.unwatch(self)
         if may_kill and (self._executor.is_busy() or internals.service_is_dead()):
             internals.kill_service()
         atexit.unregister(self._at_exit)

@@ -70,11 +70,11 @@ class MergedStats:
     """Statistics of several calls of one tool. Only the values of each single call are lost."""
 
     __slots__ = (
-        "calls", "cost_nanousd", "executed", "failures", "max_s", "min_s", "seconds", "successes", "tokens",
+        "calls", "cost_nanousd", "executed", "failures", "max_s", "min_s", "seconds", "successes", "tokens", "unpriced",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.calls = self.executed = self.successes = self.failures = self.tokens = 0
+        self.calls = self.executed = self.successes = self.failures = self.tokens = self.unpriced = 0
         self.cost_nanousd: int | None = None
         self.seconds = self.max_s = 0.0
         self.min_s = float("inf")
@@ -97,6 +97,33 @@ class MergedStats:
             self.tokens += details.tokens
             if details.cost_nanousd is not None:
                 self.cost_nanousd = details.cost_nanousd + (self.cost_nanousd or 0)
+            elif details.lacks_price:
+                self.unpriced += 1
+
+    def add_stats(self, other: MergedStats) -> None:
+        """Count the calls of other statistics."""
+        self.calls += other.calls
+        self.executed += other.executed
+        self.successes += other.successes
+        self.failures += other.failures
+        self.tokens += other.tokens
+        self.unpriced += other.unpriced
+        self.seconds += other.seconds
+        self.min_s = min(self.min_s, other.min_s)
+        self.max_s = max(self.max_s, other.max_s)
+        if other.cost_nanousd is not None:
+            self.cost_nanousd = other.cost_nanousd + (self.cost_nanousd or 0)
+
+    def as_summary(self) -> dict[str, Any]:
+        """Return the totals under the keys of `MetricsCollector.summary()`."""
+        rated = self.successes + self.failures
+        return {
+            "total_operations": self.calls,
+            "success_rate": self.successes / rated if rated else None,
+            "total_cost_usd": (self.cost_nanousd or 0) / NANO,
+            "unpriced_calls": self.unpriced,
+            "avg_duration_s": self.seconds / self.executed if self.executed else None,
+        }
 
     def as_row(self, key: str) -> Row:
         """Return one row for all calls. Cost and tokens are sums, so adding up all rows gives the sum of all calls."""
@@ -123,33 +150,6 @@ def merge_into(stats: dict[str, MergedStats], calls: Iterable[ToolCall]) -> None
             name = call.tool_name if len(stats) < MAX_TOOLS else OVERFLOW_KEY
             of_tool = stats.setdefault(name, MergedStats())
         of_tool.add(call)
-
-
-class RunTotals:
-    """Totals of the calls that a run was given, for its summary if none is passed to the sink."""
-
-    def __init__(self) -> None:
-        self.calls = self.executed = self.successes = self.failures = self.cost_nanousd = 0
-        self.seconds = 0.0
-
-    def add(self, stats: MergedStats) -> None:
-        """Add the statistics of one tool's calls."""
-        self.calls += stats.calls
-        self.executed += stats.executed
-        self.successes += stats.successes
-        self.failures += stats.failures
-        self.seconds += stats.seconds
-        self.cost_nanousd += stats.cost_nanousd or 0
-
-    def as_summary(self) -> dict[str, Any]:
-        """Return the totals under the keys of `MetricsCollector.summary()`."""
-        rated = self.successes + self.failures
-        return {
-            "total_operations": self.calls,
-            "success_rate": self.successes / rated if rated else None,
-            "total_cost_usd": self.cost_nanousd / NANO,
-            "avg_duration_s": self.seconds / self.executed if self.executed else None,
-        }
 
 
 def to_summary_row(summary: Mapping[str, Any]) -> Row:

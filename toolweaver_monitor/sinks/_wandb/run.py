@@ -121,16 +121,23 @@ def find_user_run(wandb: Any) -> Any:
     Raises:
         SinkUnavailable: the run was started by the process that forked this one.
     """
-    if wandb.run is not None and internals.is_inherited(wandb.run):
+    run = getattr(wandb, "run", None)  # a folder ./wandb, where offline runs are kept, looks like an empty package
+    if run is not None and internals.is_inherited(run):
         raise SinkUnavailable(
             "the W&B run belongs to the parent process, and W&B logs only from the process that started its run",
             hint="use WandBLogger(own_run=True) in this one",
         )
-    return wandb.run
+    return run
 
 
 def start_run(
-    wandb: Any, *, project: str | None, entity: str | None, config: dict[str, Any], **timeouts: float
+    wandb: Any,
+    *,
+    project: str | None,
+    entity: str | None,
+    config: dict[str, Any],
+    mode: str | None = None,
+    **timeouts: float,
 ) -> WandbRun:
     """Start a run beside any other. If the server does not accept it, the run is kept offline.
 
@@ -139,6 +146,7 @@ def start_run(
         project: the W&B project; None leaves it to wandb.
         entity: the W&B user or team; None leaves it to wandb.
         config: what the run's config holds.
+        mode: the mode of the program's own runs if it is one of `OFFLINE_MODES`; None leaves it to wandb.
         timeouts: `init_timeout` and `finish_timeout` of `wandb.Settings`, in seconds.
 
     Raises:
@@ -149,11 +157,11 @@ def start_run(
     settings = load_settings(wandb)
     internals.disable_error_reports()
     host = urlsplit(settings.base_url).netloc.rpartition("@")[2]
-    is_offline = settings.mode in OFFLINE_MODES
+    is_offline = (mode or settings.mode) in OFFLINE_MODES
     if not is_offline:
         internals.require_login(settings.base_url)
 
-    def init(mode: str | None = None) -> WandbRun:
+    def init(mode: str | None = mode) -> WandbRun:
         raw = wandb.init(
             project=project,
             entity=entity,
@@ -189,7 +197,7 @@ def start_run(
         log.warning("sink 'wandb': %s", run.note)
     else:
         log.info("sink 'wandb' logs to %s", run.location)
-    if settings.mode == "disabled":
+    if mode is None and settings.mode == "disabled":
         run.note = "WANDB_MODE=disabled, so nothing is logged; unset it"
     return run
 
