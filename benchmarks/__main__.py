@@ -19,6 +19,7 @@ from benchmarks import (
     parts,
     reading,
     report,
+    shapes,
     startup,
     wandb_rate,
 )
@@ -29,6 +30,7 @@ from benchmarks.results import Results
 from benchmarks.targets import judged
 
 SUITE: dict[str, added.Benchmark] = {
+    "shapes": shapes.shapes,
     "sync": added.sync,
     "async": added.asynchronous,
     "sustained": added.sustained,

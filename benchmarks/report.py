@@ -91,6 +91,7 @@ WHY = {
 }
 
 TITLES = {
+    "shapes": "Calls with money, tags, parents and errors; a call each, CPU with the drain inside",
     "sync": "A sync call, in bursts",
     "async": "An async call, in bursts",
     "sustained": "A sync call, drains inside the clock, and CPU of the whole process",

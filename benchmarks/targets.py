@@ -41,6 +41,37 @@ class Target:
 NEWER = {(3, 12): 4.5}
 
 TARGETS = (
+    Target(
+        "a receipt: one tagged call around three that cost, a call", "shapes/receipt/of plain", 1.35, "of a plain call"
+    ),
+    Target("a receipt, CPU", "shapes/receipt/CPU of plain", 1.35, "of a plain call"),
+    Target("a receipt, CPU beside the guide's counters", "shapes/receipt/CPU of guide", 0.2, "of guide"),
+    Target("a receipt, CPU beside the same cached", "shapes/receipt/CPU of cached", 0.6, "of cached"),
+    Target("a declared cost", "shapes/declared cost/of plain", 1.35, "of a plain call"),
+    Target("a declared cost, CPU", "shapes/declared cost/CPU of plain", 1.35, "of a plain call"),
+    Target("fixed tags", "shapes/fixed tags/of plain", 1.35, "of a plain call"),
+    Target("fixed tags, CPU", "shapes/fixed tags/CPU of plain", 1.35, "of a plain call"),
+    Target("a call inside another, a call", "shapes/nested/of plain", 1.35, "of a plain call"),
+    Target("a call inside another, CPU", "shapes/nested/CPU of plain", 1.35, "of a plain call"),
+    Target("a result dict, above a plain call", "shapes/result dict/floors above plain", 2.2),
+    Target("a result dict, CPU above", "shapes/result dict/CPU of cached above plain", 0.25, "of cached"),
+    Target("`record(tokens=, cost=)`, above a plain call", "shapes/record(tokens, cost)/floors above plain", 5.0),
+    Target(
+        "`record(tokens=, cost=)`, CPU above",
+        "shapes/record(tokens, cost)/CPU of cached above plain",
+        0.35,
+        "of cached",
+    ),
+    Target("`record(..., model=)`, above a plain call", "shapes/record(..., model)/floors above plain", 7.0),
+    Target("`record(..., model=)`, CPU above", "shapes/record(..., model)/CPU of cached above plain", 0.5, "of cached"),
+    Target("a block with a tag and a cost, above a plain call", "shapes/block, tag and cost/floors above plain", 8.0),
+    Target(
+        "a block with a tag and a cost, CPU above",
+        "shapes/block, tag and cost/CPU of cached above plain",
+        0.6,
+        "of cached",
+    ),
+    Target("a call that raises, CPU beside the guide's failing path", "shapes/raising/CPU of guide", 1.0, "of guide"),
     Target("sync call, bursts", "sync/ours/floors", 4.0, by_python=NEWER),
     Target("sync call beside the guide's pattern", "sync/ours/of guide", 1 / 7, "of guide"),
     Target("sync call beside the hand-cached pattern", "sync/ours/of cached", 0.5, "of cached"),

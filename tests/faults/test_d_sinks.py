@@ -233,7 +233,7 @@ def test_d6_a_strike_at_any_place_of_a_delivery_loses_no_call(
         pipe.runners, pipe.consumers, pipe.enrich = (
             (runner,),
             (counted.extend,),
-            lambda call: call._redact(lambda *_: "redacted"),
+            lambda calls: [call._redact(lambda *_: "redacted") for call in calls],
         )
         inbox.extend(ToolCall("tool", "failure", 0.5, 1.0, CallDetails(raw_error="secret")) for _ in range(4))
         try:

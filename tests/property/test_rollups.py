@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from hypothesis import given, settings
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from toolweaver_monitor import CostTracker
 from toolweaver_monitor._core.call import ENDED, ToolCall
+from toolweaver_monitor._core.context_tree import ContextTree, tool_key
 from toolweaver_monitor._core.details import CallDetails
+from toolweaver_monitor._core.sanitize import NO_TAGS, merge_tags
 
 FIGURES = (
     "calls", "operations", "retries", "errors", "rejected", "unpriced", "cache_hits", "tokens", "input_tokens",
@@ -31,12 +34,15 @@ used = st.one_of(
         model=st.sampled_from([None, "small", "large"]),
         cached=st.booleans(),
         attempt=st.integers(1, 3),
-        tags=st.dictionaries(st.sampled_from(["customer", "workflow"]), st.sampled_from(["a", "b", 7]), max_size=2),
     ),
 )
+labels = st.dictionaries(st.sampled_from(["customer", "workflow"]), st.sampled_from(["a", "b", 7]), max_size=2)
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("open"), st.integers(0, 9), st.sampled_from(["ocr", "parse", "agent"]), used),
+        st.tuples(
+            st.just("open"), st.integers(0, 9), st.sampled_from(["ocr", "parse", "agent"]), st.tuples(used, labels)
+        ),
+        st.tuples(st.just("tag"), st.integers(0, 9), st.none(), labels),
         st.tuples(st.just("close"), st.integers(0, 30), st.sampled_from(ENDED), st.none()),
         st.tuples(st.just("count"), st.integers(0, 1), st.none(), st.none()),
     ),
@@ -56,7 +62,8 @@ class Run:
         waiting: list[ToolCall] = []
 
         for tracker in trackers:
-            tracker._own.rollup._open_calls = lambda: running
+            tracker._own._open_calls = lambda: running
+        tree = ContextTree()
 
         def count() -> None:
             for which, tracker in enumerate(trackers):  # a tree goes to one of them as a whole
@@ -65,15 +72,23 @@ class Run:
             waiting.clear()
             read(self)
 
-        for step, number, word, details in program:
+        for step, number, word, values in program:
             if step == "open":
-                call = ToolCall(word, _details=details)
+                details, tags = values
+                call = ToolCall(word, _details=copy(details))
                 parent = ([None, *running])[number % (len(running) + 1)]
+                around = tree.root
                 if parent is not None:
                     call._set_parent(parent)
+                    assert parent._node is not None
+                    around = parent._node
+                call._node = around.child(tool_key(word, merge_tags(NO_TAGS, tags)))
                 self.parent[id(call)] = parent
                 self.calls.append(call)
                 running.append(call)
+            elif step == "tag" and running:
+                if values:
+                    running[number % len(running)]._add_tags(values)
             elif step == "close" and running:
                 waiting.append(closed(running.pop(number % len(running)), word))
             elif step == "count":

@@ -11,7 +11,6 @@ from toolweaver_monitor._budget.budget import Budget
 from toolweaver_monitor._budget.meter import Admission, AdmissionGroup, Meter
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current
-from toolweaver_monitor._core.details import NO_DETAILS
 from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor._text.redact import scrub
@@ -69,7 +68,7 @@ class Scope:
             return ()
         if self.tag is None:
             return self.accounts[None]
-        value = (call._details or NO_DETAILS).tags.get(self.tag)
+        value = call._own_tags.get(self.tag)
         return self._meters_of_parents() if value is None else self._meters_of_value(value)
 
     def _meters_of_value(self, value: TagValue) -> tuple[Meter, ...]:
@@ -90,7 +89,7 @@ class Scope:
                     return self.accounts[self.value] if key is None else self._account(key)
             # A call of a tool that this budget does not limit, and one that has ended, may have no admission of it.
             # Their tags show which account applies.
-            value = (parent._details or NO_DETAILS).tags.get(self.tag or "")
+            value = parent._own_tags.get(self.tag or "")
             if value is not None:
                 return self._meters_of_value(value)
             outer = parent._token.old_value if parent._token is not None else None

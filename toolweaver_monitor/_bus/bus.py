@@ -26,7 +26,6 @@ from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor._bus.worker import Worker
 from toolweaver_monitor._core import clock, locks
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.details import CompactDetails
 from toolweaver_monitor._core.sanitize import Diagnostics
 
 inbox: deque[ToolCall] = deque()
@@ -62,8 +61,8 @@ class Bus:
         """The same policy while calls are monitored, else None. Opening a call tests this first."""
         self.consumers: tuple[Consumer, ...] = ()
         self.runners: tuple[SinkRunner, ...] = ()
-        self.enrich: Callable[[ToolCall], None] | None = None
-        """Completes a call that has details before any sink sees it: redacts secrets, adds the price."""
+        self.enrich: Callable[[Sequence[ToolCall]], None] | None = None
+        """Completes the calls of a batch before any sink sees them: redacts secrets, adds prices."""
         self._dispatcher = Worker("dispatcher", self._work)
         self._tickets: deque[_thread.LockType] = deque()
         self._switches: deque[Callable[[], None]] = deque()
@@ -104,7 +103,7 @@ class Bus:
         self,
         consumers: Sequence[Consumer],
         runners: Sequence[SinkRunner],
-        enrich: Callable[[ToolCall], None] | None,
+        enrich: Callable[[Sequence[ToolCall]], None] | None,
         on_switch: Callable[[], None] = lambda: None,
     ) -> None:
         """Send calls to these consumers and runners from now on. Calls that ended before go to the previous ones.
@@ -256,9 +255,7 @@ class Bus:
         if not batch:
             return
         if self.enrich is not None:
-            for call in batch:
-                if call._details is not None and type(call._details) is not CompactDetails:
-                    self._retry(self.enrich, call)
+            self._retry(self.enrich, batch)
         # Queues first: they are filled even while an interrupted reader of the statistics holds their lock.
         for runner in self.runners:
             self._retry(runner.offer, batch)

@@ -12,11 +12,13 @@ CALL_BYTES = 240
 
 def estimate_size(call: ToolCall) -> int:
     """Return about how many bytes a call holds."""
-    if call._details is None:
+    details, tags = call._details, call._own_tags
+    if details is None and not tags:
         return CALL_BYTES
-    details = call._details
-    size = 2 * CALL_BYTES + len(details.raw_error) + len(details.arguments or "") + len(details.result or "")
-    for key, value in details.tags.items():
+    size = 2 * CALL_BYTES
+    if details is not None:
+        size += len(details.raw_error) + len(details.arguments or "") + len(details.result or "")
+    for key, value in tags.items():
         size += 160 + len(key) + (len(value) if type(value) is str else 0)
     return size
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import msgspec
+from msgspec import field
 from msgspec.structs import force_setattr
 
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context_tree import ContextTree
 from toolweaver_monitor._core.sanitize import NO_TAGS, TagValue
 from toolweaver_monitor._text.safe_repr import ErrorTextSource
 
@@ -21,6 +23,8 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     on: bool = False
     """Whether calls are monitored at all."""
+    tree: ContextTree = field(default_factory=ContextTree)
+    """Where calls are opened."""
     tags: Mapping[str, TagValue] = NO_TAGS
     """Labels added to every call."""
     needs_tags: bool = False

@@ -13,21 +13,24 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 import msgspec
 
 from toolweaver_monitor._core import clock, ids, locks
-from toolweaver_monitor._core.details import NO_DETAILS, CallDetails, CompactDetails, CostSource
+from toolweaver_monitor._core.context_tree import ContextTree, Node, tool_key
+from toolweaver_monitor._core.details import NO_DETAILS, CallDetails, CompactDetails, CostSource, UsageDetails
 from toolweaver_monitor._core.sanitize import (
+    MAX_COUNT,
     MAX_ERROR_CHARS,
     MAX_LABEL_CHARS,
     NANO,
+    NO_TAGS,
     Diagnostics,
     TagValue,
-    merge_tags,
     nanodollars,
     plain_text,
-    scrub_tags,
     token_count,
 )
 from toolweaver_monitor._core.structs import use_plain_setattr
 from toolweaver_monitor._text import redact
+
+MAX_LATE_TAGS = 4_096
 
 Outcome = Literal["open", "success", "failure", "timeout", "cancelled", "rejected", "abandoned", "suppressed"]
 """How a call ended: `open` while it runs, `suppressed` for a call that is never published."""
@@ -35,6 +38,13 @@ Outcome = Literal["open", "success", "failure", "timeout", "cancelled", "rejecte
 ENDED: tuple[Outcome, ...] = ("success", "failure", "timeout", "cancelled", "rejected", "abandoned")
 ERROR_OUTCOMES: frozenset[str] = frozenset({"failure", "timeout"})
 """The outcomes that count as errors. A cancelled, rejected or abandoned call is neither an error nor a success."""
+
+
+late_tags: dict[int, None] = {}
+"""The serials of the last calls that were given tags after they could have others inside them."""
+
+detached = ContextTree()
+"""The places of calls that were not opened by this library, such as those that arrived from another process."""
 
 
 if TYPE_CHECKING:
@@ -68,6 +78,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     _root_serial: int = 0
     _token: Token[ToolCall | None] | None = None
     """Restores the context in which the call was opened. None once it has closed."""
+    _node: Node | None = None
+    """Its place in the calling-context tree, with its tags and its declared cost."""
     _admission: Any = None
     """What budgets set aside for this call. It stays until the dispatcher enriches the call."""
 
@@ -80,14 +92,11 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         _cache_write_1h_tokens: ClassVar[_DetailField[int]]
         _audio_tokens: ClassVar[_DetailField[tuple[int, int, int]]]
         tokens: ClassVar[_DetailField[int]]
-        _cost_nanousd: ClassVar[_DetailField[int | None]]
-        cost_source: ClassVar[_DetailField[CostSource | None]]
         _saved_nanousd: ClassVar[_DetailField[int]]
         model: ClassVar[_DetailField[str | None]]
         provider: ClassVar[_DetailField[str | None]]
         cached: ClassVar[_DetailField[bool]]
         attempt: ClassVar[_DetailField[int]]
-        tags: ClassVar[_DetailField[Mapping[str, TagValue]]]
         error_type: ClassVar[_DetailField[str | None]]
         first_item_s: ClassVar[_DetailField[float | None]]
         items: ClassVar[_DetailField[int | None]]
@@ -99,9 +108,12 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         details = self._details
         if details is None:
             details = self._details = CallDetails()
-        elif type(details) is CompactDetails:
-            details = CallDetails(details.unsplit_tokens, cost_nanousd=details.cost_nanousd, cost_source="reported")
-            self._details = details
+        elif type(details) is not CallDetails:
+            lean = details
+            details = self._details = CallDetails(
+                lean.unsplit_tokens, lean.input_tokens, lean.output_tokens, lean.cached_tokens, lean.cost_nanousd,
+                lean.cost_source, model=lean.model, provider=lean.provider,
+            )  # fmt: skip
         return details
 
     def _assign_id(self) -> int:
@@ -118,6 +130,40 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         """Make this call a child of the one around it."""
         self._parent_serial = parent._assign_id()
         self._root_serial = parent._root_serial
+
+    def _add_tags(self, tags: Mapping[str, object]) -> None:
+        """Move the running call to the place of the same tool with these tags."""
+        node = self._node or detached.root.child(tool_key(self.tool_name))
+        around = node.parent or node.tree.root
+        if self._serial:  # calls inside it may have been opened
+            if len(late_tags) >= MAX_LATE_TAGS:
+                del late_tags[next(iter(late_tags))]
+            late_tags[self._serial] = None
+        self._node = around.child(node.key.with_tags(tags))
+
+    @property
+    def _own_tags(self) -> Mapping[str, TagValue]:
+        """The call's own labels as they were given, secrets included."""
+        return NO_TAGS if self._node is None else self._node.key.tags
+
+    @property
+    def tags(self) -> Mapping[str, TagValue]:
+        """The call's own labels, those of its tool and of `setup()` among them."""
+        return NO_TAGS if self._node is None else self._node.key.shown_tags()
+
+    @property
+    def _cost_nanousd(self) -> int | None:
+        """Nano-dollars, or None if the cost is unknown."""
+        if self._details is not None:
+            return self._details.cost_nanousd
+        return self._node.key.cost_nanousd if self._node is not None and self.outcome == "success" else None
+
+    @property
+    def cost_source(self) -> CostSource | None:
+        """Where the cost comes from: `reported` by the code or the result, `declared` on the decorator, `priced`."""
+        if self._details is not None:
+            return self._details.cost_source
+        return None if self._cost_nanousd is None else "declared"
 
     @property
     def call_id(self) -> int:
@@ -178,8 +224,6 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         }
         if self.parent_id is not None:
             shown["parent_id"] = f"{self.parent_id:016x}"
-        if self._details is None:
-            return shown
         shown |= {name: value for name in _SHOWN_IF_SET if (value := getattr(self, name))}
         if self.cost_usd is not None:
             shown["cost_usd"] = self.cost_usd
@@ -189,7 +233,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             shown["tags"] = dict(self.tags)
         return shown
 
-    def record(
+    def record(  # noqa: C901 - one step for each argument, without a loop, for speed
         self,
         *,
         tokens: int | None = None,
@@ -225,30 +269,39 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             if self.outcome != "open":
                 Diagnostics.late_records += 1
                 return
-            details = self._ensure_details()
+            details = self._details
+            if details is None:
+                details = self._details = UsageDetails()
+            elif type(details) is CompactDetails:
+                details = self._ensure_details()
             if tokens is not None:
-                details.unsplit_tokens += token_count(tokens)
+                known = type(tokens) is int and 0 <= tokens <= MAX_COUNT
+                details.unsplit_tokens += tokens if known else token_count(tokens)
             if input_tokens is not None:
-                details.input_tokens += token_count(input_tokens)
+                known = type(input_tokens) is int and 0 <= input_tokens <= MAX_COUNT
+                details.input_tokens += input_tokens if known else token_count(input_tokens)
             if output_tokens is not None:
-                details.output_tokens += token_count(output_tokens)
+                known = type(output_tokens) is int and 0 <= output_tokens <= MAX_COUNT
+                details.output_tokens += output_tokens if known else token_count(output_tokens)
             if cached_tokens is not None:
                 details.cached_tokens += token_count(cached_tokens)
             if cost is not None:
-                nano = nanodollars(cost)
+                known = type(cost) is float and 0.0 <= cost <= 1e6
+                nano = round(cost * NANO) if known else nanodollars(cost)
                 if nano is not None:
                     details.cost_nanousd = nano + (details.cost_nanousd or 0)
                     details.cost_source = "reported"
             if model is not None:
-                details.model = plain_text(model, MAX_LABEL_CHARS)
+                short = type(model) is str and len(model) <= MAX_LABEL_CHARS
+                details.model = model if short else plain_text(model, MAX_LABEL_CHARS)
             if provider is not None:
                 details.provider = plain_text(provider, MAX_LABEL_CHARS)
             if cached is not None:
-                details.cached = cached is True
+                self._ensure_details().cached = cached is True
             if attempt is not None:
-                details.attempt = max(1, token_count(attempt))
+                self._ensure_details().attempt = max(1, token_count(attempt))
             if tags:
-                details.tags = merge_tags(details.tags, tags)
+                self._add_tags(tags)
         if self._admission is not None:
             self._admission.note(self)
 
@@ -268,12 +321,13 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             details.error_type = details.error_type or "ToolFailed"
             details.raw_error = plain_text(reason, MAX_ERROR_CHARS) or "failed"
 
-    def __reduce__(self) -> tuple[Callable[..., ToolCall], tuple[type[ToolCall], dict[str, Any]]]:
+    def __reduce__(self) -> tuple[Callable[..., ToolCall], tuple[type[ToolCall], dict[str, Any], Any]]:
         """Support pickle and `copy.deepcopy`, without the fields that tie the call to this process."""
         self._assign_id()
-        tied = ("_token", "_admission", "_reusable")  # the last is the field of a block, which refers back to the call
+        tied = ("_token", "_admission", "_node", "_key", "_reusable")  # the last ones are fields of a block
         values = {name: getattr(self, name) for name in self.__struct_fields__ if name not in tied}
-        return _rebuild, (type(self), values)
+        place = None if self._node is None else (dict(self._node.key.tags), self._node.key.cost_nanousd)
+        return _rebuild, (type(self), values, place)
 
     def __repr__(self) -> str:
         if self.outcome == "open":
@@ -296,9 +350,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             details.model = scrub(details.model, MAX_LABEL_CHARS)
         if details.provider is not None:
             details.provider = scrub(details.provider, MAX_LABEL_CHARS)
-        if details.tags:
-            details.tags = scrub_tags(details.tags, scrub)
-        details.redacted = True
+        if type(details) is CallDetails:
+            details.redacted = True
 
 
 _SHOWN_IF_SET = (
@@ -307,22 +360,28 @@ _SHOWN_IF_SET = (
 )  # fmt: skip
 
 
-def _rebuild(kind: type[ToolCall], values: dict[str, Any]) -> ToolCall:
-    return kind(**values)
+def _rebuild(
+    kind: type[ToolCall], values: dict[str, Any], place: tuple[dict[str, TagValue], int | None] | None = None
+) -> ToolCall:
+    call = kind(**values)
+    if place is not None:
+        call._node = detached.root.child(tool_key(call.tool_name, *place))
+    return call
 
 
 def _detail_property(name: str) -> property:
     return property(lambda call: getattr(call._details or NO_DETAILS, name), doc=f"See `CallDetails.{name}`.")
 
 
-_INTERNAL = ("unsplit_tokens", "cost_nanousd", "saved_nanousd", "cache_write_1h_tokens", "audio_tokens")
+_INTERNAL = ("unsplit_tokens", "saved_nanousd", "cache_write_1h_tokens", "audio_tokens")
 
 for _name in (*CallDetails.__struct_fields__, "tokens"):
     # A property each instead of one __getattr__, which would slow down every read of every field (30 ns, CPython 3.11).
-    if _name not in ("raw_error", "redacted", "seen"):
+    if _name not in ("raw_error", "redacted", "seen", "cost_nanousd", "cost_source"):
         setattr(ToolCall, f"_{_name}" if _name in _INTERNAL else _name, _detail_property(_name))
 
 
 use_plain_setattr(ToolCall(""))
 
 _recording = locks.new_rlock("recording on a call")
+locks.after_fork_in_child(late_tags.clear)

@@ -14,6 +14,10 @@ class NoopCall(ToolCall, gc=False, eq=False):
     def record(self, **_: object) -> None:
         """Record nothing."""
 
+    def __reduce__(self) -> str:  # type: ignore[override]
+        """Pickle by name: a function that is sent by value must meet the constants of the process it arrives in."""
+        return "SUPPRESSED" if self is SUPPRESSED else "NOOP_CALL"
+
     def fail(self, reason: str) -> None:
         """Record nothing."""
 

@@ -31,6 +31,10 @@ _CANCELLATIONS = (
 )
 _members_of: Callable[[BaseException], tuple[BaseException, ...]] = vars(BaseExceptionGroup)["exceptions"].__get__
 
+MAX_KINDS = 1_024
+_outcomes: dict[type, Outcome] = {}
+"""The outcomes of exceptions by their class."""
+
 UNREAD = object()
 """Stands for the answer of an extractor that raised."""
 
@@ -38,11 +42,19 @@ UNREAD = object()
 def outcome_of(error: BaseException) -> Outcome:
     """Return the outcome of a call that raised `error`. Only its type counts: an exception can lie about its class."""
     kind = type(error)
+    known = _outcomes.get(kind)
+    if known is not None:
+        return known
+    outcome: Outcome
     if issubclass(kind, TimeoutError) or _TIMEOUT_NAMES.search(" ".join(map(name_of, mro_of(kind)))) is not None:
-        return "timeout"
-    if issubclass(kind, GeneratorExit):
-        return "abandoned"
-    return "cancelled" if _is_cancellation(error) else "failure"
+        outcome = "timeout"
+    elif issubclass(kind, GeneratorExit):
+        outcome = "abandoned"
+    else:
+        outcome = "cancelled" if _is_cancellation(error) else "failure"
+    if issubclass(kind, Exception) and len(_outcomes) < MAX_KINDS:  # the others depend on what is imported, or in it
+        _outcomes[kind] = outcome
+    return outcome
 
 
 def _is_cancellation(error: BaseException, depth: int = 8) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from toolweaver_monitor._bus.policy import CallPolicy
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context_tree import ToolKey, tool_key
 from toolweaver_monitor._core.sanitize import Diagnostics, merge_tags
 from toolweaver_monitor._instrument.shield import report_internal_error
 from toolweaver_monitor._instrument.tool import ToolSpec
@@ -17,15 +18,20 @@ class _BlockArguments(tuple[()]):
 
 
 BLOCK = _BlockArguments()
-"""The positional arguments of a block of code, whose keyword arguments are tags: `track("ocr", customer="acme")`."""
+"""The positional arguments of a block of code."""
 
 
 def prepare(
-    policy: CallPolicy, tool: ToolSpec, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> int | None:
-    """Complete a new call before it starts, and return its cost in nano-dollars, if known by then."""
+    policy: CallPolicy, tool: ToolSpec, key: ToolKey, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[ToolKey, int | None]:
+    """Complete a new call before it starts.
+
+    Returns:
+        The key by which the call is counted, and its cost in nano-dollars, or None if that is unknown yet.
+    """
     try:
-        tool.prepare(call, args, kwargs)
+        if tool.name_from is not None:
+            key = tool.find_key(call, args, kwargs)
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - the naming function is the user's, and no tool may fail for its name
@@ -35,7 +41,9 @@ def prepare(
             apply_policy(policy, tool, call, args, kwargs)
         except Exception as error:  # noqa: BLE001 - nor for what this library makes of its arguments
             report_internal_error(error)
-    return find_known_cost(policy, tool, call)
+    if policy.tags:
+        key = tool_key(key.tool_name, merge_tags(policy.tags, key.tags), key.cost_nanousd)
+    return key, find_known_cost(policy, tool, call)
 
 
 def find_known_cost(policy: CallPolicy, tool: ToolSpec, call: ToolCall) -> int | None:
@@ -51,10 +59,6 @@ def apply_policy(
     """Add what the current setup requires of every call."""
     if policy.on_first_call is not None:
         policy.on_first_call()
-    if policy.tags:
-        call._ensure_details().tags = merge_tags(policy.tags, call.tags)
-    if args is BLOCK and kwargs:  # before the budgets are asked: one of them may be a budget per tag
-        call._ensure_details().tags = merge_tags(call.tags, kwargs)
     if call.tool_name in policy.priced_tools:
         call._ensure_details()
     if policy.capture:

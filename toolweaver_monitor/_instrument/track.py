@@ -12,7 +12,7 @@ from toolweaver_monitor._bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import NOOP_CALL
-from toolweaver_monitor._core.sanitize import merge_tags
+from toolweaver_monitor._core.context_tree import ToolKey, tool_key
 from toolweaver_monitor._core.structs import use_plain_setattr
 from toolweaver_monitor._instrument.hot_path import (
     append_call,
@@ -21,6 +21,7 @@ from toolweaver_monitor._instrument.hot_path import (
     finish,
     finish_with_error,
     get_current,
+    is_complete,
     recover,
     reset_current,
     set_current,
@@ -44,10 +45,10 @@ next(cast("Generator[None, None, None]", _DONE), None)
 
 
 class ReusableBlock(msgspec.Struct, eq=False):
-    """A block with tags, or one that is entered more than once, also inside itself or in several tasks."""
+    """A block that is entered more than once, also inside itself or in several tasks."""
 
     _tool: ToolSpec
-    _tags: dict[str, Any]
+    _key: ToolKey
     _opened: tuple[ToolCall, ...] = ()
     """The calls of this block that may still be open, in the order in which they were opened."""
 
@@ -57,11 +58,8 @@ class ReusableBlock(msgspec.Struct, eq=False):
             return NOOP_CALL
         call = ToolCall(self._tool.name, "open", 0.0, monotonic_s())
         try:
-            begin(call, self._tool, BLOCK, self._tags)
+            begin(call, self._tool, BLOCK, {}, self._key)
             self._opened = (*self._opened, call)
-            if self._tags:
-                details = call._ensure_details()
-                details.tags = merge_tags(details.tags, self._tags)
         except BaseException as error:  # an interrupt: the block has not begun
             finish_with_error(self._tool, call, error)
             raise
@@ -107,8 +105,27 @@ class ReusableBlock(msgspec.Struct, eq=False):
         _reject_function(self._tool.name)
 
 
+NO_KEY = tool_key("")
+MAX_BLOCK_KEYS = 4_096
+_block_keys: dict[tuple[str, tuple[tuple[str, Any], ...]], ToolKey] = {}
+"""Keys by the tool's name and its tags, for tags whose values are all strings."""
+
+
+def _find_key(tool: ToolSpec, tags: dict[str, Any]) -> ToolKey:
+    """Return the key of a tool with tags."""
+    if not all([type(value) is str for value in tags.values()]):  # noqa: C419 - a list takes half the time
+        return tool.key.with_tags(tags)
+    named = (tool.name, tuple(tags.items()))
+    key = _block_keys.get(named)
+    if key is None:
+        key = tool.key.with_tags(tags)
+        if len(_block_keys) < MAX_BLOCK_KEYS:
+            _block_keys[named] = key
+    return key
+
+
 class Block(ToolCall, gc=False, eq=False):
-    """A block without tags that is entered once, as nearly all are. It is itself the call.
+    """A block that is entered once, as nearly all are. It is itself the call.
 
     It costs little more than a monitored function, because it is one object and not two, and its fields are stored as
     `_core/structs.py` describes: 0.1 us each. `begin` and `finish` are inlined, once for `with` and once for
@@ -116,6 +133,8 @@ class Block(ToolCall, gc=False, eq=False):
     0.15 us in all.
     """
 
+    _key: ToolKey = NO_KEY
+    """The name and the tags of its calls."""
     _reusable: ReusableBlock | None = None
     """Opens the later calls of this block, and finds out which of all its calls ends."""
 
@@ -126,6 +145,8 @@ class Block(ToolCall, gc=False, eq=False):
             return NOOP_CALL
         if not policy.needs_slow_open and not self._opened_at and get_current() is None:
             self._opened_at = monotonic_s()
+            top = policy.tree.root
+            self._node = top.children.get(self._key) or top.child(self._key)
             if policy.admit is not None:
                 ask_budgets(policy.admit, self, None)
             try:
@@ -148,7 +169,12 @@ class Block(ToolCall, gc=False, eq=False):
         """Close the call. An exception of the block propagates."""
         token = self._token
         try:
-            if error is None and token is not None and self._details is None and self._reusable is None:
+            if (
+                error is None
+                and token is not None
+                and (self._details is None or is_complete(self))
+                and self._reusable is None
+            ):
                 self.duration_s = monotonic_s() - self._opened_at
                 try:
                     reset_current(token)
@@ -171,6 +197,8 @@ class Block(ToolCall, gc=False, eq=False):
             return NOOP_CALL
         if not policy.needs_slow_open and not self._opened_at and get_current() is None:
             self._opened_at = monotonic_s()
+            top = policy.tree.root
+            self._node = top.children.get(self._key) or top.child(self._key)
             if policy.admit is not None:
                 ask_budgets(policy.admit, self, None)
             try:
@@ -193,7 +221,12 @@ class Block(ToolCall, gc=False, eq=False):
         """Close the call. An exception of the block propagates."""
         token = self._token
         try:
-            if error is None and token is not None and self._details is None and self._reusable is None:
+            if (
+                error is None
+                and token is not None
+                and (self._details is None or is_complete(self))
+                and self._reusable is None
+            ):
                 self.duration_s = monotonic_s() - self._opened_at
                 try:
                     reset_current(token)
@@ -218,9 +251,9 @@ class Block(ToolCall, gc=False, eq=False):
         """Open a call inside another call, under a policy that takes more than the plain steps, or once more."""
         if not self._opened_at:
             self._opened_at = monotonic_s()
-            return begin(self, tool_for(self.tool_name), BLOCK, {})
+            return begin(self, tool_for(self.tool_name), BLOCK, {}, self._key)
         if self._reusable is None:
-            self._reusable = ReusableBlock(tool_for(self.tool_name), {}, (self,))
+            self._reusable = ReusableBlock(tool_for(self.tool_name), self._key, (self,))
         return self._reusable.__enter__()
 
     def _exit_slow(self, error: BaseException | None) -> None:
@@ -237,8 +270,6 @@ class Block(ToolCall, gc=False, eq=False):
 
 
 use_plain_setattr(Block(""))
-
-Tracked = Block | ReusableBlock
 
 
 def _reject_function(name: str) -> None:
@@ -262,7 +293,7 @@ def _finish_block(tool: ToolSpec, call: ToolCall | None, error: BaseException | 
         raise
 
 
-def track(tool_name: str, /, **tags: Any) -> Tracked:
+def track(tool_name: str, /, **tags: Any) -> Block:
     """Monitor a block of code as one call of a tool.
 
     Write `with track("parse", customer="acme") as call:` or `async with ...`. Inside, `call.record(tokens=120,
@@ -279,6 +310,6 @@ def track(tool_name: str, /, **tags: Any) -> Tracked:
         tool = _specs[tool_name]
     except (KeyError, TypeError):
         tool = tool_for(tool_name)
-    if tags:
-        return ReusableBlock(tool, tags)
-    return Block(tool.name)
+    block = Block(tool.name)
+    block._key = _find_key(tool, tags) if tags else tool.key
+    return block

@@ -32,6 +32,7 @@ from toolweaver_monitor._instrument.hot_path import (
     finish_read,
     finish_slow,
     finish_with_error,
+    is_complete,
     recover,
 )
 from toolweaver_monitor._instrument.results import unknown_type
@@ -47,24 +48,32 @@ _replace_traceback = BaseException.with_traceback  # to drop this frame, which t
 def wrap_function(function: Function, tool: ToolSpec, bus: Bus = bus) -> Function:
     """Wrap a plain function. If it returns a coroutine or a future, its call closes when that has completed."""
     tool.may_return_awaitable = True
-    name, plain = tool.name, not tool.has_declarations
+    name, key, plain, alone = tool.name, tool.key, not tool.has_declarations, tool.is_super_call is None
 
     def run(*args: Any, **kwargs: Any) -> Any:
         policy = bus.active
         if policy is None:
             return function(*args, **kwargs)
-        if plain and not policy.needs_slow_open and hot_path.get_current() is None:  # `begin` and `finish`, inlined
-            call, token = ToolCall(name, "open", 0.0, monotonic_s()), None
+        parent = hot_path.get_current()
+        if plain and not policy.needs_slow_open and (parent is None or (alone and parent is not hot_path.SUPPRESSED)):
+            call, token = ToolCall(name, "open", 0.0, monotonic_s()), None  # `begin` and `finish`, inlined
+            if parent is None:
+                call._node = tool.node if tool.node.tree is policy.tree else tool.place(policy.tree)
+            else:
+                call._parent_serial = parent._serial or parent._assign_id()
+                call._root_serial = parent._root_serial
+                around = parent._node or policy.tree.root
+                call._node = around.children.get(key) or around.child(key)
             if policy.admit is not None:
-                ask_budgets(policy.admit, call, None)
+                ask_budgets(policy.admit, call, key.cost_nanousd)
             try:
                 hot_path.append_call(call)
                 token = hot_path.set_current(call)
                 result = function(*args, **kwargs)
                 call.duration_s = monotonic_s() - call._opened_at
                 handler = hot_path.get_handler(type(result), unknown_type)
-                if handler is not None or call._details is not None:
-                    if handler is not apply_dict or call._details is not None:
+                if handler is not None or (call._details is not None and not is_complete(call)):
+                    if handler is not apply_dict or call._details is not None or parent is not None:
                         call._token = token
                         return finish_slow(tool, call, result)
                     if not apply_dict(call, result) or call._admission is not None:
@@ -94,16 +103,24 @@ def wrap_function(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functio
 
 def wrap_coroutine(function: Function, tool: ToolSpec, bus: Bus = bus) -> Function:
     """Wrap a coroutine function."""
-    name, plain = tool.name, not tool.has_declarations
+    name, key, plain, alone = tool.name, tool.key, not tool.has_declarations, tool.is_super_call is None
 
     async def run(*args: Any, **kwargs: Any) -> Any:
         policy = bus.active
         if policy is None:
             return await function(*args, **kwargs)
-        if plain and not policy.needs_slow_open and hot_path.get_current() is None:  # `begin` and `finish`, inlined
-            call, token = ToolCall(name, "open", 0.0, monotonic_s()), None
+        parent = hot_path.get_current()
+        if plain and not policy.needs_slow_open and (parent is None or (alone and parent is not hot_path.SUPPRESSED)):
+            call, token = ToolCall(name, "open", 0.0, monotonic_s()), None  # `begin` and `finish`, inlined
+            if parent is None:
+                call._node = tool.node if tool.node.tree is policy.tree else tool.place(policy.tree)
+            else:
+                call._parent_serial = parent._serial or parent._assign_id()
+                call._root_serial = parent._root_serial
+                around = parent._node or policy.tree.root
+                call._node = around.children.get(key) or around.child(key)
             if policy.admit is not None:
-                ask_budgets(policy.admit, call, None)
+                ask_budgets(policy.admit, call, key.cost_nanousd)
             try:
                 hot_path.append_call(call)
                 token = hot_path.set_current(call)
@@ -112,8 +129,8 @@ def wrap_coroutine(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functi
                 result = await body
                 call.duration_s = monotonic_s() - call._opened_at
                 handler = hot_path.get_handler(type(result), unknown_type)
-                if handler is not None or call._details is not None:
-                    if handler is not apply_dict or call._details is not None:
+                if handler is not None or (call._details is not None and not is_complete(call)):
+                    if handler is not apply_dict or call._details is not None or parent is not None:
                         call._token = token
                         return finish_slow(tool, call, result)
                     if not apply_dict(call, result) or call._admission is not None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from toolweaver_monitor._bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.details import CallDetails
+from toolweaver_monitor._core.details import CallDetails, CompactDetails, UsageDetails
+from toolweaver_monitor._core.sanitize import MAX_LABEL_CHARS
 from toolweaver_monitor._core.timeouts import on_event_loop
 from toolweaver_monitor._text.redact import escape_surrogates, scrub
 from toolweaver_monitor._usage.pricing import PriceBook
+
+MAX_CACHED = 256
+"""Texts whose scrubbed form is kept."""
+MAX_CACHED_CHARS = 1_024
 
 
 class CallEnricher:
@@ -21,16 +28,42 @@ class CallEnricher:
     def __init__(self, scrubbing: bool, book: PriceBook) -> None:
         self._scrub = scrub if scrubbing else truncate
         self._book = book
+        self._shown: dict[tuple[str, int], str] = {}
         self._waiting_loops: list[bool] = []
         """One entry for each event loop that waits for a drain now; to append and to pop are one step each."""
 
-    def enrich(self, call: ToolCall) -> None:
-        """Complete a call that has details."""
-        call._redact(self._scrub)
-        details = call._details
-        if details is not None and (details.lacks_price or (details.cached and details.cost_source is None)):
+    def enrich(self, calls: Sequence[ToolCall]) -> None:
+        """Complete a batch of closed calls. May run again for calls that are complete."""
+        for call in calls:
+            details = call._details
+            if details is None or type(details) is CompactDetails:
+                continue
+            call._admission = None if details.cost_nanousd is not None else call._admission
+            if type(details) is UsageDetails and details.cost_nanousd is not None and details.provider is None:
+                if details.model is None:
+                    continue
+                shown = self._shown.get((details.model, MAX_LABEL_CHARS))
+                if shown is not None:
+                    details.model = shown
+                    continue
+            bus._guard(self._complete, call, details)
+
+    def _complete(self, call: ToolCall, details: CallDetails) -> None:
+        call._redact(self._scrub_cached)
+        if details.lacks_price or (details.cached and details.cost_source is None):
             self._add_price(call, details)
         call._admission = None  # here and not on the caller's thread: see `Admission`
+
+    def _scrub_cached(self, text: str, limit: int) -> str:
+        """Remove secrets from a text; the same short text is looked at once, not a thousand times."""
+        if len(text) > MAX_CACHED_CHARS:
+            return self._scrub(text, limit)
+        shown = self._shown.get((text, limit))
+        if shown is None:
+            if len(self._shown) >= MAX_CACHED:
+                self._shown.clear()
+            shown = self._shown[text, limit] = self._scrub(text, limit)
+        return shown
 
     def drain(self) -> None:
         """Count everything that has ended, for a reader. On an event loop, do not wait for prices to be loaded."""

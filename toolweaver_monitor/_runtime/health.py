@@ -14,7 +14,6 @@ from toolweaver_monitor._core.sanitize import Diagnostics, plain_text
 from toolweaver_monitor._instrument.patching.instrument import waiting_for_import
 from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._stats.aggregator import StatsAggregator
-from toolweaver_monitor._stats.rollup import Rollup
 from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor._text.safe_repr import capture_value
@@ -220,15 +219,15 @@ def _misspelt_fields(sources: Iterable[StatsAggregator]) -> dict[str, str]:
     found: dict[str, str] = {}
     for source in sources:
         with source.lock:
-            found.update(_misspelt_in(source.rollup))
+            found.update(_misspelt_in(source))
     return found
 
 
-def _misspelt_in(rollup: Rollup) -> dict[str, str]:
+def _misspelt_in(source: StatsAggregator) -> dict[str, str]:
     found: dict[str, str] = {}
-    for key in rollup.tag_keys():
+    for key in source.tag_keys():
         close = [SYNONYMS[key]] if key in SYNONYMS else suggest(key, NUMERIC_FIELDS, cutoff=0.8)
-        if close and any(map(_is_number, rollup.by_tag(key))):
+        if close and any(map(_is_number, source.by_tag(key))):
             found[key] = close[0]
     return found
 

@@ -15,6 +15,7 @@ from toolweaver_monitor._core.timeouts import run_off_loop, validate_timeout
 from toolweaver_monitor._runtime.components import POLL_S, Components
 from toolweaver_monitor._runtime.health import Health, health
 from toolweaver_monitor._runtime.report import report_text
+from toolweaver_monitor._stats.path_tree import PathTree
 from toolweaver_monitor._text.display import DEFAULT_ROWS, pluralize
 from toolweaver_monitor._text.reportable import Reportable
 from toolweaver_monitor.sinks._memory.metrics import Summary
@@ -56,6 +57,15 @@ class Monitor(Reportable):
     def summary(self) -> Summary:
         """Return all-time totals over every tool, as `MetricsCollector.summary` does."""
         return self.metrics.summary()
+
+    def tree(self) -> PathTree:
+        """Return the calling context: where calls, time and money went, by the path of tools.
+
+        Returns:
+            A `PathTree`: `print(monitor.tree())` shows the heaviest paths, `.as_dict()` is for JSON, and `.folded()`
+            for flame-graph viewers.
+        """
+        return self.metrics._tree()
 
     def active(self) -> list[dict[str, Any]]:
         """Return the calls open right now, the longest-running first.

@@ -15,6 +15,9 @@ def report_text(components: Components, limit: int | None) -> str:
     """Return tools, costs, errors, sinks and budgets as plain text, safe for a terminal, `limit` rows of each."""
     lines = ["Tools", *_tools(components.metrics._by_tool(), limit)]
     lines += ["", components.costs._text(limit), "", components.errors._text(limit)]
+    tree = components.metrics._tree()
+    if tree.is_nested:
+        lines += ["", "Where it went", tree.text(limit)]
     lines += _sinks(components)
     budgets = components.budgets()
     if budgets:
@@ -33,22 +36,22 @@ def _tools(tools: Mapping[str, ToolStats], limit: int | None) -> list[str]:
     unusual = [outcome for outcome in ("cancelled", "rejected", "abandoned") if total.outcomes[outcome]]
     totals = [pluralize(total.calls, "call"), f"{total.failures:,} failed"]
     totals += [f"{total.outcomes[outcome]:,} {outcome}" for outcome in unusual]
-    if total.judged:
-        totals.append(f"{total.outcomes['success'] / total.judged:.1%} succeeded")
+    if total.rated:
+        totals.append(f"{total.outcomes['success'] / total.rated:.1%} succeeded")
     lines = ["  " + ", ".join(totals)]
     if tools:
-        tokens = ["tokens"] if total.tokens else []
+        tokens = ["tokens"] if total.usage.tokens else []
         rows = [["tool", "calls", "failed", *unusual, *tokens, "average", "p50", "p95", "p99"]]
         for tool, stats in shown:
             counts = [stats.calls, stats.failures, *(stats.outcomes[outcome] for outcome in unusual)]
-            counts += [stats.tokens] if tokens else []
+            counts += [stats.usage.tokens] if tokens else []
             rows.append([escape(tool), *(f"{count:,}" for count in counts), *_durations(stats)])
         lines += [*table(rows), *left_out]
     return lines
 
 
 def _durations(stats: ToolStats) -> list[str]:
-    if not stats.ran:
+    if not stats.executed:
         return ["-"] * 4
     summary = summarize(stats)
     return list(map(_seconds, (summary["avg_duration_s"], summary["p50_s"], summary["p95_s"], summary["p99_s"])))

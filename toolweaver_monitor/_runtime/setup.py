@@ -15,12 +15,13 @@ from toolweaver_monitor._bus.sink_runner import Gate, SinkRunner
 from toolweaver_monitor._bus.worker import MAY_HAVE_THREADS
 from toolweaver_monitor._core import config, locks
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context_tree import ContextTree, TagRedaction
 from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._core.timeouts import validate_timeout
 from toolweaver_monitor._instrument import results
 from toolweaver_monitor._instrument.tool import validate_tags
 from toolweaver_monitor._runtime.components import Components, Fault
-from toolweaver_monitor._runtime.enrichment import CallEnricher
+from toolweaver_monitor._runtime.enrichment import CallEnricher, truncate
 from toolweaver_monitor._runtime.monitor import Monitor
 from toolweaver_monitor._runtime.options import (
     Options,
@@ -32,6 +33,7 @@ from toolweaver_monitor._runtime.options import (
     validate_flags,
 )
 from toolweaver_monitor._stats.aggregator import StatsAggregator
+from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor._text.safe_repr import ErrorTextSource, fault_text, hint_text
 from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
@@ -195,6 +197,7 @@ def _publish_policy(options: Options) -> None:
     """Store, all at once, what calls need to know of the setup when they open and close."""
     bus.configure(
         CallPolicy(
+            tree=ContextTree(options.max_names),
             on=options.enabled,
             tags=options.tags,
             needs_tags=options.ledger is not None and options.ledger.needs_tags,
@@ -207,6 +210,7 @@ def _publish_policy(options: Options) -> None:
             on_first_call=_in_child if process_exit.is_child() else None,
         )
     )
+    TagRedaction.scrub = scrub if options.scrubbing else truncate
     results.set_usage_reading(options.usage)
 
 

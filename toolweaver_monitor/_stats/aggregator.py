@@ -1,32 +1,39 @@
-"""Count batches of calls: statistics per tool, the last calls and the last errors.
+"""Count batches of calls at their nodes, and keep the last calls and the last errors.
 
-Calls arrive in batches, off the caller's path. What plain successes have in common is counted a batch at a time, with
-loops that run in C. Only calls with details are counted one by one.
+Calls come in batches, off the caller's path, and are grouped by node: what is the same for all calls of a node is added
+once for the group. By tool, by tag, by root and by path are sums over nodes, made when somebody reads.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ERROR_OUTCOMES, ToolCall
-from toolweaver_monitor._core.details import CompactDetails
-from toolweaver_monitor._stats.rollup import Rollup
+from toolweaver_monitor._core.context_tree import ContextTree, Node, TagRedaction, tool_key
+from toolweaver_monitor._core.sanitize import TagValue, scrub_tag_value
+from toolweaver_monitor._stats.runs import Runs
 from toolweaver_monitor._stats.tool_stats import ToolStats
-from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW, declared_names
+from toolweaver_monitor._stats.totals import TotalsByName, UsageTotals
+from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 
-MAX_PENDING = 1_024
-"""Recorded calls that wait to be counted: a reader waits for the counting of at most this many."""
+MAX_RECORDED = 1_024
+"""Calls counted while the lock is held: a reader waits for at most this many."""
+MAX_TAG_VALUES = 10_000
+"""Values of one tag that are told apart."""
+MAX_TAG_KEYS = 64
+"""Keys of tags that are told apart beyond those of nodes."""
 
 
 class StatsAggregator:
-    """The statistics of every tool, the last calls and the last errors.
+    """The statistics of every node, the last calls, and the last errors.
 
     Args:
-        max_operations: the number of last calls to keep.
-        max_names: the number of tool names that have statistics of their own.
-        before_read: called before every read, to deliver the calls that have ended but are not counted yet.
+        max_operations: how many of the last calls to keep.
+        max_names: how many tool names, of calls that did not come over the bus, get statistics of their own.
+        before_read: counts what has ended and is not counted yet; called before every read.
         open_calls: returns the calls that are open right now.
     """
 
@@ -37,78 +44,138 @@ class StatsAggregator:
         before_read: Callable[[], object] | None = None,
         open_calls: Callable[[], Iterable[ToolCall]] = tuple,
     ) -> None:
-        self.by_tool: dict[str, ToolStats] = {}
-        self.rollup = Rollup(open_calls)
         self.operations: deque[ToolCall] = deque(maxlen=max_operations)
         self.last_errors: deque[ToolCall] = deque(maxlen=min(max_operations, 1_000))
         self.lock = locks.new_rlock("statistics")
         self._max_names = max_names
         self._before_read = before_read
-        self._dynamic = 0
+        self._open_calls = open_calls
         self._recorded: deque[ToolCall] = deque()
+        self.runs = Runs(self._shift)
+        self.clear()
         locks.after_fork_in_child_weak(self, StatsAggregator.clear)
 
     def clear(self) -> None:
-        """Forget everything. A forked child starts empty, since what was counted before belongs to its parent."""
-        self.by_tool = {}
-        self.rollup.clear()
-        self._dynamic = 0
+        """Forget everything. A forked child starts from nothing: what was counted before belongs to its parent."""
+        self.by_node: dict[Node, ToolStats] = {}
+        self.by_model = TotalsByName()
+        self.unpriced: dict[tuple[str, str], UsageTotals] = {}
+        """By tool and model."""
+        self._by_tag: dict[str, tuple[TotalsByName, TotalsByName]] = {}
+        """What nodes do not tell, to be added and to be taken away: of calls that had no node of their own, and of
+        those whose tags came late."""
+        self._tree = ContextTree(self._max_names)
+        """The places of calls that were not opened by this library, such as those recorded by hand."""
+        self.runs.clear()
         for kept in (self.operations, self.last_errors, self._recorded):
             kept.clear()
 
+    # --- counting -------------------------------------------------------------------------------------------------
+
     def record(self, call: ToolCall) -> None:
-        """Add one closed call that did not come over the bus. It is counted at the next read."""
+        """Count one closed call that did not come over the bus; it is included in the next read."""
         self._recorded.append(call)
-        if len(self._recorded) > MAX_PENDING:
-            self.read()
+        if len(self._recorded) > MAX_RECORDED:
+            self.sync()
 
     def add_batch(self, calls: Sequence[ToolCall]) -> None:
         """Count a batch of closed calls."""
-        # Outside the lock, which an interrupt in a comprehension would leave held (see tests/unit/test_locks.py).
-        detailed = [call for call in calls if call._root_serial or call._details is not None]
-        with self.lock:
-            groups: defaultdict[str, list[ToolCall]] = defaultdict(list)
-            for call in calls:
-                groups[call.tool_name].append(call)
-            for name, group in groups.items():
-                (self.by_tool.get(name) or self._add_tool(name)).count_all(group)
-            self.operations.extend(calls)
-            if detailed:
-                self._add_detailed(detailed)
-
-    def _add_detailed(self, calls: Sequence[ToolCall]) -> None:
-        """Count the calls that have details, or a call around or inside them."""
-        self.last_errors.extend([call for call in calls if call.outcome in ERROR_OUTCOMES])
-        plain: defaultdict[str, list[ToolCall]] = defaultdict(list)
+        groups: defaultdict[Node | None, list[ToolCall]] = defaultdict(list)
         for call in calls:
-            if type(call._details) is CompactDetails and not call._root_serial:
-                plain[call.tool_name].append(call)
-                self.rollup.roots.append(call)
-            else:
-                (self.by_tool.get(call.tool_name) or self._add_tool(call.tool_name)).rolled_up += 1
-                self.rollup.count(call)
-        for name, group in plain.items():
-            (self.by_tool.get(name) or self._add_tool(name)).rolled_up += len(group)
-            self.rollup.count_plain(name, group)
+            groups[call._node].append(call)
+        for call in groups.pop(None, ()):
+            call._node = self._tree.root.child(tool_key(call.tool_name))
+            groups[call._node].append(call)
+        nested = [call for call in calls if call._root_serial]  # see tests/unit/test_locks.py
+        with self.lock:
+            alone: list[ToolCall] = []
+            without_node: defaultdict[Node, list[ToolCall]] = defaultdict(list)
+            for node, group in groups.items():
+                if node is None:
+                    continue
+                if node.counts_at is node:
+                    self._count(node, group, alone)
+                else:
+                    without_node[node.counts_at] += group
+                    self._count_tags(node, group)
+            for node, group in without_node.items():
+                self._count(node, group, alone)
+            self.operations.extend(calls)
+            if nested or alone:
+                self.runs.add(nested, alone)
 
-    def _add_tool(self, name: str) -> ToolStats:
-        if name not in declared_names:
-            if self._dynamic >= self._max_names:
-                stats = self.by_tool.get(OVERFLOW)
-                if stats is None:
-                    stats = self.by_tool[OVERFLOW] = ToolStats()
-                return stats
-            self._dynamic += 1
-        stats = self.by_tool[name] = ToolStats()
-        return stats
+    def _count(self, node: Node, calls: list[ToolCall], alone: list[ToolCall]) -> None:
+        """Count the calls of one node.
+
+        Args:
+            node: where they count.
+            calls: the calls.
+            alone: gets those that have a cost or details, and no call around or inside them.
+        """
+        stats = self.by_node.get(node)
+        if stats is None:
+            stats = self.by_node[node] = ToolStats()
+        outermost = node.parent is node.tree.root
+        detailed = stats.count(calls, node.key.cost_nanousd, outermost=outermost)
+        if detailed:
+            self._count_detailed(node, stats.usage, detailed)
+        noted = calls if node.key.cost_nanousd is not None else detailed
+        alone += [call for call in noted if not call._root_serial]
+
+    def _count_tags(self, node: Node, calls: list[ToolCall]) -> None:
+        """Count calls for their tags that count at another node than their own, which has not all of these tags."""
+        place = node.counts_at
+        totals = UsageTotals.of(*calls)
+        for key, value in node.tags.items():
+            if place.tags.get(key) is not value:
+                self._shift(key, place.tags.get(key), value, totals)
+
+    def _count_detailed(self, node: Node, usage: UsageTotals, calls: list[ToolCall]) -> None:
+        """Add what calls used, to their node and to their models."""
+        models = {call._details.model for call in calls}  # type: ignore[union-attr]
+        for model in models:
+            group = calls if len(models) == 1 else [call for call in calls if call.model == model]
+            totals = UsageTotals()
+            totals.add_details(group)
+            usage.add(totals)
+            if totals.unpriced:
+                unpriced = [call for call in group if call._details.lacks_price]  # type: ignore[union-attr]
+                self._unpriced(node.key.tool_name, model or "").add(UsageTotals.of(*unpriced))
+            if model is not None:
+                totals.calls = len(group)
+                self.by_model.entry(model).add(totals)
+        self.last_errors.extend([call for call in calls if call.outcome in ERROR_OUTCOMES])
+
+    def _unpriced(self, tool: str, model: str) -> UsageTotals:
+        key = (tool, model)
+        if key not in self.unpriced and len(self.unpriced) >= MAX_NAMES:
+            key = (OVERFLOW, OVERFLOW)
+        totals = self.unpriced.get(key)
+        if totals is None:
+            totals = self.unpriced[key] = UsageTotals()
+        return totals
+
+    def _tables(self, key: str) -> tuple[TotalsByName, TotalsByName]:
+        tables = self._by_tag.get(key)
+        if tables is None:
+            tables = TotalsByName(MAX_TAG_VALUES), TotalsByName(2 * MAX_TAG_VALUES)
+            if len(self._by_tag) < MAX_TAG_KEYS:
+                self._by_tag[key] = tables
+        return tables
+
+    def _shift(self, key: str, old: TagValue | None, new: TagValue, totals: UsageTotals) -> None:
+        added, removed = self._tables(key)
+        added.entry(_text_of(key, new)).add(totals)
+        if old is not None:
+            removed.entry(_text_of(key, old)).add(totals)
 
     def sync(self) -> None:
-        """Count the calls that have ended but are not counted yet.
+        """Count all that has ended and is not counted yet.
 
-        A signal handler or `__del__` that reads in the middle of a read on its own thread gets what is counted so far:
-        the thread that counts the rest may be waiting for that read.
+        A signal handler or `__del__` that reads in the middle of a read on its own thread gets what is counted: the
+        thread that counts the rest may be waiting for that read.
         """
-        if self.lock._is_owned():  # type: ignore[attr-defined]
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # as threading.Condition does
             return
         if self._before_read is not None:
             self._before_read()
@@ -117,26 +184,83 @@ class StatsAggregator:
                 recorded = [self._recorded.popleft() for _ in range(len(self._recorded))]
                 self.add_batch(recorded)
 
-    def read(self) -> dict[str, ToolStats]:
-        """Return the live statistics by tool, of all calls that have ended. Hold `lock` to read several values."""
-        self.sync()
-        with self.lock:
-            return dict(self.by_tool)
-
     def merge(self, other: StatsAggregator) -> None:
-        """Add what another aggregator has counted."""
-        for name, stats in other.read().items():
-            with self.lock:
-                (self.by_tool.get(name) or self._add_tool(name)).add(stats)
-        with self.lock:
-            self.rollup.absorb(other.rollup)
+        """Take over what another aggregator has counted."""
+        other.sync()
+        with other.lock, self.lock:
+            for node, stats in other.by_node.items():
+                mine = self.by_node.get(node)
+                if mine is None:
+                    self.by_node[node] = stats
+                else:
+                    mine.add(stats)
+            self.by_model.merge(other.by_model)
+            for (tool, model), totals in other.unpriced.items():
+                self._unpriced(tool, model).add(totals)
+            for key, tables in other._by_tag.items():
+                for table, theirs in zip(self._tables(key), tables, strict=True):
+                    table.merge(theirs)
+            self.runs.merge(other.runs)
             self.operations.extend(other.operations)
             self.last_errors.extend(other.last_errors)
 
+    # --- reading: hold `lock`, and call `sync` before -------------------------------------------------------------
+
+    def by_tool(self) -> dict[str, ToolStats]:
+        """Return the statistics of every tool, a copy."""
+        found: dict[str, ToolStats] = {}
+        for node, stats in self.by_node.items():
+            mine = found.get(node.key.tool_name)
+            if mine is None:
+                mine = found[node.key.tool_name] = ToolStats()
+            mine.add(stats)
+        return found
+
+    def by_root(self) -> TotalsByName:
+        """Return the totals by the tool of the outermost call."""
+        found = TotalsByName()
+        for node, stats in self.by_node.items():
+            found.entry(node.top.key.tool_name).add(stats.usage)
+        return found
+
+    def by_tag(self, key: str) -> TotalsByName:
+        """Return the totals by the values of a tag. Calls inside open ones count for the tags that these have now."""
+        found = TotalsByName(MAX_TAG_VALUES)
+        for node, stats in self.by_node.items():
+            if key in node.tags:
+                found.entry(_text_of(key, node.tags[key])).add(stats.usage)
+
+        def shift(shifted: str, old: TagValue | None, new: TagValue, totals: UsageTotals) -> None:
+            if shifted == key:
+                found.entry(_text_of(key, new)).add(totals)
+                if old is not None:
+                    found.entry(_text_of(key, old)).subtract(totals)
+
+        self.runs.open_shifts(self._open_calls(), shift)
+        added, removed = self._by_tag.get(key, ({}, {}))
+        found.merge(added)
+        for value, totals in removed.items():
+            found.entry(value).subtract(totals)
+        for value in [value for value, totals in found.items() if not totals.calls]:
+            del found[value]
+        return found
+
+    def tag_keys(self) -> set[str]:
+        """Return the keys of all tags seen."""
+        keys = set(self._by_tag)
+        return keys.union(*(node.tags for node in self.by_node))
+
     def total(self, tools: Iterable[str] | None = None) -> ToolStats:
-        """Return the statistics of all tools together, or of the given ones."""
-        chosen = [stats for name, stats in self.read().items() if tools is None or name in tools]
+        """Return the statistics of all tools together, or of some."""
         total = ToolStats()
-        with self.lock:
-            total.add(*chosen)
+        total.add(*(stats for node, stats in self.by_node.items() if tools is None or node.key.tool_name in tools))
         return total
+
+
+def _text_of(key: str, value: TagValue) -> str:
+    return _shown(key, value, TagRedaction.scrub)
+
+
+@lru_cache(maxsize=1_024, typed=True)
+def _shown(key: str, value: TagValue, scrub: Callable[[str, int], str]) -> str:
+    return str(scrub_tag_value(key, value, scrub))

@@ -1,20 +1,18 @@
-"""Usage and cost of a group of calls.
-
-All sums are whole nano-dollars, tokens and counts: exact, and the same in any order.
-"""
+"""Exact sums over calls: whole nano-dollars, tokens and counts, the same in any order."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from toolweaver_monitor._core.call import ERROR_OUTCOMES, ToolCall
+from toolweaver_monitor._core.details import CallDetails, CompactDetails
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 
 
 class UsageTotals:
-    """The usage and cost of some calls together."""
+    """What a group of calls used and cost together."""
 
     __slots__ = (
         "cache_hits", "cached_tokens", "calls", "cost_nanousd", "costed", "errors", "input_tokens", "output_tokens",
@@ -24,9 +22,9 @@ class UsageTotals:
     def __init__(self) -> None:
         self.calls = 0
         self.runs = 0
-        """The outermost ones of these calls."""
+        """Of these, the outermost ones."""
         self.retries = 0
-        """Of these calls, the second and later attempts of an operation."""
+        """Of these, second and later attempts of an operation."""
         self.errors = 0
         self.rejected = 0
         self.costed = 0
@@ -40,50 +38,61 @@ class UsageTotals:
         self.cached_tokens = 0
 
     @classmethod
-    def of(cls, call: ToolCall) -> UsageTotals:
-        """Return the usage of one call alone, without what ran inside it."""
-        sums = cls()
-        sums.count(call)
-        return sums
+    def of(cls, *calls: ToolCall) -> UsageTotals:
+        """Return the totals of calls, without what ran inside them."""
+        totals = cls()
+        totals.calls = len(calls)
+        totals.runs = len([call for call in calls if call._parent_serial is None])
+        detailed = [call for call in calls if call._details is not None]
+        if len(detailed) < len(calls):
+            declared = [call._cost_nanousd for call in calls if call._details is None]
+            costs = [cost for cost in declared if cost is not None]
+            totals.costed = len(costs)
+            totals.cost_nanousd = sum(costs)
+        if detailed:
+            totals.add_details(detailed)
+        return totals
 
-    def count(self, call: ToolCall) -> None:
-        """Add one call alone, without what ran inside it."""
-        self.calls += 1
-        if call._parent_serial is None:
-            self.runs += 1
-        details = call._details
-        if details is None:
-            return
-        if call.outcome != "success":
+    def add_details(self, calls: Sequence[ToolCall]) -> None:
+        """Add what calls with details used and how they ended; their number is added elsewhere."""
+        found: list[Any] = [call._details for call in calls]
+        compact = [details for details in found if type(details) is CompactDetails]
+        if compact:
+            self.costed += len(compact)
+            self.cost_nanousd += sum([round(details.cost * NANO) for details in compact])
+            self.unsplit_tokens += sum([details.unsplit_tokens for details in compact])
+            if len(compact) == len(found):
+                return
+            found = [details for details in found if type(details) is not CompactDetails]
+        costed = cost = unsplit = given = produced = cached = 0
+        for details in found:
+            nano = details.cost_nanousd
+            if nano is not None:
+                costed += 1
+                cost += nano
+            elif details.lacks_price:
+                self.unpriced += 1
+            unsplit += details.unsplit_tokens
+            given += details.input_tokens
+            produced += details.output_tokens
+            cached += details.cached_tokens
+        self.costed += costed
+        self.cost_nanousd += cost
+        self.unsplit_tokens += unsplit
+        self.input_tokens += given
+        self.output_tokens += produced
+        self.cached_tokens += cached
+        for call in [call for call in calls if type(call._details) is CallDetails]:
+            details = cast("CallDetails", call._details)
             self.errors += call.outcome in ERROR_OUTCOMES
             self.rejected += call.outcome == "rejected"
-        if details.attempt > 1:
-            self.retries += 1
-        cost = details.cost_nanousd
-        if cost is not None:
-            self.costed += 1
-            self.cost_nanousd += cost
-        elif details.lacks_price:
-            self.unpriced += 1
-        if details.cached:
-            self.cache_hits += 1
-            self.saved_nanousd += details.saved_nanousd
-        self.unsplit_tokens += details.unsplit_tokens
-        self.input_tokens += details.input_tokens
-        self.output_tokens += details.output_tokens
-        self.cached_tokens += details.cached_tokens
-
-    def count_plain(self, calls: Sequence[ToolCall]) -> None:
-        """Add many outermost calls whose details are `CompactDetails`."""
-        details: list[Any] = [call._details for call in calls]
-        self.calls += len(calls)
-        self.runs += len(calls)
-        self.costed += len(calls)
-        self.cost_nanousd += sum([round(each.cost * NANO) for each in details])
-        self.unsplit_tokens += sum([each.unsplit_tokens for each in details])
+            self.retries += details.attempt > 1
+            if details.cached:
+                self.cache_hits += 1
+                self.saved_nanousd += details.saved_nanousd
 
     def add(self, other: UsageTotals) -> None:
-        """Add the usage of other calls."""
+        """Add the totals of other calls."""
         self.calls += other.calls
         self.runs += other.runs
         self.retries += other.retries
@@ -99,18 +108,18 @@ class UsageTotals:
         self.output_tokens += other.output_tokens
         self.cached_tokens += other.cached_tokens
 
-    def take_away(self, other: UsageTotals) -> None:
-        """Subtract what `add` has added."""
+    def subtract(self, other: UsageTotals) -> None:
+        """Take away the totals of calls that were added before."""
         for name in UsageTotals.__slots__:
             setattr(self, name, getattr(self, name) - getattr(other, name))
 
     @property
     def tokens(self) -> int:
-        """Input, output and unsplit tokens. Cached tokens are a part of the input."""
+        """Input, output and unsplit tokens; cached tokens are a part of input."""
         return self.unsplit_tokens + self.input_tokens + self.output_tokens
 
-    def shown(self) -> dict[str, Any]:
-        """Return the totals for people and for JSON; see `CostTracker.by`."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return the totals for people and for JSON: see `CostTracker.by`."""
         return {
             "calls": self.calls,
             "operations": self.calls - self.retries,
@@ -129,18 +138,22 @@ class UsageTotals:
 
 
 class TotalsByName(dict[str, UsageTotals]):
-    """Totals by name, for at most `MAX_NAMES` names; all others together as `__overflow__`."""
+    """Totals by name, for a bounded number of names; the rest together as `__overflow__`."""
 
-    def at(self, name: str) -> UsageTotals:
-        """Return the totals of this name, to be added to."""
-        sums = self.get(name)
-        if sums is None:
-            if len(self) >= MAX_NAMES and name != OVERFLOW:
-                return self.at(OVERFLOW)
-            sums = self[name] = UsageTotals()
-        return sums
+    def __init__(self, max_names: int = MAX_NAMES) -> None:
+        super().__init__()
+        self.max_names = max_names
 
-    def absorb(self, others: Mapping[str, UsageTotals]) -> None:
-        """Add the totals of another table, name by name."""
-        for name, sums in others.items():
-            self.at(name).add(sums)
+    def entry(self, name: str) -> UsageTotals:
+        """Return the totals of a name, to be added to."""
+        totals = self.get(name)
+        if totals is None:
+            if len(self) >= self.max_names and name != OVERFLOW:
+                return self.entry(OVERFLOW)
+            totals = self[name] = UsageTotals()
+        return totals
+
+    def merge(self, others: Mapping[str, UsageTotals]) -> None:
+        """Add other totals, name by name."""
+        for name, totals in others.items():
+            self.entry(name).add(totals)

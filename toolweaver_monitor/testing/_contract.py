@@ -36,7 +36,6 @@ def sample_calls() -> list[ToolCall]:
             provider="a-provider",
             cached=number % 2 == 0,
             attempt=number,
-            tags={"customer": "acme", "page": number, "share": 0.5, "draft": True},
             error_type="ValueError" if outcome in ERROR_OUTCOMES else None,
             raw_error='a text with a quote ", a comma, a\nnew line and \u20ac' if outcome in ERROR_OUTCOMES else "",
             redacted=True,

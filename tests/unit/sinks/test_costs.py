@@ -45,7 +45,7 @@ def test_sums_are_exact_in_any_order(amounts: list[Decimal]) -> None:
     costs = CostTracker()
     for amount in amounts:
         costs.record("tool", float(amount))
-    assert costs._by_tool()["tool"].cost_nanousd == int(sum(amounts) * 10**9)
+    assert costs._by_tool()["tool"].usage.cost_nanousd == int(sum(amounts) * 10**9)
 
 
 def test_a_call_of_unknown_cost_is_no_part_of_the_average() -> None:

@@ -43,16 +43,17 @@ calls = st.lists(
 def counted(batch: list[ToolCall]) -> ToolStats:
     found = ToolStats()
     if batch:
-        found.count_all(batch)
+        found.usage.add_details(found.count(batch, None, outermost=True))
     return found
 
 
 def state(of: ToolStats) -> dict[str, object]:
-    return {name: +getattr(of, name) for name in ToolStats.__slots__}
+    own = {name: +getattr(of, name) for name in ToolStats.__slots__ if name != "usage"}
+    return own | of.usage.as_dict()
 
 
 @given(calls, calls)
-def test_adding_two_tallies_gives_what_one_would_have_counted(one: list[ToolCall], other: list[ToolCall]) -> None:
+def test_adding_two_gives_what_one_would_have_counted(one: list[ToolCall], other: list[ToolCall]) -> None:
     """Statistics merge exactly, in any order."""
     forth, back = counted(one), counted(other)
     forth.add(counted(other))
@@ -65,14 +66,14 @@ def test_every_call_is_counted_once_by_outcome_and_bucket(batch: list[ToolCall])
     """Counts, outcomes and the histogram never disagree."""
     found = counted(batch)
     assert found.calls == len(batch) == sum(found.outcomes.values())
-    assert found.ran == sum(call.outcome != "rejected" for call in batch) == sum(found.buckets.values())
+    assert found.executed == sum(call.outcome != "rejected" for call in batch) == sum(found.buckets.values())
 
 
 def test_what_a_budget_rejected_is_no_part_of_the_durations() -> None:
     """A call that did not run took no time: were its 0 s counted, tools would seem to get faster as money runs out."""
     rejected = ToolCall("a", "rejected", 0.0, _details=CallDetails(error_type="BudgetExceeded"))
     found = counted([ToolCall("a", "success", 2.0), rejected, rejected])
-    assert (found.calls, found.ran, found.duration_sum_s, found.duration_min_s) == (3, 1, 2.0, 2.0)
+    assert (found.calls, found.executed, found.duration_sum_s, found.duration_min_s) == (3, 1, 2.0, 2.0)
     assert counted([rejected]).buckets == {}
 
 
@@ -86,35 +87,36 @@ def test_a_call_with_tokens_and_no_cost_is_unpriced_and_one_with_neither_is_not(
             ToolCall("a", "success", 0.1),
         ]
     )
-    assert (found.unpriced, found.costed, found.calls) == (2, 1, 4)
+    assert (found.usage.unpriced, found.usage.costed, found.calls) == (2, 1, 4)
 
 
 def test_a_flood_of_names_ends_in_overflow_and_totals_stay_exact() -> None:
     """Series stay bounded, and no call is lost."""
-    tallies = StatsAggregator(max_names=100)
+    stats = StatsAggregator(max_names=100)
     for start in range(0, 5_000, 500):
-        tallies.add_batch([ToolCall(f"made-up-{n}", "success", 0.01) for n in range(start, start + 500)])
-    assert len(tallies.read()) == 101
-    assert tallies.total().calls == 5_000
-    assert tallies.read()[OVERFLOW].calls == 4_900
+        stats.add_batch([ToolCall(f"made-up-{n}", "success", 0.01) for n in range(start, start + 500)])
+    assert len(stats.by_tool()) == 101
+    assert stats.total().calls == 5_000
+    assert stats.by_tool()[OVERFLOW].calls == 4_900
 
 
 def test_a_name_written_in_the_code_keeps_its_place_in_a_flood() -> None:
     """An agent that makes up names cannot push a real tool out of its series."""
     names.declared_names.add("written-in-code")
     try:
-        tallies = StatsAggregator(max_names=10)
-        tallies.add_batch([ToolCall(f"made-up-{n}", "success", 0.01) for n in range(50)])
-        tallies.add_batch([ToolCall("written-in-code", "success", 0.01)])
-        assert tallies.read()["written-in-code"].calls == 1
+        stats = StatsAggregator(max_names=10)
+        stats.add_batch([ToolCall(f"made-up-{n}", "success", 0.01) for n in range(50)])
+        stats.add_batch([ToolCall("written-in-code", "success", 0.01)])
+        assert stats.by_tool()["written-in-code"].calls == 1
     finally:
         names.declared_names.discard("written-in-code")
 
 
 def test_the_last_calls_are_kept_and_totals_are_all_time() -> None:
     """The cure for memory that grows: what rotates out is still counted."""
-    tallies = StatsAggregator(max_operations=10)
+    stats = StatsAggregator(max_operations=10)
     for n in range(100):
-        tallies.record(ToolCall("a", "success", n / 100))
-    assert tallies.total().calls == 100
-    assert [call.duration_s for call in tallies.operations] == [n / 100 for n in range(90, 100)]
+        stats.record(ToolCall("a", "success", n / 100))
+    stats.sync()
+    assert stats.total().calls == 100
+    assert [call.duration_s for call in stats.operations] == [n / 100 for n in range(90, 100)]

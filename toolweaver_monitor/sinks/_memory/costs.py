@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NANO
-from toolweaver_monitor._stats.rollup import Rollup, Subtree
+from toolweaver_monitor._stats.aggregator import MAX_TAG_VALUES, StatsAggregator
+from toolweaver_monitor._stats.runs import Run
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._stats.totals import TotalsByName, UsageTotals
 from toolweaver_monitor._text.display import DEFAULT_ROWS, escape, pluralize, rank_rows, table, validate_n
@@ -48,12 +49,12 @@ class CostTracker(InMemorySink, Reportable):
     @property
     def costs(self) -> dict[str, float]:
         """Dollars by operation, all-time."""
-        return {operation: stats.cost_nanousd / NANO for operation, stats in self._select_costed()}
+        return {operation: stats.usage.cost_nanousd / NANO for operation, stats in self._select_costed()}
 
     @property
     def counts(self) -> dict[str, int]:
         """Calls of known cost by operation, all-time."""
-        return {operation: stats.costed for operation, stats in self._select_costed()}
+        return {operation: stats.usage.costed for operation, stats in self._select_costed()}
 
     def most_expensive(self, n: int = 5) -> list[tuple[str, float]]:
         """Return the `n` operations that cost most in total, each with its dollars, the most expensive first.
@@ -86,14 +87,13 @@ class CostTracker(InMemorySink, Reportable):
                 f"costs are not kept by {what!r}", hint="give 'tool', 'model' or 'root', or a tag's key to by_tag()"
             )
         if what == "tool":
-            return _as_dicts({tool: _totals_of(stats) for tool, stats in self._by_tool().items()})
+            return _as_dicts({tool: stats.usage for tool, stats in self._by_tool().items()})
         if what == "model":
-            return self._group(lambda rollup: rollup.by_model)
+            return self._group(lambda source: source.by_model)
         totals = TotalsByName()
         for source in self._sources():
             with source.lock:
-                totals.absorb(source.rollup.by_root())
-                _add_lone_calls(totals, source.by_tool)
+                totals.merge(source.by_root())
         return {name: {"runs": totals[name].runs, **values} for name, values in _as_dicts(totals).items()}
 
     def by_tag(self, key: str) -> dict[str, dict[str, Any]]:
@@ -115,7 +115,7 @@ class CostTracker(InMemorySink, Reportable):
             raise ConfigurationError(
                 f"{key!r} is not the key of a tag", hint="give its text, such as by_tag('customer')"
             )
-        return self._group(lambda rollup: rollup.by_tag(key))
+        return self._group(lambda source: source.by_tag(key))
 
     def of(self, call: ToolCall) -> dict[str, Any] | None:
         """Return what one call has cost so far, with everything that ran inside it.
@@ -137,10 +137,10 @@ class CostTracker(InMemorySink, Reportable):
             )
         for source in self._sources():
             with source.lock:
-                totals = source.rollup.of(call)
+                totals = source.runs.of(call)
                 if totals is None or totals.calls > 1:
-                    return None if totals is None else totals.shown()
-        return UsageTotals.of(call).shown()
+                    return None if totals is None else totals.as_dict()
+        return UsageTotals.of(call).as_dict()
 
     def roots(self, n: int = 20) -> list[dict[str, Any]]:
         """Return the latest outermost calls, each with everything that ran inside it; the last to end comes last.
@@ -161,7 +161,7 @@ class CostTracker(InMemorySink, Reportable):
         roots: list[dict[str, Any]] = []
         for source in reversed(self._sources()):
             with source.lock:
-                roots.extend(map(_root_as_dict, source.rollup.roots))
+                roots.extend(map(_root_as_dict, source.runs.latest()))
         return roots[-n:] if n > 0 else []
 
     def unpriced(self) -> list[dict[str, Any]]:
@@ -173,7 +173,7 @@ class CostTracker(InMemorySink, Reportable):
         by_key: dict[tuple[str, str], UsageTotals] = {}
         for source in self._sources():
             with source.lock:
-                for key, totals in source.rollup.unpriced.items():
+                for key, totals in source.unpriced.items():
                     by_key.setdefault(key, UsageTotals()).add(totals)
         return [
             {"tool_name": tool, "model": model, "calls": totals.calls, "tokens": totals.tokens}
@@ -182,8 +182,8 @@ class CostTracker(InMemorySink, Reportable):
 
     def _text(self, limit: int | None = DEFAULT_ROWS) -> str:
         tools = self._by_tool()
-        costed = {operation: stats for operation, stats in tools.items() if stats.costed}
-        shown, more = rank_rows(costed, lambda stats: stats.cost_nanousd, limit)
+        costed = {operation: stats for operation, stats in tools.items() if stats.usage.costed}
+        shown, more = rank_rows(costed, lambda stats: stats.usage.cost_nanousd, limit)
         lines = ["Costs"]
         if costed:
             rows = [["operation", "total", "calls", "average"]]
@@ -195,7 +195,7 @@ class CostTracker(InMemorySink, Reportable):
             lines.append("  nothing has cost anything yet")
         lines += self._format_unpriced()
         lines += self._format_groupings()
-        saved = sum(stats.saved_nanousd for stats in tools.values())
+        saved = sum(stats.usage.saved_nanousd for stats in tools.values())
         if saved:
             lines.append(f"  saved by caches: {_format_dollars(saved)}")
         return "\n".join(lines)
@@ -218,7 +218,7 @@ class CostTracker(InMemorySink, Reportable):
     def _format_groupings(self) -> list[str]:
         """Return a line for the models, and for each tag, on which money was spent."""
         groupings = {"model": self.by("model")}
-        keys = {key for source in self._sources() for key in list(source.rollup.tag_keys())}
+        keys = {key for source in self._sources() for key in source.tag_keys()}
         groupings.update({key: self.by_tag(key) for key in sorted(keys)[:MAX_IN_LINE]})
         lines = []
         for key, by_name in groupings.items():
@@ -228,27 +228,26 @@ class CostTracker(InMemorySink, Reportable):
                 lines.append(f"  by {escape(key)}: {_join(names[:MAX_IN_LINE], len(names))}")
         return lines
 
-    def _group(self, table_of: Callable[[Rollup], Mapping[str, UsageTotals]]) -> dict[str, dict[str, Any]]:
+    def _group(self, table_of: Callable[[StatsAggregator], Mapping[str, UsageTotals]]) -> dict[str, dict[str, Any]]:
         """Return one grouping, with the rest as `(none)`, as of one moment."""
-        by_name, rest = TotalsByName(), UsageTotals()
+        by_name, rest = TotalsByName(MAX_TAG_VALUES), UsageTotals()
         for source in self._sources():
             with source.lock:
-                by_name.absorb(table_of(source.rollup))
-                for stats in source.by_tool.values():
-                    rest.add(_totals_of(stats))
+                by_name.merge(table_of(source))
+                rest.add(source.total().usage)
         for totals in by_name.values():
-            rest.take_away(totals)
+            rest.subtract(totals)
         if rest.calls:
-            by_name.at(NONE).add(rest)  # added, since a user's tag may have this very value
+            by_name.entry(NONE).add(rest)  # added, since a user's tag may have this very value
         return _as_dicts(by_name)
 
     def _select_costed(self) -> Iterator[tuple[str, ToolStats]]:
-        return ((operation, stats) for operation, stats in self._by_tool().items() if stats.costed)
+        return ((operation, stats) for operation, stats in self._by_tool().items() if stats.usage.costed)
 
 
 def _format_row(operation: str, stats: ToolStats) -> list[str]:
-    average = _format_dollars(stats.cost_nanousd / stats.costed)
-    return [operation, _format_dollars(stats.cost_nanousd), str(stats.costed), average]
+    average = _format_dollars(stats.usage.cost_nanousd / stats.usage.costed)
+    return [operation, _format_dollars(stats.usage.cost_nanousd), str(stats.usage.costed), average]
 
 
 def _format_dollars(nanousd: float) -> str:
@@ -261,34 +260,14 @@ def _join(names: list[str], count: int) -> str:
     return ", ".join(names) + (f" and {more} more" if more else "")
 
 
-def _totals_of(stats: ToolStats) -> UsageTotals:
-    """Return the part of a tool's statistics that adds up what its calls used."""
-    totals = UsageTotals()
-    for name in UsageTotals.__slots__:
-        if hasattr(stats, name) and name != "errors":  # a tool's errors are kept by type
-            setattr(totals, name, getattr(stats, name))
-    totals.errors, totals.rejected = stats.failures, stats.outcomes["rejected"]
-    return totals
-
-
 def _as_dicts(by_name: Mapping[str, UsageTotals]) -> dict[str, dict[str, Any]]:
     """Return the totals as plain values, the most expensive first."""
     most_expensive_first = sorted(by_name.items(), key=lambda item: (-item[1].cost_nanousd, item[0]))
-    return {name: totals.shown() for name, totals in most_expensive_first}
+    return {name: totals.as_dict() for name, totals in most_expensive_first}
 
 
-def _add_lone_calls(by_name: TotalsByName, tools: Mapping[str, ToolStats]) -> None:
-    """Add the calls that recorded nothing and had none around or inside them: each is a run of its own."""
-    for tool, stats in tools.items():
-        lone = stats.calls - stats.rolled_up
-        if lone:
-            totals = by_name.at(tool)
-            totals.calls += lone
-            totals.runs += lone
-
-
-def _root_as_dict(root: Subtree | ToolCall) -> dict[str, Any]:
-    call, totals = (root.call, root.sums) if isinstance(root, Subtree) else (root, UsageTotals.of(root))
+def _root_as_dict(root: Run | ToolCall) -> dict[str, Any]:
+    call, totals = (root.outermost, root.total()) if isinstance(root, Run) else (root, UsageTotals.of(root))
     return {
         "tool_name": call.tool_name,
         "call_id": call.call_id,
@@ -296,5 +275,5 @@ def _root_as_dict(root: Subtree | ToolCall) -> dict[str, Any]:
         "duration_s": call.duration_s,
         "outcome": call.outcome,
         "tags": dict(call.tags),
-        **totals.shown(),
+        **totals.as_dict(),
     }

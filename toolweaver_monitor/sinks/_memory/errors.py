@@ -70,7 +70,7 @@ class ErrorTracker(InMemorySink, Reportable):
                 f"{tool_name!r} is not a tool's name", hint="give its text, such as error_rate('ocr')"
             )
         stats = self._stats_of(safe_name(tool_name))
-        return stats.failures / stats.judged if stats.judged else 0.0
+        return stats.failures / stats.rated if stats.rated else 0.0
 
     def _text(self, limit: int | None = DEFAULT_ROWS) -> str:
         lines = ["Errors"]
@@ -79,7 +79,7 @@ class ErrorTracker(InMemorySink, Reportable):
         if not failed:
             return "\n".join([*lines, "  no tool has failed"])
         rows = [["tool", "failed", "of", "rate"]]
-        rows += [[escape(n), f"{t.failures:,}", f"{t.judged:,}", f"{t.failures / t.judged:.1%}"] for n, t in shown]
+        rows += [[escape(n), f"{t.failures:,}", f"{t.rated:,}", f"{t.failures / t.rated:.1%}"] for n, t in shown]
         lines += [*table(rows), *more]
         kinds: Counter[str] = Counter()
         for stats in failed.values():

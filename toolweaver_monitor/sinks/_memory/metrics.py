@@ -108,7 +108,7 @@ class MetricsCollector(InMemorySink):
 
     def cost_by_operation(self) -> dict[str, float]:
         """Return the dollars spent on each operation, the most expensive first."""
-        by_operation = {operation: stats.cost_nanousd for operation, stats in self._by_tool().items()}
+        by_operation = {operation: stats.usage.cost_nanousd for operation, stats in self._by_tool().items()}
         most_expensive_first = sorted(by_operation.items(), key=lambda item: -item[1])
         return {operation: nanousd / NANO for operation, nanousd in most_expensive_first}
 
@@ -121,14 +121,14 @@ def summarize(stats: ToolStats) -> Summary:
         "total_operations": stats.calls,
         "successes": stats.outcomes["success"],
         "failures": stats.failures,
-        "success_rate": stats.outcomes["success"] / stats.judged if stats.judged else None,
-        "total_cost_usd": stats.cost_nanousd / NANO,
-        "avg_duration_s": stats.duration_sum_s / stats.ran if stats.ran else 0.0,
-        "total_tokens": stats.tokens,
+        "success_rate": stats.outcomes["success"] / stats.rated if stats.rated else None,
+        "total_cost_usd": stats.usage.cost_nanousd / NANO,
+        "avg_duration_s": stats.duration_sum_s / stats.executed if stats.executed else 0.0,
+        "total_tokens": stats.usage.tokens,
         "p50_s": p50_s,
         "p95_s": p95_s,
         "p99_s": p99_s,
-        "unpriced_calls": stats.unpriced,
+        "unpriced_calls": stats.usage.unpriced,
     }
 
 

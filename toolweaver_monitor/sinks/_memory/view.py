@@ -11,6 +11,7 @@ from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._core.sanitize import MAX_ERROR_CHARS, Diagnostics, nanodollars, plain_text, token_count
 from toolweaver_monitor._stats.aggregator import StatsAggregator
+from toolweaver_monitor._stats.path_tree import PathTree
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor._text.names import UNNAMED, safe_name
@@ -68,18 +69,27 @@ class InMemorySink:
         by_tool: dict[str, ToolStats] = {}
         for source in self._sources():
             with source.lock:
-                for tool, stats in source.by_tool.items():
+                for tool, stats in source.by_tool().items():
                     if tool in by_tool:
                         by_tool[tool].add(stats)
                     else:
-                        by_tool[tool] = stats.copy()
+                        by_tool[tool] = stats
         return by_tool
+
+    def _tree(self) -> PathTree:
+        """Return the calling context of all calls."""
+        tree = PathTree()
+        for source in self._sources():
+            with source.lock:
+                tree.add(source.by_node)
+        return tree
 
     def _total(self) -> ToolStats:
         """Return the statistics of all tools together."""
         total = ToolStats()
         for source in self._sources():
-            total.add(source.total())
+            with source.lock:
+                total.add(source.total())
         return total
 
     def _stats_of(self, tool_name: str) -> ToolStats:
@@ -87,8 +97,7 @@ class InMemorySink:
         stats = ToolStats()
         for source in self._sources():
             with source.lock:
-                if tool_name in source.by_tool:
-                    stats.add(source.by_tool[tool_name])
+                stats.add(source.total({tool_name}))
         return stats
 
 

@@ -87,14 +87,14 @@ def read_metrics(snapshot: Snapshot) -> Iterator[tuple[Metric, list[Sample]]]:
         [("", (tool, o), n) for tool, stats in tools.items() for o, n in stats.outcomes.items() if n],
     )
     yield catalog.DURATION, [s for tool, stats in tools.items() for s in _read_durations(tool, stats, snapshot)]
-    yield catalog.COST, [("", (tool,), t.cost_nanousd / NANO) for tool, t in tools.items() if t.costed]
+    yield catalog.COST, [("", (tool,), t.usage.cost_nanousd / NANO) for tool, t in tools.items() if t.usage.costed]
     yield catalog.ACTIVE, [("", (), snapshot.active)]
     yield catalog.ERRORS_BY_TYPE, [("", (tool, e), n) for tool, stats in tools.items() for e, n in stats.errors.items()]
     yield catalog.TOKENS, [s for tool, stats in tools.items() for s in _read_tokens(tool, stats)]
     yield catalog.FIRST_ITEM, [s for tool, stats in tools.items() for s in _read_first_items(tool, stats)]
-    yield catalog.UNPRICED, per_tool(lambda stats: stats.unpriced)
-    yield catalog.CACHE_HITS, per_tool(lambda stats: stats.cache_hits)
-    yield catalog.RETRIES, per_tool(lambda stats: stats.retries)
+    yield catalog.UNPRICED, per_tool(lambda stats: stats.usage.unpriced)
+    yield catalog.CACHE_HITS, per_tool(lambda stats: stats.usage.cache_hits)
+    yield catalog.RETRIES, per_tool(lambda stats: stats.usage.retries)
     budgets = cap_budgets(snapshot.budgets)
     in_usd = [budget for budget in budgets if budget["unit"] == "usd"]
     yield catalog.BUDGET_LIMIT, [("", (b["name"],), b["limit"]) for b in in_usd]
@@ -112,7 +112,7 @@ def _read_durations(tool: str, stats: ToolStats, snapshot: Snapshot) -> Iterator
         counts = histogram.at_most(stats.buckets, catalog.BUCKET_EXPONENTS)
     else:
         counts = list(accumulate(snapshot.own_buckets.get(tool, [0] * (len(snapshot.bounds) + 1))))[:-1]
-    yield from _read_histogram(tool, snapshot.bounds, counts, stats.ran, stats.duration_sum_s)
+    yield from _read_histogram(tool, snapshot.bounds, counts, stats.executed, stats.duration_sum_s)
 
 
 def _read_first_items(tool: str, stats: ToolStats) -> Iterator[Sample]:
@@ -134,7 +134,7 @@ def _read_histogram(
 
 def _read_tokens(tool: str, stats: ToolStats) -> Iterator[Sample]:
     for kind in ("input", "output", "cached", "unsplit"):
-        tokens = getattr(stats, f"{kind}_tokens")
+        tokens = getattr(stats.usage, f"{kind}_tokens")
         if tokens:
             yield "", (tool, kind), tokens
 

@@ -9,10 +9,12 @@ import threading
 import pytest
 
 from toolweaver_monitor import CostTracker, Monitor, current_call, monitored, setup, track
+from toolweaver_monitor._core import context_tree
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context_tree import ContextTree, tool_key
 from toolweaver_monitor._core.details import CallDetails
-from toolweaver_monitor._core.sanitize import NANO
-from toolweaver_monitor._stats import rollup
+from toolweaver_monitor._core.sanitize import NANO, NO_TAGS, merge_tags
+from toolweaver_monitor._stats import aggregator, runs
 from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -21,11 +23,28 @@ def cost(dollars: float, **more: object) -> CallDetails:
     return CallDetails(cost_nanousd=round(dollars * NANO), **more)  # type: ignore[arg-type]
 
 
-def ended(tool: str, details: CallDetails | None = None, inside: ToolCall | None = None) -> ToolCall:
-    call = ToolCall(tool, "success", 0.1, _details=details)
-    if inside is not None:
-        call._set_parent(inside)
-    return call
+class Tools:
+    """Makes closed calls in a tree of its own."""
+
+    def __init__(self) -> None:
+        self.tree = ContextTree()
+
+    def __call__(
+        self, tool: str, details: CallDetails | None = None, inside: ToolCall | None = None, **tags: object
+    ) -> ToolCall:
+        call = ToolCall(tool, "success", 0.1, _details=details)
+        around = self.tree.root
+        if inside is not None:
+            call._set_parent(inside)
+            assert inside._node is not None
+            around = inside._node
+        call._node = around.child(tool_key(tool, merge_tags(NO_TAGS, tags)))
+        return call
+
+
+@pytest.fixture
+def ended() -> Tools:
+    return Tools()
 
 
 @pytest.fixture
@@ -149,43 +168,49 @@ def test_there_are_three_ways_to_look_and_any_tag() -> None:
     assert CostTracker().by_tag("customer") == {}
 
 
-def test_names_past_the_cap_share_one_row_and_totals_stay_exact() -> None:
+def test_names_past_the_cap_share_one_row_and_totals_stay_exact(ended: Tools) -> None:
     """A flood of made-up models, tags and tools fills no memory and loses no nano-dollar."""
     tracker = CostTracker()
     many = MAX_NAMES + 500
     for n in range(many):
-        tracker.write([ended(f"tool-{n}", cost(0.000000001, model=f"model-{n}", tags={"customer": str(n)}))])
-    for rows in (tracker.by("model"), tracker.by("root"), tracker.by_tag("customer")):
+        tracker.write([ended(f"tool-{n}", cost(0.000000001, model=f"model-{n}"), customer=str(n))])
+    for rows in (tracker.by("tool"), tracker.by("model"), tracker.by("root")):
         assert len(rows) == MAX_NAMES + 1
         assert rows[OVERFLOW]["calls"] == 500
         assert sum(round(row["cost_usd"] * NANO) for row in rows.values()) == many
+    assert {row["calls"] for row in tracker.by_tag("customer").values()} == {1}
+    assert len(tracker.by_tag("customer")) == many
 
 
-def test_tag_keys_and_unpriced_models_are_bounded() -> None:
-    """The same for keys made up at run time, and for models that nobody knows."""
+def test_tag_keys_and_unpriced_models_are_bounded(ended: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for keys made up at run time, and for models without a known price."""
+    monkeypatch.setattr(context_tree, "MAX_NODES", 1_000)
     tracker = CostTracker()
     for n in range(3_000):
-        tracker.write([ended("ocr", CallDetails(unsplit_tokens=1, model=f"m{n}", tags={f"key-{n}": "x"}))])
-    assert len(tracker._own.rollup.tag_keys()) == rollup.MAX_KEYS
+        tracker.write([ended("ocr", CallDetails(unsplit_tokens=1, model=f"m{n}"), **{f"key-{n}": "x"})])
+    assert len(tracker._own.tag_keys()) == 1_000 + aggregator.MAX_TAG_KEYS
     unpriced = tracker.unpriced()
     assert len(unpriced) == MAX_NAMES + 1
     assert sum(row["calls"] for row in unpriced) == 3_000
 
 
-def test_values_of_many_tags_share_one_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sixty tag keys full of request ids take no more memory than a few; each key's total stays exact."""
-    monkeypatch.setattr(rollup, "MAX_VALUES", 100)
+def test_values_of_many_tags_are_bounded(ended: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tags full of request ids take a bounded number of nodes and rows; the total of each key stays exact."""
+    monkeypatch.setattr(aggregator, "MAX_TAG_VALUES", 100)
+    monkeypatch.setattr(context_tree, "MAX_NODES", 50)
     tracker = CostTracker()
     for n in range(300):
-        tracker.write([ended("ocr", cost(1, tags={f"key-{k}": n for k in range(5)}))])
+        tracker.write([ended("ocr", cost(1), **{f"key-{k}": n for k in range(5)})])
+    assert len(tracker._own.by_node) == 50 + 1
     tables = [tracker.by_tag(f"key-{k}") for k in range(5)]
-    assert sum(len(rows) for rows in tables) == 100 + 5
+    assert [len(rows) for rows in tables] == [100 + 1] * 5
     assert [sum(row["calls"] for row in rows.values()) for rows in tables] == [300] * 5
 
 
-def test_what_closed_long_ago_is_forgotten_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_closed_long_ago_is_forgotten_and_said_to_be(ended: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unknown is None, not the part that is left; the tables have it all the same."""
-    monkeypatch.setattr(rollup, "MAX_CLOSED", 10)
+    monkeypatch.setattr(runs, "MAX_ROOTS", 10)
+    monkeypatch.setattr(runs, "MAX_UNSORTED", 20)
     tracker = CostTracker()
     receipts = [ended("receipt") for _ in range(30)]
     for receipt in receipts:
@@ -197,21 +222,23 @@ def test_what_closed_long_ago_is_forgotten_and_said_to_be(monkeypatch: pytest.Mo
     assert tracker.by("root")["receipt"]["cost_usd"] == 30
 
 
-def test_open_calls_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_calls_without_end_are_bounded(ended: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for calls that never close makes room for others, and stays in the total."""
-    monkeypatch.setattr(rollup, "MAX_OPEN", 10)
+    monkeypatch.setattr(runs, "MAX_OPEN", 10)
     tracker = CostTracker()
     for _ in range(30):
-        tracker.write([ended("ocr", cost(1), inside=ToolCall("never closed"))])
+        tracker.write([ended("ocr", cost(1), inside=ended("never closed"))])
     rows = tracker.by("root")
-    assert {name: row["cost_usd"] for name, row in rows.items()} == {OVERFLOW: 20, "(open)": 10}
+    assert {name: row["cost_usd"] for name, row in rows.items()} == {"never closed": 30}
+    tracker._own.runs.sort()
+    assert len(tracker._own.runs._runs) == 10
 
 
-def test_motley_tags_inside_one_call_are_bounded_and_stay_exact() -> None:
+def test_motley_tags_inside_one_call_stay_exact(ended: Tools) -> None:
     """However many sets of tags there are inside one call, each call counts once for each tag."""
     tracker = CostTracker()
-    workflow = ended("workflow", CallDetails(tags={"customer": "acme"}))
-    calls = [ended("ocr", cost(1, tags={f"k{n % 7}": 1, f"l{n % 8}": 1, f"m{n % 9}": 1}), workflow) for n in range(504)]
+    workflow = ended("workflow", customer="acme")
+    calls = [ended("ocr", cost(1), workflow, **{f"k{n % 7}": 1, f"l{n % 8}": 1, f"m{n % 9}": 1}) for n in range(504)]
     tracker.write([*calls, workflow])
     rows = tracker.by_tag("customer")
     assert sum(row["calls"] for row in rows.values()) == 505

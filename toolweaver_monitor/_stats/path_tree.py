@@ -1,0 +1,242 @@
+"""Where calls, time and money went, by the path of tools: `Monitor.tree()`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from toolweaver_monitor._core.context_tree import Node
+from toolweaver_monitor._core.sanitize import NANO
+from toolweaver_monitor._stats.tool_stats import ToolStats
+from toolweaver_monitor._text.display import escape, table
+from toolweaver_monitor.errors import ConfigurationError
+
+HEAVIEST = 50
+"""Paths that the text shows, if no other limit is given."""
+LINE = 80
+"""Columns of a line of text."""
+MIN_NAME = 12
+_HEAD = ["calls", "failed", "time", "own", "cost", "own", "share"]
+Weight = Literal["cost", "time", "calls"]
+
+
+class PathStats:
+    """The calls of one path: a tool, inside the tools around it.
+
+    Attributes:
+        tool_name: the tool; empty for the root, which stands for the whole program.
+        calls: calls of every outcome.
+        errors: failures and timeouts.
+        time_s: seconds that the calls took, added up.
+        cost_nanousd: the cost of these calls and of all calls inside them.
+        own_cost_nanousd: the cost of these calls alone.
+        unpriced: calls of unknown cost.
+        children: the paths one tool further in, by tool.
+    """
+
+    __slots__ = (
+        "again_s",
+        "calls",
+        "children",
+        "costed",
+        "errors",
+        "own_cost_nanousd",
+        "time_s",
+        "tool_name",
+        "unpriced",
+    )
+
+    def __init__(self, tool_name: str) -> None:
+        self.tool_name = tool_name
+        self.calls = 0
+        self.errors = 0
+        self.time_s = 0.0
+        self.again_s = 0.0
+        """Of these, seconds of calls that ran inside calls of the same path."""
+        self.costed = 0
+        self.own_cost_nanousd = 0
+        self.unpriced = 0
+        self.children: dict[str, PathStats] = {}
+
+    @property
+    def children_s(self) -> float:
+        """Seconds of the calls inside, added up; more than `time_s` if they ran at once."""
+        return sum(child.time_s - child.again_s for child in self.children.values()) + self.again_s
+
+    @property
+    def own_s(self) -> float:
+        """Seconds less those of the calls inside, and not below 0."""
+        return max(0.0, self.time_s - self.children_s)
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether calls inside ran at once: together they took longer than the calls around them."""
+        return bool(self.tool_name) and self.children_s > self.time_s * (1 + 1e-9) + 1e-9
+
+    @property
+    def cost_nanousd(self) -> int:
+        """Nano-dollars of these calls and of all calls inside them."""
+        return self.own_cost_nanousd + sum(child.cost_nanousd for child in self.children.values())
+
+    def walk(self, around: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], PathStats]]:
+        """Yield every path below, with the names of its tools, the heaviest first."""
+        ordered = sorted(
+            self.children.values(), key=lambda child: (-child.cost_nanousd, -child.time_s, child.tool_name)
+        )
+        for child in ordered:
+            path = (*around, child.tool_name)
+            yield path, child
+            yield from child.walk(path)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the path and all below it as plain data."""
+        known = self.costed or not self.unpriced
+        found: dict[str, Any] = {
+            "tool_name": self.tool_name,
+            "calls": self.calls,
+            "errors": self.errors,
+            "time_s": self.time_s,
+            "own_time_s": self.own_s,
+            "cost_usd": self.cost_nanousd / NANO,
+            "own_cost_usd": self.own_cost_nanousd / NANO if known else None,
+            "unpriced": self.unpriced,
+            "concurrent": self.is_concurrent,
+        }
+        found["children"] = [child.as_dict() for child in self.children.values()]
+        return found
+
+
+class PathTree:
+    """The calling context of all calls so far, as a tree.
+
+    `str(tree)` is its text. A tool inside itself counts at the place where it stands first.
+    """
+
+    def __init__(self) -> None:
+        self.root = PathStats("")
+
+    def add(self, nodes: Mapping[Node, ToolStats]) -> None:
+        """Add the statistics of nodes."""
+        places: dict[Node, PathStats] = {}
+        for node, stats in nodes.items():
+            path = self._place(node, places)
+            usage = stats.usage
+            path.calls += usage.calls
+            path.errors += usage.errors
+            path.time_s += stats.duration_sum_s
+            if node.again is not None:
+                path.again_s += stats.duration_sum_s
+            path.costed += usage.costed
+            path.own_cost_nanousd += usage.cost_nanousd
+            path.unpriced += usage.unpriced
+
+    def _place(self, node: Node, places: dict[Node, PathStats]) -> PathStats:
+        node = node.again or node
+        found = places.get(node)
+        if found is None:
+            if node.parent is None:
+                found = self.root
+            else:
+                around = self._place(node.parent, places)
+                name = node.key.tool_name
+                found = around.children.get(name)
+                if found is None:
+                    found = around.children[name] = PathStats(name)
+            places[node] = found
+        return found
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether any tool ran inside another."""
+        return any(child.children for child in self.root.children.values())
+
+    def __repr__(self) -> str:
+        return f"<PathTree: {sum(1 for _ in self.root.walk()):,} paths>"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the tree as plain data for JSON.
+
+        Returns:
+            `paths`: the outermost tools, each with `tool_name`, `calls`, `errors`, `time_s` and `own_time_s` (seconds),
+            `cost_usd` and `own_cost_usd` (dollars; None if unknown), `unpriced` (calls of unknown cost), `concurrent`
+            (calls inside ran at once), and `children`, the same one tool further in. Own time and cost are those of
+            the calls less what ran inside them.
+        """
+        return {"paths": [child.as_dict() for child in self.root.children.values()]}
+
+    def folded(self, weight: Weight = "cost") -> str:
+        """Return the tree as folded stacks, which flame-graph viewers open: `agent;search 1234` a line.
+
+        Args:
+            weight: what the numbers are: `"cost"` in nano-dollars, `"time"` in microseconds, or `"calls"`; each of the
+                path itself, without what ran inside.
+
+        Raises:
+            ConfigurationError: there is no such weight.
+        """
+        if weight not in ("cost", "time", "calls"):
+            raise ConfigurationError(f"weight={weight!r} is unknown", hint="give 'cost', 'time' or 'calls'")
+        lines = []
+        for path, stats in self.root.walk():
+            own = {"cost": stats.own_cost_nanousd, "time": round(stats.own_s * 1e6), "calls": stats.calls}[weight]
+            if own:
+                lines.append(f"{';'.join(escape(name).replace(';', ',') for name in path)} {own}")
+        return "\n".join(lines)
+
+    def text(self, limit: int | None = HEAVIEST) -> str:
+        """Return the tree as text, safe for a terminal.
+
+        Args:
+            limit: how many paths to show, those with the greatest cost, then time; None for all. Their parents are
+                shown as well.
+        """
+        walked = list(self.root.walk())
+        if not walked:
+            return "  no call has ended yet"
+        total = self.root.cost_nanousd
+        shown = _heaviest(walked, limit)
+        kept = [(path, stats) for path, stats in walked if path in shown]
+        columns = [_HEAD] + [_columns(stats, total) for _, stats in kept]
+        room = LINE - sum(2 + max(map(len, column)) for column in zip(*columns, strict=True))
+        names = ["path", *(_name(path, stats, max(room - 2, MIN_NAME)) for path, stats in kept)]
+        lines = table([[name, *cells] for name, cells in zip(names, columns, strict=True)])
+        if len(shown) < len(walked):
+            lines.append(f"  and {len(walked) - len(shown):,} more paths: text(limit=None) shows all")
+        if any(stats.is_concurrent for _, stats in kept):
+            lines.append("  * calls inside ran at once: their time adds up to more than the time around them")
+        return "\n".join(lines)
+
+
+def _heaviest(walked: list[tuple[tuple[str, ...], PathStats]], limit: int | None) -> set[tuple[str, ...]]:
+    if limit is None or len(walked) <= limit:
+        return {path for path, _ in walked}
+    heaviest = sorted(walked, key=lambda item: (-item[1].cost_nanousd, -item[1].time_s))[:limit]
+    return {path[:depth] for path, _ in heaviest for depth in range(1, len(path) + 1)}
+
+
+def _columns(stats: PathStats, total_nanousd: int) -> list[str]:
+    times = [_seconds(stats.time_s), _seconds(stats.own_s)]
+    costs = [_dollars(stats.cost_nanousd), _dollars(stats.own_cost_nanousd)]
+    share = f"{stats.cost_nanousd / total_nanousd:.0%}" if total_nanousd else "-"
+    return [f"{stats.calls:,}", f"{stats.errors:,}", *times, *costs, share]
+
+
+def _name(path: tuple[str, ...], stats: PathStats, room: int) -> str:
+    """Return the tool's name, indented by its depth and cut to its column."""
+    indent = "  " * min(len(path) - 1, room // 4)
+    mark = " *" if stats.is_concurrent else ""
+    text, room = escape(path[-1]), room - len(indent) - len(mark)
+    return indent + (text if len(text) <= room else text[: room - 3] + "...") + mark
+
+
+def _seconds(value: float) -> str:
+    if value >= 1:
+        return f"{value:,.1f} s"
+    return f"{value * 1e3:.1f} ms" if value >= 1e-3 else f"{value * 1e6:.0f} us"
+
+
+def _dollars(nano: int) -> str:
+    return f"${nano / NANO:,.4f}" if nano else "-"
