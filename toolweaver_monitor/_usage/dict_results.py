@@ -10,12 +10,19 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails, CompactDetails
 from toolweaver_monitor._core.sanitize import MAX_COUNT, MAX_LABEL_CHARS, NANO, Diagnostics
 from toolweaver_monitor._text.redact import AHEAD
-from toolweaver_monitor._usage.extract import DICT_KEYS, ENVELOPE_KEYS, PROVIDER_ALIASES, extract_usage, unwrap_envelope
+from toolweaver_monitor._usage.extract import (
+    DICT_KEYS,
+    ENVELOPE_KEYS,
+    PROVIDER_ALIASES,
+    TIER_KEYS,
+    extract_usage,
+    unwrap_envelope,
+)
 from toolweaver_monitor._usage.fields import Fields
 from toolweaver_monitor._usage.usage import Usage, apply_usage
 
 _has_only_amounts = (DICT_KEYS - {"tokens_used", "cost"}).isdisjoint
-_has_only_common_keys = (DICT_KEYS - {"tokens_used", "cost", "model", "provider", "cached"}).isdisjoint
+_has_only_common_keys = ((DICT_KEYS | TIER_KEYS) - {"tokens_used", "cost", "model", "provider", "cached"}).isdisjoint
 _has_no_usage = DICT_KEYS.isdisjoint
 
 _DIRECT_KEYS = tuple(DICT_KEYS.difference(ENVELOPE_KEYS))

@@ -23,7 +23,7 @@ _NESTED_KEYS = (
 )  # fmt: skip
 """Where a result of an SDK holds another result, or metadata about itself."""
 _MODEL_KEYS = ("model", "model_name", "model_version", "modelVersion", "modelId", "model_id")
-_TIER_KEYS = frozenset({"service_tier", "serviceTier", "traffic_type", "trafficType"})
+TIER_KEYS = frozenset({"service_tier", "serviceTier", "traffic_type", "trafficType"})
 _PROVIDER_KEYS = ("provider", "provider_name", "model_provider", "custom_llm_provider")
 
 ENVELOPE_KEYS = ("message", "response", "delta", "metadata", "structuredContent", "_meta", "x_groq", "choices")
@@ -246,8 +246,8 @@ def read_cost(fields: Fields) -> float | Decimal | None:
 
 def _read_tier(fields: Fields, *, is_anthropic: bool) -> str | None:
     """Return the service tier that an answer names, if it is not the default one."""
-    if not has_none_of(fields, _TIER_KEYS):
-        for name in _TIER_KEYS:
+    if not has_none_of(fields, TIER_KEYS):
+        for name in TIER_KEYS:
             value = get_field(fields, name)
             if type(value) is dict:  # Bedrock
                 value = get_field(value, "type")

@@ -107,10 +107,12 @@ def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
     """Return the sum of both. None stands for no usage.
 
     Of two models or service tiers, the tokens of the first are not split: the prices of the second do not apply to
-    them.
+    them. If one used tokens and says no cost, the cost of the other is not that of both.
     """
     if one is None or other is None:
         return one or other
+    if (one.cost is None) != (other.cost is None) and any(_counts(one)) and any(_counts(other)):
+        one, other = msgspec.structs.replace(one, cost=None), msgspec.structs.replace(other, cost=None)
     is_other_model = one.model != other.model and None not in (one.model, other.model)
     if (is_other_model or one.service_tier != other.service_tier) and any(_counts(one)) and any(_counts(other)):
         split = dict.fromkeys(_COUNT_FIELDS, 0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import operator
+import pickle
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from decimal import Decimal, Inexact, localcontext
@@ -422,3 +424,30 @@ def test_an_empty_model_s_name_is_none() -> None:
 
 def nameless() -> dict[str, Any]:
     return {"model": "", "tokens_used": 5}
+
+
+def test_a_call_with_parts_and_a_tier_can_be_pickled_and_copied() -> None:
+    """A sink may send calls to another process."""
+    answer = {
+        "model": "gpt-4o", "service_tier": "flex",
+        "usage": {
+            "prompt_tokens": 100, "completion_tokens": 20, "completion_tokens_details": {"reasoning_tokens": 12},
+            "prompt_tokens_details": {"image_tokens": 70},
+        },
+    }  # fmt: skip
+    call = only_call(monitored("chat")(lambda: answer))
+    for other in (pickle.loads(pickle.dumps(call)), copy.deepcopy(call)):
+        parts = other._audio_tokens
+        assert (parts, parts.counts, parts.tier) == (
+            (0, 0, 0), {"input_image_tokens": 70, "reasoning_tokens": 12}, "flex",
+        )  # fmt: skip
+    assert call._cost_nanousd is None  # the table has no price for that tier
+
+
+def test_tokens_of_another_tier_have_no_price_in_the_fast_path_either() -> None:
+    """Input and output cost the same, so that tokens that are not split have a price: at the default tier."""
+    prices = {"m": {"input": 1, "output": 1}}
+    with ToolRecorder(prices=prices) as recorder:
+        monitored("chat")(lambda: {"tokens_used": 1_000, "model": "m"})()
+        monitored("chat")(lambda: {"tokens_used": 1_000, "model": "m", "service_tier": "flex"})()
+        assert [call._cost_nanousd for call in recorder.calls("chat")] == [1_000_000, None]

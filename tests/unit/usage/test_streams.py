@@ -165,3 +165,23 @@ def test_whole_answers_add_up_whatever_their_figures(figures: list[tuple[int, in
     """A tool that yields the answer for each page means each of them."""
     items = [answer(read, made) for read, made in figures]
     assert told(*items) == (sum(read for read, _ in figures), sum(made for _, made in figures), 0)
+
+
+@pytest.mark.parametrize(
+    ("items", "dollars"),
+    [
+        ([answer(100, 20, cost=0.5), answer(100, 20, cost=0.25)], 0.75),
+        ([answer(100, 20, cost=0.5), answer(100, 20)], None),
+        ([answer(100, 20), answer(100, 20, cost=0.5)], None),
+        ([{"tokens_used": 5, "cost": 0.5}, {"tokens_used": 5}], None),
+        ([{"tokens_used": 5}, {"cost": 0.5}], 0.5),  # the cost of those tokens
+    ],
+)
+def test_the_cost_of_one_answer_is_not_that_of_two(items: list[Any], dollars: float | None) -> None:
+    """Unknown is not zero: an answer that says no cost has one. Seen red: it was free."""
+    stream = StreamUsage()
+    for item in items:
+        stream.observe(item)
+    usage = stream.total()
+    assert usage is not None
+    assert (None if usage.cost is None else float(usage.cost)) == dollars
