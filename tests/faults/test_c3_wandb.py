@@ -299,6 +299,41 @@ print(time.time())
     assert ended.exit_s() < EXIT_S
 
 
+def test_a_service_process_that_dies_under_the_programs_run_is_named_with_its_cure(tmp_path: Path) -> None:
+    """Only the program may end its run, so no other can start; `health()` says what happened and what to do.
+
+    Seen red: without the notes, the problem said "fix what the error names".
+    """
+    ended = run_program(
+        """
+import atexit, wandb
+from toolweaver_monitor import setup, track
+monitor = setup(WandBLogger())
+run = wandb.init(settings=wandb.Settings(silent=True))
+def call():
+    with track("ocr"):
+        pass
+    monitor.flush(30)
+    print(*monitor.health()["problems"], sep="\\n")
+call()
+os.kill(service(), signal.SIGKILL)
+time.sleep(0.5)
+call()
+tried(run.finish)
+call()
+sys.stdout.flush()
+os._exit(0)  # wandb's own exit hook prints a traceback, for a run that is not ours
+""",
+        tmp_path,
+        WANDB_MODE="offline",
+    )
+    problems = [line for line in ended.out.splitlines() if line.startswith("wandb: ")]
+    assert "the program's own W&B run takes no more rows" in problems[0]
+    told = [line for line in problems if "fix what write() raises" not in line]
+    assert [line for line in told if "restart the program" not in line] == []
+    assert any("W&B's service process has died; restart the program" in line for line in problems)
+
+
 def test_a_service_process_killed_before_the_end_costs_no_traceback(tmp_path: Path) -> None:
     """What could still be written is told as failed, and wandb's own exit hook says nothing.
 

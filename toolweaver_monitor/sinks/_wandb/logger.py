@@ -272,6 +272,9 @@ class WandBLogger(SetupAware):
             )
         except BaseException:
             internals.kill_service()  # the exit would wait for what init() left there
+            latest = self._router.latest
+            if latest is not None and internals.service_is_dead():  # the program's run holds on to it
+                latest.note = "W&B's service process has died; restart the program"
             raise
 
     def _write(self, calls: Sequence[ToolCall]) -> None:

@@ -54,8 +54,8 @@ class RunRouter:
 
     @property
     def latest(self) -> WandbRun | None:
-        """The run that got the latest rows."""
-        return self._latest.run
+        """The run that got the latest rows; while the sink's run cannot start, the one before it."""
+        return self._latest.run or next((feed.run for feed in reversed(self.feeds) if feed.run is not None), None)
 
     def counts(self) -> tuple[int, int, int]:
         """Return how many rows were written, for how many calls, and how many of these were merged."""
