@@ -97,6 +97,8 @@ class Parts(tuple[int, int, int]):  # noqa: SLOT001 - a tuple's subclass can hav
 
 def normalize_tier(tier: object) -> str | None:
     """Return the name of a tier in lower case, or None for the default one or what is not a name."""
+    if type(tier) is str and tier in _DEFAULT_TIERS:
+        return None
     if not issubclass(type(tier), str):
         return None
     name = str.lower(tier).replace("-", "_").replace(" ", "_")[:64]  # type: ignore[arg-type]

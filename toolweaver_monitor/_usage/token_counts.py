@@ -71,6 +71,8 @@ _CACHE_NAMES = frozenset({
     *_CACHE_READ_NAMES, "cache_write_tokens", "cache_write_1h_tokens", "cache_read_input_tokens",
     "cache_creation_input_tokens",
 })  # fmt: skip
+_WRITE_NAMES = ("cache_write_tokens", "cache_creation_tokens", "cache_creation", "cache_creation_input_tokens")
+_WRITE_DETAILS = frozenset({*_WRITE_NAMES, "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"})
 _PERPLEXITY_NAMES = frozenset({"reasoning_tokens", "citation_tokens"})
 
 MAX_ROUNDS = 1_000
@@ -152,11 +154,11 @@ def _read_openai(fields: Fields, counts: TokenCounts) -> None:
         return
     details = read_first_fields(fields, *INPUT_DETAILS)
     cached = cache_write = 0
+    writes = False
     if details:
         cached = read_positive_count(details, "cached_tokens", "cache_read", "cache_read_input_tokens")
-        cache_write = read_positive_count(
-            details, "cache_write_tokens", "cache_creation_tokens", "cache_creation", "cache_creation_input_tokens"
-        )
+        if writes := not has_none_of(details, _WRITE_DETAILS):
+            cache_write = read_positive_count(details, *_WRITE_NAMES)
     if not has_none_of(fields, _CACHE_NAMES):
         # A gateway that translates may say 0 in the details, and the real count beside them.
         cached = cached or read_positive_count(fields, *_CACHE_READ_NAMES)
@@ -177,7 +179,7 @@ def _read_openai(fields: Fields, counts: TokenCounts) -> None:
             cached, cache_write = read or 0, written or 0
             counts.input += cached + cache_write
             counts.cache_write_1h = _read_anthropic_1h(fields)
-    if details:
+    if writes:
         cache_write = _read_langchain_cache_write(details, cache_write, counts)
     counts.cached, counts.cache_write = cached, cache_write
     if not has_none_of(fields, _PERPLEXITY_NAMES):
