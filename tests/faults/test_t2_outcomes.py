@@ -15,7 +15,8 @@ from toolweaver_monitor import Budget, BudgetExceeded, Monitor, monitored, setup
 
 ENDINGS: dict[str, tuple[BaseException, str]] = {
     "an error": (ValueError("x"), "failure"),
-    "exit": (SystemExit(0), "failure"),
+    "exit": (SystemExit(0), "cancelled"),
+    "exit with an error": (SystemExit(2), "failure"),
     "a group": (ExceptionGroup("g", [TimeoutError()]), "failure"),
     "a cancelled future's error": (concurrent.futures.CancelledError(), "failure"),
     "timeout": (TimeoutError("x"), "timeout"),

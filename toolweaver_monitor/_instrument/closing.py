@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,16 +19,20 @@ from toolweaver_monitor._usage import Usage, apply_usage
 MAX_SEEN = 32
 """The results that a call remembers as read by calls inside it. An agent may return the best of several."""
 
-_TIMEOUT_NAMES = re.compile("Timeout|TimedOut|TooSlow|DeadlineExceeded")
-"""Many clients raise a class of their own instead of Python's `TimeoutError`: httpx, openai, requests, playwright."""
+_TIMEOUT_NAMES = re.compile("Timeout|TimedOut|TooSlow|DeadlineExceeded|TimeLimitExceeded")
+"""Many clients raise a class of their own instead of Python's `TimeoutError`: httpx, openai, requests, Celery."""
 
-_CANCELLATIONS = (
+_CONTROL_FLOW = {
     ("builtins", "KeyboardInterrupt"),
-    ("asyncio", "CancelledError"),
+    ("asyncio.exceptions", "CancelledError"),
     ("trio", "Cancelled"),
     ("greenlet", "GreenletExit"),
-)
+}
+"""Exceptions that request an end and are no errors, by the module and the name of a base: none is imported for this."""
+
 _members_of: Callable[[BaseException], tuple[BaseException, ...]] = vars(BaseExceptionGroup)["exceptions"].__get__
+_code_of: Callable[[BaseException], object] = vars(SystemExit)["code"].__get__
+_module_of: Callable[[type], object] = type.__dict__["__module__"].__get__
 
 MAX_KINDS = 1_024
 _outcomes: dict[type, Outcome] = {}
@@ -51,24 +54,32 @@ def outcome_of(error: BaseException) -> Outcome:
     elif issubclass(kind, GeneratorExit):
         outcome = "abandoned"
     else:
-        outcome = "cancelled" if _is_cancellation(error) else "failure"
-    if issubclass(kind, Exception) and len(_outcomes) < MAX_KINDS:  # the others depend on what is imported, or in it
-        _outcomes[kind] = outcome
+        outcome = "cancelled" if _is_control_flow(error) else "failure"
+    if issubclass(kind, Exception) and not issubclass(kind, BaseExceptionGroup) and len(_outcomes) < MAX_KINDS:
+        _outcomes[kind] = outcome  # that of a group depends on what is in it, that of an exit on its code
     return outcome
 
 
-def _is_cancellation(error: BaseException, depth: int = 8) -> bool:
-    """Return whether the end was requested: Ctrl-C, a cancelled task, a killed greenlet, a group of only these."""
+def _is_control_flow(error: BaseException, depth: int = 8) -> bool:
+    """Return whether the end was requested and is no error.
+
+    It is if the task was cancelled, Ctrl-C pressed, or the program exits with a status of 0; or if the error is a group
+    of only these.
+    """
     kind = type(error)
-    if issubclass(kind, Exception):
-        return False
     if issubclass(kind, BaseExceptionGroup):  # a nursery of trio reports its tasks as a group
-        return depth > 0 and all(_is_cancellation(each, depth - 1) for each in _members_of(error))
-    for module, name in _CANCELLATIONS:
-        cancelled = getattr(sys.modules.get(module), name, None)
-        if cancelled is not None and issubclass(kind, cancelled):
-            return True
-    return False
+        return depth > 0 and all(_is_control_flow(each, depth - 1) for each in _members_of(error))
+    if issubclass(kind, SystemExit):
+        return _is_zero(_code_of(error))
+    return any((_module_of(base), name_of(base)) in _CONTROL_FLOW for base in mro_of(kind))
+
+
+def _is_zero(code: object) -> bool:
+    """Return whether the interpreter ends with status 0 for this code: None and every kind of integer 0, as False.
+
+    Any other object is printed, with the status 1: `0.0` and an empty text are errors.
+    """
+    return code is None or (issubclass(type(code), int) and int.__eq__(code, 0))  # type: ignore[operator]
 
 
 def note_error(call: ToolCall, error: BaseException) -> Outcome:
