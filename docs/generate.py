@@ -31,6 +31,8 @@ ARGUMENTS = {
     "SINKS": "`setup(*sinks)`",
     "PROMETHEUS_PORT": "`PrometheusExporter(port=)`",
     "PROMETHEUS_ADDR": "`PrometheusExporter(addr=)`",
+    "PROMETHEUS_BUCKETS": "`PrometheusExporter(buckets=)`",
+    "PROMETHEUS_FIRST_ITEM_BUCKETS": "`PrometheusExporter(first_item_buckets=)`",
     "WANDB_PROJECT": "`WandBLogger(project=)`",
     "WANDB_ENTITY": "`WandBLogger(entity=)`",
     "BUDGET_USD": "`setup(budget=)`",
@@ -44,6 +46,7 @@ TYPES = {
     config.as_count: "whole number from 1 up",
     config.as_port: "port",
     config.as_dollars: "dollars",
+    config.as_bounds: "rising seconds",
     str: "text",
 }
 
@@ -65,7 +68,7 @@ kind is an error at `setup()`. `toolweaver-monitor doctor` shows what is set, an
         argument = ARGUMENTS.get(setting.name, "")
         yield f"| `{setting.variable}` | {TYPES[setting.parse]} | {shown} | {setting.sentence} | {argument} |"
     yield """
-Yes is `1 true yes on`, no is `0 false no off`; names are separated by commas.
+Yes is `1 true yes on`, no is `0 false no off`; names and seconds are separated by commas.
 
 `WANDB_*` keep the meaning that W&B gives them: `WANDB_MODE=offline` keeps runs on this machine, `WANDB_PROJECT` and
 `WANDB_ENTITY` count where ours are not set."""
@@ -91,8 +94,8 @@ Base units: seconds, dollars, tokens. A scrape shows every call that ended befor
 - `status` is [how the call ended](outcomes.md): {", ".join(f"`{outcome}`" for outcome in ENDED)}.
 - `type` of tokens is `input`, `output`, `unsplit` or `cached`; cached ones are a part of input, so never sum over all.
 - `result` is `delivered`, `failed` or `dropped`; `reason` says why.
-- Duration buckets are the {len(catalog.BUCKETS_S)} powers of two from {low:.7f} s to {high:g} s; where you need
-  others, give `PrometheusExporter(buckets=...)`.
+- The buckets of both histograms are the {len(catalog.BUCKETS_S)} powers of two from {low:.7f} s to {high:,g} s. Where
+  you need others, give `PrometheusExporter(buckets=..., first_item_buckets=...)`.
 - At most {config.MAX_LABEL_VALUES.default:,} values of `tool_name` are told apart; the rest is `__overflow__`, and
   totals stay exact.
 

@@ -48,6 +48,10 @@ def test_alerts_fire_when_they_should_and_say_what_is_wrong(
         f"toolweaver_tool_executions_total{failed}": "0+2x20",
         'toolweaver_tool_duration_seconds_bucket{tool_name="ocr",le="32"}': "0+8x20",
         'toolweaver_tool_duration_seconds_bucket{tool_name="ocr",le="+Inf"}': "0+8x20",
+        **{
+            f'toolweaver_tool_duration_seconds_bucket{{tool_name="agent",le="{bound}"}}': f"0+{count}x20"
+            for bound, count in (("128", 3), ("256", 5), ("512", 8), ("1024", 10), ("+Inf", 10))
+        },
         'toolweaver_tool_cost_usd_total{tool_name="ocr"}': "0+0.8x20",
         'toolweaver_budget_spent_usd{budget="usd/run"}': "19x20",
         'toolweaver_budget_limit_usd{budget="usd/run"}': "20x20",
@@ -57,7 +61,10 @@ def test_alerts_fire_when_they_should_and_say_what_is_wrong(
     }
     told = {
         "ToolFails": [({"tool_name": "ocr"}, "25% of the calls of ocr fail")],
-        "ToolIsSlow": [({"tool_name": "ocr"}, "one call in twenty of ocr takes longer than 30.4s")],
+        "ToolIsSlow": [
+            ({"tool_name": "ocr"}, "one call in twenty of ocr takes longer than 30.4s"),
+            ({"tool_name": "agent"}, "one call in twenty of agent takes longer than 14m 56s"),
+        ],
         "ToolsSpendFast": [],
         "BudgetNearlySpent": [({"budget": "usd/run"}, "95% of the budget usd/run is spent")],
         "BudgetRefusesCalls": [],

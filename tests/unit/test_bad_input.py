@@ -202,6 +202,7 @@ def test_beyond_loopback_only_when_told_to(addr: str, monkeypatch: pytest.Monkey
         (lambda: WandBLogger(project=5), "project is 5; name a W&B project"),
         (lambda: WandBLogger(entity=b"team"), "entity is b'team'; name a W&B user"),
         (lambda: PrometheusExporter(buckets=[2, 1]), "low to high"),
+        (lambda: PrometheusExporter(first_item_buckets=[0, 1]), r"first_item_buckets=\[0, 1\] are not bucket bounds"),
         (lambda: PrometheusExporter(buckets="wide"), "buckets='wide' are not bucket bounds; give seconds"),
         (lambda: LogSink(level="LOUD"), "is not a log level; give one such as"),
         (lambda: LogSink(level=2.5), "level=2.5 is not a log level"),

@@ -7,7 +7,7 @@ the table.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from toolweaver_monitor.errors import ConfigurationError
@@ -57,6 +57,26 @@ def as_dollars(text: str) -> float:
     return value
 
 
+def rising_bounds(values: Iterable[Any]) -> tuple[float, ...]:
+    """Return the upper bounds of buckets in seconds, without infinity, which every histogram has.
+
+    Raises:
+        ValueError: there are none, they do not rise, or one is not a positive number.
+    """
+    bounds = tuple(bound for bound in map(float, values) if bound != float("inf"))
+    if not bounds or not all(bound > 0 for bound in bounds) or list(bounds) != sorted(set(bounds)):
+        raise ValueError("bounds that do not rise from above 0")
+    return bounds
+
+
+def as_bounds(text: str) -> tuple[float, ...]:
+    """Parse rising seconds that are separated by commas."""
+    try:
+        return rising_bounds(text.split(","))
+    except ValueError:
+        raise ValueError("seconds from low to high, such as 0.1,0.5,1,5") from None
+
+
 class _Setting(NamedTuple):
     name: str
     parse: Callable[[str], Any]
@@ -96,6 +116,12 @@ ENABLED = Setting[bool]("ENABLED", as_bool, True, "Whether calls are monitored a
 SINKS = Setting[tuple[str, ...]]("SINKS", as_names, (), "Sinks to use if setup() gets none: prometheus, wandb, log.")
 PROMETHEUS_PORT = Setting[int]("PROMETHEUS_PORT", as_port, 8000, "Port of /metrics; 0 picks a free one.")
 PROMETHEUS_ADDR = Setting[str]("PROMETHEUS_ADDR", str, "127.0.0.1", "Address that /metrics is bound to.")
+PROMETHEUS_BUCKETS = Setting[tuple[float, ...] | None](
+    "PROMETHEUS_BUCKETS", as_bounds, None, "Upper bounds of the duration buckets; else powers of two up to 1,024 s."
+)
+PROMETHEUS_FIRST_ITEM_BUCKETS = Setting[tuple[float, ...] | None](
+    "PROMETHEUS_FIRST_ITEM_BUCKETS", as_bounds, None, "The same for the time to the first item of a stream."
+)
 WANDB_PROJECT = Setting[str]("WANDB_PROJECT", str, "", "W&B project.")
 WANDB_ENTITY = Setting[str]("WANDB_ENTITY", str, "", "W&B entity (user or team).")
 BUDGET_USD = Setting[float | None]("BUDGET_USD", as_dollars, None, "Dollars that one run may spend.")
@@ -110,6 +136,6 @@ HANDLE_SIGTERM = Setting[bool](
 )
 
 SETTINGS: tuple[Setting[Any], ...] = (
-    ENABLED, SINKS, PROMETHEUS_PORT, PROMETHEUS_ADDR, WANDB_PROJECT, WANDB_ENTITY, BUDGET_USD, MAX_OPERATIONS,
-    MAX_LABEL_VALUES, REDACT, LOG_LEVEL, HANDLE_SIGTERM,
+    ENABLED, SINKS, PROMETHEUS_PORT, PROMETHEUS_ADDR, PROMETHEUS_BUCKETS, PROMETHEUS_FIRST_ITEM_BUCKETS, WANDB_PROJECT,
+    WANDB_ENTITY, BUDGET_USD, MAX_OPERATIONS, MAX_LABEL_VALUES, REDACT, LOG_LEVEL, HANDLE_SIGTERM,
 )  # fmt: skip

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from toolweaver_monitor import setup, track
+from toolweaver_monitor import monitored, setup, track
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._http.server import Loop
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.sinks._prometheus import exposition
@@ -49,6 +51,88 @@ def test_buckets_of_the_users_own_count_every_call() -> None:
     found = samples(exporter.text())
     counts = {labels[1]: count for labels, count in found.items() if labels[0].endswith("duration_seconds_bucket")}
     assert counts == {"0.1": 2, "1.0": 4, "10.0": 4, "+Inf": 5}
+
+
+def counts_of(found: dict[tuple[str, ...], float], metric: str) -> dict[str, float]:
+    return {labels[1]: count for labels, count in found.items() if labels[0] == f"{metric}_bucket"}
+
+
+def streamed(*first_items_s: float) -> list[ToolCall]:
+    """Return a call of a stream for each time to the first item, and as long."""
+    calls = [ToolCall("words", "success", seconds) for seconds in first_items_s]
+    for call in calls:
+        call._details = CallDetails(items=1, first_item_s=call.duration_s)
+    return calls
+
+
+def test_calls_of_models_and_agents_lie_in_buckets_that_end_above_them() -> None:
+    """Ten calls of 30 to 590 s: five are at most 256 s, eight at most 512 s, none lies in `+Inf` alone.
+
+    So `histogram_quantile` gives p50 = 256 and p95 = 512 + 512 * 1.5 / 2 = 896: within a factor of two of the truth.
+    Seen red: with bounds that end at 128 s, both were 128.
+    """
+    exporter = PrometheusExporter(port=0)
+    exporter.write(streamed(30, 60, 110, 180, 250, 300, 380, 450, 530, 590))
+    for metric in ("toolweaver_tool_duration_seconds", "toolweaver_tool_time_to_first_item_seconds"):
+        counts = counts_of(samples(exporter.text()), metric)
+        found = [counts[bound] for bound in ("128.0", "256.0", "512.0", "1024.0", "+Inf")]
+        assert found == [3, 5, 8, 10, 10], metric
+
+
+@pytest.mark.parametrize("given", ["arguments", "environment"])
+@pytest.mark.parametrize(
+    ("own", "durations", "first_items"),
+    [
+        ({"buckets": "0.1,1"}, {"0.1": 1, "1.0": 2, "+Inf": 3}, {"0.125": 1, "1.0": 2, "+Inf": 3}),
+        ({"first_item_buckets": " 0.3, 2 "}, {"0.125": 1, "1.0": 2, "+Inf": 3}, {"0.3": 1, "2.0": 2, "+Inf": 3}),
+        ({"buckets": "0.1,1", "first_item_buckets": "3,inf"}, {"0.1": 1, "1.0": 2, "+Inf": 3}, {"3.0": 3, "+Inf": 3}),
+    ],
+)
+def test_either_histogram_takes_buckets_of_the_users_own(
+    given: str,
+    own: dict[str, str],
+    durations: dict[str, int],
+    first_items: dict[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As an argument or by the environment; the other keeps its powers of two.
+
+    Seen red: `first_item_buckets` was no argument, no setting read either variable, and the doctor told to unset them.
+    """
+    arguments = {}
+    for name, text in own.items():
+        if given == "environment":
+            monkeypatch.setenv(f"TOOLWEAVER_MONITOR_PROMETHEUS_{name.upper()}", text)
+        else:
+            arguments[name] = [float(bound) for bound in text.split(",")]
+    exporter = PrometheusExporter(port=0, **arguments)  # type: ignore[arg-type]
+    exporter.write(streamed(0.05, 0.5, 2.5))
+    found = samples(exporter.text())
+    for metric, expected in (("duration", durations), ("time_to_first_item", first_items)):
+        counts = counts_of(found, f"toolweaver_tool_{metric}_seconds")
+        assert counts.items() >= expected.items()
+        assert len(counts) == (len(expected) if "0.125" not in expected else 22)
+        assert found[f"toolweaver_tool_{metric}_seconds_sum", "words"] == 3.05
+
+
+def test_buckets_of_the_users_own_count_first_items_of_a_setup() -> None:
+    """Read from real streams, delivered by the bus; a call that is no stream has no first item.
+
+    Seen red: with first items left out of what the exporter counts call by call.
+    """
+    exporter = PrometheusExporter(port=0, first_item_buckets=[60.0])
+    setup(exporter)
+    assert list(words()) == ["a", "b"]
+    with track("ocr"):
+        pass
+    found = samples(exporter.text())
+    assert counts_of(found, "toolweaver_tool_time_to_first_item_seconds") == {"60.0": 1, "+Inf": 1}
+    assert found["toolweaver_tool_duration_seconds_count", "ocr"] == 1
+
+
+@monitored("words")
+def words() -> Iterator[str]:
+    yield from "ab"
 
 
 @pytest.mark.parametrize(("most", "buckets"), [(3, None), (3, [1, 2]), (2_500, None), (2_500, [1, 2])])

@@ -14,8 +14,8 @@ class Metric(NamedTuple):
     help: str
 
 
-BUCKET_EXPONENTS = tuple(range(-10, 8))
-"""Duration buckets end at 2**e seconds, from 2**-10 (about 1 ms) to 2**7 (128 s).
+BUCKET_EXPONENTS = tuple(range(-10, 11))
+"""Buckets end at 2**e seconds, from 2**-10 (about 1 ms) to 2**10 (1,024 s): calls of models and agents take minutes.
 
 Each is an exact sum of buckets of the base-2 histogram.
 """

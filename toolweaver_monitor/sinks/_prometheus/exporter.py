@@ -32,7 +32,8 @@ class PrometheusExporter(InMemorySink, SetupAware):
         port: the port to listen on; 0 takes a free one, which `.port` then gives.
         addr: the address to bind; any but loopback needs a token, TLS or `insecure=True`.
         registry: a `prometheus_client` registry that shows these metrics too; the endpoint then serves all of it.
-        buckets: upper bounds of the duration buckets in seconds, rising. Default: powers of two from 2**-10 to 2**7.
+        buckets: upper bounds of the duration buckets in seconds, rising. Default: powers of two from 2**-10 to 2**10.
+        first_item_buckets: the same for the time to the first item of a stream.
         token: a bearer token that scrapes must carry.
         certfile: a TLS certificate (PEM).
         keyfile: its key (PEM), if that is in another file.
@@ -52,6 +53,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
         *,
         registry: Any = None,
         buckets: Sequence[float] | None = None,
+        first_item_buckets: Sequence[float] | None = None,
         token: str | None = None,
         certfile: str | None = None,
         keyfile: str | None = None,
@@ -72,9 +74,14 @@ class PrometheusExporter(InMemorySink, SetupAware):
         )
         self._registry = validate_registry(registry)
         self._collector: Any = None
-        self._bounds = validate_buckets(buckets)
-        self._has_custom_buckets = buckets is not None
-        self._counts: dict[str, list[int]] | None = {} if self._has_custom_buckets else None
+        own = config.PROMETHEUS_BUCKETS.value(validate_buckets(buckets))
+        own_first = config.PROMETHEUS_FIRST_ITEM_BUCKETS.value(
+            validate_buckets(first_item_buckets, "first_item_buckets")
+        )
+        self._bounds = own or catalog.BUCKETS_S
+        self._first_item_bounds = own_first or catalog.BUCKETS_S
+        self._has_custom_buckets = own is not None or own_first is not None
+        self._counts: dict[str, exposition.OwnCounts] | None = {} if self._has_custom_buckets else None
         self._max_names = config.MAX_LABEL_VALUES.value()
         self._dynamic_names = 0
         """Names counted in `_counts` that are not written in the code; capped as in `StatsAggregator`."""
@@ -114,7 +121,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
         log.info("metrics are served on %s", self.url)
 
     def _observe(self, calls: Sequence[ToolCall]) -> None:
-        """Count durations into the user's buckets."""
+        """Count durations and times to the first item into the user's buckets."""
         counts = self._counts
         if counts is not None:
             for call in calls:
@@ -122,8 +129,11 @@ class PrometheusExporter(InMemorySink, SetupAware):
                     continue
                 row = counts.get(call.tool_name)
                 if row is None:
-                    row = counts.setdefault(self._label_for(call.tool_name), [0] * (len(self._bounds) + 1))
-                row[bisect_left(self._bounds, call.duration_s)] += 1
+                    none = [0] * (len(self._bounds) + 1), [0] * (len(self._first_item_bounds) + 1)
+                    row = counts.setdefault(self._label_for(call.tool_name), none)
+                row[0][bisect_left(self._bounds, call.duration_s)] += 1
+                if call.first_item_s is not None:
+                    row[1][bisect_left(self._first_item_bounds, call.first_item_s)] += 1
 
     def _label_for(self, tool: str) -> str:
         if tool in declared_names:
@@ -152,6 +162,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
             tools=self._by_tool(),
             own_buckets=self._counts,
             bounds=self._bounds,
+            first_item_bounds=self._first_item_bounds,
             max_names=self._max_names,
             **self._context.live_values(),
         )
@@ -225,20 +236,15 @@ def validate_registry(registry: Any) -> Any:
     )
 
 
-def validate_buckets(buckets: Iterable[float] | None) -> tuple[float, ...]:
-    """Return the upper bounds of the duration buckets, in seconds.
+def validate_buckets(buckets: Iterable[float] | None, name: str = "buckets") -> tuple[float, ...] | None:
+    """Return upper bounds of buckets in seconds, or None.
 
     Raises:
         ConfigurationError: there are none, they do not rise, or one is not a positive number.
     """
-    if buckets is None:
-        return catalog.BUCKETS_S
     try:
-        bounds = tuple(float(bound) for bound in buckets if bound != float("inf"))
-    except (TypeError, ValueError):
-        bounds = ()
-    if not bounds or any(not 0 < bound < float("inf") for bound in bounds) or list(bounds) != sorted(set(bounds)):
+        return None if buckets is None else config.rising_bounds(buckets)
+    except (TypeError, ValueError, OverflowError):
         raise ConfigurationError(
-            f"buckets={buckets!r} are not bucket bounds", hint="give seconds from low to high, such as [0.1, 0.5, 1, 5]"
-        )
-    return bounds
+            f"{name}={buckets!r} are not bucket bounds", hint="give seconds from low to high, such as [0.1, 0.5, 1, 5]"
+        ) from None

@@ -23,6 +23,9 @@ MAX_BUDGET_ACCOUNTS = 200
 Sample = tuple[str, tuple[str, ...], float]
 """Suffix of the metric's name, label values in the metric's order (`le` last), value."""
 
+OwnCounts = tuple[list[int], list[int]]
+"""Durations and times to the first item by bucket, each one more than there are bounds."""
+
 
 class Snapshot(NamedTuple):
     """Everything that is exposed at one moment."""
@@ -32,9 +35,10 @@ class Snapshot(NamedTuple):
     budgets: Iterable[Mapping[str, Any]] = ()
     sinks: Mapping[str, Mapping[str, Any]] = {}
     """Delivery statistics of each sink."""
-    own_buckets: Mapping[str, list[int]] | None = None
-    """Counts per tool for buckets that are not powers of two, one more than there are bounds."""
+    own_buckets: Mapping[str, OwnCounts] | None = None
+    """Counts per tool for buckets that are not powers of two."""
     bounds: tuple[float, ...] = catalog.BUCKETS_S
+    first_item_bounds: tuple[float, ...] = catalog.BUCKETS_S
     max_names: int = MAX_NAMES
     """Tools with a name of their own; the rest is `__overflow__`."""
 
@@ -91,7 +95,7 @@ def read_metrics(snapshot: Snapshot) -> Iterator[tuple[Metric, list[Sample]]]:
     yield catalog.ACTIVE, [("", (), snapshot.active)]
     yield catalog.ERRORS_BY_TYPE, [("", (tool, e), n) for tool, stats in tools.items() for e, n in stats.errors.items()]
     yield catalog.TOKENS, [s for tool, stats in tools.items() for s in _read_tokens(tool, stats)]
-    yield catalog.FIRST_ITEM, [s for tool, stats in tools.items() for s in _read_first_items(tool, stats)]
+    yield catalog.FIRST_ITEM, [s for tool, stats in tools.items() for s in _read_first_items(tool, stats, snapshot)]
     yield catalog.UNPRICED, per_tool(lambda stats: stats.usage.unpriced)
     yield catalog.CACHE_HITS, per_tool(lambda stats: stats.usage.cache_hits)
     yield catalog.RETRIES, per_tool(lambda stats: stats.usage.retries)
@@ -108,18 +112,24 @@ def read_metrics(snapshot: Snapshot) -> Iterator[tuple[Metric, list[Sample]]]:
 
 
 def _read_durations(tool: str, stats: ToolStats, snapshot: Snapshot) -> Iterator[Sample]:
-    if snapshot.own_buckets is None:
-        counts = histogram.at_most(stats.buckets, catalog.BUCKET_EXPONENTS)
-    else:
-        counts = list(accumulate(snapshot.own_buckets.get(tool, [0] * (len(snapshot.bounds) + 1))))[:-1]
+    counts = _at_most(stats.buckets, tool, 0, snapshot)
     yield from _read_histogram(tool, snapshot.bounds, counts, stats.executed, stats.duration_sum_s)
 
 
-def _read_first_items(tool: str, stats: ToolStats) -> Iterator[Sample]:
+def _read_first_items(tool: str, stats: ToolStats, snapshot: Snapshot) -> Iterator[Sample]:
     count = sum(stats.first_item_buckets.values())
     if count:
-        counts = histogram.at_most(stats.first_item_buckets, catalog.BUCKET_EXPONENTS)
-        yield from _read_histogram(tool, catalog.BUCKETS_S, counts, count, stats.first_item_sum_s)
+        counts = _at_most(stats.first_item_buckets, tool, 1, snapshot)
+        yield from _read_histogram(tool, snapshot.first_item_bounds, counts, count, stats.first_item_sum_s)
+
+
+def _at_most(buckets: histogram.Buckets, tool: str, which: int, snapshot: Snapshot) -> list[int]:
+    """Return how many durations (0) or times to the first item (1) were at most each bound."""
+    if snapshot.own_buckets is None:
+        return histogram.at_most(buckets, catalog.BUCKET_EXPONENTS)
+    bounds = snapshot.first_item_bounds if which else snapshot.bounds
+    own = snapshot.own_buckets.get(tool)
+    return list(accumulate(own[which]))[:-1] if own else [0] * len(bounds)
 
 
 def _read_histogram(
