@@ -39,6 +39,8 @@ class BudgetStatus(TypedDict):
         remaining: the rest of the limit, never below 0, in `unit`.
         rejections: the number of calls rejected.
         overruns: the number of calls that `on_exceed` let run past the limit.
+        unknown_cost_calls: the number of calls that ended with tokens or a model and without a known cost. Each was
+            charged the budget's `reserve`, or nothing if it has none. Always 0 for a limit of tokens or calls.
         frees_in_s: seconds until there is room again; 0.0 if there is room, None if the time is unknown.
     """
 
@@ -53,6 +55,7 @@ class BudgetStatus(TypedDict):
     remaining: float
     rejections: int
     overruns: int
+    unknown_cost_calls: int
     frees_in_s: float | None
 
 
@@ -262,5 +265,6 @@ def _describe(meter: Meter) -> BudgetStatus:
         "remaining": convert_amount(max(0, meter.limit - meter.spent - meter.held), unit),
         "rejections": meter.rejections,
         "overruns": meter.overruns,
+        "unknown_cost_calls": meter.unknown_calls,
         "frees_in_s": meter.compute_wait_s(0),
     }

@@ -47,8 +47,8 @@ class Meter:
 
     __slots__ = (
         "budget", "ceiling", "counts_calls", "current", "dropped", "edge_s", "held", "in_dollars", "is_closed",
-        "is_priced_late", "key", "limit", "lock", "name", "now", "open_calls", "overruns", "rejections", "reserve",
-        "slots", "spent", "suppressed_warnings", "unit", "warnings", "width_s",
+        "key", "limit", "lock", "name", "now", "open_calls", "overruns", "rejections", "reserve", "slots", "spent",
+        "suppressed_warnings", "unit", "unknown_calls", "warnings", "width_s",
     )  # fmt: skip
 
     def __init__(
@@ -59,8 +59,6 @@ class Meter:
         self.in_dollars = unit == "usd"
         self.counts_calls = unit == "calls"
         self.key = key
-        self.is_priced_late = self.in_dollars and key is not None
-        """Whether an ended call stays open until its price is known, so that its account is not closed before."""
         name = budget.names[unit]
         self.name = name if key is None else f"{name} [{key}]"
         self.limit = budget.limits[unit]
@@ -78,6 +76,8 @@ class Meter:
         self.rejections = 0
         self.overruns = 0
         """Calls that `on_exceed` let run past the limit."""
+        self.unknown_calls = 0
+        """Calls that ended with tokens or a model, and without a known cost."""
         self.warnings = LogThrottle()
         self.suppressed_warnings = 0
         self.dropped: deque[tuple[int, int]] = deque()
@@ -94,6 +94,7 @@ class Meter:
         twin = Meter(self.budget, self.unit, self.key, self.lock, self.now)
         twin.slots, twin.current, twin.edge_s = self.slots[:], self.current, self.edge_s
         twin.spent = sum(self.slots) if self.slots else self.spent
+        twin.unknown_calls = self.unknown_calls
         return twin
 
     def measure(self, call: ToolCall) -> int:
@@ -150,6 +151,8 @@ class Meter:
     def settle(self, call: ToolCall) -> None:
         """Charge a call that set nothing aside. There is no guard: `hot_path` settles a call once."""
         amount = self.measure(call)
+        if not amount and self.in_dollars and (call._details or NO_DETAILS).lacks_price:
+            self.unknown_calls += 1
         if self.slots:
             if self.now() >= self.edge_s:
                 self.advance()
@@ -161,6 +164,7 @@ class Meter:
         if self.in_dollars:
             with self.lock:
                 self.collect()
+                self.unknown_calls -= 1 if self.unknown_calls else 0
                 if self.slots:
                     self.slots[self.current] += nanousd
                 self.spent += nanousd
@@ -241,6 +245,8 @@ class Admission(msgspec.Struct, gc=False, eq=False):
     """What the running call has recorded."""
     is_open: bool = False
     """Whether the call may still charge the meter, as one of its `open_calls`."""
+    awaits_price: bool = False
+    """Whether the call has ended without a known cost."""
 
     def note(self, call: ToolCall) -> None:
         """Count what the running call has recorded, so that others see it at once."""
@@ -252,10 +258,20 @@ class Admission(msgspec.Struct, gc=False, eq=False):
                 self.held = amount
 
     def settle(self, call: ToolCall) -> None:
-        """Replace what was set aside with what the call used. Only the first time counts."""
+        """Replace what was set aside with what the call used. Only the first time counts.
+
+        For a call without a known cost the reserve stays set aside until `charge` says its price. If there is none,
+        the call is enriched and drops this admission, and the reserve is spent.
+        """
         meter = self.meter
         amount = meter.measure(call)
-        awaits_price = meter.is_priced_late and not amount and (call._details or NO_DETAILS).lacks_price
+        if not amount and meter.in_dollars and (call._details or NO_DETAILS).lacks_price:
+            if self.held is not None and not self.awaits_price:
+                meter.held += meter.reserve - self.held
+                meter.unknown_calls += 1
+                self.held = self.noted = meter.reserve
+                self.awaits_price = True
+            return
         if meter.slots and meter.now() >= meter.edge_s:
             meter.advance()
         if self.held is not None:
@@ -265,16 +281,17 @@ class Admission(msgspec.Struct, gc=False, eq=False):
             meter.held -= self.held
             self.held = None
             self.noted = 0
-            if not awaits_price:
-                meter.open_calls -= 1
-                self.is_open = False
+            meter.open_calls -= 1
+            self.is_open = False
 
     def charge(self, nanousd: int) -> None:
         """Count a cost that was found only after the call had been settled."""
-        self.meter.charge(nanousd)
+        with self.meter.lock:
+            self.meter.charge(nanousd)
+            self.release()
 
     def release(self) -> None:
-        """Give back what was set aside: the call does not run."""
+        """Give back what was set aside: the call does not run, or its price has been charged."""
         if self.held is not None:
             meter = self.meter
             meter.held -= self.held

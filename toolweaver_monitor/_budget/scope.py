@@ -143,8 +143,9 @@ class Scope:
         for meter in meters:
             meter.is_closed = True
         self._shown = {value: shown for value, shown in self._shown.items() if shown != key}
-        if any(meter.rejections or meter.overruns for meter in meters):
+        if any(meter.rejections or meter.overruns or meter.unknown_calls for meter in meters):
             for meter, rest in zip(meters, self._find_or_add(OVERFLOW), strict=True):
                 rest.rejections += meter.rejections
                 rest.overruns += meter.overruns
+                rest.unknown_calls += meter.unknown_calls
         return True

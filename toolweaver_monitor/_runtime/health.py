@@ -92,6 +92,8 @@ def health(components: Components) -> Health:
     for name, sink in sinks.items():
         problems += _sink_problems(name, sink)
         dropped.update(sink.get("dropped_by", {}))
+    budgets = components.budgets()
+    problems += _budget_problems(components, budgets)
     return {
         "ok": not problems,
         "problems": problems,
@@ -103,7 +105,7 @@ def health(components: Components) -> Health:
         "active": len(bus.open_calls()),
         "dropped": dict(dropped),
         "sinks": sinks,
-        "budgets": components.budgets(),
+        "budgets": budgets,
         "prices": prices,
         "invalid": Diagnostics.counts(),
         "faults": {name: fault.text for name, fault in components.faults.items()},
@@ -183,6 +185,20 @@ def _sink_problems(name: str, sink: Mapping[str, Any]) -> Iterator[str]:
         if count and reason != "unavailable":
             cure = REASON_CURES.get(reason)
             yield f"{name}: {pluralize(count, 'call')} dropped ({reason})" + (f"; {cure}" if cure else "")
+
+
+def _budget_problems(components: Components, budgets: Iterable[BudgetStatus]) -> Iterator[str]:
+    """Name each budget of dollars that has let calls of unknown cost run, and sets nothing aside for them."""
+    unknown: Counter[str] = Counter()
+    for entry in budgets:
+        unknown[entry["budget"]] += entry["unknown_cost_calls"]
+    for budget in components.ledger.budgets if components.ledger is not None else ():
+        if unknown[budget.label] and not budget.reserve:
+            calls = pluralize(unknown[budget.label], "call")
+            yield (
+                f"budget {budget.label!r} cannot hold: the cost of {calls} is unknown and was not charged; "
+                "add a price with setup(prices={...}), declare cost=, or set reserve= on the budget"
+            )
 
 
 # --- notes ----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def test_status_is_ready_for_json_and_complete() -> None:
     assert rows[0] == {
         "name": "usd+calls/hour usd", "budget": "usd+calls/hour", "account": None, "unit": "usd", "per": "hour",
         "limit": 2.0, "spent": 0.25, "reserved": 0.0, "remaining": 1.75, "rejections": 0, "overruns": 0,
-        "frees_in_s": 0.0,
+        "unknown_cost_calls": 0, "frees_in_s": 0.0,
     }  # fmt: skip
     assert [(r["name"], r["spent"], r["rejections"], r["frees_in_s"]) for r in rows[1:]] == [
         ("usd+calls/hour calls", 1, 0, 0.0),

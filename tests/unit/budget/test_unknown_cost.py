@@ -1,0 +1,146 @@
+"""Calls that end with tokens or a model and without a known cost, under a budget of dollars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ledger_kit import CENT, Clock, books, ended, opened, refused
+
+from toolweaver_monitor import Budget, BudgetExceeded, current_call, monitored, setup
+from toolweaver_monitor._budget import Ledger
+from toolweaver_monitor._budget import ledger as ledger_module
+from toolweaver_monitor._budget import meter as meter_module
+from toolweaver_monitor._budget import scope as scope_module
+from toolweaver_monitor._core.sanitize import NANO
+
+ANSWER = {"model": "my-deployment", "usage": {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}}
+PRICES = {"my-deployment": {"input": 1.0, "output": 1.0}}
+
+
+@monitored("chat")
+def chat() -> dict[str, Any]:
+    return ANSWER
+
+
+@monitored("stream")
+def stream() -> Any:
+    current_call().record(model="my-deployment", input_tokens=5)
+    yield "chunk"
+
+
+def priceless(**budget: Any) -> Any:
+    return setup(budget=Budget(**budget))
+
+
+@pytest.mark.parametrize("scope", [{}, {"per": "minute"}, {"tool": "chat"}, {"on_exceed": "warn"}])
+def test_a_budget_of_dollars_says_that_it_cannot_hold_when_costs_are_unknown(scope: Any) -> None:
+    """Unknown is not zero: `health()` is not ok, names the budget and the number of calls, and tells the cure.
+
+    Seen red: 50 calls ran, $0 was spent, and `ok` was True.
+    """
+    monitor = priceless(limit_usd=0.01, name="pocket", **scope)
+    assert monitor.health()["ok"]
+    for _ in range(50):
+        chat()
+    health = monitor.health()
+    assert health["budgets"][0]["unknown_cost_calls"] == 50
+    assert "; ".join(health["problems"]) == (
+        "budget 'pocket' cannot hold: the cost of 50 calls is unknown and was not charged; "
+        "add a price with setup(prices={...}), declare cost=, or set reserve= on the budget"
+    )
+    assert not health["ok"]
+
+
+@pytest.mark.parametrize("scope", [{}, {"per": "minute"}, {"tool": "chat"}])
+def test_the_reserve_is_charged_for_a_call_of_unknown_cost(scope: Any) -> None:
+    """It is what the user said a call may cost: two calls of $0.10 fit $0.25, and the third is refused."""
+    monitor = priceless(limit_usd=0.25, reserve=0.10, **scope)
+    chat()
+    chat()
+    with pytest.raises(BudgetExceeded, match="this call reserves"):
+        chat()
+    (entry,) = monitor.health()["budgets"]
+    assert (entry["spent"], entry["reserved"], entry["unknown_cost_calls"]) == (0.2, 0.0, 2)
+    assert monitor.health()["ok"]
+    assert monitor.summary()["unpriced_calls"] == 2
+
+
+def test_a_generator_that_ends_without_a_cost_is_charged_the_reserve() -> None:
+    """So is any call that recorded tokens, whether it succeeds or fails."""
+    monitor = priceless(limit_usd=1, reserve=0.10)
+    list(stream())
+
+    @monitored("parse", cost=0.30)
+    def parse() -> None:
+        current_call().record(tokens=5)
+        raise OSError("unreadable")
+
+    with pytest.raises(OSError, match="unreadable"):
+        parse()
+    (entry,) = monitor.health()["budgets"]
+    assert (entry["spent"], entry["reserved"], entry["unknown_cost_calls"]) == (0.2, 0.0, 2)
+
+
+def test_calls_whose_cost_is_known_leave_the_budget_at_peace() -> None:
+    """A price, a declared cost, a recorded one, and a call that used neither tokens nor a model."""
+    monitor = setup(budget=Budget(limit_usd=100, reserve=0.10), prices=PRICES)
+    chat()
+
+    @monitored("ocr", cost=0.01)
+    def ocr() -> dict[str, Any]:
+        return ANSWER
+
+    @monitored("plain")
+    def plain() -> str:
+        return "text"
+
+    ocr(), plain()
+    health = monitor.health()
+    assert health["ok"]
+    (entry,) = health["budgets"]
+    assert (entry["spent"], entry["reserved"], entry["unknown_cost_calls"]) == (2.01, 0.0, 0)
+
+
+@pytest.mark.parametrize("has_gil", [True, False])
+@pytest.mark.parametrize("reserve", [None, 0.30])
+def test_a_price_that_is_found_late_replaces_the_reserve(
+    monkeypatch: pytest.MonkeyPatch, reserve: float | None, has_gil: bool
+) -> None:
+    """Until then the reserve stays set aside, and the call is counted as one of unknown cost."""
+    monkeypatch.setattr(meter_module, "HAS_GIL", has_gil)
+    monkeypatch.setattr(ledger_module, "HAS_GIL", has_gil)
+    ledger = Ledger([Budget(limit_usd=1, reserve=reserve)])
+    call = ended(opened(ledger), model="a-model")
+    assert (*books(ledger), ledger.status()[0]["unknown_cost_calls"]) == (0.0, reserve or 0.0, 1)
+    call._admission.charge(CENT)
+    call._admission = None  # as enrichment leaves it
+    assert (*books(ledger), ledger.status()[0]["unknown_cost_calls"]) == (0.01, 0.0, 0)
+
+
+def test_the_reserve_replaces_what_was_set_aside_for_a_declared_cost() -> None:
+    """A failed call is not charged its declared cost, but what it used is not free either. Only one end counts."""
+    ledger = Ledger([Budget(limit_usd=1, reserve=0.20), Budget(limit_tokens=100)])
+    call = opened(ledger, NANO // 2)
+    call.record(tokens=7)
+    for _ in range(3):
+        call._admission.settle(call)
+    assert [books(ledger, n) for n in range(2)] == [(0.0, 0.2), (7, 0)]
+    call._admission = None
+    assert [books(ledger, n) for n in range(2)] == [(0.2, 0.0), (7, 0)]
+    assert [entry["unknown_cost_calls"] for entry in ledger.status()] == [1, 0]
+    refused(ledger, NANO)
+
+
+def test_an_account_that_is_closed_hands_on_its_calls_of_unknown_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They stay counted, as rejections do."""
+    monkeypatch.setattr(scope_module, "MAX_ACCOUNTS", 1)
+    clock = Clock()
+    ledger = Ledger([Budget(limit_usd=1, reserve=0.1, tag="customer", per="minute")], now=clock)
+    ended(opened(ledger, customer="acme"), model="a-model")
+    clock.now_s += 100
+    ledger.status()
+    clock.now_s += 100
+    opened(ledger, customer="globex")
+    counts = {entry["account"]: entry["unknown_cost_calls"] for entry in ledger.status()}
+    assert counts == {"__overflow__": 1, "globex": 0}
