@@ -8,7 +8,7 @@ from typing import Any
 
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import Outcome, ToolCall
-from toolweaver_monitor._core.introspect import mro_of, name_of
+from toolweaver_monitor._core.introspect import is_below, mro_of, name_of
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
 from toolweaver_monitor._instrument.results import Handler, deferred
 from toolweaver_monitor._instrument.shield import call_extractor
@@ -27,8 +27,17 @@ _CONTROL_FLOW = {
     ("asyncio.exceptions", "CancelledError"),
     ("trio", "Cancelled"),
     ("greenlet", "GreenletExit"),
+    ("langgraph.errors", "GraphBubbleUp"),  # `interrupt()`, `Command(graph=Command.PARENT)`
+    ("celery.exceptions", "Ignore"),
+    ("celery.exceptions", "Reject"),
+    ("celery.exceptions", "Retry"),
+    ("pydantic_ai.exceptions", "CallDeferred"),
+    ("pydantic_ai.exceptions", "ApprovalRequired"),
 }
-"""Exceptions that request an end and are no errors, by the module and the name of a base: none is imported for this."""
+"""Exceptions that request an end, or steer the framework around the call, and are no errors.
+
+They are known by the module and the name of a base, so that none is imported.
+"""
 
 _members_of: Callable[[BaseException], tuple[BaseException, ...]] = vars(BaseExceptionGroup)["exceptions"].__get__
 _code_of: Callable[[BaseException], object] = vars(SystemExit)["code"].__get__
@@ -42,9 +51,16 @@ UNREAD = object()
 """Stands for the answer of an extractor that raised."""
 
 
-def outcome_of(error: BaseException) -> Outcome:
-    """Return the outcome of a call that raised `error`. Only its type counts: an exception can lie about its class."""
+def outcome_of(error: BaseException, declared: tuple[type[BaseException], ...] = ()) -> Outcome:
+    """Return the outcome of a call that raised `error`. Only its type counts: an exception can lie about its class.
+
+    Args:
+        error: what was raised.
+        declared: further classes that are control flow, and no errors.
+    """
     kind = type(error)
+    if declared and _is_control_flow(error, declared):
+        return "cancelled"
     known = _outcomes.get(kind)
     if known is not None:
         return known
@@ -54,21 +70,23 @@ def outcome_of(error: BaseException) -> Outcome:
     elif issubclass(kind, GeneratorExit):
         outcome = "abandoned"
     else:
-        outcome = "cancelled" if _is_control_flow(error) else "failure"
+        outcome = "cancelled" if _is_control_flow(error, ()) else "failure"
     if issubclass(kind, Exception) and not issubclass(kind, BaseExceptionGroup) and len(_outcomes) < MAX_KINDS:
         _outcomes[kind] = outcome  # that of a group depends on what is in it, that of an exit on its code
     return outcome
 
 
-def _is_control_flow(error: BaseException, depth: int = 8) -> bool:
-    """Return whether the end was requested and is no error.
+def _is_control_flow(error: BaseException, declared: tuple[type[BaseException], ...], depth: int = 8) -> bool:
+    """Return whether an exception is no error.
 
-    It is if the task was cancelled, Ctrl-C pressed, or the program exits with a status of 0; or if the error is a group
-    of only these.
+    It is none if the task was cancelled, Ctrl-C pressed, or the program exits with a status of 0; if it steers a
+    framework or was declared to be control flow; or if it is a group of only these.
     """
     kind = type(error)
+    if any(is_below(kind, each) for each in declared):
+        return True
     if issubclass(kind, BaseExceptionGroup):  # a nursery of trio reports its tasks as a group
-        return depth > 0 and all(_is_control_flow(each, depth - 1) for each in _members_of(error))
+        return depth > 0 and all(_is_control_flow(each, declared, depth - 1) for each in _members_of(error))
     if issubclass(kind, SystemExit):
         return _is_zero(_code_of(error))
     return any((_module_of(base), name_of(base)) in _CONTROL_FLOW for base in mro_of(kind))
@@ -82,12 +100,12 @@ def _is_zero(code: object) -> bool:
     return code is None or (issubclass(type(code), int) and int.__eq__(code, 0))  # type: ignore[operator]
 
 
-def note_error(call: ToolCall, error: BaseException) -> Outcome:
+def note_error(call: ToolCall, error: BaseException, control_flow: tuple[type[BaseException], ...] = ()) -> Outcome:
     """Store the type and text of an exception in its call, and return the outcome.
 
     The text is longer than what is shown, so that no cut can halve a secret before it is redacted.
     """
-    outcome = outcome_of(error)
+    outcome = outcome_of(error, control_flow)
     details = call._ensure_details()
     details.error_type = safe_repr.type_name(error)
     details.raw_error = safe_repr.error_text(error, source=bus.policy.error_text)

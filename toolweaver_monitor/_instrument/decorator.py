@@ -19,6 +19,7 @@ F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, ..., Any] | static
 _WRAPPERS_FILE = wrappers.wrap_function.__code__.co_filename
 _STOP_EXCEPTIONS = {"__next__": StopIteration, "__anext__": StopAsyncIteration}
 Cost = float | Callable[[Any], float | None] | None
+ControlFlow = type[BaseException] | tuple[type[BaseException], ...] | None
 UsageReader = Callable[[Any], Usage | None] | bool | None
 
 
@@ -30,6 +31,7 @@ def monitored(
     cost: Cost = None,
     usage: UsageReader = None,
     tags: Mapping[str, TagValue] | None = None,
+    control_flow: ControlFlow = None,
 ) -> Callable[[F], F]: ...
 
 
@@ -44,6 +46,7 @@ def monitored(
     cost: Cost = None,
     usage: UsageReader = None,
     tags: Mapping[str, TagValue] | None = None,
+    control_flow: ControlFlow = None,
 ) -> Callable[[F], F]: ...
 
 
@@ -55,6 +58,7 @@ def monitored(
     cost: Any = None,
     usage: Any = None,
     tags: Any = None,
+    control_flow: Any = None,
 ) -> Any:
     """Monitor every call of a function: how often it runs, how long it takes, what it costs and how it fails.
 
@@ -73,6 +77,8 @@ def monitored(
         usage: a callable that gets the result and returns a `Usage`, or None to have the result read as usual. False:
             results are not read.
         tags: your own labels for every call.
+        control_flow: classes of exceptions, one or a tuple, that are no errors of this tool. A call that raises one is
+            `cancelled`, also if it comes in a group of only such. Those of LangGraph, PydanticAI and Celery are known.
 
     Returns:
         The monitored function, or a decorator.
@@ -80,7 +86,7 @@ def monitored(
     Raises:
         ConfigurationError: a name, cost, usage or tag cannot be used, or the decorated object cannot be called.
     """
-    if function_or_name is None and all(each is None for each in (tool_name, cost, usage, tags)):
+    if function_or_name is None and all(each is None for each in (tool_name, cost, usage, tags, control_flow)):
         raise ConfigurationError(
             "@monitored was given None, as by a decorator below it that lacks its `return`",
             hint="add that `return`, or write @monitored() to name the tool after its function",
@@ -90,13 +96,14 @@ def monitored(
     name = tool_name if function_or_name is None else function_or_name
     if function_or_name is not None and tool_name is not None and not _can_be_decorated(function_or_name):
         raise ConfigurationError("monitored() got two names", hint="give the tool's name once")
+    declarations: dict[str, Any] = {"cost": cost, "usage": usage, "tags": tags, "control_flow": control_flow}
     if _can_be_decorated(function_or_name):
-        return wrap(function_or_name, tool_name, cost=cost, usage=usage, tags=tags)
+        return wrap(function_or_name, tool_name, **declarations)
     if name is not None and not callable(name):
-        ToolSpec(name, cost=cost, usage=usage, tags=tags)  # raises here and not only when it is applied
+        ToolSpec(name, **declarations)  # raises here and not only when it is applied
 
     def decorate(function: F) -> F:
-        wrapped: F = wrap(function, name, cost=cost, usage=usage, tags=tags)
+        wrapped: F = wrap(function, name, **declarations)
         return wrapped
 
     return decorate
@@ -113,7 +120,7 @@ def wrap(function: Any, name: Any = None, **declarations: Any) -> Any:
     Args:
         function: the callable.
         name: its tool's name, or a callable that returns it. Default: the function's own name.
-        **declarations: `cost`, `usage` and `tags`, as `monitored` takes them.
+        **declarations: `cost`, `usage`, `tags` and `control_flow`, as `monitored` takes them.
 
     Raises:
         ConfigurationError: it is not callable, or a class.

@@ -296,7 +296,7 @@ def finish_with_error(tool: ToolSpec, call: ToolCall, error: BaseException) -> N
             call.duration_s = monotonic_s() - call._opened_at
         outcome: Outcome = "failure"
         try:
-            outcome = closing.note_error(call, error)
+            outcome = closing.note_error(call, error, tool.control_flow)
             closing.set_cost(tool, call, None, outcome)
         except Exception as own:  # noqa: BLE001 - the user's error must propagate, not this one
             report_internal_error(own)

@@ -33,12 +33,14 @@ class ToolSpec:
         tags: the labels of every call of this tool.
         is_super_call: gets the call of this tool around a new one, and its arguments, and returns whether both are one
             call.
+        control_flow: the exceptions that are no errors of this tool, as `except` takes them.
 
     Raises:
         ConfigurationError: an argument cannot be used.
     """
 
     __slots__ = (
+        "control_flow",
         "cost",
         "cost_nanousd",
         "has_declarations",
@@ -64,6 +66,7 @@ class ToolSpec:
         usage: Callable[[Any], Usage | None] | bool | None = None,
         tags: Mapping[str, TagValue] | None = None,
         is_super_call: Callable[[ToolCall, tuple[Any, ...]], bool] | None = None,
+        control_flow: type[BaseException] | tuple[type[BaseException], ...] | None = None,
     ) -> None:
         self.name_from = name if callable(name) else None
         self.name = validate_name(fallback if callable(name) else name)
@@ -78,6 +81,7 @@ class ToolSpec:
         self.usage = validate_usage(usage)
         self.tags = validate_tags(tags)
         self.is_super_call = is_super_call
+        self.control_flow = validate_control_flow(control_flow)
         self.has_declarations = self.name_from is not None or self.cost is not None or self.usage is not None
         """Whether a callable was declared, so that opening and closing a call take more than the plain steps."""
         self.key = tool_key(self.name, self.tags, self.cost_nanousd)
@@ -158,6 +162,21 @@ def validate_usage(usage: object) -> Any:
     raise ConfigurationError(
         f"usage={usage!r} is not a way to read a result", hint="give a callable that returns Usage, or False"
     )
+
+
+def validate_control_flow(control_flow: object) -> tuple[type[BaseException], ...]:
+    """Return classes of exceptions as a tuple.
+
+    Raises:
+        ConfigurationError: it is neither a class of exceptions nor a tuple of them.
+    """
+    classes = () if control_flow is None else control_flow if isinstance(control_flow, tuple) else (control_flow,)
+    if not all(isinstance(each, type) and issubclass(each, BaseException) for each in classes):
+        raise ConfigurationError(
+            f"control_flow={reprlib.repr(control_flow)} is no class of exceptions",
+            hint="give one or a tuple of them, such as control_flow=MyPause",
+        )
+    return classes
 
 
 def validate_tags(tags: object) -> Mapping[str, TagValue]:
