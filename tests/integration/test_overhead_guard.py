@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # at the end: an installed package is the one under test
 
-from benchmarks import extras, kinds, ours, startup
+from benchmarks import extras, kinds, ours, shapes, startup
 from benchmarks.added import async_contenders, sync_contenders
 from benchmarks.harness import interleaved
 from benchmarks.options import Options
@@ -95,6 +95,19 @@ def test_the_drain_is_paid_for_too() -> None:
         results.put_added("sustained", rounds, ["ours"], cpu=True)
 
     hold(measure, "sustained/ours/floors", "sustained/ours/CPU of guide", "sustained/ours/CPU of cached")
+
+
+def test_a_receipt_costs_little_more_than_plain_calls() -> None:
+    """One tagged call around three that cost takes a fraction of counters kept by hand, and is near plain calls.
+
+    Seen red with a `time.sleep(0)` in `Node.child`.
+    """
+    hold(
+        lambda results: shapes.shapes(results, OPTIONS),
+        "shapes/receipt/of plain",
+        "shapes/receipt/CPU of guide",
+        "shapes/receipt/CPU of cached",
+    )
 
 
 def test_blocks_cost_about_what_the_decorator_costs() -> None:

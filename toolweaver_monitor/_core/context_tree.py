@@ -155,7 +155,7 @@ class ContextTree:
         self._size = 0
         self._tagged = 0
         self._names: set[str] = set()
-        self._overflow = Node(self, ToolKey(OVERFLOW, NO_TAGS, None), self.root, NO_TAGS)
+        self.overflow = Node(self, ToolKey(OVERFLOW, NO_TAGS, None), self.root, NO_TAGS)
 
     def grow(self, parent: Node, key: ToolKey) -> Node:
         """Return the node of a tool that has none below `parent` yet."""
@@ -179,7 +179,7 @@ class ContextTree:
     def _place_beyond_limits(self, parent: Node, key: ToolKey) -> Node | None:
         """Return the node at which a call counts that may have none of its own; None if it may."""
         around = parent.counts_at
-        if around.parent is self._overflow:
+        if around.parent is self.overflow:
             return self._overflow_node(key)
         if around is not parent or (key.base is not key and self._tagged >= MAX_TAGGED_NODES):
             return around.child(key.base).counts_at
@@ -198,7 +198,7 @@ class ContextTree:
     def _overflow_node(self, key: ToolKey) -> Node:
         name = key.tool_name if self._may_have_nodes(key.tool_name) else OVERFLOW
         key = tool_key(name, cost_nanousd=key.cost_nanousd)
-        node = self._overflow.children.get(key)
+        node = self.overflow.children.get(key)
         if node is None:
-            node = self._overflow.children.setdefault(key, Node(self, key, self._overflow, NO_TAGS))
+            node = self.overflow.children.setdefault(key, Node(self, key, self.overflow, NO_TAGS))
         return node

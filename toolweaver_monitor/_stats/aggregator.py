@@ -119,8 +119,9 @@ class StatsAggregator:
         detailed = stats.count(calls, node.key.cost_nanousd, outermost=outermost)
         if detailed:
             self._count_detailed(node, stats.usage, detailed)
-        noted = calls if node.key.cost_nanousd is not None else detailed
-        alone += [call for call in noted if not call._root_serial]
+        if outermost or node.parent is node.tree.overflow:
+            noted = calls if node.key.cost_nanousd is not None else detailed
+            alone += [call for call in noted if not call._root_serial]
 
     def _count_tags(self, node: Node, calls: list[ToolCall]) -> None:
         """Count calls for their tags that count at another node than their own, which has not all of these tags."""

@@ -158,7 +158,9 @@ class Runs:
         self._lone_roots -= len(alone)
         if len(self._unsorted_roots) - len(roots) + self._lone_roots >= MAX_ROOTS:
             over, known, alone = self._unsorted_roots, self._runs, []
-            calls = [call for call in calls if call._root_serial in known or call._root_serial not in over]
+            serials = {call._root_serial for call in calls}
+            wanted = (serials - over) | (serials & known.keys())
+            calls = [call for call in calls if call._root_serial in wanted] if wanted else []
             self._forgotten = max(self._forgotten, max(roots, default=0))
         self._unsorted_roots.difference_update(roots)
         self._roots.extend(alone)
