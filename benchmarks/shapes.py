@@ -116,17 +116,21 @@ def put(results: Results, wall: Rounds, cpu: Rounds) -> None:
         results.put("shapes", name, "added", [ns / 1000 / n for ns in wall.added(name)], "us")
         results.put("shapes", name, "floors", [ratio / n for ratio in wall.ratio(name, "floor")], "x")
         results.put("shapes", name, "CPU", [ns / 1000 / n for ns in cpu.added(name, cpu=True)], "us")
+    put_receipt(results, cpu)
     for name in ("plain", *BESIDE, *ABOVE):
-        many = name == "receipt"
-        n = 1 if many else CALLS.get(name, 1)
-        guide, cached = ("guide's receipt", "cached receipt") if many else ("guide", "guide, cached")
-        results.put("shapes", name, "CPU of guide", [one / n for one in cpu.ratio(name, guide, cpu=True)], "x")
-        results.put("shapes", name, "CPU of cached", [one / n for one in cpu.ratio(name, cached, cpu=True)], "x")
+        if name == "receipt":
+            continue
+        n = CALLS.get(name, 1)
+        results.put("shapes", name, "CPU of guide", [one / n for one in cpu.ratio(name, "guide", cpu=True)], "x")
+        results.put(
+            "shapes", name, "CPU of cached", [one / n for one in cpu.ratio(name, "guide, cached", cpu=True)], "x"
+        )
     results.put("shapes", "raising", "CPU of guide", cpu.ratio("raising", "guide, failing", cpu=True), "x")
     for name in BESIDE:
         n = CALLS.get(name, 1)
         results.put("shapes", name, "of plain", [one / n for one in wall.ratio(name, "plain")], "x")
-        results.put("shapes", name, "CPU of plain", [one / n for one in cpu.ratio(name, "plain", cpu=True)], "x")
+        if name != "receipt":
+            results.put("shapes", name, "CPU of plain", [one / n for one in cpu.ratio(name, "plain", cpu=True)], "x")
     for name in ABOVE:
         results.put("shapes", name, "floors above plain", wall.extra(name, "plain", "floor"), "x")
         above = zip(
@@ -137,3 +141,11 @@ def put(results: Results, wall: Rounds, cpu: Rounds) -> None:
         )
         shares = [(mine - plain) / cached for mine, plain, cached in above if cached > 0]
         results.put("shapes", name, "CPU of cached above plain", shares, "x")
+
+
+def put_receipt(results: Results, cpu: Rounds) -> None:
+    """Keep the CPU of a receipt beside that of plain calls, and of hand-written counters for the same receipt."""
+    a_call = [ratio / CALLS["receipt"] for ratio in cpu.ratio("receipt", "plain", cpu=True)]
+    results.put("shapes", "receipt", "CPU of plain", a_call, "x")
+    results.put("shapes", "receipt", "CPU of guide", cpu.ratio("receipt", "guide's receipt", cpu=True), "x")
+    results.put("shapes", "receipt", "CPU of cached", cpu.ratio("receipt", "cached receipt", cpu=True), "x")
