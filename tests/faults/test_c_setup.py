@@ -241,8 +241,8 @@ def test_c2_a_port_in_use_is_told_and_everything_else_works() -> None:
 def test_c2_a_registry_that_has_our_names_is_told_and_everything_else_works() -> None:
     """`setup()` succeeds, `health()` says so, and the earlier collector goes on.
 
-    Seen red: with the ValueError of prometheus_client let through, its words were told; with `start` not shielded,
-    `setup()` raised.
+    Seen red: with the registry's names not looked at, ours was said to be shown; with `start` not shielded, `setup()`
+    raised.
     """
     registry = prometheus_client.CollectorRegistry()
     theirs = prometheus_client.Counter(

@@ -70,7 +70,7 @@ def test_s4_hostile_names_are_parsed_by_the_parser_and_promtool(monitor: Monitor
     found = samples(text)
     assert {sample.name.partition("_")[0] for sample in found} == {"toolweaver"}
     assert sum(s.value for s in found if s.name == "toolweaver_tool_executions_total") == 2 * len(NAMES)
-    assert sum(s.value for s in found if s.name == "toolweaver_tool_errors_total") == len(NAMES)
+    assert sum(s.value for s in found if s.name == "toolweaver_tool_failures_total") == len(NAMES)
     labels = [value for sample in found for value in sample.labels.values()]
     assert all(value.isprintable() and len(value) <= 128 for value in labels)
     assert len(body) < 500_000
@@ -144,7 +144,7 @@ def test_s4_a_flood_of_error_types_is_capped_and_counted() -> None:
         for number in range(500):
             with pytest.raises(Odd), track("tool"):
                 raise type(f"Odd{number}", (Odd,), {})
-        found = [s for s in samples(monitor.sinks[0].text()) if s.name == "toolweaver_tool_errors_total"]
+        found = [s for s in samples(monitor.sinks[0].text()) if s.name == "toolweaver_tool_failures_total"]
     assert len(found) <= 51
     assert sum(s.value for s in found) == 500
 

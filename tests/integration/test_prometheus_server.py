@@ -169,7 +169,7 @@ def test_a_real_server_sees_exactly_what_the_program_did(
             "toolweaver_tool_cost_usd_total",
             {("ocr",): 0.7, ("vision",): 1.0, ("dear",): 0.8, ("chat",): 0.0},
         )
-        server.wait_for("toolweaver_tool_errors_total", {("ValueError", "ocr"): 3})
+        server.wait_for("toolweaver_tool_failures_total", {("ValueError", "ocr"): 3})
         server.wait_for(
             "toolweaver_tool_tokens_total",
             {("vision", "unsplit"): 400, ("chat", "input"): 90, ("chat", "output"): 10, ("chat", "cached"): 40},

@@ -53,7 +53,6 @@ SHORT = {
     "_instrument/patching/super_calls.py",
     "_instrument/shield.py",
     "_usage/pricing/fork_import.py",
-    "sinks/_prometheus/collector.py",
     "_cli/doctor/findings.py",
 }
 """Files under `MIN_LINES` lines of code: each isolates an import or workaround, or does one thing that several need."""

@@ -6,15 +6,17 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from toolweaver_monitor import monitored, setup, track
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._http.server import Loop
+from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.sinks._prometheus import exposition
+from toolweaver_monitor.sinks._prometheus.collector import Collector
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
@@ -169,13 +171,85 @@ def test_a_registry_of_the_applications_shows_both() -> None:
     assert "toolweaver" not in generate_latest(registry).decode()
 
 
-def test_a_registry_that_has_our_names_already_is_told_and_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """Two exporters on one registry: the second is off, with the cure."""
+def test_a_registry_with_an_exporter_takes_no_second_one(caplog: pytest.LogCaptureFixture) -> None:
+    """The second is off, with the cure; it is known by its class, even if that is of another copy of the library.
+
+    Seen red: with names claimed by nobody and the class not looked at, both were shown, each series twice; with
+    `isinstance`, that of another copy was not known.
+    """
     registry = CollectorRegistry()
     monitor = setup(PrometheusExporter(port=0, registry=registry), PrometheusExporter(port=0, registry=registry))
     health = monitor.health()["sinks"]
     assert health["prometheus"]["state"] == "ok"
     assert "give each exporter its own registry" in health["prometheus-2"]["last_error"]
+    copied = CollectorRegistry()
+    copied.register(type("Collector", (), {"__module__": Collector.__module__, "collect": list})())
+    with pytest.raises(SinkUnavailable, match="give each exporter its own registry"):
+        PrometheusExporter(port=0, registry=copied).start()
+
+
+@pytest.mark.parametrize("describes", [False, True], ids=["a registry", "as prometheus_client.REGISTRY"])
+def test_a_program_may_register_a_name_of_ours_later(describes: bool) -> None:
+    """It never fails for us. Theirs is then what a scrape shows of that name, once, and `health()` says what is not.
+
+    Seen red: with `describe()` giving our metrics, the program got prometheus_client's DuplicateTimeseries; without the
+    look at a scrape, a scrape had two families of a name.
+    """
+    registry = CollectorRegistry(auto_describe=describes)
+    exporter = PrometheusExporter(port=0, registry=registry)
+    monitor = setup(exporter)
+    with track("ocr"):
+        pass
+    theirs = Counter("toolweaver_tool_executions", "Theirs.", ["tool_name"], registry=registry)
+    theirs.labels("ocr").inc(7)
+    part = Gauge("toolweaver_tool_duration_seconds_sum", "A part of a histogram of ours.", registry=registry)
+    for text in (exporter.text(), generate_latest(registry).decode()):
+        heads = [line for line in text.splitlines() if line.startswith("# TYPE ")]
+        assert len(heads) == len(set(heads))
+        found = samples(text)
+        assert found["toolweaver_tool_executions_total", "ocr"] == 7
+        assert [key[0] for key in found if key[0].startswith("toolweaver_tool_") and "_created" not in key[0]] == [
+            "toolweaver_tool_executions_total",
+            "toolweaver_tool_duration_seconds_sum",
+        ]
+        assert "toolweaver_active_operations" in text
+    health = monitor.health()
+    assert health["ok"]
+    (note,) = [note for note in health["notes"] if note.startswith("prometheus: ")]
+    assert "toolweaver_tool_executions_total, toolweaver_tool_duration_seconds; " in note
+    assert "give the exporter a registry of its own" in note
+    registry.unregister(theirs)
+    registry.unregister(part)
+    assert samples(exporter.text())["toolweaver_tool_executions_total", "success", "ocr"] == 1
+    assert "note" not in monitor.health()["sinks"]["prometheus"]
+
+
+@pytest.mark.parametrize("theirs_first", [True, False])
+def test_toolweavers_own_metrics_fit_into_the_same_registry(theirs_first: bool) -> None:
+    """ToolWeaver's `PrometheusBackend` has these six; whoever comes first, a scrape shows all of theirs and ours.
+
+    Seen red: `toolweaver_tool_errors_total` was ours, too. Theirs first, ours was off; ours first, theirs raised.
+    """
+    registry = CollectorRegistry()
+
+    def register_theirs() -> None:
+        for name in ("tool_calls", "tool_errors", "search_queries", "cache_hits", "tokens"):
+            Counter(f"toolweaver_{name}_total", "Theirs.", ["tool_name"], registry=registry).labels("ocr").inc(3)
+        Histogram("toolweaver_tool_latency_seconds", "Theirs.", ["tool_name"], registry=registry).labels("ocr")
+
+    if theirs_first:
+        register_theirs()
+    exporter = PrometheusExporter(port=0, registry=registry)
+    monitor = setup(exporter)
+    if not theirs_first:
+        register_theirs()
+    with pytest.raises(KeyError), track("ocr"):
+        raise KeyError
+    found = samples(exporter.text())
+    assert found["toolweaver_tool_errors_total", "ocr"] == 3
+    assert found["toolweaver_tool_failures_total", "KeyError", "ocr"] == 1
+    status = monitor.health()["sinks"]["prometheus"]
+    assert (status["state"], "note" in status) == ("ok", False)
 
 
 @pytest.mark.parametrize("name", ['quo"ted', "back\\slash", "ünïcode", "line\nend", "sur\ud800rogate", "x" * 1_000])

@@ -31,7 +31,7 @@ DURATION = Metric("toolweaver_tool_duration_seconds", "histogram", TOOL, "How lo
 COST = Metric("toolweaver_tool_cost_usd_total", "counter", TOOL, "Dollars spent on a tool.")
 ACTIVE = Metric("toolweaver_active_operations", "gauge", (), "Calls that are running right now.")
 ERRORS_BY_TYPE = Metric(
-    "toolweaver_tool_errors_total", "counter", ("tool_name", "error_type"), "Failures and timeouts by type of error."
+    "toolweaver_tool_failures_total", "counter", ("tool_name", "error_type"), "Failures and timeouts by type of error."
 )
 TOKENS = Metric(
     "toolweaver_tool_tokens_total",

@@ -178,6 +178,12 @@ class PrometheusExporter(InMemorySink, SetupAware):
                 "last_error": f"this process is a fork of the one that serves the metrics; {cure}",
                 "cure": cure,
             }
+        collector = self._collector
+        left_out = collector.left_out() if collector is not None else ()
+        if left_out:
+            names = ", ".join(left_out)
+            cure = "give the exporter a registry of its own"
+            status["note"] = f"another collector of the registry has registered, and shows, {names}; {cure}"
         return status
 
     def close(self) -> None:
@@ -201,14 +207,13 @@ class PrometheusExporter(InMemorySink, SetupAware):
     def _register(self) -> None:
         from toolweaver_monitor.sinks._prometheus.collector import Collector
 
-        collector = Collector(self._take_snapshot)
-        try:
-            self._registry.register(collector)
-        except ValueError:  # whose text lists every name
+        collector = Collector(self._take_snapshot, self._registry)
+        if collector.has_sibling() or collector.left_out():
             raise SinkUnavailable(
                 "the registry already has metrics with these names",
                 hint="give each exporter its own registry, or shut the earlier one down first",
-            ) from None
+            )
+        self._registry.register(collector)
         self._collector = collector
 
 
