@@ -26,6 +26,7 @@ from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor._bus.worker import Worker
 from toolweaver_monitor._core import clock, locks
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.details import forget_dropped
 from toolweaver_monitor._core.sanitize import Diagnostics
 
 inbox: deque[ToolCall] = deque()
@@ -244,6 +245,10 @@ class Bus:
             aside = set(still)
             calls = [call for call in calls if call not in aside]
             open_before = [*open_before, *still]
+            for call in still:
+                seen = call._details.seen if call._details is not None else None
+                if seen:
+                    forget_dropped(seen)
         ends = [call._opened_at + call.duration_s for call in calls]
         if ends != sorted(ends):  # calls that overlap; checking takes a third of the time of sorting by a key
             calls.sort(key=_ended_at)

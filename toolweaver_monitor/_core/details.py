@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import getrefcount
 from typing import TYPE_CHECKING, Literal
+from weakref import ref
 
 import msgspec
 
@@ -52,8 +54,10 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
     arguments: str | None = None
     """Scrubbed text, at most 1,024 characters; only with `setup(capture=True)`."""
     result: str | None = None
-    seen: tuple[object, ...] | None = None
-    """Results whose usage was read by a call inside this one. None once this call has closed."""
+    seen: dict[int, object] | None = None
+    """Results whose usage was read by a call inside this one, by their `id`, weakly if their type takes a weak
+    reference. None if there were none, and once this call has closed.
+    """
     audio_tokens: tuple[int, int, int] = (0, 0, 0)
     """Audio tokens, which cost more than text: of the input, of the cached part of the input, and of the output."""
 
@@ -74,6 +78,26 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
             self.model is not None or self.unsplit_tokens + self.input_tokens + self.output_tokens > 0
         )
 
+
+def forget_dropped(seen: dict[int, object]) -> None:
+    """Let go of results that only `seen` still holds: no call can return them any more.
+
+    While one is looked at it is held here, so that no other thread drops it and none gets its `id`.
+    """
+    for key in list(seen):
+        held = seen.get(key)
+        if getrefcount(held) <= _HELD_ALONE and type(held) is not ref:
+            seen.pop(key, None)
+
+
+def _count_alone() -> int:
+    """Return the reference count of what only `seen` holds, as `forget_dropped` sees it. Interpreters differ."""
+    seen: dict[int, object] = {0: []}
+    held = seen.get(0)
+    return getrefcount(held)
+
+
+_HELD_ALONE = _count_alone()
 
 NO_DETAILS = use_plain_setattr(CallDetails())
 """Stands for the details of a call that has none."""

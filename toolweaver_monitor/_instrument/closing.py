@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import Outcome, ToolCall
+from toolweaver_monitor._core.details import forget_dropped
 from toolweaver_monitor._core.introspect import is_below, mro_of, name_of
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
 from toolweaver_monitor._instrument.results import Handler, deferred
@@ -140,7 +142,10 @@ def read_usage(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: 
 def is_already_read(call: ToolCall, thing: Any) -> bool:
     """Return whether a call inside this one has read the same object."""
     seen = call._details.seen if call._details is not None else None
-    return seen is not None and any(thing is other for other in seen)
+    if not seen:
+        return False
+    held = seen.get(id(thing))
+    return held is thing or (type(held) is weakref.ref and held() is thing)
 
 
 def mark_read_by_parent(call: ToolCall, result: Any) -> None:
@@ -150,10 +155,28 @@ def mark_read_by_parent(call: ToolCall, result: Any) -> None:
 
 
 def mark_read(call: Any, thing: Any) -> None:
-    """Mark a result or an item as read on a call, if it is one and open."""
-    if isinstance(call, ToolCall) and call.outcome == "open":
-        details = call._ensure_details()
-        details.seen = (*(details.seen or ())[1 - MAX_SEEN :], thing)
+    """Mark a result or an item as read on a call, if it is one and open.
+
+    A type that takes no weak reference, such as dict, has its object kept until the next one is marked or a drain finds
+    that nobody else has it.
+    """
+    if not isinstance(call, ToolCall) or call.outcome != "open":
+        return
+    details = call._ensure_details()
+    seen = details.seen
+    if seen is None:
+        seen = details.seen = {}
+    else:
+        forget_dropped(seen)
+        if len(seen) >= MAX_SEEN:
+            seen.pop(next(iter(seen)), None)
+    held = thing
+    if type(thing) is not dict:
+        try:
+            held = weakref.ref(thing)
+        except TypeError:
+            pass
+    seen[id(thing)] = held
 
 
 def set_cost(tool: ToolSpec, call: ToolCall, result: Any, outcome: Outcome) -> None:

@@ -92,7 +92,7 @@ def usage_of_result(result: Any) -> Usage | None:
         content = get_field(fields, "content")
         first = read_fields(content[0]) if type(content) is list and content else None
         call.fail((first and get_field(first, "text")) or "the server answered with an error")
-    if not bus.policy.read_results or (call._details is not None and call._details.seen):
+    if not bus.policy.read_results or (call._details is not None and call._details.seen is not None):
         return Usage()  # empty: None would have the result itself read
     if type(result) is tuple:  # mcp 1: the content, and the value it was made from
         result = result[-1]
