@@ -21,10 +21,18 @@ from toolweaver_monitor._usage.pricing import PriceBook
 
 CENT = NANO // 100
 MOST = 5
-"""The most cents that a call may cost: the amount reserved for it."""
+"""The most cents that a call and those open inside it may cost together: the amount reserved for it."""
 
 Job = tuple[str, int, str, int, list[Any]]
 """A tool's kind, its cost, how it ends, how often it yields to other tasks, and the jobs inside it."""
+
+
+def afford(job: Job, left: int = MOST) -> Job:
+    """Return the job with no call that costs more than the calls around it leave of the reserve."""
+    kind, cents, how, turns, inside = job
+    cents = min(cents, left)
+    return kind, cents, how, turns, [afford(one, left - cents) for one in inside]
+
 
 leaves = st.tuples(
     st.sampled_from(["plain", "async", "generator", "async generator", "declared"]),
@@ -43,7 +51,7 @@ jobs = st.recursive(
         st.lists(inside, min_size=1, max_size=4),
     ),
     max_leaves=12,
-)
+).map(afford)
 runs = st.lists(st.tuples(st.sampled_from(["acme", "globex"]), jobs), min_size=1, max_size=6)
 
 

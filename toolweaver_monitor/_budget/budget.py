@@ -59,9 +59,10 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_SuggestKeywor
             once a minute. A plain function receives the `BudgetExceeded` and lets the call run by returning True;
             anything else that it returns or raises rejects the call.
         reserve: dollars to set aside for a call whose cost is not known before it runs (one without `cost=`), until
-            it ends. If the reserve is at least what any call costs, the limit is never exceeded, however many calls
-            run at once. Without a reserve, the calls running when the limit is reached may exceed it. A call whose
-            cost stays unknown is charged the reserve.
+            it ends. A call inside takes over the reserve of the call around it. If the reserve is at least what a call
+            and those open inside it, one inside the other, cost together, the limit is never exceeded, however many
+            calls run at once. Without a reserve, the calls running when the limit is reached may exceed it. A call
+            whose cost stays unknown is charged the reserve.
         name: the budget's name in messages, health and Prometheus. By default it is made from the limits and the scope.
 
     Raises:

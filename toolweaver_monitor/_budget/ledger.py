@@ -118,9 +118,14 @@ class Ledger:
                         return
                     self._admit_by_all(call, known_nanousd)
                     return
+                if meter.in_dollars and call._parent_serial is not None:  # it may take over a reserve
+                    self._admit_by_all(call, known_nanousd)
+                    return
+                admission = Admission(meter)
+                admission.lends = True
             else:
                 asked, ceiling = known_nanousd, meter.limit
-            admission = Admission(meter)
+                admission = Admission(meter)
             meter.held += asked
             if meter.spent + meter.held <= ceiling:
                 meter.open_calls += 1

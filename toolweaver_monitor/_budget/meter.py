@@ -27,6 +27,7 @@ import msgspec
 
 from toolweaver_monitor._budget.budget import SLOTS, Budget, Unit
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.details import NO_DETAILS
 from toolweaver_monitor._core.log_throttle import LogThrottle
 from toolweaver_monitor._core.structs import use_plain_setattr
@@ -46,9 +47,9 @@ class Meter:
     """
 
     __slots__ = (
-        "budget", "ceiling", "counts_calls", "current", "dropped", "edge_s", "held", "in_dollars", "is_closed",
-        "key", "limit", "lock", "name", "now", "open_calls", "overruns", "rejections", "reserve", "slots", "spent",
-        "suppressed_warnings", "unit", "unknown_calls", "warnings", "width_s",
+        "budget", "ceiling", "counts_calls", "current", "dropped", "edge_s", "has_reserve", "held", "in_dollars",
+        "is_closed", "key", "limit", "lock", "name", "now", "open_calls", "overruns", "rejections", "reserve", "slots",
+        "spent", "suppressed_warnings", "unit", "unknown_calls", "warnings", "width_s",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +64,8 @@ class Meter:
         self.name = name if key is None else f"{name} [{key}]"
         self.limit = budget.limits[unit]
         self.reserve = 1 if unit == "calls" else budget.reserve_nanousd if unit == "usd" else 0
+        self.has_reserve = self.in_dollars and self.reserve > 0
+        """Whether calls take over what calls around them have set aside."""
         self.ceiling = self.limit if self.reserve else self.limit - 1
         """The highest sum of spent and held after admitting a call of unknown cost. A call that sets nothing aside
         needs some room, however little."""
@@ -110,17 +113,35 @@ class Meter:
         """Return what a call sets aside here, given its cost if known."""
         return self.reserve if known_nanousd is None or not self.in_dollars else known_nanousd
 
-    def open_admission(self, amount: int) -> Admission:
-        """Set an amount aside, whether it fits or not."""
-        admission = Admission(self) if HAS_GIL else LockedAdmission(self)
+    def open_admission(self, amount: int, lender: Admission | None = None) -> Admission:
+        """Set an amount aside, whether it fits or not. If there is a lender, the caller holds the lock."""
+        admission: Admission
+        if lender is not None:
+            admission = InnerAdmission(self, lender=lender)
+        else:
+            admission = Admission(self) if HAS_GIL else LockedAdmission(self)
         self.held += amount
         self.open_calls += 1
         admission.held = amount
         admission.is_open = True
+        if type(admission) is InnerAdmission:
+            admission.borrow()
         return admission
+
+    def _find_lender(self) -> Admission | None:
+        """Return the admission of the call around, if that has set a reserve of this meter aside and is open."""
+        around = current.get()
+        admission = around._admission if around is not None else None
+        for lender in admission.parts if type(admission) is AdmissionGroup else (admission,):
+            if isinstance(lender, Admission) and lender.meter is self and lender.lends and not lender.awaits_price:
+                return lender
+        return None
 
     def take(self, known_nanousd: int | None, forced: bool) -> Admission | None:
         """Set aside what a call needs, or return None if that would exceed the limit. The caller holds the lock.
+
+        A call of unknown cost takes over the reserve of the call around it, if that set one aside. A call of known cost
+        does so if it would not fit otherwise.
 
         Args:
             known_nanousd: the cost of the call, if known before it runs.
@@ -132,7 +153,11 @@ class Meter:
             amount, ceiling = known_nanousd, self.limit
             forced = forced or not amount  # a free call spends nothing, even if nothing is left
         self.collect()
-        admission = self.open_admission(amount)
+        fits = self.spent + self.held + amount <= ceiling
+        lender = self._find_lender() if self.has_reserve and (known_nanousd is None or not fits) else None
+        admission = self.open_admission(amount, lender)
+        if known_nanousd is None:
+            admission.lends = True
         if self.spent + self.held > ceiling and not forced:
             admission.release()
             return None
@@ -247,6 +272,8 @@ class Admission(msgspec.Struct, gc=False, eq=False):
     """Whether the call may still charge the meter, as one of its `open_calls`."""
     awaits_price: bool = False
     """Whether the call has ended without a known cost."""
+    lends: bool = False
+    """Whether the amount is a reserve, which calls inside this one take over."""
 
     def note(self, call: ToolCall) -> None:
         """Count what the running call has recorded, so that others see it at once."""
@@ -288,10 +315,10 @@ class Admission(msgspec.Struct, gc=False, eq=False):
         """Count a cost that was found only after the call had been settled."""
         with self.meter.lock:
             self.meter.charge(nanousd)
-            self.release()
+            self.release(nanousd)
 
-    def release(self) -> None:
-        """Give back what was set aside: the call does not run, or its price has been charged."""
+    def release(self, used: int = 0) -> None:  # noqa: ARG002 - see `InnerAdmission`
+        """Give back what was set aside: the call does not run, or its price `used` has been charged."""
         if self.held is not None:
             meter = self.meter
             meter.held -= self.held
@@ -318,6 +345,59 @@ class LockedAdmission(Admission, gc=False, eq=False):
             Admission.settle(self, call)
 
 
+class InnerAdmission(LockedAdmission, gc=False, eq=False):
+    """An admission inside a call that has set a reserve aside: it takes that over, and gives back what it leaves.
+
+    Before the call runs, its lender and it together hold at least the reserve; afterwards the lender holds at least
+    the reserve less what the call used. So a limit holds if the reserve is at least what a call and the calls that
+    are open inside it, one inside the other, cost together. What the lender has recorded stays with it, and what it has
+    lent to one call is not lent to another.
+    """
+
+    lender: Admission | None = None
+    """None once it was given back. Kept if the call around has ended, since to drop it could run its `__del__`."""
+    borrowed: int = 0
+
+    def borrow(self) -> None:
+        """Take over the lender's reserve, as far as it holds more than this call leaves of a reserve."""
+        lender, reserve = self.lender, self.meter.reserve
+        if lender is not None and lender.held is not None and self.held is not None:
+            part = lender.held - lender.noted
+            if self.held < reserve:
+                part -= reserve - self.held
+            if part > self.held:  # noqa: PLR1730 - no call may interrupt this run, see the module's docstring
+                part = self.held
+            if part > 0:
+                lender.held -= part
+                self.meter.held -= part
+                self.borrowed = part
+
+    def settle(self, call: ToolCall) -> None:
+        """Give back what the call did not use, and charge the rest."""
+        meter = self.meter
+        with meter.lock:
+            used = meter.measure(call)
+            if used or not (call._details or NO_DETAILS).lacks_price:
+                self._give_back(used)
+            Admission.settle(self, call)
+
+    def release(self, used: int = 0) -> None:
+        """Give back what the call did not use."""
+        self._give_back(used)
+        Admission.release(self)
+
+    def _give_back(self, used: int) -> None:
+        lender = self.lender
+        if lender is not None and lender.held is not None and self.held is not None:
+            back = self.held - used
+            if back > self.borrowed:  # noqa: PLR1730 - as in `borrow`
+                back = self.borrowed
+            if back > 0:
+                lender.held += back
+                self.held -= back
+            self.lender = None
+
+
 class AdmissionGroup(msgspec.Struct, gc=False, eq=False):
     """What several meters set aside for one call."""
 
@@ -339,5 +419,5 @@ class AdmissionGroup(msgspec.Struct, gc=False, eq=False):
             part.charge(nanousd)
 
 
-for _kind in (Admission, LockedAdmission):
+for _kind in (Admission, LockedAdmission, InnerAdmission):
     use_plain_setattr(_kind(None))  # type: ignore[arg-type]
