@@ -5,7 +5,7 @@ It is opened when the tool starts, closed once, published, and never changed aft
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 import msgspec
 
 from toolweaver_monitor._core import clock, ids, locks
-from toolweaver_monitor._core.context_tree import ContextTree, Node, tool_key
+from toolweaver_monitor._core.context_tree import ContextTree, Node, ToolKey, tool_key
 from toolweaver_monitor._core.details import NO_DETAILS, CallDetails, CompactDetails, CostSource, UsageDetails
 from toolweaver_monitor._core.sanitize import (
     MAX_COUNT,
@@ -30,8 +30,6 @@ from toolweaver_monitor._core.sanitize import (
 from toolweaver_monitor._core.structs import use_plain_setattr
 from toolweaver_monitor._text import redact
 
-MAX_LATE_TAGS = 4_096
-
 Outcome = Literal["open", "success", "failure", "timeout", "cancelled", "rejected", "abandoned", "suppressed"]
 """How a call ended: `open` while it runs, `suppressed` for a call that is never published."""
 
@@ -39,9 +37,6 @@ ENDED: tuple[Outcome, ...] = ("success", "failure", "timeout", "cancelled", "rej
 ERROR_OUTCOMES: frozenset[str] = frozenset({"failure", "timeout"})
 """The outcomes that count as errors. A cancelled, rejected or abandoned call is neither an error nor a success."""
 
-
-late_tags: dict[int, None] = {}
-"""The serials of the last calls that were given tags after they could have others inside them."""
 
 detached = ContextTree()
 """The places of calls that were not opened by this library, such as those that arrived from another process."""
@@ -135,11 +130,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         """Move the running call to the place of the same tool with these tags."""
         node = self._node or detached.root.child(tool_key(self.tool_name))
         around = node.parent or node.tree.root
-        if self._serial:  # calls inside it may have been opened
-            if len(late_tags) >= MAX_LATE_TAGS:
-                del late_tags[next(iter(late_tags))]
-            late_tags[self._serial] = None
-        self._node = around.child(node.key.with_tags(tags))
+        self._node = around.child(node.key.with_tags(tags, is_late=bool(self._serial)))  # it may have calls inside
 
     @property
     def _own_tags(self) -> Mapping[str, TagValue]:
@@ -326,7 +317,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         self._assign_id()
         tied = ("_token", "_admission", "_node", "_key", "_reusable")  # the last ones are fields of a block
         values = {name: getattr(self, name) for name in self.__struct_fields__ if name not in tied}
-        place = None if self._node is None else (dict(self._node.key.tags), self._node.key.cost_nanousd)
+        place = [] if self._node is None else [node.key for node in self._node.upwards()]
         return _rebuild, (type(self), values, place)
 
     def __repr__(self) -> str:
@@ -360,12 +351,10 @@ _SHOWN_IF_SET = (
 )  # fmt: skip
 
 
-def _rebuild(
-    kind: type[ToolCall], values: dict[str, Any], place: tuple[dict[str, TagValue], int | None] | None = None
-) -> ToolCall:
+def _rebuild(kind: type[ToolCall], values: dict[str, Any], place: Sequence[ToolKey] = ()) -> ToolCall:
     call = kind(**values)
-    if place is not None:
-        call._node = detached.root.child(tool_key(call.tool_name, *place))
+    for key in reversed(place):
+        call._node = (call._node or detached.root).child(key)
     return call
 
 
@@ -384,4 +373,3 @@ for _name in (*CallDetails.__struct_fields__, "tokens"):
 use_plain_setattr(ToolCall(""))
 
 _recording = locks.new_rlock("recording on a call")
-locks.after_fork_in_child(late_tags.clear)

@@ -28,17 +28,28 @@ class ToolKey:
 
     Attributes:
         base: the key of the same tool without the tags that were given to single calls.
+        is_late: whether its calls got tags after they could have others inside them.
     """
 
-    __slots__ = ("_shown", "base", "cost_nanousd", "tags", "tool_name")
+    __slots__ = ("_shown", "base", "cost_nanousd", "is_late", "tags", "tool_name")
+    any_late = False
+    """Whether there has been a late key in this process."""
 
     def __init__(
-        self, tool_name: str, tags: Mapping[str, TagValue], cost_nanousd: int | None, base: ToolKey | None = None
+        self,
+        tool_name: str,
+        tags: Mapping[str, TagValue],
+        cost_nanousd: int | None,
+        base: ToolKey | None = None,
+        is_late: bool = False,
     ) -> None:
         self.tool_name = tool_name
         self.tags = tags
         self.cost_nanousd = cost_nanousd
         self.base: ToolKey = base or self
+        self.is_late = is_late
+        if is_late:
+            ToolKey.any_late = True
         self._shown: tuple[object, Mapping[str, TagValue]] | None = None
 
     def shown_tags(self) -> Mapping[str, TagValue]:
@@ -50,19 +61,21 @@ class ToolKey:
             shown = self._shown = TagRedaction.scrub, scrub_tags(self.tags, TagRedaction.scrub)
         return shown[1]
 
-    def with_tags(self, tags: Mapping[str, object]) -> ToolKey:
+    def with_tags(self, tags: Mapping[str, object], is_late: bool = False) -> ToolKey:
         """Return the key of single calls of the same tool with more tags; of one tag the new value counts."""
-        merged = merge_tags(self.tags, tags)
-        identity = (self.base, *_identity_of(merged))
+        merged, is_late = merge_tags(self.tags, tags), is_late or self.is_late
+        identity = (self.base, is_late, *_identity_of(merged))
         key = _tagged_keys.get(identity)
         if key is None:
-            key = ToolKey(self.tool_name, merged, self.cost_nanousd, self.base)
+            key = ToolKey(self.tool_name, merged, self.cost_nanousd, self.base, is_late)
             if len(_tagged_keys) < MAX_TAGGED_KEYS:
                 key = _tagged_keys.setdefault(identity, key)
         return key
 
     def __reduce__(self) -> tuple[object, ...]:
         """Support pickle: the key of the process it arrives in."""
+        if self.base is not self:
+            return ToolKey.with_tags, (self.base, dict(self.tags), self.is_late)
         return tool_key, (self.tool_name, dict(self.tags), self.cost_nanousd)
 
     def __repr__(self) -> str:
@@ -167,7 +180,7 @@ class ContextTree:
             node.counts_at, node.top = place, place.top  # not itself: no cycle keeps it longer than its call
             return node
         for above in parent.upwards():
-            if above.key is key and above.tags == tags and above.again is None:
+            if above.key is key and above.again is None and _identity_of(above.tags) == _identity_of(tags):
                 node.again, node.children, node.top = above, above.children, above.top
                 break
         placed = parent.children.setdefault(key, node)

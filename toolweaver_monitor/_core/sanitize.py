@@ -161,7 +161,7 @@ def merge_tags(old: Mapping[str, TagValue], new: Mapping[str, object]) -> Mappin
         if key not in tags and len(tags) >= MAX_TAGS:
             Diagnostics.invalid_values += 1
             break
-        tags[plain_text(key, MAX_TAG_NAME_CHARS)] = tag_value(value)
+        tags[names.safe_name(plain_text(key, MAX_TAG_NAME_CHARS), MAX_TAG_NAME_CHARS)] = tag_value(value)
     return tags
 
 

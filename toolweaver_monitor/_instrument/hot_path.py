@@ -44,13 +44,16 @@ from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import SUPPRESSED as SUPPRESSED  # noqa: PLC0414 - as inbox
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.context_tree import ToolKey
-from toolweaver_monitor._core.details import UsageDetails
+from toolweaver_monitor._core.details import CallDetails, UsageDetails
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._instrument import closing, opening
 from toolweaver_monitor._instrument.results import deferred, handler_for, handlers, unknown_type
 from toolweaver_monitor._instrument.shield import report_internal_error
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor.errors import BudgetExceeded
+
+UNTOLD = CallDetails(error_type="RecursionError", raw_error="maximum recursion depth exceeded", redacted=True)
+"""The details of failed calls that had no room on the stack for details of their own."""
 
 get_current = current.get
 set_current = current.set
@@ -306,6 +309,7 @@ def finish_with_error(tool: ToolSpec, call: ToolCall, error: BaseException) -> N
             publish(call, outcome)
     except RecursionError:  # the stack has no room for one more call; these stores need none
         call._token = None
+        call._details = call._details or UNTOLD
         if call.outcome == "open":
             call.outcome = "failure"
 

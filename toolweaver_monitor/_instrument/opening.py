@@ -42,7 +42,8 @@ def prepare(
         except Exception as error:  # noqa: BLE001 - nor for what this library makes of its arguments
             report_internal_error(error)
     if policy.tags:
-        key = tool_key(key.tool_name, merge_tags(policy.tags, key.tags), key.cost_nanousd)
+        base = tool_key(key.tool_name, merge_tags(policy.tags, key.base.tags), key.cost_nanousd)
+        key = base if key.base is key else base.with_tags(key.tags)
     return key, find_known_cost(policy, tool, call)
 
 

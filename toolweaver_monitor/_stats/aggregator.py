@@ -94,32 +94,32 @@ class StatsAggregator:
                 if node is None:
                     continue
                 if node.counts_at is node:
-                    self._count(node, group, alone)
+                    self._count(node, group, alone, runs=len(group) if node.parent is node.tree.root else 0)
                 else:
                     without_node[node.counts_at] += group
                     self._count_tags(node, group)
             for node, group in without_node.items():
-                self._count(node, group, alone)
+                self._count(node, group, alone, runs=len([call for call in group if call._parent_serial is None]))
             self.operations.extend(calls)
             if nested or alone:
                 self.runs.add(nested, alone)
 
-    def _count(self, node: Node, calls: list[ToolCall], alone: list[ToolCall]) -> None:
+    def _count(self, node: Node, calls: list[ToolCall], alone: list[ToolCall], *, runs: int) -> None:
         """Count the calls of one node.
 
         Args:
             node: where they count.
             calls: the calls.
             alone: gets those that have a cost or details, and no call around or inside them.
+            runs: how many of them are outermost calls.
         """
         stats = self.by_node.get(node)
         if stats is None:
             stats = self.by_node[node] = ToolStats()
-        outermost = node.parent is node.tree.root
-        detailed = stats.count(calls, node.key.cost_nanousd, outermost=outermost)
+        detailed = stats.count(calls, node.key.cost_nanousd, runs=runs)
         if detailed:
             self._count_detailed(node, stats.usage, detailed)
-        if outermost or node.parent is node.tree.overflow:
+        if runs:
             noted = calls if node.key.cost_nanousd is not None else detailed
             alone += [call for call in noted if not call._root_serial]
 
@@ -192,9 +192,8 @@ class StatsAggregator:
             for node, stats in other.by_node.items():
                 mine = self.by_node.get(node)
                 if mine is None:
-                    self.by_node[node] = stats
-                else:
-                    mine.add(stats)
+                    mine = self.by_node[node] = ToolStats()  # its own, since others may take over the same
+                mine.add(stats)
             self.by_model.merge(other.by_model)
             for (tool, model), totals in other.unpriced.items():
                 self._unpriced(tool, model).add(totals)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from toolweaver_monitor._core.context_tree import Node
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats.tool_stats import ToolStats
-from toolweaver_monitor._text.display import escape, table
+from toolweaver_monitor._text.display import escape, shorten, table
 from toolweaver_monitor.errors import ConfigurationError
 
 HEAVIEST = 50
@@ -28,16 +28,20 @@ class PathStats:
         calls: calls of every outcome.
         errors: failures and timeouts.
         time_s: seconds that the calls took, added up.
+        children_s: seconds of the calls inside, added up; more than `time_s` if they ran at once.
         cost_nanousd: the cost of these calls and of all calls inside them.
         own_cost_nanousd: the cost of these calls alone.
         unpriced: calls of unknown cost.
+        around: the path one tool further out; None for the root.
         children: the paths one tool further in, by tool.
     """
 
     __slots__ = (
-        "again_s",
+        "around",
         "calls",
         "children",
+        "children_s",
+        "cost_nanousd",
         "costed",
         "errors",
         "own_cost_nanousd",
@@ -46,22 +50,18 @@ class PathStats:
         "unpriced",
     )
 
-    def __init__(self, tool_name: str) -> None:
+    def __init__(self, tool_name: str, around: PathStats | None = None) -> None:
         self.tool_name = tool_name
+        self.around = around
         self.calls = 0
         self.errors = 0
         self.time_s = 0.0
-        self.again_s = 0.0
-        """Of these, seconds of calls that ran inside calls of the same path."""
+        self.children_s = 0.0
         self.costed = 0
+        self.cost_nanousd = 0
         self.own_cost_nanousd = 0
         self.unpriced = 0
         self.children: dict[str, PathStats] = {}
-
-    @property
-    def children_s(self) -> float:
-        """Seconds of the calls inside, added up; more than `time_s` if they ran at once."""
-        return sum(child.time_s - child.again_s for child in self.children.values()) + self.again_s
 
     @property
     def own_s(self) -> float:
@@ -73,20 +73,33 @@ class PathStats:
         """Whether calls inside ran at once: together they took longer than the calls around them."""
         return bool(self.tool_name) and self.children_s > self.time_s * (1 + 1e-9) + 1e-9
 
-    @property
-    def cost_nanousd(self) -> int:
-        """Nano-dollars of these calls and of all calls inside them."""
-        return self.own_cost_nanousd + sum(child.cost_nanousd for child in self.children.values())
+    def inside(self, tool_name: str) -> PathStats:
+        """Return the path of a tool inside this one: where it stands first, if it is inside itself."""
+        found = self.children.get(tool_name)
+        if found is None:
+            above: PathStats | None = self
+            while above is not None and above.tool_name != tool_name:
+                above = above.around
+            found = above or self.children.setdefault(tool_name, PathStats(tool_name, self))
+        return found
 
-    def walk(self, around: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], PathStats]]:
+    def outwards(self) -> Iterator[PathStats]:
+        """Yield this path and those around it, the root included."""
+        path: PathStats | None = self
+        while path is not None:
+            yield path
+            path = path.around
+
+    def walk(self) -> Iterator[tuple[tuple[str, ...], PathStats]]:
         """Yield every path below, with the names of its tools, the heaviest first."""
-        ordered = sorted(
-            self.children.values(), key=lambda child: (-child.cost_nanousd, -child.time_s, child.tool_name)
-        )
-        for child in ordered:
-            path = (*around, child.tool_name)
-            yield path, child
-            yield from child.walk(path)
+        left: list[tuple[tuple[str, ...], PathStats]] = [((), self)]
+        while left:
+            around, path = left.pop()
+            if path is not self:
+                around = (*around, path.tool_name)
+                yield around, path
+            ordered = sorted(path.children.values(), key=_heaviest_first)
+            left += [(around, child) for child in reversed(ordered)]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the path and all below it as plain data."""
@@ -124,26 +137,25 @@ class PathTree:
             path.calls += usage.calls
             path.errors += usage.errors
             path.time_s += stats.duration_sum_s
-            if node.again is not None:
-                path.again_s += stats.duration_sum_s
+            if node.parent is not None:
+                places[node.parent].children_s += stats.duration_sum_s
             path.costed += usage.costed
             path.own_cost_nanousd += usage.cost_nanousd
             path.unpriced += usage.unpriced
+            if usage.cost_nanousd:
+                for each in path.outwards():
+                    each.cost_nanousd += usage.cost_nanousd
 
     def _place(self, node: Node, places: dict[Node, PathStats]) -> PathStats:
-        node = node.again or node
-        found = places.get(node)
-        if found is None:
-            if node.parent is None:
-                found = self.root
-            else:
-                around = self._place(node.parent, places)
-                name = node.key.tool_name
-                found = around.children.get(name)
-                if found is None:
-                    found = around.children[name] = PathStats(name)
-            places[node] = found
-        return found
+        """Return the path of a node, and note those of the nodes around it."""
+        new: list[Node] = []
+        at: Node | None = node
+        while at is not None and at not in places:
+            new.append(at)
+            at = at.parent
+        for each in reversed(new):
+            places[each] = self.root if each.parent is None else places[each.parent].inside(each.key.tool_name)
+        return places[node]
 
     @property
     def is_nested(self) -> bool:
@@ -228,8 +240,11 @@ def _name(path: tuple[str, ...], stats: PathStats, room: int) -> str:
     """Return the tool's name, indented by its depth and cut to its column."""
     indent = "  " * min(len(path) - 1, room // 4)
     mark = " *" if stats.is_concurrent else ""
-    text, room = escape(path[-1]), room - len(indent) - len(mark)
-    return indent + (text if len(text) <= room else text[: room - 3] + "...") + mark
+    return indent + shorten(escape(path[-1]), room - len(indent) - len(mark)) + mark
+
+
+def _heaviest_first(path: PathStats) -> tuple[int, float, str]:
+    return -path.cost_nanousd, -path.time_s, path.tool_name
 
 
 def _seconds(value: float) -> str:
@@ -239,4 +254,6 @@ def _seconds(value: float) -> str:
 
 
 def _dollars(nano: int) -> str:
-    return f"${nano / NANO:,.4f}" if nano else "-"
+    if not nano:
+        return "-"
+    return f"${nano / NANO:,.4f}" if nano < 1_000 * NANO else f"${nano / NANO:,.2f}"

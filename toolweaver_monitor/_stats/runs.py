@@ -13,8 +13,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
 
-from toolweaver_monitor._core.call import ToolCall, late_tags
-from toolweaver_monitor._core.context_tree import Node
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context_tree import Node, ToolKey
 from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._stats.totals import UsageTotals
 
@@ -141,7 +141,7 @@ class Runs:
         self._unsorted_calls += len(calls) + len(alone)
         self._unsorted_roots.update(roots)
         self._lone_roots += len(alone)
-        if late_tags:  # tags may have come late, and belong to what is unsorted
+        if ToolKey.any_late:  # tags may have come late, and belong to what is unsorted
             self.sort()
         while self._unsorted_calls > MAX_UNSORTED:
             self._sort_oldest()
@@ -156,10 +156,11 @@ class Runs:
         calls, roots, alone = self._unsorted.popleft()
         self._unsorted_calls -= len(calls) + len(alone)
         self._lone_roots -= len(alone)
-        if len(self._unsorted_roots) - len(roots) + self._lone_roots >= MAX_ROOTS:
-            over, known, alone = self._unsorted_roots, self._runs, []
+        over = len(self._unsorted_roots) - len(roots) + self._lone_roots >= MAX_ROOTS
+        if over and not ToolKey.any_late:
+            ended, known, alone = self._unsorted_roots, self._runs, []
             serials = {call._root_serial for call in calls}
-            wanted = (serials - over) | (serials & known.keys())
+            wanted = (serials - ended) | (serials & known.keys())
             calls = [call for call in calls if call._root_serial in wanted] if wanted else []
             self._forgotten = max(self._forgotten, max(roots, default=0))
         self._unsorted_roots.difference_update(roots)
@@ -182,10 +183,10 @@ class Runs:
                     self._end(run, last)
                 else:
                     self._find_root(run)
-            if len(run.calls) > FOLD_CLOSED_AT and (len(run.calls) > FOLD_AT or run.root or len(runs) > 2 * MAX_ROOTS):
-                self.fold(run)
-            if late_tags and (run.has_late_tags or any(call._serial in late_tags for call in run.calls)):
-                run.has_late_tags = True
+            if ToolKey.any_late and not run.has_late_tags:
+                run.has_late_tags = any(map(_is_late, run.calls))
+            many = len(run.calls) > FOLD_CLOSED_AT
+            if run.has_late_tags or (many and (len(run.calls) > FOLD_AT or run.root or len(runs) > 2 * MAX_ROOTS)):
                 self.fold(run)
 
     def _find_root(self, run: Run) -> None:
@@ -277,14 +278,18 @@ class Runs:
                 return None
             return UsageTotals.of(call)
         if call._serial == call._root_serial:
+            if run.root is None and call.outcome != "open":  # it was alone when it closed
+                if call._serial <= self._forgotten:
+                    return None
+                totals = UsageTotals.of(call)
             totals.add(run.total())
             return totals
         if not call._serial:
             return UsageTotals.of(call)
         self.fold(run)
         family = self._closed.get(call._serial) or self._open.get(call._serial)
-        if family is None:
-            return None if call.outcome != "open" else totals
+        if family is None:  # nothing ran inside, unless it was forgotten
+            return None if call.outcome != "open" and call._serial <= self._forgotten else UsageTotals.of(call)
         for part in family.parts.values():
             totals.add(part)
         return totals
@@ -296,11 +301,11 @@ class Runs:
 
     def open_shifts(self, open_calls: Iterable[ToolCall], shift: Shift) -> None:
         """Report what moves to tags that came late, for what ended inside open calls, as if these closed now."""
-        if not late_tags:
+        if not ToolKey.any_late:
             return
         self.sort()
         known = {call._serial: call for call in open_calls if call._serial}
-        late = {call._root_serial for serial, call in known.items() if serial in late_tags}
+        late = {call._root_serial for call in known.values() if _is_late(call)}
         for run in self._runs.values():
             if run.has_late_tags or run.serial in late:
                 self.fold(run)
@@ -341,6 +346,10 @@ def decide(call: ToolCall, parts: Parts, shift: Shift) -> Parts:
             totals = merged
         found[part] = totals
     return found
+
+
+def _is_late(call: ToolCall) -> bool:
+    return call._node is not None and call._node.key.is_late
 
 
 def _ended_at(root: Run | ToolCall) -> float:

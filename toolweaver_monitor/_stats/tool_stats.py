@@ -63,21 +63,20 @@ class ToolStats:
         """The denominator of the error rate: calls that were neither cancelled, rejected nor abandoned."""
         return self.outcomes["success"] + self.failures
 
-    def count(self, calls: Sequence[ToolCall], declared_nanousd: int | None, *, outermost: bool) -> list[ToolCall]:
+    def count(self, calls: Sequence[ToolCall], declared_nanousd: int | None, *, runs: int) -> list[ToolCall]:
         """Count closed calls of one node.
 
         Args:
             calls: the calls.
             declared_nanousd: the cost that is declared for a success of the tool, in nano-dollars.
-            outermost: whether no calls are around them.
+            runs: how many of them are outermost calls.
 
         Returns:
             Those of the calls that have details; `usage.add_details` adds what they used.
         """
         usage = self.usage
         usage.calls += len(calls)
-        if outermost:
-            usage.runs += len(calls)
+        usage.runs += runs
         durations = [call.duration_s for call in calls]
         detailed = [call for call in calls if call._details is not None]
         plain = len(calls) - len(detailed)

@@ -41,6 +41,16 @@ def pad(text: str, columns: int) -> str:
     return text + " " * (columns - width(text))
 
 
+def shorten(text: str, columns: int) -> str:
+    """Return the text, cut if it takes more columns of a terminal than these."""
+    if width(text) <= columns:
+        return text
+    text = text[: columns - 3]  # at once, however long it is; characters of no width count here as well
+    while width(text) > columns - 3:
+        text = text[:-1]
+    return text + "..."
+
+
 def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> list[str]:
     """Return rows of text as lines with aligned columns, the first column to the left and the others to the right."""
     cells_of = [list(row) for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 
@@ -10,6 +11,9 @@ import pytest
 
 from toolweaver_monitor import MetricsCollector, Monitor, current_call, monitored, setup, track
 from toolweaver_monitor._core import context_tree
+from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context_tree import ContextTree
+from toolweaver_monitor._text.display import width
 from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -174,9 +178,7 @@ def test_a_flood_of_tags_leaves_the_paths_as_they_are(monkeypatch: pytest.Monkey
             search()
             call.record(team="b", page=n)
             agent(1)
-    assert {path: row[0] for path, row in rows(monitor).items()} == {
-        "agent": 100, "agent > search": 100, "agent > agent": 100, "agent > agent > search": 100,
-    }  # fmt: skip
+    assert {path: row[0] for path, row in rows(monitor).items()} == {"agent": 200, "agent > search": 200}
     assert {name: row["calls"] for name, row in monitor.costs.by_tag("team").items()} == {"b": 400}
     by_customer = monitor.costs.by_tag("customer")
     assert {row["calls"] for name, row in by_customer.items() if name != "acme"} == {2}
@@ -223,3 +225,103 @@ def test_a_tree_is_plain_data_and_works_without_setup() -> None:
     tree = metrics._tree()
     assert json.loads(json.dumps(tree.as_dict()))["paths"][0]["cost_usd"] == 0.1
     assert repr(tree) == "<PathTree: 1 paths>"
+
+
+def test_tools_inside_each_other_have_their_own_time() -> None:
+    """Two tools that call each other take turns: the own times of both add up to the time of the outermost call.
+
+    Seen red: with the time of a repeated tool taken from the place where it stands first, not from the tool around it.
+    """
+    tree, calls = ContextTree(), []
+    node = tree.root
+    for depth, tool in enumerate(("agent", "search", "agent", "search")):
+        node = node.child(context_tree.tool_key(tool))
+        calls.append(ToolCall(tool, "success", 10.0 - depth, _node=node))
+    tracker = MetricsCollector()
+    tracker.write(calls)
+    shown = dict(tracker._tree().root.walk())
+    assert {path: stats.own_s for path, stats in shown.items()} == {("agent",): 2.0, ("agent", "search"): 8.0}
+    assert not any(stats.is_concurrent for stats in shown.values())
+
+
+def test_a_tool_inside_itself_with_other_tags_is_at_the_same_path(monitor: Monitor) -> None:
+    """A recursion that tags each level must not make a path as deep as itself, which no program could draw.
+
+    Seen red: with only nodes of equal tags put at the place where a tool stands first.
+    """
+
+    def visit(depth: int) -> None:
+        if depth:
+            with track("visit", depth=depth) as call:
+                call.record(cost=0.01)
+                visit(depth - 1)
+
+    visit(300)
+    assert rows(monitor) == {"visit": (300, 0, 3.0, 3.0)}
+
+
+def test_more_tools_inside_each_other_than_the_stack_is_deep(monitor: Monitor) -> None:
+    """The text of the tree is made without recursion.
+
+    Seen red: with a `walk` and a cost that descend by calling themselves.
+    """
+    with contextlib.ExitStack() as stack:
+        for depth in range(1_200):
+            stack.enter_context(track(f"tool-{depth}")).record(cost=0.001)
+    tree = monitor.tree()
+    assert tree.root.cost_nanousd == 1_200_000_000
+    assert "tool-1199" in tree.text(limit=None)
+    assert tree.folded().endswith("tool-1199 1000000")
+
+
+def test_wide_letters_keep_the_line(monitor: Monitor) -> None:
+    """A terminal shows a Chinese letter in two columns.
+
+    Seen red: with names cut by their letters.
+    """
+    with track("搜索" * 30), track("é" * 90) as call:
+        call.record(cost=12_345.5)
+    lines = str(monitor.tree()).splitlines()
+    assert max(map(width, lines)) <= 80
+    assert len({width(line) for line in lines[1:3]}) == 1
+
+
+def test_tags_that_are_only_equal_are_told_apart_in_a_recursion(monitor: Monitor) -> None:
+    """In Python 1 equals True; as the values of a tag they are two.
+
+    Seen red: with the tags of a repeated tool compared by `==`.
+    """
+    with track("agent", page=1), track("search"), track("ocr", page=True), track("search"), track("parse"):
+        pass
+    assert {name: row["calls"] for name, row in monitor.costs.by_tag("page").items()} == {"1": 2, "True": 3}
+
+
+def test_outermost_calls_beyond_the_limit_are_counted_as_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`runs` of all names together is the number of outermost calls.
+
+    Seen red: with the runs of calls without a node of their own left out.
+    """
+    monkeypatch.setattr(context_tree, "MAX_NODES", 10)
+    monitor = setup()
+    for n in range(20):
+        with track(f"flood-{n}"):
+            search()
+    by_root = monitor.costs.by("root")
+    assert sum(row["runs"] for row in by_root.values()) == 20
+    assert by_root[OVERFLOW]["runs"] >= 15
+
+
+def test_tags_of_the_setup_leave_the_limits_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `setup(tags=...)`, tags of single calls do not take the places that tools need.
+
+    Seen red: with the tags of the setup and of the call merged into one key of the tool.
+    """
+    monkeypatch.setattr(context_tree, "MAX_TAGGED_NODES", 10)
+    monkeypatch.setattr(context_tree, "MAX_NODES", 50)
+    monitor = setup(tags={"stage": "test"})
+    for n in range(100):
+        with track("agent", customer=f"c{n}"):
+            pass
+    assert {name: row["runs"] for name, row in monitor.costs.by("root").items()} == {"agent": 100}
+    assert len(monitor.costs.by_tag("customer")) == 100
+    assert monitor.costs.by_tag("stage")["test"]["calls"] == 100

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
+import pickle
 import threading
+from collections.abc import Sequence
 
 import pytest
 
-from toolweaver_monitor import CostTracker, Monitor, current_call, monitored, setup, track
+from toolweaver_monitor import CostTracker, MetricsCollector, Monitor, current_call, monitored, setup, track
 from toolweaver_monitor._core import context_tree
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context_tree import ContextTree, tool_key
@@ -325,3 +328,154 @@ def test_a_tag_called_like_what_stands_for_no_tag_loses_nothing() -> None:
             call.record(cost=1)
     rows = monitor.costs.by_tag("customer")
     assert {name: (row["cost_usd"], row["calls"]) for name, row in rows.items()} == {"(none)": (2, 2), "acme": (1, 1)}
+
+
+def test_tags_that_come_late_reach_what_ended_before_however_many_they_are(monitor: Monitor) -> None:
+    """A server tags each request once it knows the customer, after the first calls inside have ended.
+
+    Seen red: with the late tags of only the last 4,096 calls remembered.
+    """
+
+    @monitored("login", cost=0.01)
+    def login() -> None:
+        """Find out who asks."""
+
+    for n in range(5_000):
+        with track("request") as call:
+            login()
+            call.record(customer=f"c{n % 2}")
+    assert {name: row["calls"] for name, row in monitor.costs.by_tag("customer").items()} == {"c0": 5_000, "c1": 5_000}
+
+
+def test_a_call_that_ends_last_counts_for_tags_that_came_late(monitor: Monitor) -> None:
+    """It ends after the call around it, of which much has been added up before.
+
+    Seen red: with late tags looked for only in what was not added up yet.
+    """
+    slow = track("slow")
+    with track("agent") as call:
+        for _ in range(runs.FOLD_AT):
+            with track("search"):
+                pass
+        context = contextvars.copy_context()
+        context.run(slow.__enter__)
+        call.record(customer="acme")
+    assert monitor.costs.by_tag("customer")["acme"]["calls"] == runs.FOLD_AT + 1
+    context.run(slow.__exit__, None, None, None)
+    assert {name: row["calls"] for name, row in monitor.costs.by_tag("customer").items()} == {"acme": runs.FOLD_AT + 2}
+
+
+def test_a_late_tag_reaches_its_calls_past_a_thousand_others(ended: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first late tag finds calls that are not sorted yet.
+
+    Seen red: with the calls of outermost ones that are not listed any more left out as without late tags.
+    """
+    monkeypatch.setattr(context_tree.ToolKey, "any_late", False)
+    tracker = CostTracker()
+    agent = ended("agent")
+    search = ended("search", cost(1.0), inside=agent)
+    tracker.write([search])
+    agent._add_tags({"customer": "not used elsewhere"})
+    tracker.write([agent, *(ended("ocr", cost(0.01)) for _ in range(runs.MAX_ROOTS))])
+    assert tracker.by_tag("customer")["not used elsewhere"]["calls"] == 2
+
+
+def test_a_call_inside_one_that_was_alone_when_it_closed_adds_to_it(monitor: Monitor) -> None:
+    """The outermost call had been counted before anything ran in its context.
+
+    Seen red: with only what came later in the answer.
+    """
+    with track("agent") as agent:
+        agent.record(cost=1.0)
+        context = contextvars.copy_context()
+    assert monitor.costs.of(agent)["cost_usd"] == 1.0  # type: ignore[index]
+
+    def search() -> None:
+        with track("search") as call:
+            call.record(cost=2.0)
+
+    context.run(search)
+    assert monitor.costs.of(agent)["cost_usd"] == 3.0  # type: ignore[index]
+
+
+def test_a_call_with_nothing_inside_keeps_its_answer(monitor: Monitor) -> None:
+    """Also if its number was made by somebody who asked for it after the call had closed.
+
+    Seen red: with such a call taken for a forgotten one.
+    """
+    with track("agent"):
+        with track("search") as search:
+            search.record(cost=2.0)
+        with track("ocr") as ocr:
+            assert ocr.call_id
+    assert len(monitor.costs.roots()) == 1
+    assert search.call_id
+    assert monitor.costs.of(search)["cost_usd"] == 2.0  # type: ignore[index]
+    assert monitor.costs.of(ocr)["calls"] == 1  # type: ignore[index]
+
+
+def test_sinks_that_outlive_several_setups_count_each_for_itself() -> None:
+    """What two sinks take over from one setup belongs to neither.
+
+    Seen red: with the statistics of a node taken over, not copied, so that each of the sinks added to them.
+    """
+    metrics, costs = MetricsCollector(), CostTracker()
+    block, context = track("agent"), contextvars.copy_context()
+
+    def search() -> None:
+        with track("search") as call:
+            call.record(cost=1.0)
+
+    setup(metrics, costs)
+    context.run(block.__enter__)
+    for _ in range(3):
+        context.run(search)
+        setup(metrics, costs)
+    context.run(block.__exit__, None, None, None)
+    assert costs.by("tool")["search"]["calls"] == metrics.by_operation()["search"]["count"] == 3
+
+
+def test_calls_from_another_process_keep_their_place(monitor: Monitor) -> None:
+    """A tracker that is given unpickled calls sums them up by the outermost call, and by the tags around them.
+
+    Seen red: with only a call's own tool and tags in the pickle.
+    """
+
+    class Sink:
+        name = "pickles"
+
+        def __init__(self) -> None:
+            self.pickles: list[bytes] = []
+
+        def write(self, calls: Sequence[ToolCall]) -> None:
+            self.pickles.append(pickle.dumps(list(calls)))
+
+        def flush(self) -> None:
+            """Do nothing."""
+
+        def close(self) -> None:
+            """Do nothing."""
+
+    sink = Sink()
+    monitor = setup(sink)
+    with track("agent", customer="acme"), track("search", page=1), track("ocr") as call:
+        call.record(cost=1.0)
+    monitor.flush()
+    tracker = CostTracker()
+    for calls in sink.pickles:
+        tracker.write(pickle.loads(calls))
+    assert {name: row["calls"] for name, row in tracker.by("root").items()} == {"agent": 3}
+    assert {name: row["calls"] for name, row in tracker.by_tag("customer").items()} == {"acme": 3}
+    assert tracker.by_tag("page")["1"]["cost_usd"] == 1.0
+
+
+def test_keys_of_tags_are_safe_names(monitor: Monitor) -> None:
+    """They are shown in the report, and so can hold no secret.
+
+    Seen red: with the keys as they were given.
+    """
+    key = "sk-proj-" + "a1B2c3D4" * 6
+    with track("agent", **{key: "x", "we\x1bird": "y"}) as call:
+        call.record(cost=1.0)
+    assert key not in monitor.costs.report()
+    assert monitor.costs.by_tag("weird")["y"]["calls"] == 1

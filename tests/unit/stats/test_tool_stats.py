@@ -43,7 +43,7 @@ calls = st.lists(
 def counted(batch: list[ToolCall]) -> ToolStats:
     found = ToolStats()
     if batch:
-        found.usage.add_details(found.count(batch, None, outermost=True))
+        found.usage.add_details(found.count(batch, None, runs=len(batch)))
     return found
 
 

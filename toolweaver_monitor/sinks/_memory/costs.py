@@ -135,12 +135,17 @@ class CostTracker(InMemorySink, Reportable):
                 f"{type(call).__name__} is not a call",
                 hint="give one, as from `with track(...)`, or look in by('tool')",
             )
-        for source in self._sources():
+        known: list[UsageTotals] = []
+        sources = self._sources()
+        for source in sources:
             with source.lock:
                 totals = source.runs.of(call)
-                if totals is None or totals.calls > 1:
-                    return None if totals is None else totals.as_dict()
-        return UsageTotals.of(call).as_dict()
+                if totals is not None:
+                    known.append(totals)
+        most = max(known, key=lambda totals: totals.calls, default=None)
+        if most is not None and most.calls == 1 and call._parent_serial is None and len(known) < len(sources):
+            return None  # one of them has forgotten what ran inside
+        return None if most is None else most.as_dict()
 
     def roots(self, n: int = 20) -> list[dict[str, Any]]:
         """Return the latest outermost calls, each with everything that ran inside it; the last to end comes last.
