@@ -3,7 +3,7 @@
 As in Ammons, Ball and Larus, "Exploiting hardware performance counters with flow and context sensitive profiling"
 (PLDI 1997). A call is opened at its node, which holds what is the same for all calls there: the tool's name, tags,
 declared cost, and the tools around it. So opening a nested call takes one dict lookup, and calls are counted by the
-node, not one by one. Nodes hold no counts: those belong to whoever counts.
+node, not one by one. Nodes hold no counts: those are kept by what counts.
 """
 
 from __future__ import annotations
