@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interleaving import in_threads
 
+from toolweaver_monitor import setup, track
 from toolweaver_monitor._budget import Budget, Ledger, scope
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NANO
@@ -218,3 +219,93 @@ def test_nothing_that_was_spent_goes_with_an_account(steps: list[tuple[int, int,
         asked.now_s += passed_s
         ours, theirs = (sum(e["spent"] for e in ledger.status()) for ledger in (asked.tight, asked.spacious))
         assert round(ours * 100) == round(theirs * 100)
+
+
+Tree = tuple[int | None, bool, list[Any]]
+"""A call's cents, or None if its cost stays unknown; whether the calls inside it run at once; and those calls."""
+
+
+def afford(tree: Tree, left: int = RESERVE) -> Tree:
+    """Return the tree with no call that costs more than the calls around it leave; unknown counts as the reserve."""
+    cents, at_once, inside = tree
+    charged = min(RESERVE if cents is None else cents, left)
+    cents = None if cents is None and charged == RESERVE else charged
+    return cents, at_once, [afford(one, left - charged) for one in inside]
+
+
+trees = st.recursive(
+    st.tuples(st.one_of(st.none(), st.integers(0, RESERVE)), st.booleans(), st.just([])),
+    lambda inside: st.tuples(st.integers(0, RESERVE), st.booleans(), st.lists(inside, max_size=4)),
+    max_leaves=15,
+).map(afford)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(RESERVE, 40), st.booleans(), st.lists(trees, min_size=1, max_size=3))
+def test_nested_reserves_and_unknown_costs_keep_to_the_limit(limit: int, several: bool, work: list[Tree]) -> None:
+    """Calls inside calls take over their reserves, unknown costs are charged one, and nothing is charged twice.
+
+    Seen red: with unknown costs counted as 0; with the whole reserve given back; with one reserve lent twice.
+    """
+    budget = Budget(limit_usd=limit / 100, reserve=RESERVE / 100)
+    with setup(budget=[budget, Budget(limit_calls=10**6)] if several else budget) as monitor:
+        charged = [0, 0]
+
+        def look() -> dict[str, Any]:
+            entry: dict[str, Any] = dict(monitor._components.budgets()[0])
+            assert round((entry["spent"] + entry["reserved"]) * 100) <= limit, entry
+            return entry
+
+        async def run(tree: Tree) -> None:
+            cents, at_once, inside = tree
+            with contextlib.suppress(BudgetExceeded):
+                async with track("tool") as call:
+                    look()
+                    await asyncio.sleep(0)
+                    if at_once:
+                        await asyncio.gather(*map(run, inside))
+                    else:
+                        for one in inside:
+                            await run(one)
+                    if cents is None:
+                        call.record(model="a-model-without-a-price")
+                        charged[1] += 1
+                    else:
+                        call.record(cost=cents / 100)
+                        charged[0] += cents
+                look()
+
+        async def all_at_once() -> None:
+            await asyncio.gather(*map(run, work))
+
+        asyncio.run(all_at_once())
+        monitor.summary()
+        entry = look()
+        assert (round(entry["spent"] * 100), entry["reserved"]) == (charged[0] + charged[1] * RESERVE, 0)
+        assert entry["unknown_cost_calls"] == charged[1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(trees)
+def test_calls_one_at_a_time_are_refused_only_when_the_money_is_spent(tree: Tree) -> None:
+    """However deep calls are nested, a limit of what all cost and one reserve lets each of them run."""
+    refused: list[BudgetExceeded] = []
+
+    def cost(tree: Tree) -> int:
+        return (RESERVE if tree[0] is None else tree[0]) + sum(map(cost, tree[2]))
+
+    def run(tree: Tree) -> None:
+        try:
+            with track("tool") as call:
+                for one in tree[2]:
+                    run(one)
+                if tree[0] is None:
+                    call.record(model="a-model-without-a-price")
+                else:
+                    call.record(cost=tree[0] / 100)
+        except BudgetExceeded as refusal:
+            refused.append(refusal)
+
+    with setup(budget=Budget(limit_usd=(cost(tree) + RESERVE) / 100, reserve=RESERVE / 100)):
+        run(tree)
+    assert not refused
