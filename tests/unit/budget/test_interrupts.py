@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import os
 import signal
@@ -17,6 +18,7 @@ from ledger_kit import CENT, books, ended, opened, refused
 from toolweaver_monitor import monitored, setup
 from toolweaver_monitor._budget import Budget, Ledger
 from toolweaver_monitor._core import locks
+from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.sanitize import NANO
 
 ALL_WAYS = [
@@ -217,6 +219,31 @@ def test_a_ctrl_c_at_any_moment_leaves_no_lock_held_and_no_money_set_aside(budge
     thread.start()
     thread.join(5)
     assert free == [True]
+
+
+@signals
+@pytest.mark.parametrize("costs", [{"cost": Decimal("0.000000003")}, {"model": "a-model"}], ids=["known", "unknown"])
+def test_a_ctrl_c_at_any_moment_leaves_no_reserve_taken_over(costs: Any) -> None:
+    """What a broken call took over from the call around it, and what that has left, comes back."""
+    ledger = Ledger([Budget(limit_usd=1_000_000, reserve=Decimal("0.000000005")), Budget(limit_tokens=1)])
+    ctrl_c, undrained = CtrlC(), []
+
+    def spend() -> None:
+        around = opened(ledger)
+        undrained.append(around)
+        current.set(around)
+        inside = opened(ledger)
+        undrained.append(inside)
+        ended(inside, **costs)
+        ended(around)
+
+    ctrl_c.strike(lambda: contextvars.copy_context().run(spend), times=150)
+    assert ctrl_c.caught == ctrl_c.raised == 150
+    undrained.clear()
+    gc.collect()
+    (row, _) = ledger.status()
+    assert row["reserved"] == 0
+    assert row["spent"] > 0
 
 
 @pytest.fixture
