@@ -16,7 +16,7 @@ from toolweaver_monitor._instrument.results import Handler, deferred
 from toolweaver_monitor._instrument.shield import call_extractor
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._text import safe_repr
-from toolweaver_monitor._usage import Usage, apply_usage
+from toolweaver_monitor._usage import Usage, apply_failure, apply_usage
 
 MAX_SEEN = 32
 """The results that a call remembers as read by calls inside it. An agent may return the best of several."""
@@ -122,9 +122,11 @@ def read_usage(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: 
     if tool.usage is False or (tool.usage is None and not policy.read_results):
         return
     if is_already_read(call, result):
+        apply_failure(call, result)  # as an exception that passes through is a failure of each call
         mark_read_by_parent(call, result)
         return
     if tool.usage is not None:
+        apply_failure(call, result)
         usage = call_extractor(tool.usage, result, failed=UNREAD)
         if type(usage) is Usage:
             apply_usage(call, usage)

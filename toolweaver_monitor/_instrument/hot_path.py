@@ -206,12 +206,13 @@ def finish_slow(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
 
 def finish_read(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
     """Do what `finish` does, for a call whose result has been read, but has no price yet or must be charged."""
+    outcome: Outcome = "success" if call.error_type is None else "failure"
     try:
-        closing.set_cost(tool, call, result, "success")
+        closing.set_cost(tool, call, result, outcome)
     except Exception as error:  # noqa: BLE001 - as in finish
         report_internal_error(error)
     restore(call)
-    publish(call, "success")
+    publish(call, outcome)
     return result
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._usage import apply_dict, apply_usage, reader_for
+from toolweaver_monitor._usage import apply_dict, apply_failure, apply_usage, can_tell_failure, reader_for
 
 Handler = Callable[[ToolCall, Any], object]
 """Copies the usage that a result reports into its call."""
@@ -54,16 +54,18 @@ def _make_handler(kind: type) -> Handler | None:
     try:
         if _is_future(kind):
             return deferred
-        reader = reader_for(kind)
+        reader, tells_failure = reader_for(kind), can_tell_failure(kind)
     except Exception:  # noqa: BLE001 - a type so odd that it cannot be examined carries no usage
         return None
     if reader is None:
-        return None
+        return apply_failure if tells_failure else None
 
     def read(call: ToolCall, result: Any) -> None:
         usage = reader(result)
         if usage is not None:
             apply_usage(call, usage)
+        if tells_failure:
+            apply_failure(call, result)
 
     return read
 

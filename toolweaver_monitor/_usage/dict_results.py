@@ -1,4 +1,4 @@
-"""Usage read from plain dicts, the most common results and therefore the fastest path.
+"""Usage read from plain dicts, the most common results and therefore the fastest path; and failures that results tell.
 
 Only strings of this library are looked up, with the methods of `dict` itself: no code of a dict's subclass, keys or
 values is called.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails, CompactDetails
+from toolweaver_monitor._core.introspect import mro_of, name_of
 from toolweaver_monitor._core.sanitize import MAX_COUNT, MAX_LABEL_CHARS, NANO, Diagnostics
 from toolweaver_monitor._text.redact import AHEAD
 from toolweaver_monitor._usage.extract import (
@@ -18,12 +19,16 @@ from toolweaver_monitor._usage.extract import (
     extract_usage,
     unwrap_envelope,
 )
-from toolweaver_monitor._usage.fields import Fields
+from toolweaver_monitor._usage.fields import Fields, get_field, read_fields
 from toolweaver_monitor._usage.usage import Usage, apply_usage
 
-_has_only_amounts = (DICT_KEYS - {"tokens_used", "cost"}).isdisjoint
-_has_only_common_keys = ((DICT_KEYS | TIER_KEYS) - {"tokens_used", "cost", "model", "provider", "cached"}).isdisjoint
-_has_no_usage = DICT_KEYS.isdisjoint
+FAILURE_KEYS = frozenset({"isError", "is_error"})
+"""The protocol's name, and that of the Python classes since `mcp` 2 and of `fastmcp`."""
+
+_READ_KEYS = DICT_KEYS | FAILURE_KEYS
+_has_only_amounts = (_READ_KEYS - {"tokens_used", "cost"}).isdisjoint
+_has_only_common_keys = ((_READ_KEYS | TIER_KEYS) - {"tokens_used", "cost", "model", "provider", "cached"}).isdisjoint
+_has_nothing_to_read = _READ_KEYS.isdisjoint
 
 _DIRECT_KEYS = tuple(DICT_KEYS.difference(ENVELOPE_KEYS))
 
@@ -59,7 +64,7 @@ def apply_dict(call: ToolCall, result: Fields) -> bool:
                         return True
                 elif "tokens_used" not in names:
                     return True
-            elif _has_no_usage(names):
+            elif _has_nothing_to_read(names):
                 return True
             if call._details is None and _has_only_common_keys(names) and _apply_common_keys(call, result):
                 return False
@@ -73,12 +78,14 @@ def apply_dict(call: ToolCall, result: Fields) -> bool:
 
 def _apply_any_dict(call: ToolCall, result: Fields) -> bool:
     """Do as `apply_dict` for any dict. Separate, since a variable used in a generator expression is slower to read."""
-    if len(result) > SMALL_DICT and not any(name in result for name in DICT_KEYS):
+    if len(result) > SMALL_DICT and not any(name in result for name in _READ_KEYS):
         return True
     if any(name in result for name in _DIRECT_KEYS) or unwrap_envelope(result) is not None:
         usage = extract_usage(result, is_plain_dict=True)
         if usage is not None:
             apply_usage(call, usage)
+    if "isError" in result or "is_error" in result:
+        apply_failure(call, result)
     return False
 
 
@@ -114,3 +121,33 @@ def read_dict(result: Fields) -> Usage | None:
     except BaseException:  # noqa: BLE001 - as above
         Diagnostics.invalid_values += 1
         return None
+
+
+def can_tell_failure(kind: type) -> bool:
+    """Return whether objects of this type may be results of an MCP tool: dicts, and the classes of that name."""
+    bases = mro_of(kind)
+    return dict in bases or "CallToolResult" in map(name_of, bases)
+
+
+def apply_failure(call: ToolCall, result: object) -> None:
+    """Mark a call as failed if its result is that of an MCP tool, with a list as `content`, and says so.
+
+    Like all reading, it runs no code of the result. The text of the error is that of the first piece of the content. A
+    call that the program has marked itself keeps its own text.
+    """
+    try:
+        fields = read_fields(result)
+        if (
+            fields is None
+            or call.error_type is not None
+            or not any(get_field(fields, name) is True for name in FAILURE_KEYS)
+        ):
+            return
+        content = get_field(fields, "content")
+        if type(content) is list:
+            first = read_fields(content[0]) if content else None
+            call.fail((first and get_field(first, "text")) or "the server answered with an error")
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a key with the hash of one of these names, which raises when compared
+        Diagnostics.invalid_values += 1

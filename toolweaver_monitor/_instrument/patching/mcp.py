@@ -16,7 +16,7 @@ from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.context import current_call
 from toolweaver_monitor._core.introspect import is_class, label, mro_of, namespace
 from toolweaver_monitor._instrument.decorator import wrap
-from toolweaver_monitor._usage import Usage, get_field, read_fields, reader_for
+from toolweaver_monitor._usage import Usage, apply_failure, get_field, read_fields, reader_for
 from toolweaver_monitor.errors import ConfigurationError
 
 
@@ -87,16 +87,12 @@ def usage_of_result(result: Any) -> Usage | None:
     A result that is marked as an error makes the call a failure.
     """
     call = current_call()
-    fields = read_fields(result) or {}
-    if get_field(fields, "is_error") is True or get_field(fields, "isError") is True:
-        content = get_field(fields, "content")
-        first = read_fields(content[0]) if type(content) is list and content else None
-        call.fail((first and get_field(first, "text")) or "the server answered with an error")
+    apply_failure(call, result)
     if not bus.policy.read_results or (call._details is not None and call._details.seen is not None):
         return Usage()  # empty: None would have the result itself read
     if type(result) is tuple:  # mcp 1: the content, and the value it was made from
         result = result[-1]
     elif is_from_package(result, "fastmcp"):
-        result = get_field(fields, "structured_content")
+        result = get_field(read_fields(result) or {}, "structured_content")
     reader = reader_for(type(result))
     return None if reader is None else reader(result)
