@@ -538,7 +538,7 @@ wandb.finish()
 tool("b", 100)
 assert monitor.flush(60)
 health = monitor.health()
-print(health["sinks"]["wandb"]["delivered"], health["problems"])
+print(health["sinks"]["wandb"]["delivered"], [problem for problem in health["problems"] if "wandb" in problem])
 """,
         tmp_path,
     )

@@ -172,6 +172,10 @@ class CtrlC:
             self.raised += 1
             raise KeyboardInterrupt
 
+    def _repeat(self, work: Callable[[], object]) -> None:
+        while self.expected:  # a frame of its own: CPython 3.13 may leave a `try` around a loop when it jumps back
+            work()
+
     def strike(self, work: Callable[[], object], times: int) -> None:
         """Run `work` again and again until the interrupt."""
         before = signal.signal(signal.SIGALRM, self.interrupt)
@@ -181,8 +185,7 @@ class CtrlC:
                 try:
                     self.expected = True
                     signal.setitimer(signal.ITIMER_REAL, 1e-4 + attempt * 7e-7, 0.005)  # again, as in `alarms`
-                    while self.expected:
-                        work()
+                    self._repeat(work)
                 except KeyboardInterrupt:
                     self.caught += 1
         finally:
