@@ -18,7 +18,7 @@ MAX_NODES = 10_000
 """Nodes of a tree. Beyond, a call counts at the `__overflow__` path of its tool."""
 MAX_TAGGED_NODES = 1_000
 """Of these, nodes for tags that were given to single calls. Beyond, a call counts at the node without them."""
-MAX_KEYS = 20_000
+MAX_KEYS = 8_192
 MAX_TAGGED_KEYS = 2_048
 """Keys that are interned, of declared tools and with the tags of single calls."""
 
