@@ -1,4 +1,4 @@
-"""What do all tests share? The calls that were seen, and real programs, which a user's machine may lack and CI not."""
+"""What all tests share: the calls that were seen, and real programs, which CI has and a user's machine may lack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the page on conformance say what the suite asks?"""
+"""The page on conformance states what the suite checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do the dashboard and the alerts that the documents offer show what the library serves?"""
+"""The dashboard and the alerts of the documentation use metrics that the library serves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the demo do what it tells: real receipts, read, reported, and kept where it says?"""
+"""The demo does what its text says: it reads real receipts, reports on them, and stores them where it says."""
 
 from __future__ import annotations
 

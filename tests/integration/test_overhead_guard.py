@@ -1,4 +1,4 @@
-"""Does a monitored call stay as cheap as it is? Ratios within one process, with slack for a noisy machine."""
+"""The cost of a monitored call does not grow: ratios within one process, with slack for a noisy machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What do the property tests share? `interleaving`, found beside them."""
+"""Make `interleaving`, which the property tests share, importable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How is work done by several threads that take turns as often as the interpreter can?"""
+"""Run work on several threads that take turns as often as the interpreter allows."""
 
 from __future__ import annotations
 

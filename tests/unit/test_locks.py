@@ -1,4 +1,4 @@
-"""Is every lock given back, whatever strikes while it is held?"""
+"""Every lock is released, whatever interrupts the code that holds it."""
 
 from __future__ import annotations
 

@@ -88,8 +88,8 @@ def test_a_wrong_keyword_is_told_with_the_one_that_could_be_meant(wrong: str, me
         Budget(**{wrong: 5})  # type: ignore[arg-type]
 
 
-def test_what_no_name_comes_near_is_told_with_all_names() -> None:
-    """And so is a bare number: dollars, tokens or calls?"""
+def test_an_argument_like_no_field_is_rejected_with_all_names() -> None:
+    """And so is a bare number, which could be dollars, tokens or calls."""
     with pytest.raises(ConfigurationError, match=r"a Budget has no colour=; give limit_usd=, .* or name="):
         Budget(colour="red")  # type: ignore[call-arg]
     with pytest.raises(ConfigurationError, match=r"Budget\(5.0\) does not name what it limits; give limit_usd="):
