@@ -1,4 +1,4 @@
-"""The way of closed calls from their callers to the sinks.
+"""The path of closed calls from their callers to the sinks.
 
 A caller appends its call to the inbox when the call opens, and ends it with one store into the call. One thread, the
 dispatcher, empties the inbox in batches. Calls that have ended go into the queue of each sink that does I/O, and into

@@ -2,7 +2,7 @@
 
 The process delivers what it has and then does what it would have done without the handler. A handler written in Python
 can miss a signal, though, and a parent that waits for the child it ended, as `multiprocessing.Pool` does, would then
-wait for ever:
+wait forever:
 
 - CPython drops signals that reach a forked child before its first line runs. So SIGTERM is blocked while a process
   forks, and a child has the default handler until it has made a call of its own.

@@ -62,7 +62,7 @@ locks.after_fork_in_child(_record_fork)
 class _BoundedEvent(threading.Event):
     """The event that `Thread.start()` waits for without a timeout, with one.
 
-    A thread that is killed before its first line would block the thread that started it for ever.
+    A thread that is killed before its first line would block the thread that started it forever.
     """
 
     def wait(self, timeout: float | None = None) -> bool:

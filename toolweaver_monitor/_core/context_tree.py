@@ -3,7 +3,7 @@
 As in Ammons, Ball and Larus, "Exploiting hardware performance counters with flow and context sensitive profiling"
 (PLDI 1997). A call is opened at its node, which holds what is the same for all calls there: the tool's name, tags,
 declared cost, and the tools around it. So opening a nested call takes one dict lookup, and calls are counted by the
-node, not one by one. Nodes hold no counts: those are kept by what counts.
+node, not one by one. Nodes hold no counts: `_stats` keeps them.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class ContextTree:
         return placed
 
     def _place_beyond_limits(self, parent: Node, key: ToolKey) -> Node | None:
-        """Return the node at which a call counts that may have none of its own; None if it may."""
+        """Return the node that counts a call beyond a limit; None if the call is within the limits."""
         around = parent.counts_at
         if around.parent is self.overflow:
             return self._overflow_node(key)

@@ -106,10 +106,10 @@ NO_DETAILS = use_plain_setattr(CallDetails())
 if TYPE_CHECKING:
 
     class UsageDetails(CallDetails):
-        """Defined below. A type checker sees what it reads as."""
+        """Defined below. To a type checker it has the fields of `CallDetails`."""
 
     class CompactDetails(CallDetails):
-        """Defined below. A type checker sees what it reads as."""
+        """Defined below. To a type checker it has the fields of `CallDetails`."""
 
         cost: float = 0.0
 

@@ -1,6 +1,6 @@
 """Every lock of the package, renewed in a forked child.
 
-A lock that another thread holds at the moment of a fork stays locked in the child for ever. So every lock is made here,
+A lock that another thread holds at the moment of a fork stays locked in the child forever. So every lock is made here,
 and a child renews them all in place before any code of the user runs in it.
 """
 

@@ -25,7 +25,7 @@ def validate_timeout(timeout: object) -> float:
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or is_nan:
         raise ConfigurationError(
             f"timeout={timeout!r} is not a number of seconds",
-            hint="give one, such as 2.0, or float('inf') to wait for ever",
+            hint="give one, such as 2.0, or float('inf') to wait without a limit",
         )
     return float(min(max(0, timeout), LONGEST_S))
 

@@ -159,8 +159,8 @@ def mark_read_by_parent(call: ToolCall, result: Any) -> None:
 def mark_read(call: Any, thing: Any) -> None:
     """Mark a result or an item as read on a call, if it is one and open.
 
-    A type that takes no weak reference, such as dict, has its object kept until the next one is marked or a drain finds
-    that nobody else has it.
+    An object without weak references, such as a dict, is kept until the next one is marked or a drain finds that
+    nothing else refers to it.
     """
     if not isinstance(call, ToolCall) or call.outcome != "open":
         return

@@ -1,4 +1,4 @@
-"""The way of a call, from opened to published. Every monitored call passes through this module.
+"""The path of a call, from opened to published. Every monitored call passes through this module.
 
 `wrappers` (functions) and `track` (blocks) create a call and take it through the same three functions:
 

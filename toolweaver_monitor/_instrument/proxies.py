@@ -34,7 +34,7 @@ _OWN = frozenset({
 """Attributes that a proxy does not take from its object."""
 
 
-# A proxy's own attributes, without the way round its `__getattribute__` and `__setattr__`.
+# A proxy's own attributes, without the detour through its `__getattribute__` and `__setattr__`.
 _get = object.__getattribute__
 _set = object.__setattr__
 

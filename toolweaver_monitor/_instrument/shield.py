@@ -22,7 +22,7 @@ def report_internal_error(error: BaseException) -> None:
 
 
 def call_extractor(function: Callable[[Any], Any], argument: Any, *, failed: Any = None) -> Any:
-    """Call an extractor of the user.
+    """Call a user's extractor.
 
     Args:
         function: the `cost` or `usage` callable of a tool.

@@ -107,7 +107,7 @@ def _make_named(name: str) -> Any:
 
 
 def _sink_class(name: str) -> type[Any]:
-    """Return the class that a sink's name stands for, imported only now: some bring a server or a client along."""
+    """Return the class that a sink's name stands for, imported only now: some import a server or a client."""
     if name == "prometheus":
         from toolweaver_monitor.sinks._prometheus.exporter import PrometheusExporter
 

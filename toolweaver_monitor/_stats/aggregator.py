@@ -1,7 +1,7 @@
 """Count batches of calls at their nodes, and keep the last calls and the last errors.
 
 Calls come in batches, off the caller's path, and are grouped by node: what is the same for all calls of a node is added
-once for the group. By tool, by tag, by root and by path are sums over nodes, made when somebody reads.
+once for the group. By tool, by tag, by root and by path are sums over nodes, computed on each read.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 MAX_RECORDED = 1_024
 """Calls counted while the lock is held: a reader waits for at most this many."""
 MAX_TAG_VALUES = 10_000
-"""Values of one tag that are told apart."""
+"""The most values of one tag that are counted separately."""
 MAX_TAG_KEYS = 64
-"""Keys of tags that are told apart beyond those of nodes."""
+"""The most keys of tags that are counted separately, beyond those of nodes."""
 
 
 class StatsAggregator:

@@ -1,7 +1,7 @@
 """What ended inside outermost calls and inside each of the recent ones, for `costs.of()` and `costs.roots()`.
 
 Closed calls are kept as they come. They are sorted by their outermost call, and added up, only for a reader or if that
-call lasts long: most outermost calls are forgotten before anybody looks. Calls arrive in any order, mostly the inner
+call lasts long: most outermost calls are forgotten before they are read. Calls arrive in any order, mostly the inner
 before the outer ones; one that ends later than the call around it is added through all that have closed.
 """
 

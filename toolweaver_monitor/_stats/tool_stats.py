@@ -16,7 +16,7 @@ MAX_ERROR_TYPES = 50
 
 
 class ToolStats:
-    """All that is known of a group of calls, all-time. Two add up to what one would have counted, in either order.
+    """All-time statistics of a group of calls. Two add up to what one would have counted, in either order.
 
     Attributes:
         usage: calls, tokens and cost.

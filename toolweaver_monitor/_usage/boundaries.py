@@ -26,7 +26,7 @@ _TURN_ENDS = ("turn_complete", "turnComplete", "generation_complete", "generatio
 
 
 def kind_of(fields: Fields) -> Kind:
-    """Return the part of an answer that an item with a usage is.
+    """Return which part of an answer an item with a usage is.
 
     An item that does not say what it is counts as a part if its keys are those of a stream, else as a whole answer.
     """

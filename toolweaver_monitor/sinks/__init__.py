@@ -30,7 +30,7 @@ _MODULES = {"LogSink": "_log", "PrometheusExporter": "_prometheus.exporter", "Wa
 
 
 def __getattr__(name: str) -> Any:
-    """Import a sink when it is first needed, since some bring a server or a client along."""
+    """Import a sink when it is first needed, since some import a server or a client."""
     from importlib import import_module
 
     if name in _MODULES:

@@ -18,7 +18,7 @@ ENDING_METHODS = ("finish", "__exit__")
 
 
 class Watcher(Protocol):
-    """What is told of the end of a run before the run ends."""
+    """An object that learns of the end of a run before the run ends."""
 
     def _before_finish(self, run: Any) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What is needed of wandb and has no public name there.
+"""The parts of wandb that the sink needs and that have no public name.
 
 Each function tolerates a wandb that lacks it. Check this file when a new version of wandb comes out.
 """

@@ -192,7 +192,7 @@ def start_run(
         run = init("offline")
         run.note = (
             f"W&B at {host} did not accept the run ({_first_line(error)}); "
-            f"it is kept offline, and once that is mended `wandb sync {run.location}` uploads it"
+            f"it is kept offline, and once that is fixed, `wandb sync {run.location}` uploads it"
         )
         log.warning("sink 'wandb': %s", run.note)
     else:
