@@ -73,9 +73,9 @@ def monitored(
         tool_name: the tool's name; or a callable that gets the call's own arguments and returns it, for one function
             that runs many tools. Default: the function's own name.
         cost: dollars per call, charged for each success that has not recorded a cost of its own; or a callable that
-            gets the result and returns dollars.
-        usage: a callable that gets the result and returns a `Usage`, or None to have the result read as usual. False:
-            results are not read.
+            gets the result and returns dollars. That of a generator gets each item, and the dollars add up.
+        usage: a callable that gets the result, or each item of a generator, and returns a `Usage`, or None to have it
+            read as usual. False: results are not read.
         tags: your own labels for every call.
         control_flow: classes of exceptions, one or a tuple, that are no errors of this tool. A call that raises one is
             `cancelled`, also if it comes in a group of only such. Those of LangGraph, PydanticAI and Celery are known.

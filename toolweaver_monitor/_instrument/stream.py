@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import current
+from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
 from toolweaver_monitor._instrument import closing
 from toolweaver_monitor._instrument.results import handler_for, handlers, unknown_type
-from toolweaver_monitor._instrument.shield import report_internal_error
-from toolweaver_monitor._usage import StreamUsage, apply_usage
+from toolweaver_monitor._instrument.shield import call_extractor, report_internal_error
+from toolweaver_monitor._instrument.tool import ToolSpec
+from toolweaver_monitor._usage import StreamUsage, Usage, apply_usage
 
 _get_handler = handlers.get
+
+
+def without_extractors(tool: ToolSpec) -> ToolSpec:
+    """Return the tool as which a generator's call closes: its callables have been given each item, and no result."""
+    if not callable(tool.usage) and tool.cost is None:
+        return tool
+    other = copy.copy(tool)
+    other.usage, other.cost, other.has_declared_cost = False, None, tool.cost_nanousd is not None
+    return other
 
 
 class StreamObserver:
     """Observes the items of one generator call on their way to the consumer.
 
     Args:
-        call: the call of the generator.
-        reads: whether the items may be searched for usage.
+        call: the call of the generator. If it is not open, its items are not read.
+        tool: its tool, whose `usage` and `cost` callables get each item.
     """
 
-    __slots__ = ("call", "reads", "usage")
+    __slots__ = ("call", "cost", "cost_nanousd", "has_extractors", "reader", "usage")
 
-    def __init__(self, call: ToolCall, *, reads: bool = True) -> None:
+    def __init__(self, call: ToolCall, tool: ToolSpec) -> None:
+        is_open = call.outcome == "open"
         self.call = call
-        self.reads = reads
+        self.reader: Any = tool.usage if is_open else False
+        """The `usage` of the tool: a callable, None to read the items as usual, or False."""
+        self.cost = tool.cost if is_open else None
+        self.has_extractors = self.cost is not None or callable(self.reader)
+        self.cost_nanousd: int | None = None
+        """The sum of what the `cost` callable has returned."""
         self.usage: StreamUsage | None = None
 
     def observe(self, item: Any) -> type | None:
@@ -41,17 +59,45 @@ class StreamObserver:
         details = self.call._ensure_details()
         if details.first_item_s is None:
             details.first_item_s = monotonic_s() - self.call._opened_at
+        if self.has_extractors:
+            self.extract(item)
+            return None
         kind = type(item)
         if _get_handler(kind, unknown_type) is not None:
             self.read(item)
         return kind if _get_handler(kind, unknown_type) is None else None
+
+    def extract(self, item: Any) -> None:
+        """Give an item to the callables of the tool. One that the `usage` callable finds nothing in is read as usual.
+
+        An item of which the `cost` callable raises, or returns no amount, leaves the cost of the stream unknown.
+        """
+        if self.cost is not None:
+            dollars = call_extractor(self.cost, item, failed=closing.UNREAD)
+            amount = None if dollars is closing.UNREAD else nanodollars(dollars)
+            if amount is not None:
+                self.cost_nanousd = (self.cost_nanousd or 0) + amount
+            elif dollars is not None:
+                self.cost, self.cost_nanousd = _ignore, None
+        if not callable(self.reader):
+            self.read(item)
+        elif not closing.is_already_read(self.call, item):
+            usage = call_extractor(self.reader, item, failed=closing.UNREAD)
+            if usage is None:
+                self.read(item)
+            elif type(usage) is Usage:
+                self.usage = self.usage or StreamUsage()
+                self.usage.add(usage)
+                closing.mark_read(current.get(), item)
+            elif usage is not closing.UNREAD:
+                Diagnostics.invalid_values += 1
 
     def read(self, item: Any) -> None:
         """Read the usage of an item, or learn that its type carries none."""
         try:
             if _get_handler(type(item), unknown_type) is unknown_type and handler_for(type(item)) is None:
                 return
-            if self.reads and bus.policy.read_results:
+            if self.reader is not False and bus.policy.read_results:
                 if self.usage is None:
                     self.usage = StreamUsage()
                 if closing.is_already_read(self.call, item) or self.usage.observe(item):
@@ -59,10 +105,12 @@ class StreamObserver:
         except Exception as error:  # noqa: BLE001 - the item must reach its consumer in any case
             report_internal_error(error)
 
-    def end(self, items: int) -> None:
-        """Store the number of items and their usage in the call, before it closes."""
+    def end(self, items: int, token: Any) -> None:
+        """Store in the call the token with which it closes, the number of items, and what they used and cost."""
         call = self.call
-        call._ensure_details().items = items
+        call._token = token
+        details = call._ensure_details()
+        details.items = items
         if self.usage is not None:
             try:
                 usage = self.usage.total()
@@ -70,3 +118,9 @@ class StreamObserver:
                     apply_usage(call, usage)
             except Exception as error:  # noqa: BLE001 - as above
                 report_internal_error(error)
+        if self.cost_nanousd is not None and details.cost_nanousd is None:
+            details.cost_nanousd, details.cost_source = self.cost_nanousd, "declared"
+
+
+def _ignore(item: object) -> None:
+    """Stand in for a `cost` callable that has failed: what the other items cost is not the cost of all."""

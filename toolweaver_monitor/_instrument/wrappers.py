@@ -36,7 +36,7 @@ from toolweaver_monitor._instrument.hot_path import (
     recover,
 )
 from toolweaver_monitor._instrument.results import unknown_type
-from toolweaver_monitor._instrument.stream import StreamObserver
+from toolweaver_monitor._instrument.stream import StreamObserver, without_extractors
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._usage import apply_dict
 
@@ -167,13 +167,14 @@ def wrap_generator(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functi
     small because one `try` covers what the body raises and what is thrown in, which `token` tells apart (None:
     suspended), and because items are only counted while their type is known to report no usage.
     """
+    ended = without_extractors(tool)
 
     def run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         if bus.active is None:
             return (yield from function(*args, **kwargs))
         call = begin(ToolCall(tool.name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         token, plain, items = call._token, None, 0
-        stream = StreamObserver(call, reads=tool.usage is None and call.outcome == "open")
+        stream = StreamObserver(call, tool)
         sent: Any = None
         try:
             body = function(*args, **kwargs)
@@ -195,19 +196,17 @@ def wrap_generator(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functi
                     if token is not None:  # the body ended
                         if type(error) is not StopIteration:
                             raise
-                        stream.end(items)
-                        call._token = token
+                        stream.end(items, token)
                         if type(sent) is GeneratorExit:  # it was closed, and complied
                             finish_with_error(tool, call, sent)
                         else:
-                            finish(tool, call, None)
+                            finish(ended, call, None)
                         return error.value
                     step = body.throw
                     sent = _replace_traceback(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]
                     token = hot_path.set_current(inside)
         except BaseException as error:
-            stream.end(items)
-            call._token = token
+            stream.end(items, token)
             finish_with_error(tool, call, error)
             raise
         finally:
@@ -218,6 +217,7 @@ def wrap_generator(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functi
 
 def wrap_async_generator(function: Function, tool: ToolSpec, bus: Bus = bus) -> Function:
     """Wrap an async generator function as `wrap_generator` does. Each step runs in the task that requested it."""
+    ended = without_extractors(tool)
 
     async def run(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         if bus.active is not None:
@@ -226,7 +226,7 @@ def wrap_async_generator(function: Function, tool: ToolSpec, bus: Bus = bus) -> 
             call = ToolCall(tool.name, "suppressed")
             call._token = hot_path.set_current(hot_path.get_current())
         token, plain, items = call._token, None, 0
-        stream = StreamObserver(call, reads=tool.usage is None and call.outcome == "open")
+        stream = StreamObserver(call, tool)
         thrown: BaseException | None = None
         try:
             body = function(*args, **kwargs)
@@ -251,19 +251,17 @@ def wrap_async_generator(function: Function, tool: ToolSpec, bus: Bus = bus) -> 
                     if token is not None:
                         if type(error) is not StopAsyncIteration:
                             raise
-                        stream.end(items)
-                        call._token = token
+                        stream.end(items, token)
                         if type(thrown) is GeneratorExit:
                             finish_with_error(tool, call, thrown)
                         else:
-                            finish(tool, call, None)
+                            finish(ended, call, None)
                         return
                     thrown = _replace_traceback(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]
                     step = body.athrow(thrown)
                     token = hot_path.set_current(inside)
         except BaseException as error:
-            stream.end(items)
-            call._token = token
+            stream.end(items, token)
             finish_with_error(tool, call, error)
             raise
         finally:

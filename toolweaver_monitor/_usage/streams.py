@@ -16,14 +16,8 @@ import msgspec
 from toolweaver_monitor._core.sanitize import EXACT, nanodollars
 from toolweaver_monitor._usage import boundaries
 from toolweaver_monitor._usage.fields import read_fields
-from toolweaver_monitor._usage.parts import PART_NAMES
 from toolweaver_monitor._usage.readers import find_reader
-from toolweaver_monitor._usage.usage import Usage
-
-_COUNT_FIELDS = (
-    "tokens", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens",
-    *PART_NAMES,
-)  # fmt: skip
+from toolweaver_monitor._usage.usage import COUNT_FIELDS, Usage, checked
 
 
 class StreamUsage:
@@ -80,6 +74,14 @@ class StreamUsage:
         self._has_ended = item_kind == "last" or boundaries.is_end_mark(fields)
         return True
 
+    def add(self, usage: Usage) -> None:
+        """Add the usage of an item as a callable of the user has read it: it says itself whether it is an increment."""
+        usage = checked(usage)
+        if usage.increment:
+            self._completed = add_usage(self._completed, usage)
+        else:
+            self._current = usage if self._current is None else _combine(self._current, usage, max)
+
     def _begins_answer(self, current: Usage, usage: Usage, response_id: str | None, kind: boundaries.Kind) -> bool:
         """Return whether an item belongs to another answer than the one before it."""
         has_ids = response_id is not None and self._response_id is not None
@@ -115,7 +117,7 @@ def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
         one, other = msgspec.structs.replace(one, cost=None), msgspec.structs.replace(other, cost=None)
     is_other_model = one.model != other.model and None not in (one.model, other.model)
     if (is_other_model or one.service_tier != other.service_tier) and any(_counts(one)) and any(_counts(other)):
-        split = dict.fromkeys(_COUNT_FIELDS, 0)
+        split = dict.fromkeys(COUNT_FIELDS, 0)
         one = msgspec.structs.replace(
             one, **{**split, "tokens": one.tokens + one.input_tokens + one.output_tokens}, model=None
         )
@@ -123,11 +125,11 @@ def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
 
 
 def _counts(usage: Usage) -> tuple[int, ...]:
-    return tuple(getattr(usage, name) for name in _COUNT_FIELDS)
+    return tuple(getattr(usage, name) for name in COUNT_FIELDS)
 
 
 def _combine(one: Usage, other: Usage, join: Callable[[int, int], int]) -> Usage:
-    counts: dict[str, Any] = {name: join(getattr(one, name), getattr(other, name)) for name in _COUNT_FIELDS}
+    counts: dict[str, Any] = {name: join(getattr(one, name), getattr(other, name)) for name in COUNT_FIELDS}
     first, second = nanodollars(one.cost), nanodollars(other.cost)  # integers join without rounding
     cost = second if first is None else first if second is None else join(first, second)
     return msgspec.structs.replace(

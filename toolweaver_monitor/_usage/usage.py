@@ -11,6 +11,11 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars, plain_text, token_count
 from toolweaver_monitor._usage.parts import PART_NAMES, Parts, normalize_tier
 
+COUNT_FIELDS = (
+    "tokens", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens",
+    *PART_NAMES,
+)  # fmt: skip
+
 _parts_of = attrgetter(*PART_NAMES)
 
 
@@ -127,6 +132,22 @@ def _clamp_parts(usage: Usage, total_input: int, cached: int, total_output: int)
         counts[name] = token_count(getattr(usage, name))
     audio = tuple(counts.pop(f"{part}_audio_tokens") for part in ("input", "cached", "output"))
     return Parts.make(audio, {name: count for name, count in counts.items() if count}, None)  # type: ignore[arg-type]
+
+
+def checked(usage: Usage) -> Usage:
+    """Return a usage of which every value can be added up. Invalid values are left out and counted as invalid."""
+    counts = {name: token_count(getattr(usage, name)) for name in COUNT_FIELDS}
+    texts = {
+        name: None if value is None else plain_text(value, 256)
+        for name in ("model", "provider")
+        if type(value := getattr(usage, name)) is not str
+    }
+    cost = None if usage.cost is None or nanodollars(usage.cost) is None else usage.cost
+    tier = None if usage.service_tier is None else normalize_tier(usage.service_tier)
+    return msgspec.structs.replace(
+        usage, **counts, **texts, cost=cost, service_tier=tier, cached=usage.cached is True,
+        increment=usage.increment is True,
+    )  # fmt: skip
 
 
 def clamp_part(tokens: object, whole: int) -> int:
