@@ -20,7 +20,7 @@ from toolweaver_monitor._usage.extract import DICT_KEYS
 
 _box: deque[ToolCall] = deque()
 _put, _get, _set, _reset = _box.append, current.get, current.set, current.reset
-_nothing_else = (DICT_KEYS - {"tokens_used", "cost"}).isdisjoint
+nothing_else = (DICT_KEYS - {"tokens_used", "cost"}).isdisjoint
 
 drain = _box.clear
 
@@ -96,7 +96,7 @@ def function(body: Callable[[], Any], read: Callable[[ToolCall, Any], object] | 
 def trusting(call: ToolCall, result: Any) -> None:
     """Read a result dict that is known to be small and to have both values, and both of them valid."""
     names = {*result}
-    if _nothing_else(names):
+    if nothing_else(names):
         call._details = CompactDetails(result["tokens_used"], result["cost"])
 
 
@@ -104,7 +104,7 @@ def careful(call: ToolCall, result: Any) -> None:
     """The same where nothing is known: the size of the dict, whether each is there, and the type and range of both."""
     if len(result) <= SMALL_DICT:
         names = {*result}
-        if _nothing_else(names) and "cost" in names and "tokens_used" in names:
+        if nothing_else(names) and "cost" in names and "tokens_used" in names:
             tokens, cost = result["tokens_used"], result["cost"]
             if type(tokens) is int and type(cost) is float and 0 <= tokens <= MAX_FAST and 0.0 <= cost <= 1e6:
                 call._details = CompactDetails(tokens, cost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import repeat
 
-from benchmarks import loops, ours, peers
+from benchmarks import least_counted, loops, ours, peers
 from benchmarks.bodies import RESULT, bare
 from benchmarks.harness import Contender, Rounds, interleaved
 from benchmarks.options import Options
@@ -16,13 +16,22 @@ from toolweaver_monitor import current_call, track
 INSIDE = 3
 """Calls inside a receipt."""
 
-CALLS = {"nested": 2, "receipt": 1 + INSIDE, "guide's receipt": 1 + INSIDE, "cached receipt": 1 + INSIDE}
+CALLS = {
+    "nested": 2,
+    "receipt": 1 + INSIDE,
+    "least: nested": 2,
+    "least: receipt": 1 + INSIDE,
+    "guide's receipt": 1 + INSIDE,
+    "cached receipt": 1 + INSIDE,
+}
 """Calls in one round of a shape, where there is more than one: every value is a call's."""
 
 ABOVE = ("result dict", "record(tokens, cost)", "record(..., model)", "block, tag and cost")
 """Shapes that are compared with a plain call by what they add to it."""
 BESIDE = ("declared cost", "fixed tags", "nested", "receipt")
 """Shapes that are compared with a plain call as a multiple of it."""
+LEAST = ("nested", "receipt", *ABOVE)
+"""Shapes of which the least code that does the same is measured as well, and compared with a plain call of its kind."""
 
 
 def _dict() -> dict[str, object]:
@@ -101,24 +110,58 @@ def contenders() -> list[Contender]:
     ]
 
 
+def least_contenders() -> list[Contender]:
+    """The least code for the shapes whose targets are hard to reach, and for a plain call."""
+    monitored = least_counted.monitored
+
+    def least(name: str, function: Callable[[], object], over: str = "bare") -> Contender:
+        name = f"least: {name}"
+        at_most = BURST // CALLS.get(name, 1)
+        return Contender(name, loops.calls(function), over=over, drain=least_counted.drain, at_most=at_most)
+
+    @monitored("records")
+    def records() -> None:
+        least_counted.current_call().record(tokens=812, cost=0.0104)
+
+    @monitored("recmodel")
+    def records_model() -> None:
+        least_counted.current_call().record(input_tokens=800, output_tokens=12, model="gpt-4o", cost=0.0104)
+
+    def block() -> None:
+        with least_counted.block("block", customer="acme") as call:
+            call.record(tokens=120, cost=0.002)
+
+    declared = monitored("declared", cost=0.01)(bare)
+    return [
+        least("plain", monitored("plain")(bare)),
+        least("nested", monitored("outer")(monitored("plain")(bare))),
+        least("receipt", monitored("receipt", tags=(("customer", "acme"),))(_receipt(declared))),
+        least("result dict", monitored("rdict")(_dict), over="bare dict"),
+        least("record(tokens, cost)", records),
+        least("record(..., model)", records_model),
+        least("block, tag and cost", block),
+    ]
+
+
 def shapes(results: Results, options: Options) -> None:
     """Calls with a cost, tags, parents, usage and errors: what each adds, a call; CPU has the drain inside."""
-    wall = interleaved(contenders(), rounds=options.rounds)
-    cpu = interleaved(contenders(), rounds=options.rounds, sustained=True)
+    wall = interleaved([*contenders(), *least_contenders()], rounds=options.rounds)
+    cpu = interleaved([*contenders(), *least_contenders()], rounds=options.rounds, sustained=True)
     put(results, wall, cpu)
 
 
 def put(results: Results, wall: Rounds, cpu: Rounds) -> None:
     """Keep what each shape adds a call, and its ratios."""
     by_hand = ("guide", "guide, cached", "guide, failing", "guide's receipt", "cached receipt")
-    for name in ("floor", *by_hand, "plain", *BESIDE, *ABOVE, "raising"):
+    least = [f"least: {name}" for name in ("plain", *LEAST)]
+    for name in ("floor", *by_hand, "plain", *BESIDE, *ABOVE, "raising", *least):
         n = CALLS.get(name, 1)
         results.put("shapes", name, "added", [ns / 1000 / n for ns in wall.added(name)], "us")
         results.put("shapes", name, "floors", [ratio / n for ratio in wall.ratio(name, "floor")], "x")
         results.put("shapes", name, "CPU", [ns / 1000 / n for ns in cpu.added(name, cpu=True)], "us")
     put_receipt(results, cpu)
-    for name in ("plain", *BESIDE, *ABOVE):
-        if name == "receipt":
+    for name in ("plain", *BESIDE, *ABOVE, *least):
+        if name in ("receipt", "least: receipt"):
             continue
         n = CALLS.get(name, 1)
         results.put("shapes", name, "CPU of guide", [one / n for one in cpu.ratio(name, "guide", cpu=True)], "x")
@@ -127,20 +170,28 @@ def put(results: Results, wall: Rounds, cpu: Rounds) -> None:
         )
     results.put("shapes", "raising", "CPU of guide", cpu.ratio("raising", "guide, failing", cpu=True), "x")
     for name in BESIDE:
-        n = CALLS.get(name, 1)
-        results.put("shapes", name, "of plain", [one / n for one in wall.ratio(name, "plain")], "x")
-        if name != "receipt":
-            results.put("shapes", name, "CPU of plain", [one / n for one in cpu.ratio(name, "plain", cpu=True)], "x")
+        put_beside(results, wall, cpu, name, "plain")
     for name in ABOVE:
-        results.put("shapes", name, "floors above plain", wall.extra(name, "plain", "floor"), "x")
-        above = zip(
-            cpu.added(name, cpu=True),
-            cpu.added("plain", cpu=True),
-            cpu.added("guide, cached", cpu=True),
-            strict=True,
-        )
-        shares = [(mine - plain) / cached for mine, plain, cached in above if cached > 0]
-        results.put("shapes", name, "CPU of cached above plain", shares, "x")
+        put_above(results, wall, cpu, name, "plain")
+    for name in LEAST:
+        (put_above if name in ABOVE else put_beside)(results, wall, cpu, f"least: {name}", "least: plain")
+
+
+def put_beside(results: Results, wall: Rounds, cpu: Rounds, name: str, plain: str) -> None:
+    """Keep a shape as a multiple of a plain call."""
+    n = CALLS.get(name, 1)
+    results.put("shapes", name, "of plain", [one / n for one in wall.ratio(name, plain)], "x")
+    results.put("shapes", name, "CPU of plain", [one / n for one in cpu.ratio(name, plain, cpu=True)], "x")
+
+
+def put_above(results: Results, wall: Rounds, cpu: Rounds, name: str, plain: str) -> None:
+    """Keep what a shape adds to a plain call."""
+    results.put("shapes", name, "floors above plain", wall.extra(name, plain, "floor"), "x")
+    above = zip(
+        cpu.added(name, cpu=True), cpu.added(plain, cpu=True), cpu.added("guide, cached", cpu=True), strict=True
+    )
+    shares = [(mine - other) / cached for mine, other, cached in above if cached > 0]
+    results.put("shapes", name, "CPU of cached above plain", shares, "x")
 
 
 def put_receipt(results: Results, cpu: Rounds) -> None:
