@@ -24,7 +24,7 @@ def test_every_metric_is_on_the_dashboard_and_every_name_on_it_is_a_metric() -> 
 
 
 def test_panels_stand_side_by_side_and_have_a_title_a_unit_and_a_sentence() -> None:
-    """Nobody has to guess what a panel shows, and no panel covers another."""
+    """Every panel says what it shows, and no panel covers another."""
     taken = set()
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
         assert panel["title"]
@@ -40,7 +40,7 @@ def test_panels_stand_side_by_side_and_have_a_title_a_unit_and_a_sentence() -> N
 def test_alerts_fire_when_they_should_and_say_what_is_wrong(
     require_program: Callable[..., str], tmp_path: Path
 ) -> None:
-    """Prometheus's own test of rules: ten minutes of a program in trouble, then what it is told."""
+    """Prometheus's own test of rules: ten minutes of a program in trouble, then the alerts."""
     promtool = require_program("promtool", "apt-get install prometheus")
     ok, failed = '{tool_name="ocr",status="success"}', '{tool_name="ocr",status="failure"}'
     series = {

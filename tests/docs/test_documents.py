@@ -278,7 +278,7 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 
 
 def test_the_index_leads_to_every_document() -> None:
-    """A page that nobody finds is not there."""
+    """Every page can be reached from the index."""
     index = ROOT / "docs" / "index.md"
     linked = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#\s]+)", index.read_text())}
     folders = [target for target in linked if target.is_dir()]

@@ -126,7 +126,7 @@ def refused() -> str:
 
 @pytest.fixture
 def unwelcoming() -> Iterator[str]:
-    """A server that knows nobody's key."""
+    """A server that accepts no key."""
 
     class Refuse(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -253,7 +253,7 @@ print(time.time())
 
 
 def test_a_refused_key_costs_no_call(unwelcoming: str, tmp_path: Path) -> None:
-    """What the server said is told, and the run kept until it can be uploaded.
+    """The server's answer is reported, and the run is kept until it can be uploaded.
 
     Seen red: with `CommError` among the errors that turn the sink off; with what the server said not in the note.
     """
@@ -335,7 +335,7 @@ os._exit(0)  # wandb's own exit hook prints a traceback, for a run that is not o
 
 
 def test_a_service_process_killed_before_the_end_costs_no_traceback(tmp_path: Path) -> None:
-    """What could still be written is told as failed, and wandb's own exit hook says nothing.
+    """What was not written is reported as failed, and wandb's own exit hook prints nothing.
 
     Seen red: with the service process dropped only where it hangs, that hook printed 30 lines of a traceback.
     """
@@ -432,7 +432,7 @@ print(time.time())
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.parametrize("whose", ["ours", "theirs"])
 def test_a_forked_child_logs_nothing_and_ends_nothing(whose: str, tmp_path: Path) -> None:
-    """The child is told why, and the run of its parent goes on.
+    """The child reports why, and its parent's run goes on.
 
     Seen red: without `_check_process` in `write`, and without the look at `_init_pid`, the parent's run had the
     child's calls; without the one at `_pid` in `close` and in `run`; without the hook `_in_child`, wandb's raised.

@@ -37,7 +37,7 @@ def test_d4_a_process_of_greenlets_goes_on_and_delivers(
     """Threads become greenlets before this package is imported, or after it: 100 of 100 calls.
 
     Seen red: with the flag that a thread waits for made once, where the package is imported, the dispatcher's greenlet
-    waited in C and the whole program with it, for ever.
+    waited in C and the whole program with it, forever.
     """
     require_package("gevent", "pip install gevent")
     out = tmp_path / "calls"
@@ -78,7 +78,7 @@ def test_d4_a_fork_that_becomes_a_process_of_greenlets_has_its_own_wandb_run(
 ) -> None:
     """The same with a W&B logger made in the master, which made no call: the child's run has all 100 rows.
 
-    Seen red: with the queue of W&B's thread made in the master, the child's greenlet waited in C, and it for ever.
+    Seen red: with the queue of W&B's thread made in the master, its greenlet waited in C, and the child forever.
     """
     require_package("gevent", "pip install gevent")
     require_package("wandb", "pip install 'toolweaver_monitor[wandb]'")

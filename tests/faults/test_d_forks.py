@@ -131,7 +131,7 @@ def test_d4_a_child_that_becomes_a_daemon_hears_nothing_of_its_closed_descriptor
     """A child may close whatever is open, as daemons do, also after its first call, and still delivers all.
 
     Seen red: with the thread that hears of a SIGTERM not minding that its pipe is gone, it died of that on stderr; with
-    the end of the pipe not taken for its own, it went on for ever.
+    the end of the pipe not taken for its own, it went on forever.
     """
     out = tmp_path / "calls"
     ended = run_program(
@@ -229,7 +229,7 @@ assert ended[1] == 0, ended
 
 
 def test_d4_a_call_that_is_open_at_the_fork_is_the_parents(tmp_path: Path) -> None:
-    """The child ends it too, and says nothing of it; its own calls inside it are told.
+    """The child ends it too, and says nothing of it; its own calls inside it are delivered.
 
     Seen red: with the inbox not emptied in a child, or the calls set aside not forgotten, `outer` came twice.
     """
@@ -312,8 +312,8 @@ hang.release()
 
 
 def test_d5_a_fork_while_any_lock_is_held_leaves_a_child_that_works(tmp_path: Path) -> None:
-    """For each lock of ours, held by another thread at the fork, and with a sink that hangs: the child's first call,
-    its reads and a flush take less than a second; and `fork()` itself is held up 10 ms at most.
+    """For each lock of the library, held by another thread at the fork, and with a sink that hangs: the child's first
+    call, its reads and a flush take less than a second; and `fork()` itself is held up 10 ms at most.
 
     Seen red: with `_at_fork_reinit` left out, the first child hung.
     """

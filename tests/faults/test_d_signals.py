@@ -144,7 +144,7 @@ def struck(what: str, how: str, most: int, most_s: float, folder: Path) -> None:
 def test_d3_a_signal_in_the_middle_stalls_nothing_and_loses_nothing(what: str, how: str, tmp_path: Path) -> None:
     """SIGTERM, Ctrl-C and a signal whose handler calls and flushes, at places all over a call, a flush and a setup.
 
-    What had ended before is delivered, and nobody waits more than 50 ms (0.2 s here, where others work beside).
+    What had ended before is delivered, and no caller waits more than 50 ms (0.2 s here, where other tests run at once).
 
     Seen red: with the gate of the setup not opened after a Ctrl-C, the flush after it wrote nothing.
     """
@@ -197,7 +197,7 @@ def _inside() -> None:
 def test_d3_a_ctrl_c_while_a_call_opens_or_closes_leaves_none_open(work: Callable[[], object]) -> None:
     """Wherever it strikes, no call stays open, nor the one that later calls are thought to run in.
 
-    But for the moment at which CPython enters `__exit__`: no line of that has run then, and nothing of ours can.
+    Except at the moment when CPython enters `__exit__`: none of its lines has run then.
 
     Seen red: with an interrupt in the closing of a block not caught, and with a call not taken back that was made the
     innermost just before its token was stored.

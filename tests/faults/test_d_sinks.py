@@ -273,7 +273,7 @@ def test_d6_an_offer_that_is_struck_again_and_again_is_made_in_the_end(monkeypat
 def test_d6_a_thread_killed_before_its_first_line_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's `Thread.start()` waits for a word of the new thread: who starts it goes on, and starts another.
 
-    Seen red: with a thread started as Python does, the dispatcher waited for ever, and with it every read.
+    Seen red: with a thread started as Python does, the dispatcher waited forever, and with it every read.
     """
     begin, left = threading.Thread._bootstrap, [1]  # type: ignore[attr-defined]
 
@@ -298,9 +298,9 @@ def test_d6_a_thread_killed_before_its_first_line_holds_nobody_up(monkeypatch: p
 def test_d6_a_strike_at_any_place_of_a_drain_without_threads_leaves_no_lock_held(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Ctrl-C where a caller does the work itself, as no thread is to be had: others can do it afterwards.
+    """Ctrl-C where a caller does the work itself, as no thread can start: others can do it afterwards.
 
-    Seen red: with the lock taken before the `try`, it was held for ever where the strike came just after.
+    Seen red: with the lock taken before the `try`, it was held forever where the strike came just after.
     """
     monkeypatch.setattr(Worker, "ensure_running", lambda _: False)
     monkeypatch.setattr("toolweaver_monitor._bus.deferred_log.warn", lambda *_: None)
@@ -459,7 +459,7 @@ class Garbage:
 def test_d7_garbage_collected_in_the_middle_of_anything_deadlocks_nothing() -> None:
     """`__del__` that calls and reads, run by the collector inside callers and inside the sink, 10,000 times.
 
-    Each of its calls is counted, or was made on a thread of ours and counted as re-entrant.
+    Each of its calls is counted, or was made on a thread of this library and counted as re-entrant.
 
     Seen red: with the calls of a suppressed thread not counted, 194 of 10,050 were nowhere.
     """

@@ -180,7 +180,7 @@ def test_s1_no_secret_that_follows_a_long_one_is_drawn_into_view(monitor: Monito
 
 
 def test_s1_no_secret_of_names_tags_models_arguments_and_results(monitor: Monitor, kept: Kept, logged: Log) -> None:
-    """Arguments and results are not kept at all; what a call is told is scrubbed, also while it is still open.
+    """Arguments and results are not kept at all; what a call records is scrubbed, also while it is still open.
 
     Mutations that turned it red: `safe_name` without `scrub`; tags not scrubbed in `_redact`, nor in `active()`.
     """
@@ -259,7 +259,7 @@ GAP = re.compile(r"%[rsd]|\{[^{}]*\}")
 
 
 def benign() -> list[str]:
-    """What the standard library itself says when something is wrong: messages that nobody wrote for us."""
+    """Return the error messages of the standard library, which contain no secret."""
     found: set[str] = set()
     for path in sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py")):
         if not {"site-packages", "test", "tests"} & set(path.parts):
@@ -391,7 +391,7 @@ def test_s1_what_is_no_secret_stays_as_it_is() -> None:
 
 
 def test_s1_the_corpus_is_large_enough() -> None:
-    """The contract asks for 60 secrets; no file of ours holds one of them.
+    """The contract asks for 60 secrets; no file of this repository holds one of them.
 
     Seen red: with only the first 50 in `CORPUS`; with one of them written out in a file beside.
     """

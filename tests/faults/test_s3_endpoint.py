@@ -217,7 +217,7 @@ def test_s3_headers_of_a_megabyte_are_too_large_and_a_body_is_not_read(exporter:
 
 
 def test_s3_500_half_open_sockets_hold_up_nobody(exporter: PrometheusExporter) -> None:
-    """While 500 clients have sent nothing, or half a request, a scrape takes less than a second, on one thread of ours.
+    """While 500 clients have sent nothing, or half a request, a scrape takes less than a second, on one thread.
 
     Mutation that turned it red: no limit of connections.
     """
@@ -339,7 +339,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_s3_tls_by_certfile(certificate: tuple[Path, Path], require_program: Any) -> None:
-    """A real client that checks the certificate reads the metrics; one that speaks no TLS is dropped and harms nobody.
+    """A real client that checks the certificate reads the metrics; one without TLS is dropped and delays no other.
 
     Mutation that turned it red: the handshake done while accepting (a silent client held up all).
     """
@@ -409,7 +409,7 @@ def test_s3_it_ends_in_time_frees_its_port_and_starts_again_there(exporter: Prom
 
 
 def test_s3_two_cannot_listen_on_one_port(exporter: PrometheusExporter) -> None:
-    """The second is told so, and the first goes on; REUSEADDR is no REUSEPORT.
+    """The second gets an error, and the first goes on; REUSEADDR is no REUSEPORT.
 
     Mutation that turned it red: SO_REUSEPORT for SO_REUSEADDR.
     """

@@ -58,7 +58,7 @@ def run(name: str) -> None:
 
 
 def test_s4_hostile_names_are_parsed_by_the_parser_and_promtool(monitor: Monitor, require_program: Any) -> None:
-    """Quotes, line ends, NUL, ESC, lone surrogates, names of a megabyte: every sample is one of ours, totals are exact.
+    """Quotes, line ends, NUL, ESC, lone surrogates, names of a megabyte: every sample is expected, totals are exact.
 
     Mutations that turned it red: `escape_label` leaving quotes as they are; `safe_name` giving its name.
     """

@@ -93,7 +93,7 @@ async def test_an_object_is_a_tool_by_its_call(seen: Any) -> None:
 
 
 async def test_an_instrumented_server_records_each_call_by_its_tool(pair: Any, seen: Any) -> None:
-    """Tools that nobody decorated, mounted ones too; what they cost, how they fail, and tools that are not there."""
+    """Tools that are not decorated, mounted ones too; what they cost, how they fail, and tools that are not there."""
     server, inner = FastMCP("receipts"), FastMCP("inner")
     inner.tool(pair.plain)
     server.tool(pair.plain)

@@ -89,7 +89,7 @@ async def test_a_tool_with_a_context_is_still_seen_to_take_one(seen: Any) -> Non
 
 
 async def test_an_instrumented_server_records_each_call_by_its_tool(pair: Any, seen: Any) -> None:
-    """Tools that nobody decorated, through the protocol and directly; failures and unknown tools, too."""
+    """Tools that are not decorated, through the protocol and directly; failures and unknown tools, too."""
     server = MCPServer("receipts")
     server.tool()(pair.plain)
     for _ in range(2):

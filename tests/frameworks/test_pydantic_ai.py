@@ -36,7 +36,7 @@ async def test_a_tool_that_the_model_calls_is_recorded_once(pair: Any, seen: Any
 
 
 async def test_an_instrumented_toolset_records_each_call_by_its_tool(pair: Any, seen: Any) -> None:
-    """Tools that nobody decorated; other toolsets are not touched."""
+    """Tools that are not decorated; other toolsets are not touched."""
     toolset, other = FunctionToolset([pair.plain]), FunctionToolset([pair.plain])
     before = dict(vars(FunctionToolset))
     instrument(toolset)

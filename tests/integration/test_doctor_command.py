@@ -24,7 +24,7 @@ OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 
 
 def run(home: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a module of ours in an empty home."""
+    """Run a module of this library with an empty home directory."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "TOOLWEAVER_MONITOR_"))}
     return subprocess.run(
         [sys.executable, "-m", *command],

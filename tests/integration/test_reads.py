@@ -14,7 +14,7 @@ THREADS, TASKS, CALLS = 4, 5, 500
 def test_a_summary_right_after_a_call_includes_it_every_time() -> None:
     """10,000 awaited calls from several tasks in each of several threads, each followed by a read.
 
-    A read counts all calls that had ended before it, whoever made them; so it must show at least as many as had been
+    A read counts all calls that had ended before it, on every thread; so it must show at least as many as had been
     numbered by then. Mutation: give `Bus.drain` nothing to do; the first read is behind.
     """
     monitor = setup()

@@ -341,7 +341,7 @@ theirs.finish()
 
 
 def test_budgets_and_unknown_costs_stand_in_the_runs_summary(tmp_path: Path) -> None:
-    """Whoever looks at the run sees what it was allowed, what it spent, and what was refused."""
+    """The summary shows what the run was allowed, what it spent, and what was rejected."""
     run_program(
         """
 from toolweaver_monitor import Budget, BudgetExceeded, setup, track

@@ -54,7 +54,7 @@ async def an_async_function(call: ToolCall) -> None:
 
 
 class AsyncSink:
-    """A sink that nobody would await."""
+    """A sink whose `write` would never be awaited."""
 
     name = "async"
 
@@ -278,7 +278,7 @@ def test_a_timeout_may_be_as_long_as_it_takes(timeout: float) -> None:
 
 @pytest.mark.parametrize("timeout", [0, -1, float("-inf")])
 def test_a_timeout_of_nothing_waits_for_nothing(timeout: float) -> None:
-    """A sink that hangs holds nobody up, and the answer is the truth."""
+    """A sink that hangs delays no caller, and the return value is correct."""
     with HangSink() as sink:
         monitor = setup(sink)
         with track("tool"):
@@ -298,7 +298,7 @@ def test_a_timeout_of_nothing_waits_for_nothing(timeout: float) -> None:
     ],
 )
 def test_the_environment_is_held_to_the_same(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an environment variable says wrong is told with its own name or value, at setup."""
+    """`setup()` rejects an invalid environment variable and names it or its value."""
     monkeypatch.setenv("TOOLWEAVER_MONITOR_SINKS", "prometheus")
     monkeypatch.setenv(f"TOOLWEAVER_MONITOR_{variable}", value)
     with pytest.raises(ConfigurationError, match=value):
@@ -424,7 +424,7 @@ def test_what_is_recorded_by_hand_is_held_to_the_same(invalid: Callable[[], int]
 
 
 def test_an_exception_may_be_given_for_its_text() -> None:
-    """`record_call("ocr", False, error)`: its type is told, and no code of its own runs."""
+    """`record_call("ocr", False, error)`: its type is recorded, and no code of its own runs."""
 
     class Rude(Exception):
         def __str__(self) -> str:

@@ -24,7 +24,7 @@ KEYWORDS = {("shell", True), ("verify", False), ("check_hostname", False), ("all
 
 
 def dangers(source: str) -> list[str]:
-    """What a file does that none of ours may, by line."""
+    """Return the imports and calls in a file that this library must not have, by line."""
     found = []
     for node in ast.walk(ast.parse(source)):
         names: list[str] = []

@@ -58,7 +58,7 @@ def test_the_hint_fits_the_case(settings: Any, known: int | None, spend: float, 
 
 
 def test_when_running_calls_hold_the_room_the_message_says_so() -> None:
-    """What is set aside may come back; the user is told to run fewer at once."""
+    """What is set aside may come back; the message advises to run fewer calls at once."""
     ledger = Ledger([Budget(limit_usd=1, per="hour")])
     running = opened(ledger, NANO)
     error = refused(ledger, NANO)
@@ -162,7 +162,7 @@ def test_calls_count_when_they_are_let_in_however_they_end() -> None:
 
 
 def test_settling_twice_or_noting_after_the_end_counts_nothing() -> None:
-    """A call's cost is spent once, whoever closes it again."""
+    """A call's cost is spent once, however often it is closed."""
     ledger = Ledger([Budget(limit_usd=5), Budget(limit_tokens=1_000, per="day")])
     call = opened(ledger, CENT)
     call.record(cost=0.02, tokens=7)

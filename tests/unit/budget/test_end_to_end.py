@@ -68,7 +68,7 @@ def test_1000_calls_in_threads_of_a_cent_against_5_dollars_run_exactly_500_times
 
 
 async def test_what_a_stream_records_stops_others_while_it_runs() -> None:
-    """A long answer that grows dear leaves no room, and nobody has to wait for its end to be told."""
+    """A long answer that grows expensive leaves no room, and other calls are rejected before it ends."""
 
     @monitored("chat")
     async def stream() -> Any:
@@ -210,7 +210,7 @@ def test_wandb_is_told_of_the_budgets_at_the_end() -> None:
 
 
 def test_the_ledgers_lock_is_one_of_those_a_fork_renews() -> None:
-    """A lock that a fork could leave held for ever is in the list that the fault tests go through."""
+    """A lock that a fork could leave held forever is in the list that the fault tests go through."""
     monitor = setup(budget=[Budget(limit_usd=1.0), Budget(limit_calls=5)])
     assert monitor._components.ledger is not None
     assert monitor._components.ledger._lock in locks.live_locks()["budget ledger"]

@@ -286,7 +286,7 @@ def test_a_finalizer_that_spends_finds_and_leaves_balanced_books(budgets: list[B
 
 @signals
 def test_a_ctrl_c_between_calls_is_never_swallowed() -> None:
-    """Python ignores what is raised in a `__del__`, so none of ours runs on the thread that calls.
+    """Python ignores what is raised in a `__del__`, so none of this library's runs on the thread that calls.
 
     Seen red: 8 of 100 were swallowed while a call gave up its admission when it ended.
     """

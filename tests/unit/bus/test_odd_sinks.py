@@ -15,7 +15,7 @@ CALLS = 10
 
 
 class Sink:
-    """Takes calls, and does with the list of them what it is told."""
+    """A sink that passes each list of calls to a function."""
 
     name = "odd"
 

@@ -31,7 +31,7 @@ Doctor = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
 
 @pytest.fixture(autouse=True)
 def a_clean_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nobody's settings, nobody's W&B account, a home of its own."""
+    """An environment without settings or a W&B account, with a home directory of its own."""
     for name in list(os.environ):
         if name.startswith(("TOOLWEAVER_MONITOR_", "WANDB_")):
             monkeypatch.delenv(name)
@@ -57,7 +57,7 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
 
 @pytest.fixture
 def stranger() -> Iterator[Callable[..., int]]:
-    """Starts a web server that is none of ours; gives its port."""
+    """Start a web server that is not from this library; yield its port."""
     servers: list[ThreadingHTTPServer] = []
 
     def start(status: int = 404, body: bytes = b"hello", says: str | None = None) -> int:
@@ -180,7 +180,7 @@ def test_a_port_that_a_stranger_has_is_told_from_one_of_ours(doctor: Doctor, str
 def test_a_taken_port_is_a_fault_only_where_the_endpoint_is_wanted(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch, stranger: Callable[..., int]
 ) -> None:
-    """The environment or the command says that it is, in any of these ways; else the port is told and all is well."""
+    """The environment or the command says that it is, in any of these ways; else the port is only mentioned."""
     monkeypatch.delenv("TOOLWEAVER_MONITOR_PROMETHEUS_PORT")
     port = stranger()
     monkeypatch.setattr(config, "PROMETHEUS_PORT", config.PROMETHEUS_PORT._replace(default=port))
@@ -200,7 +200,7 @@ def test_a_taken_port_is_a_fault_only_where_the_endpoint_is_wanted(
 def test_a_port_that_answers_nothing_does_not_hold_the_doctor_up(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program that accepts and keeps silent is told as such."""
+    """A program that accepts connections and never answers is reported as such."""
     monkeypatch.setattr("toolweaver_monitor._cli.doctor.http_get.GET_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         code, found = doctor("--sinks", "prometheus", "--port", str(silent.getsockname()[1]))
@@ -424,7 +424,7 @@ def test_without_a_command_the_help_names_those_there_are(capsys: pytest.Capture
 def test_each_section_is_shown_as_soon_as_it_is_known(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The self-check takes seconds; nobody looks at an empty screen until then."""
+    """The self-check takes seconds; the other sections are printed before it."""
     shown: list[str] = []
 
     def findings(child: subprocesses.ProbeProcess, timeout_s: float) -> list[Finding]:

@@ -62,7 +62,7 @@ async def test_arguments_are_let_go_while_it_waits(kind: str, nested: bool) -> N
 @pytest.mark.parametrize("nested", [False, True], ids=["outermost", "inside another call"])
 @pytest.mark.parametrize("kind", ["coroutine", "generator", "async generator"])
 async def test_a_traceback_can_be_printed_with_the_arguments_of_its_frames(kind: str, nested: bool) -> None:
-    """Crash reporters that show what each frame was given work with the frame of ours as well.
+    """Crash reporters that show what each frame was given work with the frame of the wrapper as well.
 
     Mutation: `del args, kwargs` in its wrapper; `inspect.formatargvalues`, which `cgitb` uses, raised a KeyError.
     """

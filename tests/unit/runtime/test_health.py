@@ -23,7 +23,7 @@ from toolweaver_monitor.sinks import LogSink, PrometheusExporter
 
 
 class Sink:
-    """A sink that does what it is told."""
+    """A sink with the given `write` and `status()`."""
 
     def __init__(self, name: str = "mine", write: Callable[..., object] = lambda calls: None, **status: Any) -> None:
         self.name = name
@@ -93,7 +93,7 @@ def test_every_promised_field_is_there_and_documented() -> None:
 
 
 def test_what_the_environment_refused_at_setup_is_a_problem_with_its_cure(taken_port: int) -> None:
-    """A port that is taken stops nobody; `health()` says what to do."""
+    """A port that is taken stops no program; `health()` says what to do."""
     health = setup(PrometheusExporter(port=taken_port)).health()
     assert health["ok"] is False
     assert health["sinks"]["prometheus"]["state"] == "unavailable"
@@ -127,7 +127,7 @@ def test_a_sink_that_gave_up_without_a_hint_has_its_error_for_a_cure() -> None:
 
 
 def test_the_cure_of_a_sink_that_gave_up_outlives_a_flush(caplog: pytest.LogCaptureFixture) -> None:
-    """It is told once, and not covered by what the sink says to a flush."""
+    """It is reported once, and not hidden by an error of a later flush."""
     sink = Sink("service", off)
     sink.flush = lambda: off(())  # type: ignore[method-assign]
     monitor = setup(sink)
@@ -186,7 +186,7 @@ def test_a_status_that_raises_is_told_and_breaks_nothing() -> None:
 
 
 def test_health_is_json_whatever_a_sink_says_of_itself() -> None:
-    """What JSON cannot hold is told by the name of its class; and no word of a sink changes its books."""
+    """What JSON cannot hold is shown by the name of its class, and no status of a sink changes its counts."""
     loop: list[Any] = []
     loop.append(loop)
     odd = {
@@ -238,7 +238,7 @@ def test_unknown_costs_are_noted_and_are_no_fault() -> None:
     ],
 )  # fmt: skip
 def test_a_number_under_a_misspelt_name_is_noted(said: dict[str, Any], figure: str | None) -> None:
-    """`record(token=3)` is a tag, which is no fault; whoever looks is told what it may have been meant as."""
+    """`record(token=3)` is a tag, which is no fault; a note names the field that was probably meant."""
     monitor = setup()
     call_once(**said)
     call_once(**said)

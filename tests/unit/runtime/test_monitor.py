@@ -12,7 +12,7 @@ from toolweaver_monitor import Budget, BudgetExceeded, ToolCall, get_monitor, mo
 
 
 class Stuck:
-    """A sink that holds everything until it is told to go on."""
+    """A sink that blocks until the test releases it."""
 
     name = "stuck"
 

@@ -193,7 +193,7 @@ async def test_a_monitor_is_an_async_context_manager_and_flushes_without_holding
 
 
 async def test_whoever_waits_for_a_flush_is_told_what_was_wrong_with_it() -> None:
-    """A timeout that is not a number raises, as it does in `flush`; nobody waits for ever."""
+    """A timeout that is not a number raises, as it does in `flush`; no caller waits forever."""
     monitor = setup()
     with pytest.raises(ConfigurationError, match="is not a number of seconds"):
         await asyncio.wait_for(monitor.aflush("soon"), 5.0)  # type: ignore[arg-type]

@@ -174,7 +174,7 @@ def test_a_registry_of_the_applications_shows_both() -> None:
 def test_a_registry_with_an_exporter_takes_no_second_one(caplog: pytest.LogCaptureFixture) -> None:
     """The second is off, with the cure; it is known by its class, even if that is of another copy of the library.
 
-    Seen red: with names claimed by nobody and the class not looked at, both were shown, each series twice; with
+    Seen red: with no names claimed and the class not looked at, both were shown, each series twice; with
     `isinstance`, that of another copy was not known.
     """
     registry = CollectorRegistry()
@@ -226,7 +226,7 @@ def test_a_program_may_register_a_name_of_ours_later(describes: bool) -> None:
 
 @pytest.mark.parametrize("theirs_first", [True, False])
 def test_toolweavers_own_metrics_fit_into_the_same_registry(theirs_first: bool) -> None:
-    """ToolWeaver's `PrometheusBackend` has these six; whoever comes first, a scrape shows all of theirs and ours.
+    """ToolWeaver's `PrometheusBackend` has these six; whichever comes first, a scrape shows all metrics of both.
 
     Seen red: `toolweaver_tool_errors_total` was ours, too. Theirs first, ours was off; ours first, theirs raised.
     """
@@ -264,7 +264,7 @@ def test_any_tool_name_can_be_parsed(name: str) -> None:
 
 
 def test_accounts_of_budgets_are_capped_and_their_totals_stay_exact() -> None:
-    """A budget by customer has an account for each: 200 have a name, the rest is told together."""
+    """A budget by customer has an account for each: 200 have a name, the rest are summed."""
     named = [{"name": f"c [{n}]", "account": str(n), "unit": "usd", "limit": 1.0, "spent": 0.5, "rejections": 1}
              for n in range(300)]  # fmt: skip
     calls = [{**one, "name": f"n {one['name']}", "unit": "calls", "limit": 3, "spent": 2} for one in named[:150]]
@@ -282,7 +282,7 @@ def test_accounts_of_budgets_are_capped_and_their_totals_stay_exact() -> None:
 
 
 def test_a_ctrl_c_while_it_starts_leaves_the_port_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`setup()` may be interrupted, and run again: nobody listens where nobody could stop it any more."""
+    """`setup()` may be interrupted, and run again: no server is left that could not be stopped."""
     start = threading.Thread.start
     started: list[threading.Thread] = []
 

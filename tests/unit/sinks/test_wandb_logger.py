@@ -68,7 +68,7 @@ class FakeWandb:
 
 
 def a_feed(*, ours: bool = False) -> tuple[RunFeed, FakeRun]:
-    """A feed into a run of the user's, or of ours."""
+    """A feed into a run of the program, or of the sink."""
     run = FakeRun()
     return RunFeed(lambda: WandbRun(FakeWandb(run), run, is_ours=ours)), run
 

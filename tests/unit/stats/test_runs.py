@@ -107,7 +107,7 @@ async def test_a_customer_costs_what_runs_for_it_in_any_task(monitor: Monitor) -
 
 
 def test_a_retried_operation_is_one_with_the_cost_of_all_its_attempts(monitor: Monitor) -> None:
-    """Attempts and operations are told apart, and what the failed attempts cost is not forgotten."""
+    """Attempts and operations are counted separately, and the cost of failed attempts is included."""
 
     @monitored("ocr")
     def ocr(attempt: int) -> str:
@@ -165,7 +165,7 @@ def test_unknown_costs_are_listed_by_tool_and_model_with_the_cure(monitor: Monit
 
 
 def test_there_are_three_ways_to_look_and_any_tag() -> None:
-    """A way that does not exist is told with those that do."""
+    """An unknown grouping raises an error that lists the known ones."""
     with pytest.raises(ConfigurationError, match="give 'tool', 'model' or 'root', or a tag's key to by_tag"):
         CostTracker().by("customer")  # type: ignore[arg-type]
     assert CostTracker().by_tag("customer") == {}

@@ -135,7 +135,7 @@ def test_code_that_sets_up_by_itself_is_told_rather_than_seen_as_calling_nothing
 
 
 def test_an_outcome_that_there_is_not_is_no_silent_pass() -> None:
-    """A misspelt outcome is told."""
+    """A misspelt outcome raises an error."""
     with (
         ToolRecorder() as toolweaver,
         pytest.raises(ConfigurationError, match="outcome='failed' is not an outcome; give success, "),

@@ -66,7 +66,7 @@ class Kind:
 
 
 def test_a_dotted_name_is_patched_when_it_is_imported(names: Any, tmp_path: Any, monkeypatch: Any) -> None:
-    """Whoever imports it gets it watched; what is undone before the import is never patched."""
+    """Every importer gets it monitored; what is undone before the import is never patched."""
     (tmp_path / "later_on.py").write_text(
         "class Runner:\n    def go(self, tool_name): return 1\ndef f(): return 2\ndef g(): return 3\n"
     )
@@ -190,7 +190,7 @@ def test_a_name_that_turns_out_to_be_wrong_does_not_fail_the_import(names: Any, 
 
 
 def test_an_import_that_fails_is_waited_for_on(names: Any, write: Any) -> None:
-    """The module may come later, when the file is mended."""
+    """The module may come later, when the file is fixed."""
     instrument("mended")
     write("mended.py", "def f(): return 1\nraise ValueError('not yet')\n")
     for _ in range(2):
@@ -233,7 +233,7 @@ def test_what_a_module_loads_on_request_is_found(names: Any, write: Any) -> None
 
 
 def test_a_dotted_name_that_waits_for_its_import_is_told_of(write: Any) -> None:
-    """`health()` lists it until it is imported or taken back: a name that is misspelt would wait for ever in silence.
+    """`health()` lists it until it is imported or withdrawn: a misspelt name would wait forever in silence.
 
     Seen red: with `_pending` not emptied by `uninstrument`.
     """
@@ -273,7 +273,7 @@ def test_a_dotted_name_and_the_thing_it_names_are_the_same_target(names: Any, wr
 
 
 def test_many_threads_import_and_instrument_at_once(names: Any, write: Any) -> None:
-    """In whatever order it happens: every function is watched in the end, and nobody waits for ever."""
+    """In whatever order it happens: every function is monitored in the end, and no thread waits forever."""
     count = 24
     for number in range(count):
         write(f"many_{number}.py", f"import time\ntime.sleep(0.001)\ndef f_{number}(): return 1\n")
@@ -349,7 +349,7 @@ def test_an_import_that_has_not_made_its_module_yet_is_waited_for(names: Any, wr
 
 
 def test_a_module_that_instruments_what_it_has_not_yet_is_told_so(names: Any, write: Any) -> None:
-    """There is nobody to wait for."""
+    """The import is its own, so there is nothing to wait for."""
     write("ring.py", "from toolweaver_monitor import instrument\ninstrument('ring:f')\ndef f(): return 1\n")
     with pytest.raises(ConfigurationError, match="being imported right now"):
         import ring  # noqa: F401

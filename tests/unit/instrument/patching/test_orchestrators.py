@@ -108,7 +108,7 @@ def test_one_object_is_watched_and_its_class_and_siblings_are_not(names: Any) ->
 
 
 def test_twice_is_once_in_any_mix_of_object_and_class(names: Any) -> None:
-    """Whoever asks, and however often, a call is one call; and each takes back only what it asked for."""
+    """However often it is requested, a call is one call; each `uninstrument` withdraws only its own request."""
     orchestrator = Orchestrator()
     for _ in range(2):
         instrument(orchestrator)
@@ -141,7 +141,7 @@ def test_a_subclass_and_its_base_count_a_call_once(names: Any, order: Any) -> No
 
 
 def test_a_call_by_super_is_the_same_call_for_its_own_object_only(names: Any) -> None:
-    """Another object's call inside it counts, though its own override, which nobody watches, leads to `super()`, too.
+    """Another object's call inside it counts, though its own override, which is not monitored, leads to `super()`, too.
 
     Seen red: with any override, or one that is patched for another object, taken for one that is patched for this one.
     """
@@ -325,7 +325,7 @@ async def test_money_is_counted_once_across_tasks(calls: Any) -> None:
 
 
 def test_a_watched_method_is_left_alone(names: Any) -> None:
-    """What `@monitored` watches already is counted by it, and by nobody else."""
+    """What `@monitored` monitors already is counted by it alone."""
 
     class Mixed:
         @monitored("mine")
