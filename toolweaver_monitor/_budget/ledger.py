@@ -60,7 +60,7 @@ class BudgetStatus(TypedDict):
 
 
 class Ledger:
-    """The books of all budgets of one `setup()`: admits or rejects a call, exactly, under any concurrency.
+    """The accounts of all budgets of one `setup()`. It admits or rejects each call exactly, under any concurrency.
 
     A ledger belongs to one process. A forked child continues with its own copy: what was spent up to the fork stays
     spent, what the parent's running calls had set aside is dropped (they end in the parent), and rejections start from

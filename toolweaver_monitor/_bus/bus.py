@@ -136,7 +136,7 @@ class Bus:
             self.attach((), (), None)
 
     def drain(self, timeout_s: float = READ_S) -> bool:
-        """Ensure that every call that ended before now is counted. Returns False if that takes over `timeout_s`."""
+        """Ensure that every call that ended before now is counted. Return False if that takes over `timeout_s`."""
         passes = self._passes
         if (
             not self._busy
@@ -277,7 +277,7 @@ class Bus:
                 return
 
     def _guard(self, step: Callable[..., None], *argument: object) -> bool:
-        """Run a step. Returns False if it raised; the error is counted and logged."""
+        """Run a step. Return False if it raised; the error is counted and logged."""
         try:
             step(*argument)
         except Exception as error:  # noqa: BLE001 - in any case the other sinks get their calls

@@ -102,7 +102,7 @@ class Loop:
             pass
 
     def close(self, timeout_s: float) -> bool:
-        """Stop listening and drop every connection. Returns True if the thread ends in time."""
+        """Stop listening and drop every connection. Return True if the thread ends in time."""
         self._stop()
         if self._thread is not threading.current_thread():
             self._thread.join(max(0.0, timeout_s))
@@ -219,7 +219,7 @@ class Loop:
             self._selector.modify(connection.socket, events, connection)
 
     def _step(self, connection: Connection) -> bool:
-        """Take one step of a connection. Returns False if there is nothing more to do for now.
+        """Take one step of a connection. Return False if there is nothing more to do for now.
 
         Raises:
             OSError: the next step would block, or the connection is broken.
@@ -259,7 +259,7 @@ class Loop:
         connection.deadline = time.monotonic() + TIMEOUT_S
 
     def _finish_response(self, connection: Connection) -> bool:
-        """Prepare for what follows a response. Returns True if that can be done at once.
+        """Prepare for what follows a response. Return True if that can be done at once.
 
         The next request on the connection waits until the other connections have had their turn.
         """

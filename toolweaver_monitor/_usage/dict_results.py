@@ -90,7 +90,7 @@ def _apply_any_dict(call: ToolCall, result: Fields) -> bool:
 
 
 def _apply_common_keys(call: ToolCall, result: Fields) -> bool:
-    """Apply valid values under the most common names. Returns False, and applies nothing, if they are invalid."""
+    """Apply valid values under the most common names. Return False, and applies nothing, if they are invalid."""
     tokens = result.get("tokens_used", 0)
     cost = result.get("cost", 0.0)
     model = result.get("model")
