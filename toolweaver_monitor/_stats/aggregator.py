@@ -99,7 +99,7 @@ class StatsAggregator:
                     without_node[node.counts_at] += group
                     self._count_tags(node, group)
             for node, group in without_node.items():
-                self._count(node, group, alone, runs=len([call for call in group if call._parent_serial is None]))
+                self._count(node, group, alone, runs=_count_outermost(group))
             self.operations.extend(calls)
             if nested or alone:
                 self.runs.add(nested, alone)
@@ -255,6 +255,11 @@ class StatsAggregator:
         total = ToolStats()
         total.add(*(stats for node, stats in self.by_node.items() if tools is None or node.key.tool_name in tools))
         return total
+
+
+def _count_outermost(calls: Sequence[ToolCall]) -> int:
+    """Count the calls that have none around them. Not inside a `with`: see tests/unit/test_locks.py."""
+    return len([call for call in calls if call._parent_serial is None])
 
 
 def _text_of(key: str, value: TagValue) -> str:

@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,34 @@ def _program(url: str, token: str | None) -> Iterator[Section]:
     yield f"Program at {url}", running_program.inspect_endpoint(url, token)
 
 
+def _sinks(
+    names: Iterable[str],
+    options: argparse.Namespace,
+    token: str | None,
+    wandb: ProbeProcess | None,
+    *,
+    is_requested: bool,
+) -> tuple[list[Finding], list[str]]:
+    """Return the findings about sinks, and the addresses of our endpoints that already answer."""
+    found: list[Finding] = []
+    running: list[str] = []
+    for name in names:
+        if name == "prometheus":
+            finding, url = sink_checks.prometheus(options.port, token)
+            running += [url] if url else []
+            is_wanted = is_requested or options.port is not None or _endpoint_is_configured()
+            found.append(_unless_requested(finding, is_wanted))
+        elif name == "log":
+            found.append(sink_checks.log())
+        elif name == "wandb":
+            checks = wandb.findings(PROBE_S) if wandb else [NO_WANDB]
+            found += [_unless_requested(one, is_requested) for one in checks]
+        elif name not in IN_MEMORY:
+            says = "TOOLWEAVER_MONITOR_SINKS names it, but there is no such sink"
+            found.append(Finding("wrong", name, says, f"there are {', '.join(NAMES)}"))
+    return found, running
+
+
 def _environment(options: argparse.Namespace, token: str | None, prices: dict[str, Any]) -> Iterator[Section]:
     """Yield the findings about this environment; `prices` is filled with the status of the prices, for `--json`."""
     requested = options.sinks if options.sinks is not None else _configured_sinks()
@@ -116,22 +144,7 @@ def _environment(options: argparse.Namespace, token: str | None, prices: dict[st
         self_check = ProbeProcess("self-check", probes, clean_environment(folder), folder)
         wandb = _wandb_probe(options.online, folder) if has_wandb else None
         yield SETTINGS_TITLE, settings.findings()
-        found: list[Finding] = []
-        running: list[str] = []
-        for name in names:
-            if name == "prometheus":
-                finding, url = sink_checks.prometheus(options.port, token)
-                running += [url] if url else []
-                is_requested = bool(requested) or options.port is not None or _endpoint_is_configured()
-                found.append(_unless_requested(finding, is_requested))
-            elif name == "log":
-                found.append(sink_checks.log())
-            elif name == "wandb":
-                checks = wandb.findings(PROBE_S) if wandb else [NO_WANDB]
-                found += [_unless_requested(one, bool(requested)) for one in checks]
-            elif name not in IN_MEMORY:
-                says = "TOOLWEAVER_MONITOR_SINKS names it, but there is no such sink"
-                found.append(Finding("wrong", name, says, f"there are {', '.join(NAMES)}"))
+        found, running = _sinks(names, options, token, wandb, is_requested=bool(requested))
         yield "Sinks", found
         for url in running:
             yield from _program(url, token)

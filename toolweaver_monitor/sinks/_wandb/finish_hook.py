@@ -50,10 +50,14 @@ def wrap_methods(wandb: Any) -> None:
     if not isinstance(kind, type):
         return
     with _lock:
-        for name in ENDING_METHODS:
-            method = kind.__dict__.get(name)
-            if callable(method) and not hasattr(method, "_toolweaver_monitor"):
-                setattr(kind, name, _announced(method))
+        _wrap_ending_methods(kind)
+
+
+def _wrap_ending_methods(kind: type) -> None:
+    for name in ENDING_METHODS:
+        method = kind.__dict__.get(name)
+        if callable(method) and not hasattr(method, "_toolweaver_monitor"):
+            setattr(kind, name, _announced(method))
 
 
 def _announced(method: Callable[..., Any]) -> Callable[..., Any]:

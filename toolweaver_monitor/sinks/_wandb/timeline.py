@@ -82,11 +82,13 @@ class Timeline:
         except SinkUnavailable:
             return None
         with self._lock:
-            for run in self.runs:
-                if run.raw is raw and run.until_s is None:
-                    run.until_s = clock.monotonic_s()
-                    return run
-        return None
+            run = self._open_run_of(raw)
+            if run is not None:
+                run.until_s = clock.monotonic_s()
+            return run
+
+    def _open_run_of(self, raw: Any) -> ProgramRun | None:
+        return next((run for run in self.runs if run.raw is raw and run.until_s is None), None)
 
     def run_of(self, call: ToolCall) -> ProgramRun | None:
         """Return the run of the program that was open when a call ended, or None."""
