@@ -97,6 +97,6 @@ else:
 """
     program = "\n".join([GREEN, TOOL, f"used = {USED.replace('flush(5)', 'flush(15)')!r}", code])
     homes = {name: str(tmp_path / "home") for name in ("HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")}
-    env = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), **homes}
+    env = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "FAULT_HANG_S": "50", **homes}  # wandb is imported
     ended = run_program(program, options=("-W", "ignore::DeprecationWarning"), cwd=tmp_path, env=env)
     assert (ended.code, ended.err) == (0, "")
