@@ -18,9 +18,9 @@ IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 @pytest.fixture(scope="session")
 def require_program() -> Callable[..., str]:
-    """Gives the path of a program: `require_program("promtool", "apt-get install prometheus")`.
+    """Return the path of a program: `require_program("promtool", "apt-get install prometheus")`.
 
-    On a user's machine that has none the test is skipped with a word; where the variable `CI` is set it fails.
+    On a user's machine that has none the test is skipped with a message; where the variable `CI` is set it fails.
     """
 
     def require(name: str, cure: str = "") -> str:
@@ -37,7 +37,7 @@ def require_program() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def require_package() -> Callable[..., None]:
-    """Goes on only where a package is installed; else as `require_program`."""
+    """Continue only if a package is installed; otherwise skip or fail as `require_program`."""
 
     def require(name: str, cure: str) -> None:
         if importlib.util.find_spec(name) is None:
@@ -56,7 +56,7 @@ def real_wandb(require_package: Callable[..., None]) -> None:
 
 @pytest.fixture
 def calls() -> Iterator[Callable[[], list[ToolCall]]]:
-    """Gives the calls since it was last asked."""
+    """Return the calls since the last request."""
     seen: list[ToolCall] = []
     setup(seen.append)
 
@@ -67,12 +67,12 @@ def calls() -> Iterator[Callable[[], list[ToolCall]]]:
         return found
 
     yield taken
-    assert not taken(), "a call that nobody asked about"
+    assert not taken(), "a call that the test did not ask for"
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_set_up() -> Iterator[None]:
-    """Ends whatever a test has set up, so that the next one starts with nothing watched."""
+    """End what a test has set up, so that the next one starts with nothing monitored."""
     yield
     toolweaver_monitor.shutdown()
     assert current.get() is None, "the test left a call open in this context: the next one's calls would be inside it"

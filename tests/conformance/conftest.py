@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def no_row_hangs() -> Iterator[None]:
-    """Ends a row that hangs, so that the others can still be asked."""
+    """End a row that hangs, so that the others still run."""
 
     def stop(*_: object) -> None:
         raise TimeoutError("the row hangs")
@@ -64,7 +64,7 @@ def watched(peer: peers.Peer) -> Callable[[str], Callable[[Any], Any]]:
 
 @pytest.fixture
 def the_call(peer: peers.Peer) -> Callable[..., peers.Seen]:
-    """Gives the one call that was recorded under a name, by default `tool`."""
+    """Return the one call that was recorded under a name, by default `tool`."""
 
     def the_call(name: str = "tool") -> peers.Seen:
         (call,) = [call for call in peer.seen() if call.name == name]

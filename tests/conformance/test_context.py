@@ -22,7 +22,7 @@ def helper(watched):
 
 @pytest.fixture
 def assert_inside(peer):
-    """Asserts that every call of the helper is a part of the one call of the tool, and of its trace."""
+    """Assert that every call of the helper is a part of the one call of the tool, and of its trace."""
 
     def assert_inside(times: int = 1) -> None:
         (tool,) = [call for call in peer.seen() if call.name == "tool"]

@@ -116,7 +116,7 @@ def matches(printed: list[str], shown: list[str]) -> bool:
 
 
 def outputs(path: Path, folder: Path) -> list[tuple[Block, str]]:
-    """Runs the python blocks of a document; gives each text block that shows an output with what was printed."""
+    """Run the python blocks of a document; return each block of output with what was printed."""
     programs, shown = [], []
     for block in blocks(path):
         if block.kind == "python" and not NOT_RUN.search(block.above):
@@ -150,7 +150,7 @@ def test_every_block_of_python_runs_and_prints_what_is_shown(
 
 
 def write_outputs() -> None:
-    """Puts what the code prints now where a document shows something else."""
+    """Update the outputs in the documents to what the code prints now."""
     for path in DOCUMENTS:
         if RUN_ELSEWHERE not in path.parents:
             with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""C3: whatever of W&B breaks, the program does not notice, and one line says what happened.
+"""C3: whatever breaks in W&B, the program is not affected, and one line says what happened.
 
 Each program runs in a process of its own, with a hard limit on its time: a hang is a failure.
 """

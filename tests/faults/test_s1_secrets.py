@@ -1,4 +1,4 @@
-"""S1: no secret gets into any sink, whichever way it came, with the settings that everybody has."""
+"""S1: no secret gets into any sink, whichever way it came, with the default settings."""
 
 from __future__ import annotations
 

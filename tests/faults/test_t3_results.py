@@ -136,7 +136,7 @@ def monitor(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_set_up() -> None:
-    """Overrides the one that ends each test's setup: here all share one."""
+    """Override the fixture that ends each test's setup: here all share one."""
 
 
 def check(result: object, way: Callable[[object], object]) -> None:

@@ -69,7 +69,7 @@ def test_wandb_turned_off_is_why_nothing_is_logged(tmp_path: Path) -> None:
 
 @pytest.fixture
 def wandb_server() -> Iterator[Callable[[int], tuple[str, list[str]]]]:
-    """Starts what answers as the W&B server does when it is asked whose key this is; a real one wants an account."""
+    """Start a server that answers as W&B does when asked for the owner of a key; the real one needs an account."""
     servers: list[ThreadingHTTPServer] = []
     names = ("id", "username", "name", "email", "entity", "deletedAt")
     ann = dict.fromkeys(names, "ann") | {"admin": False, "flags": "{}"}

@@ -50,7 +50,7 @@ def a_sink_with(**attributes: Any) -> Any:
 
 
 async def an_async_function(call: ToolCall) -> None:
-    """Takes a call, if anybody were to await it."""
+    """Take a call, if awaited."""
 
 
 class AsyncSink:
@@ -81,7 +81,7 @@ def test_a_decorator_below_that_gives_no_function_is_told_of() -> None:
     """One that lacks its `return`, or makes something else of the function, is an error where it stands."""
 
     def forgets(function: Any) -> None:
-        """Lacks its `return`."""
+        """Return nothing, by mistake."""
 
     for decorate in (monitored, monitored(), monitored("ocr"), monitored(cost=0.1)):
         with pytest.raises(ConfigurationError, match=r"None.* lacks its `return`"):

@@ -1,4 +1,4 @@
-"""The layout of the package: who may import whom, what is public, and how large a file may be."""
+"""The layout of the package: what may import what, what is public, and how large a file may be."""
 
 from __future__ import annotations
 

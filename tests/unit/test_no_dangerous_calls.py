@@ -1,4 +1,4 @@
-"""S8: nothing in the package can run what it was given as code, or unpack what was packed by somebody else."""
+"""S8: nothing in the package can run its input as code, or unpickle data from outside."""
 
 from __future__ import annotations
 

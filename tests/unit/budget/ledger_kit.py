@@ -1,4 +1,4 @@
-"""Open calls, close them and look into the books, for the tests of budgets."""
+"""Open calls, close them and read the accounts, for the tests of budgets."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def a_clean_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
-    """Runs it; gives the exit code, and the findings by name."""
+    """Run the command; return its exit code, and the findings by name."""
 
     def run(*argv: str) -> tuple[int, dict[str, dict[str, Any]]]:
         code = main(["doctor", "--json", *argv])

@@ -1,4 +1,4 @@
-"""With pytest, the fixture `toolweaver` is simply there."""
+"""With pytest, the fixture `toolweaver` is available without an import."""
 
 from __future__ import annotations
 

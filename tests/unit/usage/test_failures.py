@@ -1,4 +1,4 @@
-"""Failures that a result tells: those of MCP, whose tools do not raise."""
+"""Failures that a result reports: those of MCP, whose tools do not raise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects and classes that resist, lie or raise are watched, or refused with a cure, and never harmed."""
+"""Objects and classes that resist, lie or raise are monitored, or rejected with a cure, and never harmed."""
 
 from __future__ import annotations
 

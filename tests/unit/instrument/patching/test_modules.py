@@ -1,4 +1,4 @@
-"""A module is watched with all that is defined in it, now or when it is imported."""
+"""A module is monitored with all that is defined in it, now or when it is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An orchestrator is watched from outside, and put back just as it was."""
+"""An orchestrator is monitored from outside, and restored exactly."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Careful(Orchestrator):
 
 @pytest.fixture(autouse=True)
 def classes_are_as_they_were() -> Iterator[None]:
-    """Holds every test to it: in the end every attribute is the very object that it was."""
+    """Check after each test that every attribute is the same object as before it."""
     before = {kind: dict(vars(kind)) for kind in (Orchestrator, Careful)}
     yield
     for target in before:
