@@ -277,7 +277,7 @@ def test_passed_to_the_next_setup_it_goes_on(case: Case) -> None:
 
 
 def test_after_the_shutdown_nothing_more_comes(case: Case) -> None:
-    """What had ended before is delivered; what runs later is not watched."""
+    """What had ended before is delivered; what runs later is not monitored."""
     monitor = setup(case.sink)
     with track("before"):
         pass

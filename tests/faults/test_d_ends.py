@@ -269,7 +269,7 @@ tool()
 
 
 def test_d11_a_function_that_is_called_when_our_modules_are_empty_runs_bare() -> None:
-    """What lies in a module that Python empties after ours may still call a watched function, coroutine or generator.
+    """An object in a module that Python empties after this library may still call a monitored function of any kind.
 
     Seen red: with the bus looked up in the module, each `__del__` printed `'NoneType' object has no attribute 'plain'`.
     """

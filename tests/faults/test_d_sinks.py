@@ -442,7 +442,7 @@ def test_d7_a_sink_may_read_what_it_is_part_of() -> None:
 
 
 class Garbage:
-    """Calls watched code, and reads, when it is collected."""
+    """An object that calls monitored code, and reads, when it is collected."""
 
     collected = 0
 

@@ -38,7 +38,7 @@ def timed(function: Callable[[], None], count: int) -> list[int]:
 
 
 def added_us(count: int) -> tuple[float, float, float]:
-    """p50, p99 and the greatest of what watching adds to a call, in microseconds; bare and watched by turns."""
+    """Return p50, p99 and the maximum of what monitoring adds to a call, in us; bare and monitored calls in turn."""
     plain: list[int] = []
     ours: list[int] = []
     for _ in range(10):

@@ -35,7 +35,7 @@ async def test_the_schema_is_the_one_without_us(pair: Any) -> None:
 
 
 async def test_the_decorator_above_leaves_the_servers_tool_as_it_is(pair: Any, seen: Any) -> None:
-    """`@server.tool` has taken the function by then: what the server calls is not watched. Put `@monitored` below."""
+    """`@server.tool` took the function already: what the server calls is not monitored. Put `@monitored` below."""
     server = FastMCP("receipts")
     monitored("find_receipts")(server.tool(pair.plain))
     async with Client(server) as client:

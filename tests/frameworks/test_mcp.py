@@ -59,7 +59,7 @@ async def test_a_call_through_the_protocol_is_recorded_once(pair: Any, seen: Any
 
 
 async def test_the_decorator_above_leaves_the_servers_tool_as_it_is(pair: Any, seen: Any) -> None:
-    """`@server.tool()` has taken the function by then: what the server calls is not watched. Put `@monitored` below."""
+    """`@server.tool()` took the function already: what the server calls is not monitored. Put `@monitored` below."""
     server = MCPServer("receipts")
     watched = monitored("find_receipts")(server.tool()(pair.plain))
     async with Client(server) as client:

@@ -306,7 +306,7 @@ def test_the_environment_is_held_to_the_same(variable: str, value: str, monkeypa
 
 
 def test_a_setup_that_was_refused_leaves_the_earlier_one_as_it_was() -> None:
-    """A mistake in the second setup does not stop what the first one watches."""
+    """A mistake in the second setup does not stop what the first one monitors."""
     monitor = setup()
     with pytest.raises(ConfigurationError):
         setup("grafana")

@@ -17,7 +17,7 @@ from toolweaver_monitor import instrument, monitored, setup, uninstrument
 
 
 class Pages:
-    """An iterator, sync and async, whose own steps are watched."""
+    """An iterator, sync and async, whose own steps are monitored."""
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -105,7 +105,7 @@ class Reader:
     ids=["a bound method", "a cached function", "a cached method"],
 )
 def test_annotations_are_those_of_the_object(plain: Any, tool: Any) -> None:
-    """Annotations and type hints of a watched object are the object's own.
+    """Annotations and type hints of a monitored object are the object's own.
 
     Mutation: annotate an attribute in a class of the proxy; a bound method then had `_self_rewrap` for its parameter.
     """
@@ -116,7 +116,7 @@ def test_annotations_are_those_of_the_object(plain: Any, tool: Any) -> None:
 
 @pytest.mark.parametrize("kind", [staticmethod, classmethod])
 def test_call_of_a_class_or_static_method(kind: Any) -> None:
-    """An object whose `__call__` is a static or class method shows that method's signature, and is watched.
+    """An object whose `__call__` is a static or class method shows that method's signature, and is monitored.
 
     Seen red: the first argument of a static one was taken for `self`, and a class one showed `(*args, **kwargs)`.
     """
@@ -134,7 +134,7 @@ def test_call_of_a_class_or_static_method(kind: Any) -> None:
 
 
 def test_annotations_of_what_is_planted_are_those_of_the_object() -> None:
-    """As above, where `instrument()` has put the watched object into a module."""
+    """As above, where `instrument()` has put the monitored object into a module."""
     module: Any = types.ModuleType("pages")
     module.cached = functools.cache(cached.__wrapped__)
     module.cached.__module__ = "pages"

@@ -250,7 +250,7 @@ def test_a_number_under_a_misspelt_name_is_noted(said: dict[str, Any], figure: s
 
 
 def test_a_setup_that_has_ended_or_is_off_is_not_well() -> None:
-    """Nothing is watched, and how to watch again."""
+    """`health()` says that nothing is monitored, and how to monitor again."""
     monitor = setup()
     monitor.shutdown()
     assert monitor.health()["problems"] == ["this setup has ended; call setup() again"]

@@ -241,7 +241,7 @@ class Stands:
 
 @pytest.mark.parametrize("stand_in", [Stands, wrapt.ObjectProxy, lambda _: mock.Mock()], ids=["own", "wrapt", "mock"])
 def test_a_proxy_is_watched_by_what_it_answers(names: Any, stand_in: Any) -> None:
-    """One that passes everything on has no method of its own; what it returns for `methods=` is watched there."""
+    """One that passes everything on has no method of its own; what it returns for `methods=` is monitored there."""
     proxy = stand_in(Plain())
     before = set(vars(proxy))
     with pytest.raises(ConfigurationError, match=r"methods=\[...\]"):

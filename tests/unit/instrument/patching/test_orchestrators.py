@@ -280,7 +280,7 @@ async def test_money_is_counted_once_with_a_watched_tool_inside(calls: Any) -> N
 
 @pytest.mark.parametrize("outermost", [True, False])
 def test_money_is_counted_once_however_the_tool_told_it_and_however_deep(calls: Any, outermost: bool) -> None:
-    """Read by the tool's own `usage=`, and handed up through two that are watched from outside."""
+    """Read by the tool's own `usage=`, and handed up through two that are monitored from outside."""
 
     @monitored("inner", usage=lambda result: Usage(cost=result["price"]))
     def tool() -> dict[str, float]:
