@@ -16,7 +16,7 @@ from toolweaver_monitor._instrument.results import Handler, deferred
 from toolweaver_monitor._instrument.shield import call_extractor
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._text import safe_repr
-from toolweaver_monitor._usage import Usage, apply_failure, apply_usage
+from toolweaver_monitor._usage import StreamUsage, Usage, answers_in, apply_failure, apply_usage, is_bare_usage
 
 MAX_SEEN = 32
 """The results that a call remembers as read by calls inside it. An agent may return the best of several."""
@@ -135,10 +135,31 @@ def read_usage(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: 
             Diagnostics.invalid_values += 1
         if usage is not None or not policy.read_results:
             return  # None means that it found nothing, so the result is read as without it
-    if handler is not None and handler is not deferred:
+    if type(result) is tuple or type(result) is list:
+        read_answers(call, result)
+    elif handler is not None and handler is not deferred:
         handler(call, result)
         if call._details is not None:
             mark_read_by_parent(call, result)
+
+
+def read_answers(call: ToolCall, result: Any) -> None:
+    """Read the answers in a tuple or list, without those that a call inside this one has read.
+
+    Figures without an answer count only if no call inside has told any: they would be those, handed on.
+    """
+    answers = answers_in(result)
+    if not answers:
+        return
+    usage = StreamUsage()
+    has_inner = call._details is not None and call._details.seen is not None
+    for answer in answers:
+        if not is_already_read(call, answer) and not (has_inner and is_bare_usage(answer)):
+            usage.observe(answer)
+        mark_read_by_parent(call, answer)
+    total = usage.total()
+    if total is not None:
+        apply_usage(call, total)
 
 
 def is_already_read(call: ToolCall, thing: Any) -> bool:
@@ -179,6 +200,9 @@ def mark_read(call: Any, thing: Any) -> None:
         except TypeError:
             pass
     seen[id(thing)] = held
+    if type(thing) is tuple or type(thing) is list:  # read by `usage=`: the call around may hand on a part of it
+        for answer in answers_in(thing):
+            mark_read(call, answer)
 
 
 def set_cost(tool: ToolSpec, call: ToolCall, result: Any, outcome: Outcome) -> None:

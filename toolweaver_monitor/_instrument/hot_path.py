@@ -47,7 +47,14 @@ from toolweaver_monitor._core.context_tree import ToolKey
 from toolweaver_monitor._core.details import CallDetails, UsageDetails
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._instrument import closing, opening
-from toolweaver_monitor._instrument.results import deferred, handler_for, handlers, unknown_type
+from toolweaver_monitor._instrument.results import (
+    container,
+    deferred,
+    handler_for,
+    may_hold_answers,
+    result_handlers,
+    unknown_type,
+)
 from toolweaver_monitor._instrument.shield import report_internal_error
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor.errors import BudgetExceeded
@@ -59,7 +66,7 @@ get_current = current.get
 set_current = current.set
 reset_current = current.reset
 append_call = inbox.append
-get_handler = handlers.get
+get_handler = result_handlers.get
 
 
 def begin(
@@ -154,8 +161,9 @@ def finish(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
     """Close a call that returned `result`, and return the same object, or the coroutine that stands for it."""
     call.duration_s = monotonic_s() - call._opened_at
     try:
+        handler = get_handler(type(result), unknown_type)
         if (
-            get_handler(type(result), unknown_type) is not None
+            (handler is not None and (handler is not container or may_hold_answers(result)))
             or (call._details is not None and not is_complete(call))
             or tool.has_declarations
             or call.outcome != "open"

@@ -7,11 +7,11 @@ harm.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._usage import apply_dict, apply_failure, apply_usage, can_tell_failure, reader_for
+from toolweaver_monitor._usage import MAX_ELEMENTS, apply_dict, apply_failure, apply_usage, can_tell_failure, reader_for
 
 Handler = Callable[[ToolCall, Any], object]
 """Copies the usage that a result reports into its call."""
@@ -21,6 +21,10 @@ MAX_TYPES = 4_096
 
 def deferred(call: ToolCall, result: Any) -> None:
     """Mark results whose work is still to come (a coroutine, a future): their calls close when it has completed."""
+
+
+def container(call: ToolCall, result: Any) -> None:
+    """Mark tuples and lists: their elements may be answers, some of which a call inside has read."""
 
 
 def unknown_type(call: ToolCall, result: Any) -> None:
@@ -34,10 +38,22 @@ handlers: dict[type, Handler | None] = dict.fromkeys(
 handlers[dict] = apply_dict
 handlers[types.CoroutineType] = deferred
 
+result_handlers: dict[type, Handler | None] = {**handlers, list: container, tuple: container}
+"""The same for what a function returns. The items of a stream are not looked into."""
+
 
 def set_usage_reading(on: bool) -> None:
-    """Set whether dicts are searched for usage. The hot path reads them without looking at the policy."""
-    handlers[dict] = apply_dict if on else None
+    """Set whether dicts, tuples and lists are searched for usage. The hot path does not look at the policy for them."""
+    handlers[dict] = result_handlers[dict] = apply_dict if on else None
+    result_handlers[list] = result_handlers[tuple] = container if on else None
+
+
+def may_hold_answers(result: Sequence[Any]) -> bool:
+    """Return whether a tuple or list is short and not all of plain values, as most are."""
+    return len(result) <= MAX_ELEMENTS and not _holds_nothing(map(type, result))
+
+
+_holds_nothing = frozenset((int, str, float, bool, bytes, type(None), list, tuple, set)).issuperset
 
 
 def handler_for(kind: type) -> Handler | None:
@@ -46,7 +62,7 @@ def handler_for(kind: type) -> Handler | None:
         return handlers[kind]
     if len(handlers) >= MAX_TYPES:  # the program creates classes without end
         return None
-    handlers[kind] = handler = _make_handler(kind)
+    handlers[kind] = result_handlers[kind] = handler = _make_handler(kind)
     return handler
 
 

@@ -35,7 +35,7 @@ from toolweaver_monitor._instrument.hot_path import (
     is_complete,
     recover,
 )
-from toolweaver_monitor._instrument.results import unknown_type
+from toolweaver_monitor._instrument.results import container, may_hold_answers, unknown_type
 from toolweaver_monitor._instrument.stream import StreamObserver, without_extractors
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._usage import apply_dict
@@ -72,7 +72,9 @@ def wrap_function(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functio
                 result = function(*args, **kwargs)
                 call.duration_s = monotonic_s() - call._opened_at
                 handler = hot_path.get_handler(type(result), unknown_type)
-                if handler is not None or (call._details is not None and not is_complete(call)):
+                if (handler is not None and (handler is not container or may_hold_answers(result))) or (
+                    call._details is not None and not is_complete(call)
+                ):
                     if handler is not apply_dict or call._details is not None or parent is not None:
                         call._token = token
                         return finish_slow(tool, call, result)
@@ -129,7 +131,9 @@ def wrap_coroutine(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functi
                 result = await body
                 call.duration_s = monotonic_s() - call._opened_at
                 handler = hot_path.get_handler(type(result), unknown_type)
-                if handler is not None or (call._details is not None and not is_complete(call)):
+                if (handler is not None and (handler is not container or may_hold_answers(result))) or (
+                    call._details is not None and not is_complete(call)
+                ):
                     if handler is not apply_dict or call._details is not None or parent is not None:
                         call._token = token
                         return finish_slow(tool, call, result)

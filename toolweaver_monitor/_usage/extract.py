@@ -22,7 +22,7 @@ _NESTED_KEYS = (
     "structured_content", "structuredContent", "_meta", "meta", "_hidden_params", "x_groq",
 )  # fmt: skip
 """Where a result of an SDK holds another result, or metadata about itself."""
-_MODEL_KEYS = ("model", "model_name", "model_version", "modelVersion", "modelId", "model_id")
+MODEL_KEYS = ("model", "model_name", "model_version", "modelVersion", "modelId", "model_id")
 TIER_KEYS = frozenset({"service_tier", "serviceTier", "traffic_type", "trafficType"})
 _PROVIDER_KEYS = ("provider", "provider_name", "model_provider", "custom_llm_provider")
 
@@ -30,7 +30,7 @@ ENVELOPE_KEYS = ("message", "response", "delta", "metadata", "structuredContent"
 """Where a plain dict holds the usage if it is a provider's event or an MCP result (see `unwrap_envelope`)."""
 DICT_KEYS = frozenset(
     (
-        *TOTAL_NAMES, *SPLIT_NAMES, *_COST_KEYS, *USAGE_KEYS, *_MODEL_KEYS, *_PROVIDER_KEYS, *ENVELOPE_KEYS,
+        *TOTAL_NAMES, *SPLIT_NAMES, *_COST_KEYS, *USAGE_KEYS, *MODEL_KEYS, *_PROVIDER_KEYS, *ENVELOPE_KEYS,
         "cached",
     )
 )  # fmt: skip
@@ -128,7 +128,7 @@ class Extraction:
                 self.counts = split  # the same tokens, split into input and output: these have a price
         if self.cost is None:
             self.cost = read_cost(fields)
-        self.model = self.model or read_text(fields, _MODEL_KEYS)
+        self.model = self.model or read_text(fields, MODEL_KEYS)
         self.provider = self.provider or read_text(fields, _PROVIDER_KEYS)
         self.cached = self.cached or get_field(fields, "cached") is True
         if self.tier is None:
@@ -140,7 +140,7 @@ class Extraction:
         if type(messages) is list:
             for message in reversed(messages[-8:]):
                 fields = read_fields(message)
-                if fields is not None and (model := read_text(fields, _MODEL_KEYS)) is not None:
+                if fields is not None and (model := read_text(fields, MODEL_KEYS)) is not None:
                     self.model, self.provider = model, self.provider or read_text(fields, _PROVIDER_KEYS)
                     return
 

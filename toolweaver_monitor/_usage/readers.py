@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from toolweaver_monitor._core.introspect import mro_of, name_of, vars_of
 from toolweaver_monitor._usage.dict_results import read_dict
-from toolweaver_monitor._usage.extract import USAGE_KEYS, ProviderOf, extract_usage
+from toolweaver_monitor._usage.extract import MODEL_KEYS, USAGE_KEYS, ProviderOf, extract_usage
 from toolweaver_monitor._usage.fields import MAX_CACHED_TYPES, Fields, get_field, has_none_of, read_fields
 from toolweaver_monitor._usage.token_counts import SPLIT_NAMES
 from toolweaver_monitor._usage.usage import Usage
@@ -90,7 +90,8 @@ def answers_in(container: object) -> Sequence[object]:
 
     Costs a type lookup for each element, and runs no code of theirs. A dict among them counts only with the usage of a
     model call: one with a cost may be a row of a table. A list that has messages to a model among its elements is a
-    conversation, whose answers belong to other calls as well: none of them is returned.
+    conversation, whose answers belong to other calls as well: none of them is returned. An element comes once, and
+    figures alone only if there is no answer beside them, whose figures they would be.
 
     Args:
         container: an exact tuple, list or dict. An element may have been read by a call inside this one: ask before
@@ -115,7 +116,20 @@ def answers_in(container: object) -> Sequence[object]:
             if name_of(of) in _INPUT_MESSAGES:
                 return ()
             found.append(element)
+    if len(found) > 1:
+        found = list({id(element): element for element in found}.values())
+        return [element for element in found if not is_bare_usage(element)] or found
     return found
+
+
+def is_bare_usage(element: object) -> bool:
+    """Return whether an element of a container is the usage of an answer without the answer, which names the model."""
+    fields = read_fields(element)
+    return (
+        fields is not None
+        and any(get_field(fields, name) is not None for name in SPLIT_NAMES)
+        and not any(get_field(fields, name) is not None for name in (*MODEL_KEYS, *USAGE_KEYS))
+    )
 
 
 _PLAIN = frozenset({str, bytes, int, float, bool, type(None), list, tuple, set})

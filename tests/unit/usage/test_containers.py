@@ -9,6 +9,7 @@ import pytest
 from toolweaver_monitor._usage import answers_in, reader_for
 
 ANSWER = {"model": "m", "usage": {"prompt_tokens": 100, "completion_tokens": 20}}
+OTHER = {**ANSWER}
 FIGURES = {"prompt_tokens": 100, "completion_tokens": 20}
 
 
@@ -37,10 +38,12 @@ MESSAGE = OfAnSdk()
     ("container", "found"),
     [
         ((ANSWER, "text"), [ANSWER]),
-        ([ANSWER, ANSWER], [ANSWER, ANSWER]),
+        ([ANSWER, OTHER], [ANSWER, OTHER]),
+        ([ANSWER, ANSWER], [ANSWER]),
+        ((ANSWER, FIGURES), [ANSWER]),
         (("text", FIGURES), [FIGURES]),
         ((MESSAGE, {"langgraph_node": "agent"}), [MESSAGE]),
-        ([MESSAGE, MESSAGE], [MESSAGE, MESSAGE]),
+        ((MESSAGE, MESSAGE, FIGURES), [MESSAGE]),
         ({"raw": MESSAGE, "parsed": None, "parsing_error": None}, [MESSAGE]),
         ([HumanMessage(), MESSAGE], []),  # a conversation: its answers belong to the calls that got them
         ([{"role": "user", "content": "Hi"}, {"role": "assistant", **ANSWER}], []),
