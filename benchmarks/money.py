@@ -12,7 +12,8 @@ from benchmarks.harness import Contender, interleaved
 from benchmarks.loops import calls
 from benchmarks.options import Options
 from benchmarks.results import Results
-from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.call import ToolCall, detached
+from toolweaver_monitor._core.context_tree import tool_key
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._usage.pricing import PriceBook
@@ -66,6 +67,9 @@ def rollup(results: Results, options: Options) -> None:
         results.put("rollup", name, "time", found, "us")
 
 
+OCR, RECEIPT = tool_key("ocr"), tool_key("receipt", {"customer": "acme"})
+
+
 def _plain() -> list[ToolCall]:
     return [ToolCall("ocr", "success", 0.001) for _ in range(BATCH)]
 
@@ -81,10 +85,12 @@ def _with_cost() -> list[ToolCall]:
 def _inside() -> list[ToolCall]:
     found = []
     for _ in range(BATCH // 4):
-        receipt = ToolCall("receipt", "success", 0.01, _details=CallDetails(tags={"customer": "acme"}))
+        receipt = ToolCall("receipt", "success", 0.01)
+        receipt._node = detached.root.child(RECEIPT)
         for _ in range(3):
             call = ToolCall("ocr", "success", 0.001, _details=_details())
-            call.inside(receipt)
+            call._set_parent(receipt)
+            call._node = receipt._node.child(OCR)
             found.append(call)
         found.append(receipt)
     return found
