@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.introspect import mro_of, name_of
+from toolweaver_monitor._instrument.shield import log
 from toolweaver_monitor._usage import MAX_ELEMENTS, apply_dict, apply_failure, apply_usage, can_tell_failure, reader_for
 
 Handler = Callable[[ToolCall, Any], object]
@@ -75,15 +77,41 @@ def _make_handler(kind: type) -> Handler | None:
         return None
     if reader is None:
         return apply_failure if tells_failure else None
+    is_stream = _is_stream(kind)
 
     def read(call: ToolCall, result: Any) -> None:
         usage = reader(result)
         if usage is not None:
             apply_usage(call, usage)
+        elif is_stream:
+            _warn_of_stream(call.tool_name)
         if tells_failure:
             apply_failure(call, result)
 
     return read
+
+
+_warned: set[str] = set()
+"""The tools whose streams have been warned of."""
+
+
+def _warn_of_stream(tool_name: str) -> None:
+    """Say once for each tool that its call ends before the stream of an SDK that it returned has been read."""
+    if tool_name not in _warned and len(_warned) < MAX_TYPES:
+        _warned.add(tool_name)
+        log.warning(
+            "toolweaver_monitor: %r returned a stream, so its call ended before the items came; what they cost is "
+            "counted, and seen by budgets, only if a monitored generator yields them (`yield from`, or `async for`)",
+            tool_name,
+        )
+
+
+def _is_stream(kind: type) -> bool:
+    """Return whether a class of an SDK is a stream or opens one. Events of streams have such names, too."""
+    bases = mro_of(kind)
+    names = set().union(*(type.__dict__["__dict__"].__get__(base) for base in bases))
+    steps = {"__next__", "__anext__", "__enter__", "__aenter__"}
+    return any("Stream" in name_of(base) for base in bases) and not steps.isdisjoint(names)
 
 
 def _is_future(kind: type) -> bool:
