@@ -16,7 +16,16 @@ from toolweaver_monitor._instrument.results import Handler, deferred
 from toolweaver_monitor._instrument.shield import call_extractor
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._text import safe_repr
-from toolweaver_monitor._usage import StreamUsage, Usage, answers_in, apply_failure, apply_usage, is_bare_usage
+from toolweaver_monitor._usage import (
+    RAW_KEY,
+    StreamUsage,
+    Usage,
+    answers_in,
+    apply_dict,
+    apply_failure,
+    apply_usage,
+    is_bare_usage,
+)
 
 MAX_SEEN = 32
 """The results that a call remembers as read by calls inside it. An agent may return the best of several."""
@@ -139,12 +148,14 @@ def read_usage(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: 
         read_answers(call, result)
     elif handler is not None and handler is not deferred:
         handler(call, result)
+        if handler is apply_dict and RAW_KEY in result:
+            read_answers(call, result)
         if call._details is not None:
             mark_read_by_parent(call, result)
 
 
 def read_answers(call: ToolCall, result: Any) -> None:
-    """Read the answers in a tuple or list, without those that a call inside this one has read.
+    """Read the answers in a tuple, list or `include_raw`, without those that a call inside this one has read.
 
     Figures without an answer count only if no call inside has told any: they would be those, handed on.
     """
@@ -200,7 +211,8 @@ def mark_read(call: Any, thing: Any) -> None:
         except TypeError:
             pass
     seen[id(thing)] = held
-    if type(thing) is tuple or type(thing) is list:  # read by `usage=`: the call around may hand on a part of it
+    kind = type(thing)
+    if kind is tuple or kind is list or (kind is dict and RAW_KEY in thing):  # the call around may hand on a part of it
         for answer in answers_in(thing):
             mark_read(call, answer)
 

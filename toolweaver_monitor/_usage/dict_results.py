@@ -25,7 +25,10 @@ from toolweaver_monitor._usage.usage import Usage, apply_usage
 FAILURE_KEYS = frozenset({"isError", "is_error"})
 """The protocol's name, and that of the Python classes since `mcp` 2 and of `fastmcp`."""
 
-_READ_KEYS = DICT_KEYS | FAILURE_KEYS
+RAW_KEY = "parsing_error"
+"""A key of LangChain's `include_raw`, a dict that holds an answer (see `readers.answers_in`)."""
+
+_READ_KEYS = DICT_KEYS | FAILURE_KEYS | {RAW_KEY}
 _has_only_amounts = (_READ_KEYS - {"tokens_used", "cost"}).isdisjoint
 _has_only_common_keys = ((_READ_KEYS | TIER_KEYS) - {"tokens_used", "cost", "model", "provider", "cached"}).isdisjoint
 _has_nothing_to_read = _READ_KEYS.isdisjoint

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from toolweaver_monitor._core.introspect import mro_of, name_of, vars_of
-from toolweaver_monitor._usage.dict_results import read_dict
+from toolweaver_monitor._usage.dict_results import RAW_KEY, read_dict
 from toolweaver_monitor._usage.extract import MODEL_KEYS, USAGE_KEYS, ProviderOf, extract_usage
 from toolweaver_monitor._usage.fields import MAX_CACHED_TYPES, Fields, get_field, has_none_of, read_fields
 from toolweaver_monitor._usage.token_counts import SPLIT_NAMES
@@ -79,7 +79,7 @@ def reader_for(kind: type) -> Reader | None:
 
 MAX_ELEMENTS = 4
 """Elements up to which a tuple or list is looked into: a function returns an answer beside a few other values."""
-_RAW_KEYS = {"raw", "parsed", "parsing_error"}
+_RAW_KEYS = {"raw", "parsed", RAW_KEY}
 _FIGURES = frozenset({*USAGE_KEYS, *SPLIT_NAMES})
 _INPUT_ROLES = ("user", "system", "developer", "tool", "human")
 _INPUT_MESSAGES = ("HumanMessage", "SystemMessage", "ToolMessage", "FunctionMessage", "ChatMessage")

@@ -42,6 +42,7 @@ CONTAINERS: dict[str, tuple[Any, int]] = {
     "a conversation": ([{"role": "user", "content": "Hi"}, {"role": "assistant", **answer()}], 0),
     "rows": (({"cost": 3.5}, {"cost": 4}), 0),
     "many": ([answer()] * 5, 0),
+    "the raw message beside what was parsed": ({"raw": OfAnSdk(), "parsed": 1, "parsing_error": None}, 120),
     "plain values": (("text", 1), 0),
 }
 
@@ -73,10 +74,15 @@ async def test_answers_in_what_a_function_returns_count(case: str, way: str) -> 
     assert call._details is None or call._details.lacks_price is bool(tokens)
 
 
+def first_of(container: Any) -> Any:
+    return container["raw"] if isinstance(container, dict) else container[0]
+
+
 HANDED_ON: dict[str, Callable[[Any], Any]] = {
     "the answer in a tuple": lambda one: (one, "text"),
     "its figures in a tuple": lambda one: ("text", one["usage"]),
     "a copy of its figures": lambda one: ("text", copy.copy(one["usage"])),
+    "the answer as a raw message": lambda one: {"raw": one, "parsed": 1, "parsing_error": None},
     "the answer in a list": lambda one: [one],
 }
 
@@ -91,7 +97,7 @@ def test_an_answer_that_is_handed_on_in_a_container_counts_once(way: str) -> Non
     chat = monitored("chat")(answer)
     with ToolRecorder() as recorder:
         agent = monitored("agent")(lambda: HANDED_ON[way](chat()))
-        outer = monitored("outer")(lambda: (agent()[0], 1))
+        outer = monitored("outer")(lambda: (first_of(agent()), 1))
         last = monitored("last")(lambda: outer()[0])
         last()
         assert [call.tokens for call in recorder.calls()].count(120) == 1
