@@ -155,3 +155,17 @@ def test_containers_are_not_read_where_reading_is_off() -> None:
 def test_most_containers_are_passed_without_a_look_at_their_elements(plain: Any) -> None:
     """Long ones and those of plain values take the fast way."""
     assert not may_hold_answers(plain)
+
+
+@pytest.mark.parametrize("usage", [None, lambda result: Usage(tokens=120)])
+def test_a_raw_message_is_told_by_the_innermost_call_only(usage: Any) -> None:
+    """The calls around it hand on the dict, then the message alone.
+
+    Seen red: without `RAW_KEY` in `read_usage`, and without it in `mark_read`.
+    """
+    raw = {"raw": OfAnSdk(), "parsed": 1, "parsing_error": None}
+    chain = monitored("chain", usage=usage)(lambda: raw)
+    with ToolRecorder() as recorder:
+        agent = monitored("agent")(lambda: chain()["raw"])
+        monitored("outer")(agent)()
+        assert {call.tool_name: call.tokens for call in recorder.calls()} == {"chain": 120, "agent": 0, "outer": 0}
