@@ -100,7 +100,7 @@ async def test_a_result_that_is_dropped_is_freed_while_the_call_around_goes_on(k
 def test_a_result_that_somebody_has_is_known_when_it_is_handed_on(kind: str) -> None:
     """Through any number of calls, with others and drains between, and out of several: its tokens count once.
 
-    Seen red: with every result forgotten in `forget_dropped`; with the weak reference itself compared.
+    Seen red: with every result forgotten in `forget_dropped`.
     """
     make, _ = KINDS[kind]
     usage = None if kind == "dict" else read_answer

@@ -94,10 +94,7 @@ def call_of(make: Callable[[], Any], way: str, **declarations: Any) -> ToolCall:
 @pytest.mark.parametrize("way", ["function", "nested", "coroutine", "coroutine that is returned"])
 @pytest.mark.parametrize("kind", FAILED)
 def test_a_result_of_mcp_that_says_it_is_an_error_is_a_failure(kind: str, way: str) -> None:
-    """Monitoring the tool instead of the server or the client counts the same, and so does what it used.
-
-    Seen red: only `instrument()` of a server or a client looked; error rate 0.0 for a tool that always failed.
-    """
+    """Monitoring the tool instead of the server or the client counts the same, and so does what it used."""
     call = call_of(FAILED[kind], way, cost=None)
     assert (call.outcome, call.error) == ("failure", "no such page")
     if kind == "dict with usage":

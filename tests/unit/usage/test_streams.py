@@ -178,7 +178,7 @@ def test_whole_answers_add_up_whatever_their_figures(figures: list[tuple[int, in
     ],
 )
 def test_the_cost_of_one_answer_is_not_that_of_two(items: list[Any], dollars: float | None) -> None:
-    """Unknown is not zero: an answer that says no cost has one. Seen red: it was free."""
+    """Unknown is not zero: an answer that says no cost has one."""
     stream = StreamUsage()
     for item in items:
         stream.observe(item)

@@ -177,7 +177,7 @@ def until_ready_book() -> PriceBook:
 
 @pytest.mark.parametrize("model", RARE)
 def test_our_sums_of_images_reasoning_and_searches_are_those_of_genai_prices(genai_prices: Any, model: str) -> None:
-    """Seen red: images cost as text (a twelfth of it), reasoning as output or nothing, and searches nothing."""
+    """Images, reasoning and searches have prices of their own."""
     provider, whole, parts = RARE[model]
     ours, theirs = sums(genai_prices, model, provider, whole | parts)
     assert ours == theirs > 0
@@ -202,7 +202,7 @@ def test_the_two_sums_that_were_worked_out_by_hand(genai_prices: Any) -> None:
 def test_our_sums_of_tiers_are_those_of_genai_prices(
     genai_prices: Any, model: str, provider: str, tier: dict[str, str]
 ) -> None:
-    """An answer that says that it was served at another price costs that. Seen red: it cost the standard price."""
+    """An answer that says that it was served at another price costs that."""
     usage = {"input_tokens": 1_000_000, "output_tokens": 1_000_000, "cached_tokens": 1_000}
     ours, theirs = sums(genai_prices, model, provider, usage, tier)
     assert ours == theirs

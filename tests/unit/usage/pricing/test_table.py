@@ -209,7 +209,7 @@ def test_prices_are_exact_to_the_last_nano_dollar() -> None:
 
 
 def test_a_price_of_a_tier_is_for_that_tier_and_others_have_none() -> None:
-    """An entry without `service_tier` is for the default one. Seen red: every tier cost the same."""
+    """An entry without `service_tier` is for the default one."""
     book = PriceBook(
         {
             "m": [{"input": 2, "output": 4}, {"input": 1, "output": 2, "service_tier": "Flex"}],
