@@ -20,7 +20,8 @@ MAX_TAGGED_NODES = 1_000
 """Of these, nodes for tags that were given to single calls. Beyond, a call counts at the node without them."""
 MAX_KEYS = 8_192
 MAX_TAGGED_KEYS = 2_048
-"""Keys that are interned, of declared tools and with the tags of single calls."""
+"""Keys that are interned, of tools and with the tags of single calls. At the limit all are forgotten: a name or a tag
+that comes again has a second node then, and both add up."""
 
 
 class ToolKey:
@@ -68,8 +69,9 @@ class ToolKey:
         key = _tagged_keys.get(identity)
         if key is None:
             key = ToolKey(self.tool_name, merged, self.cost_nanousd, self.base, is_late)
-            if len(_tagged_keys) < MAX_TAGGED_KEYS:
-                key = _tagged_keys.setdefault(identity, key)
+            if len(_tagged_keys) >= MAX_TAGGED_KEYS:
+                _tagged_keys.clear()
+            key = _tagged_keys.setdefault(identity, key)
         return key
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -98,8 +100,9 @@ def tool_key(tool_name: str, tags: Mapping[str, TagValue] = NO_TAGS, cost_nanous
     key = _keys.get(identity)
     if key is None:
         key = ToolKey(tool_name, tags, cost_nanousd)
-        if len(_keys) < MAX_KEYS:
-            key = _keys.setdefault(identity, key)
+        if len(_keys) >= MAX_KEYS:
+            _keys.clear()
+        key = _keys.setdefault(identity, key)
     return key
 
 

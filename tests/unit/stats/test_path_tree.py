@@ -325,3 +325,20 @@ def test_tags_of_the_setup_leave_the_limits_as_they_are(monkeypatch: pytest.Monk
     assert {name: row["runs"] for name, row in monitor.costs.by("root").items()} == {"agent": 100}
     assert len(monitor.costs.by_tag("customer")) == 100
     assert monitor.costs.by_tag("stage")["test"]["calls"] == 100
+
+
+def test_a_flood_of_names_before_leaves_a_tool_with_tags_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has seen more names than there are keys for gives tools their places all the same.
+
+    Seen red: with no key interned any more at the limit, every call had a node of its own.
+    """
+    monkeypatch.setattr(context_tree, "MAX_KEYS", 100)
+    monkeypatch.setattr(context_tree, "MAX_NODES", 50)
+    monkeypatch.setattr(context_tree, "_keys", {})
+    for n in range(100):
+        context_tree.tool_key(f"made up {n}")
+    monitor = setup(tags={"stage": "test"})
+    for _ in range(100):
+        with track("agent"):
+            pass
+    assert {name: row["runs"] for name, row in monitor.costs.by("root").items()} == {"agent": 100}
