@@ -105,7 +105,7 @@ def test_s4_any_label_value_comes_back_from_the_parser(labels: list[str]) -> Non
     for value in labels:
         text = f'metric_total{{label="{exposition.escape_label(value)}"}} 1.0\n'
         if "\r" in value or "\x0b" in value or "\x0c" in value or set(value) & set("\x1c\x1d\x1e\x85\u2028\u2029"):
-            continue  # the parser splits lines at these, which no name of ours can hold
+            continue  # the parser splits lines at these, which no name that we expose can hold
         (found,) = samples("# TYPE metric counter\n" + text)
         assert found.labels["label"] == value.encode("utf-8", "replace").decode()
 

@@ -202,7 +202,7 @@ def test_a_program_may_register_a_name_of_ours_later(describes: bool) -> None:
         pass
     theirs = Counter("toolweaver_tool_executions", "Theirs.", ["tool_name"], registry=registry)
     theirs.labels("ocr").inc(7)
-    part = Gauge("toolweaver_tool_duration_seconds_sum", "A part of a histogram of ours.", registry=registry)
+    part = Gauge("toolweaver_tool_duration_seconds_sum", "A part of one of our histograms.", registry=registry)
     for text in (exporter.text(), generate_latest(registry).decode()):
         heads = [line for line in text.splitlines() if line.startswith("# TYPE ")]
         assert len(heads) == len(set(heads))
