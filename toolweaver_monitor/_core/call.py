@@ -86,6 +86,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         cache_write_tokens: ClassVar[_DetailField[int]]
         _cache_write_1h_tokens: ClassVar[_DetailField[int]]
         _audio_tokens: ClassVar[_DetailField[tuple[int, int, int]]]
+        _rare_parts: ClassVar[_DetailField[dict[str, int] | None]]
+        _service_tier: ClassVar[_DetailField[str | None]]
         tokens: ClassVar[_DetailField[int]]
         _saved_nanousd: ClassVar[_DetailField[int]]
         model: ClassVar[_DetailField[str | None]]
@@ -362,7 +364,7 @@ def _detail_property(name: str) -> property:
     return property(lambda call: getattr(call._details or NO_DETAILS, name), doc=f"See `CallDetails.{name}`.")
 
 
-_INTERNAL = ("unsplit_tokens", "saved_nanousd", "cache_write_1h_tokens", "audio_tokens")
+_INTERNAL = ("unsplit_tokens", "saved_nanousd", "cache_write_1h_tokens", "audio_tokens", "rare_parts", "service_tier")
 
 for _name in (*CallDetails.__struct_fields__, "tokens"):
     # A property each instead of one __getattr__, which would slow down every read of every field (30 ns, CPython 3.11).

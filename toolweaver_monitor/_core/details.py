@@ -60,6 +60,10 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
     """
     audio_tokens: tuple[int, int, int] = (0, 0, 0)
     """Audio tokens, which cost more than text: of the input, of the cached part of the input, and of the output."""
+    rare_parts: dict[str, int] | None = None
+    """Images, video, reasoning and citations in tokens, and searches, by the name of the field of `Usage`."""
+    service_tier: str | None = None
+    """The provider's service tier; None is the default one."""
 
     def __reduce__(self) -> tuple[Callable[..., CallDetails], tuple[object, ...]]:
         """Support pickle and `copy.deepcopy`, without the results of calls inside."""

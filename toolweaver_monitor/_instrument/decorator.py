@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
 from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._instrument import wrappers
+from toolweaver_monitor._instrument.proxies import MonitoredProxy, make_proxy
 from toolweaver_monitor._instrument.tool import ToolSpec, register
 from toolweaver_monitor._usage import Usage
 from toolweaver_monitor.errors import ConfigurationError
@@ -141,8 +141,6 @@ def wrap(function: Any, name: Any = None, **declarations: Any) -> Any:
         if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
             run = types.coroutine(run)
         return functools.update_wrapper(run, function)
-    from toolweaver_monitor._instrument.proxies import MonitoredProxy, make_proxy
-
     return make_proxy(MonitoredProxy, function, wrap_one, functools.partial(wrap, name=name, **declarations))
 
 
@@ -165,12 +163,11 @@ def _reject_unsuitable(function: Any, kind: type) -> None:
 
 def is_monitored(function: Any) -> bool:
     """Return whether a callable is monitored, itself or below decorators that keep what they wrap."""
-    proxy = getattr(sys.modules.get("toolweaver_monitor._instrument.proxies"), "MonitoredProxy", None)
     for _ in range(64):
         kind: Any = type(function)
         if kind is types.FunctionType and function.__code__.co_filename == _WRAPPERS_FILE:
             return True
-        if proxy is not None and issubclass(kind, proxy):
+        if issubclass(kind, MonitoredProxy):
             return True
         if issubclass(kind, classmethod | staticmethod | types.MethodType):
             function = function.__func__

@@ -71,30 +71,6 @@ _BILLED_UNITS = ("search_units", "images", "classifications")
 NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 
-class Parts(tuple[int, int, int]):  # noqa: SLOT001 - a tuple's subclass can have no slots of its own
-    """The audio tokens of a call (of the input, of its cached part, of the output), with what only few calls have."""
-
-    counts: Mapping[str, int] = NO_COUNTS
-    """Images, video, reasoning and citations in tokens, and searches, by the name of the field of `Usage`."""
-    tier: str | None = None
-    """The provider's service tier; None is the default one."""
-
-    @classmethod
-    def make(cls, audio: tuple[int, int, int], counts: Mapping[str, int], tier: str | None) -> Parts:
-        """Return parts with these values."""
-        parts = cls(audio)
-        if counts:
-            parts.counts = dict(counts)
-        if tier is not None:
-            parts.tier = tier
-        return parts
-
-    @classmethod
-    def of(cls, audio: tuple[int, int, int]) -> Parts:
-        """Return the parts of a call, given its audio tokens, in which they are kept."""
-        return audio if isinstance(audio, Parts) else cls(audio)
-
-
 def normalize_tier(tier: object) -> str | None:
     """Return the name of a tier in lower case, or None for the default one or what is not a name."""
     if type(tier) is str and tier in _DEFAULT_TIERS:

@@ -9,7 +9,7 @@ import msgspec
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars, plain_text, token_count
-from toolweaver_monitor._usage.parts import PART_NAMES, Parts, normalize_tier
+from toolweaver_monitor._usage.parts import PART_NAMES, normalize_tier
 
 COUNT_FIELDS = (
     "tokens", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens",
@@ -96,10 +96,12 @@ def apply_usage(call: ToolCall, usage: Usage) -> None:
             details.cache_write_tokens = cache_write = clamp_part(usage.cache_write_tokens, total_input - cached)
             details.cache_write_1h_tokens = clamp_part(usage.cache_write_1h_tokens, cache_write)
         if any(_parts_of(usage)):
-            details.audio_tokens = _clamp_parts(usage, total_input, cached, details.output_tokens)
+            parts = _clamp_parts(usage, total_input, cached, details.output_tokens)
+            heard, heard_cached = parts.pop("input_audio_tokens", 0), parts.pop("cached_audio_tokens", 0)
+            details.audio_tokens = heard, heard_cached, parts.pop("output_audio_tokens", 0)
+            details.rare_parts = parts or None
     if usage.service_tier is not None and (tier := normalize_tier(usage.service_tier)) is not None:
-        parts_so_far = Parts.of(details.audio_tokens)
-        details.audio_tokens = Parts.make(details.audio_tokens, parts_so_far.counts, tier)
+        details.service_tier = tier
     if details.cost_source is None and usage.cost is not None:
         nano = nanodollars(usage.cost)
         if nano is not None:
@@ -113,7 +115,7 @@ def apply_usage(call: ToolCall, usage: Usage) -> None:
         details.cached = True
 
 
-def _clamp_parts(usage: Usage, total_input: int, cached: int, total_output: int) -> Parts:
+def _clamp_parts(usage: Usage, total_input: int, cached: int, total_output: int) -> dict[str, int]:
     """Return the parts of the tokens, none of them larger than what it is a part of."""
     counts: dict[str, int] = {}
     rest_input, rest_cached, rest_output = total_input, cached, total_output
@@ -130,8 +132,7 @@ def _clamp_parts(usage: Usage, total_input: int, cached: int, total_output: int)
         rest_output -= counts[name]
     for name in ("web_searches", "other_units"):
         counts[name] = token_count(getattr(usage, name))
-    audio = tuple(counts.pop(f"{part}_audio_tokens") for part in ("input", "cached", "output"))
-    return Parts.make(audio, {name: count for name, count in counts.items() if count}, None)  # type: ignore[arg-type]
+    return {name: count for name, count in counts.items() if count}
 
 
 def checked(usage: Usage) -> Usage:

@@ -437,8 +437,7 @@ def test_a_call_with_parts_and_a_tier_can_be_pickled_and_copied() -> None:
     }  # fmt: skip
     call = only_call(monitored("chat")(lambda: answer))
     for other in (pickle.loads(pickle.dumps(call)), copy.deepcopy(call)):
-        parts = other._audio_tokens
-        assert (parts, parts.counts, parts.tier) == (
+        assert (other._audio_tokens, other._rare_parts, other._service_tier) == (
             (0, 0, 0), {"input_image_tokens": 70, "reasoning_tokens": 12}, "flex",
         )  # fmt: skip
     assert call._cost_nanousd is None  # the table has no price for that tier

@@ -13,6 +13,7 @@ from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.introspect import is_a, is_class, is_module
 from toolweaver_monitor._instrument.decorator import is_monitored, positional_parameters, wrap
 from toolweaver_monitor._instrument.patching import executors, import_hooks, mcp, targets
+from toolweaver_monitor._instrument.patching.instance_patch import patch_instance, unpatch_instance
 from toolweaver_monitor._instrument.patching.patch import Patch, patch_for, patches
 from toolweaver_monitor._instrument.patching.super_calls import super_call_check
 from toolweaver_monitor._instrument.patching.tool_names import SelfPosition, name_from_arguments, runs_tools, skip_self
@@ -141,8 +142,6 @@ def _instrument(target: Any, options: InstrumentOptions) -> None:
     requests: list[tuple[Patch, Any]] = []
     for owner, name in targets.find_attributes(target, options.methods):
         if not is_class(owner) and not is_module(owner):
-            from toolweaver_monitor._instrument.patching.instance_patch import patch_instance  # seldom needed
-
             patch_instance(owner, name, functools.partial(_tool_of_instance, name, options))
             continue
         patch = patch_for(owner, name)
@@ -168,9 +167,7 @@ def _uninstrument(target: Any, names: tuple[str, ...] | None) -> None:
     for patch in list(patches.values()):
         if (names is None or patch.name in names) and patch.withdraw(target):
             patch.apply()
-    instance_patch = sys.modules.get("toolweaver_monitor._instrument.patching.instance_patch")
-    if instance_patch is not None:
-        instance_patch.unpatch_instance(target, names)
+    unpatch_instance(target, names)
 
 
 def _wrapper_of(patch: Patch, target: Any, options: InstrumentOptions) -> Any:

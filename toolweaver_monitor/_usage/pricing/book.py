@@ -13,7 +13,6 @@ from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import MAX_COUNT, Diagnostics
 from toolweaver_monitor._usage.extract import PROVIDER_ALIASES
-from toolweaver_monitor._usage.parts import Parts
 from toolweaver_monitor._usage.pricing import fork_import
 from toolweaver_monitor._usage.pricing.genai_prices import GenaiPrices, Tariff
 from toolweaver_monitor._usage.pricing.table import PricePeriod, load
@@ -120,9 +119,7 @@ class PriceBook:
             return None
         at = call.started_at if call._opened_at else time.time()
         model = details.model
-        audio = details.audio_tokens
-        tier = audio.tier if type(audio) is Parts else None
-        key = model, details.provider, None if model is not None else call.tool_name, tier
+        key = model, details.provider, None if model is not None else call.tool_name, details.service_tier
         tariff = self._tariffs.get(key)
         if tariff is None or not tariff.since <= at < tariff.until:
             tariff = self._find_tariff(key, at)

@@ -16,7 +16,7 @@ import msgspec
 
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._core.sanitize import NANO
-from toolweaver_monitor._usage.parts import Parts
+from toolweaver_monitor._usage.parts import NO_COUNTS
 from toolweaver_monitor._usage.pricing.rates import Rates
 
 HOUR_S = 3_600.0
@@ -68,7 +68,7 @@ class Tariff(msgspec.Struct, frozen=True):
                 return rates.cost(
                     details.unsplit_tokens, input_tokens, details.output_tokens, details.cached_tokens,
                     details.cache_write_tokens, details.cache_write_1h_tokens, *details.audio_tokens,
-                    parts=Parts.of(details.audio_tokens).counts,
+                    parts=details.rare_parts or NO_COUNTS,
                 )  # fmt: skip
         return None
 

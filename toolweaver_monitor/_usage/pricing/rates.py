@@ -137,7 +137,7 @@ class Rates(msgspec.Struct, frozen=True):
             input_audio: the part of `input_tokens` that is audio.
             cached_audio: the part of `input_audio` that is also part of `cached`.
             output_audio: the part of `output_tokens` that is audio.
-            parts: the rarer parts, see `Parts.counts`.
+            parts: the rarer parts, see `CallDetails.rare_parts`.
         """
         if self.is_per_call_only:
             return divide_half_even(self.per_call, self.denominator)
