@@ -305,7 +305,7 @@ def finish_with_error(tool: ToolSpec, call: ToolCall, error: BaseException) -> N
             restore(call)
             return
         if tool.stop_exception is not None and type(error) is tool.stop_exception:
-            finish(tool, call, None)
+            finish(tool.without_extractors(), call, None)
             return
         if call._opened_at:
             call.duration_s = monotonic_s() - call._opened_at

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from toolweaver_monitor._bus.bus import bus
@@ -17,15 +16,6 @@ from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._usage import StreamUsage, Usage, apply_usage
 
 _get_handler = handlers.get
-
-
-def without_extractors(tool: ToolSpec) -> ToolSpec:
-    """Return the tool as which a generator's call closes: its callables have been given each item, and no result."""
-    if not callable(tool.usage) and tool.cost is None:
-        return tool
-    other = copy.copy(tool)
-    other.usage, other.cost, other.has_declared_cost = False, None, tool.cost_nanousd is not None
-    return other
 
 
 class StreamObserver:

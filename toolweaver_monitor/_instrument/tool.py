@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import reprlib
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -104,6 +105,14 @@ class ToolSpec:
         """Return the place of outermost calls in a tree, and remember it."""
         node = self.node = tree.root.child(self.key)
         return node
+
+    def without_extractors(self) -> ToolSpec:
+        """Return the tool for closing a call that has no result, or whose callables were given each item."""
+        if not callable(self.usage) and self.cost is None:
+            return self
+        other = copy.copy(self)
+        other.usage, other.cost, other.has_declared_cost = False, None, self.cost_nanousd is not None
+        return other
 
     def find_key(self, call: ToolCall, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ToolKey:
         """Set the name of a new call from its arguments, and return the key by which it is counted."""

@@ -36,7 +36,7 @@ from toolweaver_monitor._instrument.hot_path import (
     recover,
 )
 from toolweaver_monitor._instrument.results import container, may_hold_answers, unknown_type
-from toolweaver_monitor._instrument.stream import StreamObserver, without_extractors
+from toolweaver_monitor._instrument.stream import StreamObserver
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._usage import apply_dict
 
@@ -171,7 +171,7 @@ def wrap_generator(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functi
     small because one `try` covers what the body raises and what is thrown in, which `token` tells apart (None:
     suspended), and because items are only counted while their type is known to report no usage.
     """
-    ended = without_extractors(tool)
+    ended = tool.without_extractors()
 
     def run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         if bus.active is None:
@@ -221,7 +221,7 @@ def wrap_generator(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functi
 
 def wrap_async_generator(function: Function, tool: ToolSpec, bus: Bus = bus) -> Function:
     """Wrap an async generator function as `wrap_generator` does. Each step runs in the task that requested it."""
-    ended = without_extractors(tool)
+    ended = tool.without_extractors()
 
     async def run(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         if bus.active is not None:

@@ -38,13 +38,10 @@ class CallEnricher:
             details = call._details
             if details is None or type(details) is CompactDetails:
                 continue
-            call._admission = None if details.cost_nanousd is not None else call._admission
             if type(details) is UsageDetails and details.cost_nanousd is not None and details.provider is None:
-                if details.model is None:
-                    continue
-                shown = self._shown.get((details.model, MAX_LABEL_CHARS))
-                if shown is not None:
-                    details.model = shown
+                shown = None if details.model is None else self._shown.get((details.model, MAX_LABEL_CHARS))
+                if details.model is None or shown is not None:
+                    details.model, call._admission = shown, None
                     continue
             bus._guard(self._complete, call, details)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import Budget, BudgetExceeded, ToolCall, Usage, monitored
+from toolweaver_monitor import Budget, BudgetExceeded, ToolCall, Usage, monitored, setup
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor.testing import ToolRecorder
 
@@ -165,3 +165,33 @@ def test_readers_are_not_asked_while_nothing_is_monitored(run: Run) -> None:
     asked: list[Any] = []
     run("ab", None, usage=asked.append, cost=asked.append)
     assert asked == []
+
+
+def test_the_end_of_an_iterator_of_ones_own_is_no_result_for_the_callables() -> None:
+    """A monitored `__next__` gives each item to `usage=`; its StopIteration has none to give.
+
+    Seen red: the callable was asked about None, and raised.
+    """
+    asked: list[object] = []
+
+    def read(item: object) -> Usage:
+        asked.append(item)
+        return Usage(tokens=5)
+
+    class Pages:
+        left = 2
+
+        def __iter__(self) -> Pages:
+            return self
+
+        @monitored("page", usage=read)
+        def __next__(self) -> int:
+            if not self.left:
+                raise StopIteration
+            self.left -= 1
+            return self.left
+
+    monitor = setup()
+    assert list(Pages()) == [1, 0]
+    assert asked == [1, 0]
+    assert monitor.summary()["total_tokens"] == 10
