@@ -35,6 +35,7 @@ ARGUMENTS = {
     "PROMETHEUS_FIRST_ITEM_BUCKETS": "`PrometheusExporter(first_item_buckets=)`",
     "WANDB_PROJECT": "`WandBLogger(project=)`",
     "WANDB_ENTITY": "`WandBLogger(entity=)`",
+    "STORE": "`SQLiteStore(path=)`",
     "BUDGET_USD": "`setup(budget=)`",
     "MAX_OPERATIONS": "`setup(max_operations=)`",
     "REDACT": "`setup(redact=)`",

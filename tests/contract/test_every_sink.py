@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 import threading
 import urllib.request
 from collections import Counter
@@ -31,7 +32,8 @@ from toolweaver_monitor import (
     track,
 )
 from toolweaver_monitor._core.call import ENDED
-from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
+from toolweaver_monitor._store.reader import StoreReader
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter, SQLiteStore, WandBLogger
 from toolweaver_monitor.sinks._base import FunctionSink
 from toolweaver_monitor.sinks._memory.view import InMemorySink
 from toolweaver_monitor.testing import check_sink
@@ -145,6 +147,21 @@ def wandb() -> Case:
     return Case(sink, lambda: sink.status()["calls"], shown)
 
 
+def sqlite() -> Case:
+    sink = SQLiteStore(Path(tempfile.mkdtemp(), "runs.db"))
+
+    def arrived() -> int:
+        with StoreReader(sink.path) as store:
+            return len(store.calls(limit=None))
+
+    def shown() -> str:
+        with StoreReader(sink.path) as store:
+            dump = "\n".join(f"{call}" for call in store.calls(limit=None))
+        return dump + "".join(file.read_bytes().decode("latin-1") for file in sink.path.parent.iterdir())
+
+    return Case(sink, arrived, shown)
+
+
 CASES = {
     "metrics": metrics,
     "costs": costs,
@@ -153,6 +170,7 @@ CASES = {
     "prometheus, buckets": lambda: prometheus(buckets=[0.1, 1.0, 10.0]),
     "prometheus, registry": prometheus_in_the_applications_registry,
     "log": log,
+    "sqlite": sqlite,
     "wandb": wandb,
     "function": function,
     "mine": of_the_users_own,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import CostTracker, ErrorTracker, MetricsCollector, Monitor, setup
-from toolweaver_monitor.sinks import LogSink, PrometheusExporter, WandBLogger
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter, SQLiteStore, WandBLogger
 
 SINK = {"name", "write", "flush", "close"}
 """What every sink has; some of those below also have optional parts of the protocol, such as `status`."""
@@ -27,6 +27,7 @@ PUBLIC = {
     LogSink: {*SINK, "status"},
     MetricsCollector: {*SINK, "record", "operations", "summary", "by_operation", "cost_by_operation"},
     PrometheusExporter: {*SINK, "port", "url", "start", "text", "status"},
+    SQLiteStore: {*SINK, "path", "start", "status", "merge", "max_batch", "max_calls"},
     WandBLogger: {*SINK, "run", "log_summary", "max_batch", "merge", "backlog", "grace_s", "status"},
 }
 MAKERS: dict[type, Callable[[], Any]] = {kind: kind for kind in PUBLIC} | {Monitor: setup}

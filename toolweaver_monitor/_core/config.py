@@ -113,7 +113,9 @@ class Setting(_Setting, Generic[T]):
 
 
 ENABLED = Setting[bool]("ENABLED", as_bool, True, "Whether calls are monitored at all.")
-SINKS = Setting[tuple[str, ...]]("SINKS", as_names, (), "Sinks to use if setup() gets none: prometheus, wandb, log.")
+SINKS = Setting[tuple[str, ...]](
+    "SINKS", as_names, (), "Sinks to use if setup() gets none: prometheus, wandb, sqlite, log."
+)
 PROMETHEUS_PORT = Setting[int]("PROMETHEUS_PORT", as_port, 8000, "Port of /metrics; 0 picks a free one.")
 PROMETHEUS_ADDR = Setting[str]("PROMETHEUS_ADDR", str, "127.0.0.1", "Address that /metrics is bound to.")
 PROMETHEUS_BUCKETS = Setting[tuple[float, ...] | None](
@@ -124,6 +126,7 @@ PROMETHEUS_FIRST_ITEM_BUCKETS = Setting[tuple[float, ...] | None](
 )
 WANDB_PROJECT = Setting[str]("WANDB_PROJECT", str, "", "W&B project.")
 WANDB_ENTITY = Setting[str]("WANDB_ENTITY", str, "", "W&B entity (user or team).")
+STORE = Setting[str]("STORE", str, "toolweaver.db", "The file of the sink sqlite.")
 BUDGET_USD = Setting[float | None]("BUDGET_USD", as_dollars, None, "Dollars that one run may spend.")
 MAX_OPERATIONS = Setting[int]("MAX_OPERATIONS", as_count, 10_000, "How many of the latest calls are kept in memory.")
 MAX_LABEL_VALUES = Setting[int](
@@ -137,5 +140,5 @@ HANDLE_SIGTERM = Setting[bool](
 
 SETTINGS: tuple[Setting[Any], ...] = (
     ENABLED, SINKS, PROMETHEUS_PORT, PROMETHEUS_ADDR, PROMETHEUS_BUCKETS, PROMETHEUS_FIRST_ITEM_BUCKETS, WANDB_PROJECT,
-    WANDB_ENTITY, BUDGET_USD, MAX_OPERATIONS, MAX_LABEL_VALUES, REDACT, LOG_LEVEL, HANDLE_SIGTERM,
+    WANDB_ENTITY, STORE, BUDGET_USD, MAX_OPERATIONS, MAX_LABEL_VALUES, REDACT, LOG_LEVEL, HANDLE_SIGTERM,
 )  # fmt: skip

@@ -20,7 +20,7 @@ from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 
-NAMES = ("prometheus", "wandb", "log")
+NAMES = ("prometheus", "wandb", "sqlite", "log")
 IN_MEMORY: Mapping[str, type[Any]] = {"metrics": MetricsCollector, "costs": CostTracker, "errors": ErrorTracker}
 """Sinks that may be named although every setup has them."""
 METHODS = ("write", "flush", "close")
@@ -116,6 +116,10 @@ def _sink_class(name: str) -> type[Any]:
         from toolweaver_monitor.sinks._wandb.logger import WandBLogger
 
         return WandBLogger
+    if name == "sqlite":
+        from toolweaver_monitor.sinks._sqlite import SQLiteStore
+
+        return SQLiteStore
     if name == "log":
         from toolweaver_monitor.sinks._log import LogSink
 

@@ -51,7 +51,7 @@ _setup_lock = locks.new_rlock("setup")
 
 @suggest_keywords
 def setup(
-    *sinks: Sink | Callable[[ToolCall], object] | Literal["prometheus", "wandb", "log"],
+    *sinks: Sink | Callable[[ToolCall], object] | Literal["prometheus", "wandb", "sqlite", "log"],
     budget: float | Budget | Sequence[Budget] | None = None,
     prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     tags: Mapping[str, TagValue] | None = None,
@@ -68,9 +68,9 @@ def setup(
     a sink object that is passed again continues to work.
 
     Args:
-        *sinks: `Sink` objects, callables that take a `ToolCall`, or the names `"prometheus"`, `"wandb"` and `"log"`,
-            which are configured by the environment. Without any, `TOOLWEAVER_MONITOR_SINKS` names them; if it is not
-            set, calls are kept in memory only.
+        *sinks: `Sink` objects, callables that take a `ToolCall`, or the names `"prometheus"`, `"wandb"`, `"sqlite"`
+            and `"log"`, which are configured by the environment. Without any, `TOOLWEAVER_MONITOR_SINKS` names them; if
+            it is not set, calls are kept in memory only.
         budget: dollars that this run may spend, a `Budget`, or several.
         prices: your own price table, or the JSON or TOML file that holds it; dollars per million tokens.
         tags: your own labels for every call.

@@ -13,6 +13,7 @@ from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 if TYPE_CHECKING:
     from toolweaver_monitor.sinks._log import LogSink
     from toolweaver_monitor.sinks._prometheus.exporter import PrometheusExporter
+    from toolweaver_monitor.sinks._sqlite import SQLiteStore
     from toolweaver_monitor.sinks._wandb.logger import WandBLogger
 
 __all__ = [
@@ -21,12 +22,18 @@ __all__ = [
     "LogSink",
     "MetricsCollector",
     "PrometheusExporter",
+    "SQLiteStore",
     "Sink",
     "SinkUnavailable",
     "WandBLogger",
 ]
 
-_MODULES = {"LogSink": "_log", "PrometheusExporter": "_prometheus.exporter", "WandBLogger": "_wandb.logger"}
+_MODULES = {
+    "LogSink": "_log",
+    "PrometheusExporter": "_prometheus.exporter",
+    "SQLiteStore": "_sqlite",
+    "WandBLogger": "_wandb.logger",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,1 @@
+"""One file that outlives the process: every call a row, every question answered from roll-ups."""

@@ -1,0 +1,165 @@
+"""Connections to a store that a forked child neither uses nor closes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from weakref import WeakSet
+
+import msgspec
+
+from toolweaver_monitor._core import locks
+from toolweaver_monitor._store.files import show, uri
+from toolweaver_monitor._store.schema import VERSION
+from toolweaver_monitor.errors import SinkUnavailable
+
+BUSY_MS = 500
+CACHE_KIB = 16_384
+
+decode_counts = msgspec.json.Decoder(dict[str, int]).decode
+
+
+class StoreConnection(sqlite3.Connection):
+    """A connection that belongs to one process."""
+
+    pid = 0
+
+    def is_mine(self) -> bool:
+        """Return False in a forked child."""
+        return self.pid == os.getpid()
+
+    def value(self, query: str, *parameters: object) -> object:
+        """Return the first column of the first row that a query finds; None if it finds none."""
+        row = self.execute(query, parameters).fetchone()
+        return None if row is None else row[0]
+
+
+_open: WeakSet[StoreConnection] = WeakSet()
+_inherited: list[StoreConnection] = []
+
+
+def add_counts(first: str | None, second: str | None) -> str | None:
+    """Return the sum of two JSON objects of counts; None is empty."""
+    if first is None or second is None:
+        return second if first is None else first
+    counts = decode_counts(first)
+    for key, count in decode_counts(second).items():
+        counts[key] = counts.get(key, 0) + count
+    return msgspec.json.encode(counts).decode()
+
+
+class CountsSum:
+    """The SQL aggregate that adds JSON objects of counts."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    def step(self, value: str | None) -> None:
+        """Add the counts of one row."""
+        if value is not None:
+            counts = self.counts
+            for key, count in decode_counts(value).items():
+                counts[key] = counts.get(key, 0) + count
+
+    def finalize(self) -> str | None:
+        """Return the sum."""
+        return msgspec.json.encode(self.counts).decode() if self.counts else None
+
+
+def open_writer(path: Path, *, full_sync: bool) -> StoreConnection:
+    """Open a store for writing. Hold its lock.
+
+    Args:
+        path: an existing file.
+        full_sync: whether each commit waits until the disk has it.
+    """
+    connection = _connect(uri(path, mode="rw"))
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    connection.execute(f"PRAGMA synchronous = {'FULL' if full_sync else 'NORMAL'}")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.create_function("add_counts", 2, add_counts, deterministic=True)
+    return connection
+
+
+def open_reader(path: Path) -> StoreConnection:
+    """Open a store for reading; never writes to it, and never makes a writer wait.
+
+    Raises:
+        SinkUnavailable: the store cannot be opened.
+    """
+    writable = os.access(path.absolute().parent, os.W_OK)
+    at_rest = not writable and not path.with_name(path.name + "-wal").exists()
+    connection = _connect(uri(path, mode="ro", **({"immutable": "1"} if at_rest else {})))
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        connection.execute("PRAGMA query_only = 1")
+        connection.create_aggregate("sum_counts", 1, CountsSum)  # type: ignore[arg-type]
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        connection.close()
+        raise unreadable(path, error) from None
+    return connection
+
+
+def _connect(address: str) -> StoreConnection:
+    connection = sqlite3.connect(
+        address, uri=True, isolation_level=None, check_same_thread=False, factory=StoreConnection, cached_statements=64
+    )
+    connection.pid = os.getpid()
+    _open.add(connection)
+    return connection
+
+
+def unreadable(path: Path, error: sqlite3.Error) -> SinkUnavailable:
+    """Return the error to raise for a store that SQLite cannot read."""
+    if is_damage(error):
+        return SinkUnavailable(
+            f"{show(path)} is damaged ({error})",
+            hint="the next program that writes to it sets it aside as *.corrupt-1 and keeps what can be read",
+        )
+    hint = "give the folder write permission for you, or copy the store together with its -wal file"
+    return SinkUnavailable(f"{show(path)} cannot be opened ({error})", hint=hint)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Return True if an error says that the file is not as it was written."""
+    text = str(error)
+    return "malformed" in text or "not a database" in text or "no such table" in text or "no such column" in text
+
+
+def check_version(path: Path, found: object, *, may_be_empty: bool = False) -> None:
+    """Check that a store's layout is known.
+
+    Raises:
+        SinkUnavailable: a newer version of this library has written it, or nothing was written yet.
+    """
+    if not found and not may_be_empty:
+        raise SinkUnavailable(f"{show(path)} is empty", hint="have a program with SQLiteStore write to it first")
+    if isinstance(found, int) and found > VERSION:
+        raise SinkUnavailable(
+            f"{show(path)} was written by a newer toolweaver_monitor (layout {found}; this one knows {VERSION})",
+            hint="pip install --upgrade toolweaver_monitor, or give another path",
+        )
+
+
+def _keep_in_child() -> None:
+    """Keep the parent's connections for ever: closing one here would release the parent's locks, or checkpoint."""
+    inherited = list(_open)
+    _open.clear()
+    _inherited.extend(inherited)
+    for connection in inherited:
+        _keep_beyond_the_end(connection)
+
+
+def _keep_beyond_the_end(connection: StoreConnection) -> None:
+    """Keep a connection alive even when the interpreter takes its modules apart."""
+    try:
+        from ctypes import py_object, pythonapi
+    except ImportError:  # then only a child that ends without `os._exit` closes it
+        return
+    pythonapi.Py_IncRef(py_object(connection))
+
+
+locks.after_fork_in_child(_keep_in_child)

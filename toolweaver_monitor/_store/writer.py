@@ -1,0 +1,284 @@
+"""Write batches of calls to a store: their rows and roll-ups in one transaction."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from toolweaver_monitor._core import locks
+from toolweaver_monitor._store import files, schema
+from toolweaver_monitor._store.connection import StoreConnection, check_version, is_damage, open_writer, unreadable
+from toolweaver_monitor._store.lock_file import LockFile
+from toolweaver_monitor._store.schema import ADD_ROLLUP, APPLICATION_ID, INSERT_ROW, TABLES, VERSION
+from toolweaver_monitor._text.names import safe_name
+
+T = TypeVar("T")
+
+LOCK_WAIT_S = 0.8
+"""Seconds that a batch waits for other processes before it counts as failed, and is tried again."""
+CHECKPOINT_BYTES = 8 * 2**20
+"""A write-ahead log of this size is moved into the store."""
+
+Row = tuple[Any, ...]
+"""The values of `schema.ROW`."""
+Rollup = tuple[tuple[int, int, int], Mapping[str, Any]]
+"""Span, time and series, and values by the names of `schema.VALUES`."""
+SeriesKey = tuple[str, int, str, str]
+"""Kind, parent, name and value."""
+
+
+class StoreWriter:
+    """The one connection of this process that writes to a store. It opens the store when first needed.
+
+    Args:
+        path: the file.
+        full_sync: whether each batch waits until the disk has it, so that it survives a power cut.
+    """
+
+    def __init__(self, path: Path, *, full_sync: bool = False) -> None:
+        self.path = path
+        self._full_sync = full_sync
+        self._lock = LockFile(files.lock_path(path))
+        self._connection: StoreConnection | None = None
+        self._inode: tuple[int, int] | None = None
+        self._forget_ids()
+        locks.after_fork_in_child_weak(self, StoreWriter._in_child)
+
+    def _in_child(self) -> None:
+        """Leave the parent's connection alone; the child opens one of its own, and is a run of its own."""
+        self._connection = None
+        self._forget_ids()
+
+    def _forget_ids(self) -> None:
+        self._naming: ExitStack | None = None
+        self._namer: StoreConnection | None = None
+        self._series: dict[SeriesKey, int] = {}
+        self._run: int | None = None
+        self.generation = getattr(self, "generation", 0) + 1
+        """Changes whenever ids from before are not valid any more."""
+
+    # --- opening ------------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Check that the store can be written, or created, without changing anything.
+
+        Raises:
+            SinkUnavailable: it cannot; the hint is the cure.
+        """
+        files.check_disk(self.path)
+        files.check_is_store(self.path)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[StoreConnection]:
+        """Hold the store's lock and a transaction for the length of a block."""
+        if self._connection is None:
+            self.check()  # before there is a lock file, which would make any file a store
+            files.create_folder(self.path)
+        with self._lock.held(LOCK_WAIT_S):
+            connection = self._current_connection()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException as error:
+                self._undo(connection, error)
+                raise
+            self._checkpoint_if_due(connection)
+
+    def _undo(self, connection: StoreConnection, error: BaseException) -> None:
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            pass
+        if isinstance(error, sqlite3.Error):  # a full disk, a broken one: begin anew with a fresh connection
+            self._drop_connection()
+
+    def _current_connection(self) -> StoreConnection:
+        """Return the connection, opened anew if the file is not the one that was opened."""
+        if self._connection is not None and self._inode != _inode_of(self.path):
+            self._drop_connection()
+            self.check()
+            files.create_folder(self.path)
+        if self._connection is None:
+            self._connection = self._open()
+            self._inode = _inode_of(self.path)
+        return self._connection
+
+    def _open(self) -> StoreConnection:
+        if not files.check_is_store(self.path):
+            files.create_file(self.path)
+        connection = open_writer(self.path, full_sync=self._full_sync)
+        try:
+            version = connection.value("PRAGMA user_version")
+            check_version(self.path, version, may_be_empty=True)
+            if version == 0:
+                _create_tables(connection)
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.Error as error:
+            connection.close()
+            if is_damage(error):
+                raise unreadable(self.path, error) from None
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        self._forget_ids()
+        if connection is not None and connection.is_mine():
+            try:
+                connection.close()
+            except sqlite3.Error:
+                pass
+
+    def close(self) -> None:
+        """Close the store. The last writer moves its log into the file."""
+        if self._connection is None or not self._connection.is_mine():
+            self._connection = None
+            return
+        with self._lock.held(LOCK_WAIT_S):
+            self._drop_connection()
+
+    def _checkpoint_if_due(self, connection: StoreConnection) -> None:
+        try:
+            size = self.path.with_name(self.path.name + "-wal").stat().st_size
+        except OSError:
+            return
+        if size >= CHECKPOINT_BYTES:
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            except sqlite3.OperationalError:  # a full disk: the log keeps what was committed
+                pass
+
+    # --- ids ----------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Make the new numbers that a block asks for in one transaction, which begins with the first of them."""
+        try:
+            with ExitStack() as stack:
+                self._naming = stack
+                yield
+        except BaseException:
+            self._forget_ids()  # some of them may not be in the store
+            raise
+        finally:
+            self._naming = self._namer = None
+
+    def run(self) -> int:
+        """Return the number of this process in the store."""
+        if self._run is None:
+            self._run = self._insert_once(_insert_run)
+        return self._run
+
+    def series(self, kind: str, parent: int, name: str, value: str) -> int:
+        """Return the number of a series, made if it is new."""
+        key = (kind, parent, name, value)
+        number = self._series.get(key)
+        if number is None:
+            number = self._insert_once(lambda connection: _series_number(connection, key))
+            self._series[key] = number
+        return number
+
+    def label(self, own_tags: str, tags: str) -> int:
+        """Return the number of a new set of tags, as JSON: the call's own, and with those of the calls around it."""
+
+        def insert(connection: StoreConnection) -> int:
+            query = "INSERT INTO labels (own_tags, tags) VALUES (?, ?)"
+            return connection.execute(query, (own_tags, tags)).lastrowid or 0
+
+        return self._insert_once(insert)
+
+    def _insert_once(self, insert: Callable[[StoreConnection], int]) -> int:
+        if self._naming is None:
+            with self._transaction() as connection:
+                return insert(connection)
+        if self._namer is None:
+            self._namer = self._naming.enter_context(self._transaction())
+        return insert(self._namer)
+
+    # --- batches ------------------------------------------------------------------------------------------------------
+
+    def append(self, rows: Sequence[Row], rollups: Sequence[Rollup], calls: int) -> None:
+        """Write a batch: all of it, or nothing.
+
+        Args:
+            rows: the calls that keep a row, in the order in which they ended.
+            rollups: what all calls add up to.
+            calls: how many calls that are.
+
+        Raises:
+            StoreBusy: other processes did not release the store in time; try again.
+            sqlite3.Error: the disk is full or broken; try again.
+            SinkUnavailable: the store cannot be written; the hint is the cure.
+        """
+        run = self.run()
+        with self._transaction() as connection:
+            last = int(connection.value("SELECT value FROM meta WHERE name = 'last_seq'") or 0)  # type: ignore[call-overload]
+            connection.executemany(INSERT_ROW, [(seq, *row) for seq, row in enumerate(rows, last + 1)])
+            bounds = (last + 1, last + len(rows)) if rows else (None, None)
+            connection.executemany(ADD_ROLLUP, _rollup_rows(rollups, run, *bounds))
+            if rows:
+                connection.execute("UPDATE meta SET value = ? WHERE name = 'last_seq'", (last + len(rows),))
+            connection.execute(
+                "UPDATE runs SET last_at = ?, calls = calls + ?, kept = kept + ? WHERE run = ?",
+                (time.time(), calls, len(rows), run),
+            )
+
+
+def _rollup_rows(
+    rollups: Sequence[Rollup], run: int, first_seq: int | None, last_seq: int | None
+) -> Iterator[tuple[Any, ...]]:
+    for (span, at, series), values in rollups:
+        found = {**values, "first_seq": first_seq, "last_seq": last_seq}
+        yield span, at, series, run, *[found[name] for name in schema.VALUES]
+
+
+def _create_tables(connection: StoreConnection) -> None:
+    """Create the tables of a new store, and mark the file as ours before anything is written to its log."""
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in TABLES:
+            connection.execute(statement)
+        connection.execute("INSERT INTO meta VALUES ('last_seq', 0), ('created_at', ?)", (time.time(),))
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _insert_run(connection: StoreConnection) -> int:
+    now = time.time()
+    program = safe_name(Path(sys.argv[0] if sys.argv else "").name or "python")
+    values = (now, now, os.getpid(), socket.gethostname(), program, platform.python_version())
+    query = "INSERT INTO runs (started_at, last_at, pid, host, program, python) VALUES (?, ?, ?, ?, ?, ?)"
+    return connection.execute(query, values).lastrowid or 0
+
+
+def _series_number(connection: StoreConnection, key: SeriesKey) -> int:
+    connection.execute("INSERT OR IGNORE INTO series (kind, parent, name, value) VALUES (?, ?, ?, ?)", key)
+    query = "SELECT series FROM series WHERE kind = ? AND parent = ? AND name = ? AND value = ?"
+    found: Any = connection.value(query, *key)
+    return int(found)
+
+
+def _inode_of(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
