@@ -31,8 +31,8 @@ ARGUMENTS = {
     "SINKS": "`setup(*sinks)`",
     "PROMETHEUS_PORT": "`PrometheusExporter(port=)`",
     "PROMETHEUS_ADDR": "`PrometheusExporter(addr=)`",
-    "PROMETHEUS_BUCKETS": "`PrometheusExporter(buckets=)`",
-    "PROMETHEUS_FIRST_ITEM_BUCKETS": "`PrometheusExporter(first_item_buckets=)`",
+    "BUCKETS_S": "`PrometheusExporter(buckets=)`",
+    "FIRST_ITEM_BUCKETS_S": "`PrometheusExporter(first_item_buckets=)`",
     "WANDB_PROJECT": "`WandBLogger(project=)`",
     "WANDB_ENTITY": "`WandBLogger(entity=)`",
     "STORE": "`SQLiteStore(path=)`",
@@ -93,10 +93,15 @@ Base units: seconds, dollars, tokens. A scrape shows every call that ended befor
     low, high = catalog.BUCKETS_S[0], catalog.BUCKETS_S[-1]
     yield f"""
 - `status` is [how the call ended](outcomes.md): {", ".join(f"`{outcome}`" for outcome in ENDED)}.
+- A tool is there from the start if `@monitored` names it or a price per call does, at 0:
+  `toolweaver_tool_executions_total` with {", ".join(map("`{}`".format, catalog.ALWAYS_SHOWN))}, its durations, and its
+  cost if one is declared. So `increase()` counts its first error. It does not with `toolweaver_tool_failures_total`,
+  since types of errors are not known before. Any other tool is there from its first call.
 - `type` of tokens is `input`, `output`, `unsplit` or `cached`; cached ones are a part of input, so never sum over all.
 - `result` is `delivered`, `failed` or `dropped`; `reason` says why.
 - The buckets of both histograms are the {len(catalog.BUCKETS_S)} powers of two from {low:.7f} s to {high:,g} s. Where
-  you need others, give `PrometheusExporter(buckets=..., first_item_buckets=...)`.
+  you need others, give `PrometheusExporter(buckets=..., first_item_buckets=...)`, or set
+  `TOOLWEAVER_MONITOR_BUCKETS_S` and `TOOLWEAVER_MONITOR_FIRST_ITEM_BUCKETS_S`.
 - At most {config.MAX_LABEL_VALUES.default:,} values of `tool_name` are told apart; the rest is `__overflow__`, and
   totals stay exact.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import subprocess
 import time
@@ -148,7 +149,7 @@ def test_a_real_server_sees_exactly_what_the_program_did(
         work()
         total = monitor.metrics.summary()
         server.wait_for(
-            "toolweaver_tool_executions_total",
+            "toolweaver_tool_executions_total > 0",
             {
                 ("success", "ocr"): 7,
                 ("failure", "ocr"): 3,
@@ -189,6 +190,8 @@ def test_a_real_server_sees_exactly_what_the_program_did(
         server.wait_for("toolweaver_active_operations", {(): 0})
         with track("long"):
             server.wait_for("toolweaver_active_operations", {(): 1})
+            server.wait_for("toolweaver_tool_active_operations > 0", {("long",): 1})
+        server.wait_for("toolweaver_tool_active_operations{tool_name='long'}", {("long",): 0})
     finally:
         server.stop()
 
@@ -224,6 +227,45 @@ def test_every_panel_of_the_dashboard_has_something_to_show(
         server.wait_for(rate.replace(".*", "ocr"), {("ocr",): 0.25})
     finally:
         server.stop()
+
+
+def test_the_first_error_of_a_declared_tool_is_an_increase(tmp_path: Path, require_program: object) -> None:
+    """`increase()` counts what a series gained since its first value, so a series must be there at 0 before the error.
+
+    Of a tool that only `track()` names, a success brings the series of its failures. `increase()` extrapolates to the
+    whole window, so it is about 1.
+
+    Seen red: without the declared tools in `list_tools`, `increase()` of the first error gave no series or 0.
+    """
+    require_program("prometheus")  # type: ignore[operator]
+
+    @monitored("ocr", cost=0.10)
+    def ocr() -> None:
+        raise ValueError("unreadable")
+
+    with setup(PrometheusExporter(port=0), prices={"search": {"per_call": 0.02}}) as monitor:
+        server = Server(tmp_path, monitor.sinks[0].port)
+        try:
+            with track("parse"):
+                pass
+            errors = 'toolweaver_tool_executions_total{status="failure"}'
+            server.wait_for(errors, {("failure", "ocr"): 0, ("failure", "search"): 0, ("failure", "parse"): 0})
+            server.wait_for("toolweaver_tool_cost_usd_total", {("ocr",): 0, ("search",): 0})
+            time.sleep(1)  # a few scrapes at 0
+            with pytest.raises(ValueError, match="unreadable"):
+                ocr()
+            for tool in ("search", "parse"):
+                with track(tool) as call:
+                    call.fail("no answer")
+            server.wait_for(errors, {("failure", "ocr"): 1, ("failure", "search"): 1, ("failure", "parse"): 1})
+            found = server.query(f"round(increase({errors}[10s]))")
+            assert found == {("failure", "ocr"): 1, ("failure", "search"): 1, ("failure", "parse"): 1}
+            alert = Path(__file__).parents[2] / "docs" / "dashboards" / "alerts.yml"
+            rule = re.search(r"alert: ToolFails\n\s+expr: \|\n(.+?)\n\s+for:", alert.read_text(), re.DOTALL)
+            assert rule is not None
+            assert server.query(rule[1]) == pytest.approx({("ocr",): 1.0, ("search",): 1.0, ("parse",): 1.0})
+        finally:
+            server.stop()
 
 
 def test_promtool_has_nothing_to_say(monitor: Monitor, require_program: object) -> None:

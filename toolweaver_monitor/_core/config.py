@@ -118,11 +118,11 @@ SINKS = Setting[tuple[str, ...]](
 )
 PROMETHEUS_PORT = Setting[int]("PROMETHEUS_PORT", as_port, 8000, "Port of /metrics; 0 picks a free one.")
 PROMETHEUS_ADDR = Setting[str]("PROMETHEUS_ADDR", str, "127.0.0.1", "Address that /metrics is bound to.")
-PROMETHEUS_BUCKETS = Setting[tuple[float, ...] | None](
-    "PROMETHEUS_BUCKETS", as_bounds, None, "Upper bounds of the duration buckets; else powers of two up to 1,024 s."
+BUCKETS = Setting[tuple[float, ...] | None](
+    "BUCKETS_S", as_bounds, None, "Upper bounds of the duration buckets; else powers of two up to 1,024 s."
 )
-PROMETHEUS_FIRST_ITEM_BUCKETS = Setting[tuple[float, ...] | None](
-    "PROMETHEUS_FIRST_ITEM_BUCKETS", as_bounds, None, "The same for the time to the first item of a stream."
+FIRST_ITEM_BUCKETS = Setting[tuple[float, ...] | None](
+    "FIRST_ITEM_BUCKETS_S", as_bounds, None, "The same for the time to the first item of a stream."
 )
 WANDB_PROJECT = Setting[str]("WANDB_PROJECT", str, "", "W&B project.")
 WANDB_ENTITY = Setting[str]("WANDB_ENTITY", str, "", "W&B entity (user or team).")
@@ -139,6 +139,6 @@ HANDLE_SIGTERM = Setting[bool](
 )
 
 SETTINGS: tuple[Setting[Any], ...] = (
-    ENABLED, SINKS, PROMETHEUS_PORT, PROMETHEUS_ADDR, PROMETHEUS_BUCKETS, PROMETHEUS_FIRST_ITEM_BUCKETS, WANDB_PROJECT,
-    WANDB_ENTITY, STORE, BUDGET_USD, MAX_OPERATIONS, MAX_LABEL_VALUES, REDACT, LOG_LEVEL, HANDLE_SIGTERM,
+    ENABLED, SINKS, PROMETHEUS_PORT, PROMETHEUS_ADDR, BUCKETS, FIRST_ITEM_BUCKETS, WANDB_PROJECT, WANDB_ENTITY, STORE,
+    BUDGET_USD, MAX_OPERATIONS, MAX_LABEL_VALUES, REDACT, LOG_LEVEL, HANDLE_SIGTERM,
 )  # fmt: skip

@@ -98,12 +98,12 @@ def monitored(
         raise ConfigurationError("monitored() got two names", hint="give the tool's name once")
     declarations: dict[str, Any] = {"cost": cost, "usage": usage, "tags": tags, "control_flow": control_flow}
     if _can_be_decorated(function_or_name):
-        return wrap(function_or_name, tool_name, **declarations)
+        return wrap(function_or_name, tool_name, is_decorated=True, **declarations)
     if name is not None and not callable(name):
         ToolSpec(name, **declarations)  # raises here and not only when it is applied
 
     def decorate(function: F) -> F:
-        wrapped: F = wrap(function, name, **declarations)
+        wrapped: F = wrap(function, name, is_decorated=True, **declarations)
         return wrapped
 
     return decorate
@@ -114,12 +114,13 @@ def _can_be_decorated(thing: object) -> bool:
     return callable(thing) or hasattr(type(thing), "__get__")
 
 
-def wrap(function: Any, name: Any = None, **declarations: Any) -> Any:
+def wrap(function: Any, name: Any = None, *, is_decorated: bool = False, **declarations: Any) -> Any:
     """Return the monitored form of a callable.
 
     Args:
         function: the callable.
         name: its tool's name, or a callable that returns it. Default: the function's own name.
+        is_decorated: see `register`.
         **declarations: `cost`, `usage`, `tags` and `control_flow`, as `monitored` takes them.
 
     Raises:
@@ -128,11 +129,13 @@ def wrap(function: Any, name: Any = None, **declarations: Any) -> Any:
     kind: Any = type(function)  # not isinstance: a proxy, as other decorators make, shows the class of what it holds
     if issubclass(kind, classmethod | staticmethod):
         # Unwrapped, monitored and wrapped again: pickle and deepcopy of a wrapt proxy of one fail.
-        return kind(wrap(function.__func__, name, **declarations))
+        return kind(wrap(function.__func__, name, is_decorated=is_decorated, **declarations))
     if issubclass(kind, functools.partialmethod):
-        return kind(wrap(function.func, name, **declarations), *function.args, **function.keywords)
+        inner = wrap(function.func, name, is_decorated=is_decorated, **declarations)
+        return kind(inner, *function.args, **function.keywords)
     _reject_unsuitable(function, kind)
-    tool = register(ToolSpec(name or own_name(function), fallback=own_name(function), **declarations))
+    tool = ToolSpec(name or own_name(function), fallback=own_name(function), **declarations)
+    register(tool, is_decorated=is_decorated)
     tool.parameters = positional_parameters(function)
     tool.stop_exception = _STOP_EXCEPTIONS.get(own_name(function))
     wrap_one = wrapper_for(function, tool)

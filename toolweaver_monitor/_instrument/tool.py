@@ -12,7 +12,7 @@ from toolweaver_monitor._core.call import ToolCall, detached
 from toolweaver_monitor._core.context_tree import ContextTree, Node, ToolKey, tool_key
 from toolweaver_monitor._core.sanitize import NANO, NO_TAGS, Diagnostics, TagValue, merge_tags, round_nanodollars
 from toolweaver_monitor._text import names
-from toolweaver_monitor._text.names import declared_names
+from toolweaver_monitor._text.names import declared_names, decorated_tools
 from toolweaver_monitor._text.redact import UNSCRUBBABLE
 from toolweaver_monitor._usage import Usage
 from toolweaver_monitor.errors import ConfigurationError
@@ -203,10 +203,17 @@ def validate_tags(tags: object) -> Mapping[str, TagValue]:
     return merge_tags(NO_TAGS, tags) if tags else NO_TAGS
 
 
-def register(tool: ToolSpec) -> ToolSpec:
-    """Reserve the name of a tool, and return the tool. It is written in the code; no flood of names may displace it."""
+def register(tool: ToolSpec, *, is_decorated: bool = False) -> ToolSpec:
+    """Reserve the name of a tool, and return the tool. It is written in the code; no flood of names may displace it.
+
+    Args:
+        tool: the tool.
+        is_decorated: expose it before its first call, so that a rate of its errors sees the first one.
+    """
     if tool.name_from is None:
         declared_names.add(tool.name)
+        if is_decorated:
+            decorated_tools[tool.name] = tool.has_declared_cost or decorated_tools.get(tool.name, False)
     return tool
 
 

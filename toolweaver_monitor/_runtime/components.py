@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor._core import clock
 from toolweaver_monitor._core.sanitize import scrub_tags
+from toolweaver_monitor._text.names import decorated_tools
 from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.sinks._memory.costs import CostTracker
@@ -82,9 +84,15 @@ class Components(msgspec.Struct, kw_only=True, eq=False):
         return self.flush([runner for runner in self.runners if runner.sink is sink], timeout_s)
 
     def live_values(self) -> dict[str, Any]:
-        """Return what a scrape shows beside the tool statistics: open calls, budgets, and the counts of each sink."""
+        """Return what a scrape shows beside the tool statistics.
+
+        Returns:
+            `active`: open calls by tool; `declared`: the tools that are exposed before their first call, with whether a
+            cost is declared; `budgets`: the status of each; `sinks`: the counts of each.
+        """
         return {
-            "active": len(bus.open_calls()),
+            "active": Counter(call.tool_name for call in bus.open_calls()),
+            "declared": {**decorated_tools, **dict.fromkeys(self.prices.tools, True)} if bus.policy.on else {},
             "budgets": self.budgets(),
             "sinks": {runner.name: runner.stats().as_dict() for runner in self.runners},
         }

@@ -33,6 +33,7 @@ from toolweaver_monitor._runtime.options import (
     validate_flags,
 )
 from toolweaver_monitor._stats.aggregator import StatsAggregator
+from toolweaver_monitor._text.names import declared_names
 from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor._text.safe_repr import ErrorTextSource, fault_text, hint_text
 from toolweaver_monitor._usage.pricing import PriceBook
@@ -210,6 +211,7 @@ def _publish_policy(options: Options) -> None:
             on_first_call=_in_child if process_exit.is_child() else None,
         )
     )
+    declared_names.update(options.book.tools)
     TagRedaction.scrub = scrub if options.scrubbing else truncate
     results.set_usage_reading(options.usage)
 

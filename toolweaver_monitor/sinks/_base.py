@@ -65,7 +65,8 @@ class SetupContext(NamedTuple):
     """What a setup offers to the sinks that need more than calls; without a setup, nothing."""
 
     live_values: Callable[[], dict[str, Any]] = dict
-    """Returns the number of open calls, the budgets and the delivery statistics of each sink at this moment."""
+    """Returns the open calls by tool, the declared tools, the budgets and the delivery statistics of each sink at this
+    moment."""
     run_first: Callable[[], None] = lambda: None
     """Moves the shutdown before the exit hooks that others have registered so far."""
     flush: Callable[[Any, float], bool] = lambda _sink, _timeout_s: True

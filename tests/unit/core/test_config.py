@@ -12,8 +12,8 @@ from toolweaver_monitor.errors import ConfigurationError
 WRONG = {
     "ENABLED": "maybe",
     "PROMETHEUS_PORT": "65536",
-    "PROMETHEUS_BUCKETS": "1,0.5",
-    "PROMETHEUS_FIRST_ITEM_BUCKETS": "0.1;0.5",
+    "BUCKETS_S": "1,0.5",
+    "FIRST_ITEM_BUCKETS_S": "0.1;0.5",
     "BUDGET_USD": "-1",
     "MAX_OPERATIONS": "0",
     "MAX_LABEL_VALUES": "many",

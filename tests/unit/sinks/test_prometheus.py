@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from toolweaver_monitor import monitored, setup, track
+from toolweaver_monitor import instrument, monitored, setup, track, uninstrument
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._http.server import Loop
@@ -104,7 +106,7 @@ def test_either_histogram_takes_buckets_of_the_users_own(
     arguments = {}
     for name, text in own.items():
         if given == "environment":
-            monkeypatch.setenv(f"TOOLWEAVER_MONITOR_PROMETHEUS_{name.upper()}", text)
+            monkeypatch.setenv(f"TOOLWEAVER_MONITOR_{name.upper()}_S", text)
         else:
             arguments[name] = [float(bound) for bound in text.split(",")]
     exporter = PrometheusExporter(port=0, **arguments)  # type: ignore[arg-type]
@@ -149,7 +151,7 @@ def test_as_many_tools_are_told_apart_as_the_environment_says(
         with track(f"tool {number}"):
             pass
     lines = exporter.text().splitlines()
-    counts = [line for line in lines if line.startswith("toolweaver_tool_executions_total{")]
+    counts = [line for line in lines if re.match(r'.*executions_total{tool_name="(tool |__).*"success"', line)]
     assert len(counts) == most + 1
     assert 'toolweaver_tool_executions_total{tool_name="__overflow__",status="success"} 2' in counts
     assert 'toolweaver_tool_duration_seconds_bucket{tool_name="__overflow__",le="1.0"} 2' in lines
@@ -208,10 +210,12 @@ def test_a_program_may_register_a_name_of_ours_later(describes: bool) -> None:
         assert len(heads) == len(set(heads))
         found = samples(text)
         assert found["toolweaver_tool_executions_total", "ocr"] == 7
-        assert [key[0] for key in found if key[0].startswith("toolweaver_tool_") and "_created" not in key[0]] == [
+        shown = {key[0] for key in found if key[0].startswith("toolweaver_tool_") and "_created" not in key[0]}
+        assert shown == {
             "toolweaver_tool_executions_total",
             "toolweaver_tool_duration_seconds_sum",
-        ]
+            "toolweaver_tool_active_operations",
+        }
         assert "toolweaver_active_operations" in text
     health = monitor.health()
     assert health["ok"]
@@ -259,7 +263,9 @@ def test_any_tool_name_can_be_parsed(name: str) -> None:
     setup(exporter)
     with track(name):
         pass
-    (executions,) = [key for key in samples(exporter.text()) if key[0] == "toolweaver_tool_executions_total"]
+    (executions,) = [
+        key for key in samples(exporter.text()) if key[:2] == ("toolweaver_tool_executions_total", "success")
+    ]
     assert executions[1] == "success"
 
 
@@ -319,3 +325,126 @@ def test_a_close_that_a_ctrl_c_interrupted_can_be_made_again(monkeypatch: pytest
     again = PrometheusExporter(port=exporter.port)
     again.start()
     again.close()
+
+
+def zeros(text: str, tool: str) -> set[tuple[str, ...]]:
+    """Return what is exposed of a tool without its buckets, all of which must be at 0."""
+    found = {labels: value for labels, value in samples(text).items() if tool in labels}
+    assert set(found.values()) == {0.0}
+    return {labels for labels in found if not labels[0].endswith("_bucket")}
+
+
+NEVER_RAN = {
+    *(("toolweaver_tool_executions_total", outcome, "ocr") for outcome in ("success", "failure", "timeout")),
+    ("toolweaver_tool_duration_seconds_count", "ocr"),
+    ("toolweaver_tool_duration_seconds_sum", "ocr"),
+    ("toolweaver_tool_active_operations", "ocr"),
+}
+COST = ("toolweaver_tool_cost_usd_total", "ocr")
+
+
+@pytest.mark.parametrize(("cost", "shown"), [(None, NEVER_RAN), (0.1, NEVER_RAN | {COST})])
+@pytest.mark.parametrize("buckets", [None, [0.1, 1]])
+@pytest.mark.parametrize("decorate", [monitored, lambda name, **said: monitored(tool_name=name, **said)])
+def test_a_decorated_tool_is_at_0_before_its_first_call(
+    decorate: Any, buckets: list[float] | None, cost: float | None, shown: set[tuple[str, ...]]
+) -> None:
+    """So that `increase()` sees its first error: the first value of a series is no increase. The cost, if declared.
+
+    Seen red: without `is_decorated=True` in `monitored`, nothing was exposed; with every cost shown, the first row.
+    """
+    decorate("ocr", cost=cost)(len)
+    exporter = PrometheusExporter(port=0, buckets=buckets)
+    setup(exporter)
+    assert zeros(exporter.text(), "ocr") == shown
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+def test_a_decorated_method_is_at_0_under_its_own_name(kind: Any) -> None:
+    """Above `@staticmethod` and `@classmethod`, too, which are unwrapped and wrapped again.
+
+    Seen red: with `is_decorated` not handed on to the function inside.
+    """
+
+    def ocr() -> None: ...
+
+    monitored(kind(ocr))
+    exporter = PrometheusExporter(port=0)
+    setup(exporter)
+    assert zeros(exporter.text(), "ocr") == NEVER_RAN
+
+
+def test_a_tool_with_a_price_is_at_0_before_its_first_call() -> None:
+    """A price per call names a tool; its cost is 0 so far. A model's price names none.
+
+    Seen red: without the table's tools in `Components.live_values`.
+    """
+    exporter = PrometheusExporter(port=0)
+    setup(exporter, prices={"ocr": {"per_call": 0.02}, "gpt-x": {"input": 1, "output": 2}})
+    assert zeros(exporter.text(), "ocr") == NEVER_RAN | {COST}
+    assert "gpt-x" not in exporter.text()
+
+
+def test_what_is_only_instrumented_or_named_by_arguments_is_not_at_0() -> None:
+    """A module has functions by the hundred, and names from arguments are not known before the call.
+
+    Seen red: with every registered tool exposed.
+    """
+
+    class Orchestrator:
+        def execute_tool(self) -> None: ...
+
+    monitored(tool_name=lambda name: name)(len)
+    exporter = PrometheusExporter(port=0)
+    setup(exporter)
+    orchestrator = instrument(Orchestrator(), tool_name="ocr")
+    assert "tool_name=" not in exporter.text()
+    orchestrator.execute_tool()
+    assert samples(exporter.text())["toolweaver_tool_executions_total", "success", "ocr"] == 1
+    uninstrument(orchestrator)
+
+
+def test_a_tool_off_by_the_switch_is_not_at_0() -> None:
+    """With `enabled=False` nothing is known of it, and 0 errors would be a claim.
+
+    Seen red: without the look at the policy.
+    """
+    monitored("ocr")(len)
+    exporter = PrometheusExporter(port=0)
+    setup(exporter, enabled=False)
+    assert "ocr" not in exporter.text()
+
+
+def test_open_calls_are_told_by_tool_and_in_all() -> None:
+    """Also of a tool whose first call has not ended; 0 once it has.
+
+    Seen red: without the tools that run in `list_tools`.
+    """
+    exporter = PrometheusExporter(port=0)
+    setup(exporter)
+
+    def active() -> dict[str, float]:
+        found = samples(exporter.text())
+        return {key[-1]: n for key, n in found.items() if key[0] == "toolweaver_tool_active_operations"}
+
+    with track("agent"), track("ocr"), track("ocr"):
+        assert active() == {"agent": 1, "ocr": 2}
+        assert samples(exporter.text())["toolweaver_active_operations",] == 3
+    assert active() == {"agent": 0, "ocr": 0}
+    assert samples(exporter.text())["toolweaver_active_operations",] == 0
+
+
+def test_open_calls_beyond_the_limit_of_names_are_one_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of names makes no flood of gauges.
+
+    Seen red: with the limit raised in `list_tools`.
+    """
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_MAX_LABEL_VALUES", "1")
+    exporter = PrometheusExporter(port=0)
+    setup(exporter)
+    with track("agent"):
+        pass
+    with track("first"), track("second"):
+        found = samples(exporter.text())
+    active = {key[-1]: n for key, n in found.items() if key[0] == "toolweaver_tool_active_operations"}
+    assert active == {"agent": 0, "__overflow__": 2}

@@ -24,12 +24,19 @@ BUCKETS_S = tuple(2.0**exponent for exponent in BUCKET_EXPONENTS)
 
 TOOL = ("tool_name",)
 
+ALWAYS_SHOWN = ("success", "failure", "timeout")
+"""The outcomes in the error rate. Their series exist as soon as a tool is exposed, at 0 if need be: `increase()` does
+not count the first value of a series."""
+
 EXECUTIONS = Metric(
     "toolweaver_tool_executions_total", "counter", ("tool_name", "status"), "Calls of a tool by how they ended."
 )
 DURATION = Metric("toolweaver_tool_duration_seconds", "histogram", TOOL, "How long calls of a tool took.")
 COST = Metric("toolweaver_tool_cost_usd_total", "counter", TOOL, "Dollars spent on a tool.")
 ACTIVE = Metric("toolweaver_active_operations", "gauge", (), "Calls that are running right now.")
+ACTIVE_BY_TOOL = Metric(
+    "toolweaver_tool_active_operations", "gauge", TOOL, "Calls of a tool that are running right now."
+)
 ERRORS_BY_TYPE = Metric(
     "toolweaver_tool_failures_total", "counter", ("tool_name", "error_type"), "Failures and timeouts by type of error."
 )
@@ -61,6 +68,6 @@ SINK_CALLS = Metric(
 QUEUE_SIZE = Metric("toolweaver_monitor_queue_size", "gauge", ("sink",), "Calls that wait for a sink.")
 
 METRICS = (
-    EXECUTIONS, DURATION, COST, ACTIVE, ERRORS_BY_TYPE, TOKENS, FIRST_ITEM, UNPRICED, CACHE_HITS, RETRIES,
-    BUDGET_LIMIT, BUDGET_SPENT, BUDGET_REJECTIONS, SINK_CALLS, QUEUE_SIZE,
+    EXECUTIONS, DURATION, COST, ACTIVE, ACTIVE_BY_TOOL, ERRORS_BY_TYPE, TOKENS, FIRST_ITEM, UNPRICED, CACHE_HITS,
+    RETRIES, BUDGET_LIMIT, BUDGET_SPENT, BUDGET_REJECTIONS, SINK_CALLS, QUEUE_SIZE,
 )  # fmt: skip

@@ -74,10 +74,8 @@ class PrometheusExporter(InMemorySink, SetupAware):
         )
         self._registry = validate_registry(registry)
         self._collector: Any = None
-        own = config.PROMETHEUS_BUCKETS.value(validate_buckets(buckets))
-        own_first = config.PROMETHEUS_FIRST_ITEM_BUCKETS.value(
-            validate_buckets(first_item_buckets, "first_item_buckets")
-        )
+        own = config.BUCKETS.value(validate_buckets(buckets))
+        own_first = config.FIRST_ITEM_BUCKETS.value(validate_buckets(first_item_buckets, "first_item_buckets"))
         self._bounds = own or catalog.BUCKETS_S
         self._first_item_bounds = own_first or catalog.BUCKETS_S
         self._has_custom_buckets = own is not None or own_first is not None

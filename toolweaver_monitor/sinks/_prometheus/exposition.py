@@ -31,7 +31,10 @@ class Snapshot(NamedTuple):
     """Everything that is exposed at one moment."""
 
     tools: Mapping[str, ToolStats]
-    active: int = 0
+    active: Mapping[str, int] = {}
+    """Open calls by tool."""
+    declared: Mapping[str, bool] = {}
+    """Tools that are shown before their first call, each with whether a cost is declared for it."""
     budgets: Iterable[Mapping[str, Any]] = ()
     sinks: Mapping[str, Mapping[str, Any]] = {}
     """Delivery statistics of each sink."""
@@ -41,6 +44,17 @@ class Snapshot(NamedTuple):
     first_item_bounds: tuple[float, ...] = catalog.BUCKETS_S
     max_names: int = MAX_NAMES
     """Tools with a name of their own; the rest is `__overflow__`."""
+
+
+NEVER_RAN = ToolStats()
+
+
+def list_tools(snapshot: Snapshot) -> Mapping[str, ToolStats]:
+    """Return every tool to show with its statistics: those that ran, those that are declared, those that run."""
+    tools = dict(snapshot.tools)
+    for tool in (*snapshot.declared, *snapshot.active):
+        tools.setdefault(tool, NEVER_RAN)
+    return cap_tools(tools, snapshot.max_names)
 
 
 def cap_tools(tools: Mapping[str, ToolStats], max_names: int) -> Mapping[str, ToolStats]:
@@ -81,18 +95,23 @@ def cap_budgets(
 
 def read_metrics(snapshot: Snapshot) -> Iterator[tuple[Metric, list[Sample]]]:
     """Return every metric with its samples, which may be none."""
-    tools = cap_tools(snapshot.tools, snapshot.max_names)
+    tools = list_tools(snapshot)
 
     def per_tool(value: Callable[[ToolStats], float]) -> list[Sample]:
         return [("", (tool,), value(stats)) for tool, stats in tools.items() if value(stats)]
 
-    yield (
-        catalog.EXECUTIONS,
-        [("", (tool, o), n) for tool, stats in tools.items() for o, n in stats.outcomes.items() if n],
-    )
+    yield catalog.EXECUTIONS, [s for tool, stats in tools.items() for s in _read_outcomes(tool, stats)]
     yield catalog.DURATION, [s for tool, stats in tools.items() for s in _read_durations(tool, stats, snapshot)]
-    yield catalog.COST, [("", (tool,), t.usage.cost_nanousd / NANO) for tool, t in tools.items() if t.usage.costed]
-    yield catalog.ACTIVE, [("", (), snapshot.active)]
+    yield (
+        catalog.COST,
+        [
+            ("", (tool,), stats.usage.cost_nanousd / NANO)
+            for tool, stats in tools.items()
+            if stats.usage.costed or snapshot.declared.get(tool)
+        ],
+    )
+    yield catalog.ACTIVE, [("", (), sum(snapshot.active.values()))]
+    yield catalog.ACTIVE_BY_TOOL, _read_active(tools, snapshot.active)
     yield catalog.ERRORS_BY_TYPE, [("", (tool, e), n) for tool, stats in tools.items() for e, n in stats.errors.items()]
     yield catalog.TOKENS, [s for tool, stats in tools.items() for s in _read_tokens(tool, stats)]
     yield catalog.FIRST_ITEM, [s for tool, stats in tools.items() for s in _read_first_items(tool, stats, snapshot)]
@@ -109,6 +128,21 @@ def read_metrics(snapshot: Snapshot) -> Iterator[tuple[Metric, list[Sample]]]:
     yield catalog.BUDGET_REJECTIONS, [("", (name,), count) for name, count in rejections.items()]
     yield catalog.SINK_CALLS, [s for sink, stats in snapshot.sinks.items() for s in _read_sink_calls(sink, stats)]
     yield catalog.QUEUE_SIZE, [("", (sink,), stats["queued"]) for sink, stats in snapshot.sinks.items()]
+
+
+def _read_outcomes(tool: str, stats: ToolStats) -> Iterator[Sample]:
+    for outcome in catalog.ALWAYS_SHOWN:
+        yield "", (tool, outcome), stats.outcomes[outcome]
+    for outcome, count in stats.outcomes.items():
+        if count and outcome not in catalog.ALWAYS_SHOWN:
+            yield "", (tool, outcome), count
+
+
+def _read_active(tools: Mapping[str, ToolStats], active: Mapping[str, int]) -> list[Sample]:
+    by_tool = dict.fromkeys(tools, 0)
+    for tool, count in active.items():
+        by_tool[tool if tool in tools else OVERFLOW] += count
+    return [("", (tool,), count) for tool, count in by_tool.items()]
 
 
 def _read_durations(tool: str, stats: ToolStats, snapshot: Snapshot) -> Iterator[Sample]:
