@@ -175,10 +175,10 @@ MEMBERS = {
     "CostTracker": "record costs counts report most_expensive by by_tag of roots unpriced",
     "ErrorTracker": "record_call errors total_calls error_rate report",
     "MetricsCollector": "record operations summary by_operation cost_by_operation",
-    "Monitor": "sinks closed summary report tree active health flush aflush shutdown",
+    "Monitor": "sinks closed budgets summary report tree active health flush aflush shutdown",
     "PrometheusExporter": "port url start text close",
     "Sink": "write flush close",
-    "ToolCall": "record fail",
+    "ToolCall": "record fail budget_left",
     "ToolRecorder": "calls assert_called assert_not_called assert_no_errors clear close",
     "WandBLogger": "run log_summary close",
 }

@@ -15,7 +15,7 @@ SINK = {"name", "write", "flush", "close"}
 PUBLIC = {
     Monitor: {
         *("metrics", "costs", "errors", "sinks"),
-        *("summary", "report", "tree", "active", "health"),
+        *("summary", "report", "tree", "active", "budgets", "health"),
         *("flush", "aflush", "shutdown", "closed"),
     },
     CostTracker: {

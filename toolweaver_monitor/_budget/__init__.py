@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from toolweaver_monitor._budget.budget import Budget
-from toolweaver_monitor._budget.ledger import BudgetStatus, Ledger
+from toolweaver_monitor._budget.budget import Budget, BudgetStatus
+from toolweaver_monitor._budget.handles import BudgetHandle
+from toolweaver_monitor._budget.ledger import Ledger
 
-__all__ = ["Budget", "BudgetStatus", "Ledger"]
+__all__ = ["Budget", "BudgetHandle", "BudgetStatus", "Ledger"]

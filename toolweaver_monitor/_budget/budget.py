@@ -4,23 +4,57 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 import msgspec
 
+from toolweaver_monitor._budget.window import Per
 from toolweaver_monitor._core.sanitize import MAX_COUNT, TagValue, round_nanodollars
 from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
 
 Unit = Literal["usd", "tokens", "calls"]
-Per = Literal["run", "minute", "hour", "day"]
-
-WINDOW_S: dict[str, float] = {"minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
-SLOTS = 61
-"""A window slides by sixtieths, see `Meter`."""
 MAX_LIMIT_USD = 1_000_000_000
+NEVER = sys.maxsize
+"""A sum that is never spent."""
+
+
+class BudgetStatus(TypedDict):
+    """The state of one limit of one account; plain values, ready for JSON. Dollars are floats.
+
+    Attributes:
+        name: the entry's name, which is unique.
+        budget: the name of the `Budget`.
+        account: the value of the tag that the account is for; None if the budget is not split by a tag.
+        unit: `usd`, `tokens` or `calls`.
+        per: `run`, `minute`, `hour`, `day` or `month`.
+        limit: the amount that may be spent, in `unit`.
+        spent: the amount spent in the window, in `unit`.
+        reserved: the amount set aside for running calls, in `unit`.
+        remaining: the rest of the limit, never below 0, in `unit`.
+        rejections: the number of calls rejected.
+        overruns: the number of calls that `on_exceed` let run past the limit.
+        unknown_cost_calls: the number of calls that ended with tokens or a model and without a known cost. Each was
+            charged the budget's `reserve`, or nothing if it has none. Always 0 for a limit of tokens or calls.
+        frees_in_s: seconds until there is room again; 0.0 if there is room, None if the time is unknown.
+    """
+
+    name: str
+    budget: str
+    account: str | None
+    unit: str
+    per: str
+    limit: float
+    spent: float
+    reserved: float
+    remaining: float
+    rejections: int
+    overruns: int
+    unknown_cost_calls: int
+    frees_in_s: float | None
 
 
 class _SuggestKeywords(msgspec.StructMeta):
@@ -51,7 +85,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_SuggestKeywor
             a call is admitted while any room is left.
         limit_calls: calls admitted, however they end.
         per: `"run"` counts from `setup()` on and never frees. `"minute"`, `"hour"` and `"day"` slide: they count the
-            last 60 s, 3,600 s, 86,400 s of the monotonic clock.
+            last 60 s, 3,600 s, 86,400 s of the monotonic clock. `"month"` is the calendar month in UTC.
         tool: count only the calls of this tool.
         tag: count only calls with this tag: `("customer", "acme")` or `"customer=acme"`. `"customer"` alone gives
             each customer the whole limit. A call without the tag belongs to the nearest call around it that has it.
@@ -63,6 +97,9 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_SuggestKeywor
             and those open inside it, one inside the other, cost together, the limit is never exceeded, however many
             calls run at once. Without a reserve, the calls running when the limit is reached may exceed it. A call
             whose cost stays unknown is charged the reserve.
+        warn_at: the share of the limit, such as 0.9, at which a WARNING is logged and `on_warn` is called: at most once
+            a window, and once a run.
+        on_warn: a plain function that receives the `BudgetStatus`. It runs between calls and should be quick.
         name: the budget's name in messages, health and Prometheus. By default it is made from the limits and the scope.
 
     Raises:
@@ -77,15 +114,17 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_SuggestKeywor
     tag: str | tuple[str, TagValue] | None = None
     on_exceed: Literal["raise", "warn"] | Callable[[BudgetExceeded], object] = "raise"
     reserve: float | Decimal | None = None
+    warn_at: float | None = None
+    on_warn: Callable[[BudgetStatus], object] | None = None
     name: str | None = None
 
     def __post_init__(self) -> None:
-        usd = _parse_nanousd("limit_usd", self.limit_usd)
-        _parse_count("limit_tokens", self.limit_tokens)
-        _parse_count("limit_calls", self.limit_calls)
+        usd = parse_nanousd("limit_usd", self.limit_usd)
+        parse_count("limit_tokens", self.limit_tokens)
+        parse_count("limit_calls", self.limit_calls)
         if not self.limits:
             raise ConfigurationError("a Budget without a limit limits nothing", hint=_GIVE_A_LIMIT)
-        reserve = _parse_nanousd("reserve", self.reserve)
+        reserve = parse_nanousd("reserve", self.reserve)
         if reserve is not None and usd is None:
             raise ConfigurationError(
                 "reserve= sets dollars aside, but this Budget does not limit dollars", hint="give limit_usd=, too"
@@ -98,32 +137,34 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_SuggestKeywor
             )
         if type(self.per) is not str or self.per not in get_args(Per):
             raise ConfigurationError(
-                f"per={self.per!r} is not a window", hint="give per='run', 'minute', 'hour' or 'day'"
+                f"per={self.per!r} is not a window", hint="give per='run', 'minute', 'hour', 'day' or 'month'"
             )
         _validate_text("tool", self.tool, "the name of a tool, for example tool='ocr'")
         _validate_text("name", self.name, "some text, for example name='daily money'")
         self.tag_key_and_value  # noqa: B018 - raises for an invalid tag
         _validate_on_exceed(self.on_exceed)
+        _validate_warning(self.warn_at, self.on_warn)
 
     @property
     def limits(self) -> dict[Unit, int]:
         """The limits by unit, as integers: nano-dollars, tokens, calls."""
         limits: dict[Unit, int | None] = {
-            "usd": _parse_nanousd("limit_usd", self.limit_usd),
-            "tokens": _parse_count("limit_tokens", self.limit_tokens),
-            "calls": _parse_count("limit_calls", self.limit_calls),
+            "usd": parse_nanousd("limit_usd", self.limit_usd),
+            "tokens": parse_count("limit_tokens", self.limit_tokens),
+            "calls": parse_count("limit_calls", self.limit_calls),
         }
         return {unit: limit for unit, limit in limits.items() if limit is not None}
 
-    @property
-    def slot_s(self) -> float:
-        """Seconds until a slot leaves the window; infinite for a budget per run."""
-        return WINDOW_S.get(self.per, math.inf) / (SLOTS - 1)
+    def compute_warn_level(self, limit: int) -> int:
+        """Return the amount at which to warn, for a limit in its smallest unit; `NEVER` without `warn_at`."""
+        if self.warn_at is None:
+            return NEVER
+        return max(1, math.ceil(Decimal(str(self.warn_at)) * limit))
 
     @property
     def reserve_nanousd(self) -> int:
         """Nano-dollars that are set aside for a call of unknown cost; 0 without a reserve."""
-        return _parse_nanousd("reserve", self.reserve) or 0
+        return parse_nanousd("reserve", self.reserve) or 0
 
     @property
     def tag_key_and_value(self) -> tuple[str, str | None] | None:
@@ -172,8 +213,9 @@ _FIELD_OF_WORD = {
     "limit": "limit_usd", "budget": "limit_usd", "amount": "limit_usd", "max": "limit_usd", "usd": "limit_usd",
     "cost": "limit_usd", "dollar": "limit_usd", "money": "limit_usd", "token": "limit_tokens", "call": "limit_calls",
     "request": "limit_calls", "tool": "tool", "window": "per", "minute": "per", "hour": "per", "day": "per",
-    "period": "per", "interval": "per", "every": "per", "customer": "tag", "exceed": "on_exceed",
-    "action": "on_exceed", "label": "name",
+    "month": "per", "period": "per", "interval": "per", "every": "per", "customer": "tag", "exceed": "on_exceed",
+    "action": "on_exceed", "label": "name", "warn": "warn_at", "threshold": "warn_at", "alert": "warn_at",
+    "callback": "on_warn",
 }  # fmt: skip
 """Words in other libraries' names for a field -> the field. Later words take precedence."""
 
@@ -212,7 +254,12 @@ def check_clashes(budgets: Sequence[Budget]) -> None:
             labels.add(name)
 
 
-def _parse_nanousd(field: str, value: object) -> int | None:
+def parse_nanousd(field: str, value: object) -> int | None:
+    """Return dollars as nano-dollars, and None as None.
+
+    Raises:
+        ConfigurationError: they are not an amount of money.
+    """
     if value is None:
         return None
     dollars = value
@@ -234,7 +281,12 @@ def _parse_nanousd(field: str, value: object) -> int | None:
     )
 
 
-def _parse_count(field: str, value: object) -> int | None:
+def parse_count(field: str, value: object) -> int | None:
+    """Return a limit of tokens or calls as an integer, and None as None.
+
+    Raises:
+        ConfigurationError: it is not a count.
+    """
     if value is None:
         return None
     if (type(value) is int or (type(value) is float and value.is_integer())) and 0 <= value <= MAX_COUNT:
@@ -260,4 +312,20 @@ def _validate_on_exceed(on_exceed: object) -> None:
             f"on_exceed={on_exceed!r} cannot decide about a call",
             hint="give 'raise', 'warn', or a plain function (no async one) that takes the BudgetExceeded and returns "
             "True to let the call run",
+        )
+
+
+def _validate_warning(warn_at: object, on_warn: object) -> None:
+    if warn_at is None:
+        if on_warn is not None:
+            raise ConfigurationError("on_warn= is never called without warn_at=", hint="give warn_at=0.9, too")
+        return
+    if type(warn_at) not in (int, float) or not 0 < warn_at <= 1:  # type: ignore[operator]
+        raise ConfigurationError(
+            f"warn_at={warn_at!r} is not a share of the limit", hint="give one, such as warn_at=0.9"
+        )
+    if on_warn is not None and (not callable(on_warn) or inspect.iscoroutinefunction(on_warn)):
+        raise ConfigurationError(
+            f"on_warn={on_warn!r} cannot be called with a status",
+            hint="give a plain function (no async one) that takes a BudgetStatus",
         )

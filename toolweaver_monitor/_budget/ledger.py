@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import TypedDict
 
-from toolweaver_monitor._budget.budget import Budget, check_clashes
-from toolweaver_monitor._budget.messages import convert_amount, exceeded_error
+from toolweaver_monitor._budget.budget import Budget, BudgetStatus, Unit, check_clashes
+from toolweaver_monitor._budget.messages import convert_amount, exceeded_error, warning_text
 from toolweaver_monitor._budget.meter import HAS_GIL, Admission, AdmissionGroup, Meter
 from toolweaver_monitor._budget.scope import Scope
 from toolweaver_monitor._core import clock, locks
@@ -24,41 +24,6 @@ _deciding = threading.local()
 """Whether this thread runs an `on_exceed` of the user's. Rejections of the tools that it calls are final."""
 
 
-class BudgetStatus(TypedDict):
-    """The state of one limit of one account; plain values, ready for JSON. Dollars are floats.
-
-    Attributes:
-        name: the entry's name, which is unique.
-        budget: the name of the `Budget`.
-        account: the value of the tag that the account is for; None if the budget is not split by a tag.
-        unit: `usd`, `tokens` or `calls`.
-        per: `run`, `minute`, `hour` or `day`.
-        limit: the amount that may be spent, in `unit`.
-        spent: the amount spent in the window, in `unit`.
-        reserved: the amount set aside for running calls, in `unit`.
-        remaining: the rest of the limit, never below 0, in `unit`.
-        rejections: the number of calls rejected.
-        overruns: the number of calls that `on_exceed` let run past the limit.
-        unknown_cost_calls: the number of calls that ended with tokens or a model and without a known cost. Each was
-            charged the budget's `reserve`, or nothing if it has none. Always 0 for a limit of tokens or calls.
-        frees_in_s: seconds until there is room again; 0.0 if there is room, None if the time is unknown.
-    """
-
-    name: str
-    budget: str
-    account: str | None
-    unit: str
-    per: str
-    limit: float
-    spent: float
-    reserved: float
-    remaining: float
-    rejections: int
-    overruns: int
-    unknown_cost_calls: int
-    frees_in_s: float | None
-
-
 class Ledger:
     """The accounts of all budgets of one `setup()`. It admits or rejects each call exactly, under any concurrency.
 
@@ -69,21 +34,31 @@ class Ledger:
     Args:
         budgets: at least one; a call must fit all that apply to it.
         now: returns the seconds of a clock that never goes back.
+        wall_s: returns the Unix seconds, for budgets per month.
 
     Raises:
         ConfigurationError: no budgets, an item that is not a `Budget`, or two budgets that clash.
     """
 
-    def __init__(self, budgets: Sequence[Budget], *, now: Callable[[], float] = clock.monotonic_s) -> None:
+    def __init__(
+        self,
+        budgets: Sequence[Budget],
+        *,
+        now: Callable[[], float] = clock.monotonic_s,
+        wall_s: Callable[[], float] = time.time,
+    ) -> None:
         self.budgets = tuple(budgets) if isinstance(budgets, Sequence) else ()
         if not self.budgets or not all(isinstance(budget, Budget) for budget in self.budgets):
             raise ConfigurationError(f"budgets={budgets!r} is not a list of budgets", hint="give Budget objects")
         check_clashes(self.budgets)
         self._now = now
         self._lock = locks.new_rlock("budget ledger")
-        self._scopes = tuple(Scope(budget, self._lock, now) for budget in self.budgets)
-        self.needs_tags = any(scope.tag is not None for scope in self._scopes)
+        self.scopes = tuple(
+            Scope(budget, self._lock, wall_s if budget.per == "month" else now, _announce) for budget in self.budgets
+        )
+        self.needs_tags = any(scope.tag is not None for scope in self.scopes)
         """Whether the tags of a call matter to any budget."""
+        self._warns = any(budget.warn_at is not None for budget in self.budgets)
         self._common: tuple[Meter, ...] | None = None
         self._only: Meter | None = None
         self._find_shortcuts()
@@ -91,8 +66,8 @@ class Ledger:
 
     def _find_shortcuts(self) -> None:
         """Note whether all calls must fit the same meters, or even just one: their admission is faster then."""
-        if all(scope.is_common for scope in self._scopes):
-            self._common = tuple(meter for scope in self._scopes for meter in scope.accounts[None])
+        if all(scope.is_common for scope in self.scopes):
+            self._common = tuple(meter for scope in self.scopes for meter in scope.accounts[None])
             if len(self._common) == 1 and HAS_GIL:
                 self._only = self._common[0]
 
@@ -133,8 +108,8 @@ class Ledger:
                 admission.is_open = True
                 call._admission = admission
                 call._ensure_details()  # which makes the call end on the path that settles admissions
-                if meter.counts_calls:
-                    admission.settle(call)
+                if meter.counts_calls and admission.settle(call):
+                    admission.warn()
                 return
             meter.held -= asked
         self._admit_by_all(call, known_nanousd)
@@ -145,6 +120,8 @@ class Ledger:
             while (rejection := self._take_all(call, known_nanousd, overridden)) is not None:
                 self._apply_policy(*rejection)  # outside the lock: it runs the user's code
                 overridden += rejection[:1]
+            if self._warns and call._admission is not None:  # a limit of calls counts them as they are admitted
+                call._admission.warn()
         finally:  # or the traceback of the error, which refers to this frame, would keep the error and the account
             rejection, overridden = None, ()
 
@@ -189,7 +166,7 @@ class Ledger:
 
     def _find_meters(self, call: ToolCall) -> tuple[Meter, ...]:
         meters: tuple[Meter, ...] = ()
-        for scope in self._scopes:
+        for scope in self.scopes:
             meters += scope.find_meters(call)
         return meters
 
@@ -242,20 +219,34 @@ class Ledger:
     def rejections(self) -> dict[str, int]:
         """The number of calls that each budget has rejected, by the budget's name."""
         with self._lock:
-            return {scope.budget.label: sum(meter.rejections for meter in scope.all_meters()) for scope in self._scopes}
+            return {scope.budget.label: sum(meter.rejections for meter in scope.all_meters()) for scope in self.scopes}
+
+    def left(self, scope: Scope, unit: Unit, account: str | None) -> int:
+        """Return what an account of a budget has left, which may be below 0; the limit if it is not in use."""
+        with self._lock:
+            meter = scope.find_meter(unit, account)
+            if meter is not None:
+                meter.collect()
+            return scope.limits[unit] if meter is None else meter.limit - meter.spent - meter.held
+
+    def raise_limit(self, scope: Scope, unit: Unit, limit: int) -> None:
+        """Let each account of a budget spend so much from now on."""
+        with self._lock:
+            scope.raise_limit(unit, limit)
 
     def status(self) -> list[BudgetStatus]:
         """Return the state of every budget: one entry for each limit of each account, accounts by name."""
         with self._lock:
-            return [_describe(meter) for scope in self._scopes for meter in scope.all_meters()]
+            return [_describe(meter) for scope in self.scopes for meter in scope.all_meters()]
 
     def _in_child(self) -> None:
-        for scope in self._scopes:
+        for scope in self.scopes:
             scope.renew()
         self._find_shortcuts()
 
 
 def _describe(meter: Meter) -> BudgetStatus:
+    """Return the state of a limit. The caller holds the lock."""
     meter.collect()
     unit = meter.unit
     return {
@@ -273,3 +264,20 @@ def _describe(meter: Meter) -> BudgetStatus:
         "unknown_cost_calls": meter.unknown_calls,
         "frees_in_s": meter.compute_wait_s(0),
     }
+
+
+def _announce(meter: Meter) -> None:
+    """Log that the share `warn_at` of a limit is spent, and call `on_warn`; what that raises is counted only."""
+    with meter.lock:
+        status = _describe(meter)
+    try:
+        log.warning("%s", warning_text(meter))
+    except Exception:  # noqa: BLE001 - a broken log handler must not keep the callback from running
+        Diagnostics.internal_errors += 1
+    try:
+        if meter.budget.on_warn is not None:
+            meter.budget.on_warn(status)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's code, which must not hurt the call that it runs after
+        Diagnostics.extractor_errors += 1

@@ -55,6 +55,16 @@ def _choose_hint(meter: Meter, asked: int, frees_in_s: float | None) -> str:
     return f"{raise_limit} or start a new run with setup()"
 
 
+def warning_text(meter: Meter) -> str:
+    """Return the warning that most of this meter's limit is spent."""
+    limit = _format_amount(meter.limit, meter.unit) + ("" if meter.budget.per == "run" else f" per {meter.budget.per}")
+    spent = format_dollars(meter.spent) if meter.unit == "usd" else f"{meter.spent:,}"
+    share = f"{meter.spent / meter.limit:.0%}" if meter.limit else "all"
+    return (
+        f"budget {meter.name!r} is nearly spent: {spent} of {limit} ({share}); raise limit_{meter.unit} or spend less"
+    )
+
+
 def _format_amount(amount: int, unit: Unit) -> str:
     return format_dollars(amount) if unit == "usd" else pluralize(amount, unit[:-1])
 

@@ -10,14 +10,13 @@ in between, both calls may be rejected, but the limit is never exceeded.
 
 All amounts are integers: nano-dollars, tokens, calls.
 
-A sliding window consists of 60 slots, plus one that is being filled. A slot leaves as a whole, once its last amount is
-as old as the window. So the window never shows too little as spent, and too much by at most what was spent during one
-more sixtieth (1 s for a minute, 1 min for an hour, 24 min for a day). The cost of a call counts from the time the call
-ends; while it runs, what it has set aside or recorded counts, however long that takes.
+The cost of a call counts from the time the call ends; while it runs, what it has set aside or recorded counts, however
+long that takes.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections import deque
@@ -25,7 +24,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from toolweaver_monitor._budget.budget import SLOTS, Budget, Unit
+from toolweaver_monitor._budget.budget import NEVER, Budget, Unit
+from toolweaver_monitor._budget.window import Window
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.details import NO_DETAILS
@@ -35,7 +35,7 @@ from toolweaver_monitor._core.structs import use_plain_setattr
 HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
-class Meter:
+class Meter(Window):
     """One limit of one account: what was spent in its window, and what running calls hold.
 
     A meter is also the admission of the calls that set nothing aside, since those have nothing to give back. Such a
@@ -47,14 +47,22 @@ class Meter:
     """
 
     __slots__ = (
-        "budget", "ceiling", "counts_calls", "current", "dropped", "edge_s", "has_reserve", "held", "in_dollars",
-        "is_closed", "key", "limit", "lock", "name", "now", "open_calls", "overruns", "rejections", "reserve", "slots",
-        "spent", "suppressed_warnings", "unit", "unknown_calls", "warnings", "width_s",
+        "announce", "budget", "ceiling", "counts_calls", "dropped", "has_reserve", "held", "in_dollars", "is_closed",
+        "key", "limit", "name", "open_calls", "overruns", "rejections", "reserve", "suppressed_warnings", "unit",
+        "unknown_calls", "warn_again_s", "warn_level", "warnings",
     )  # fmt: skip
 
     def __init__(
-        self, budget: Budget, unit: Unit, key: str | None, lock: threading.RLock, now: Callable[[], float]
+        self,
+        budget: Budget,
+        unit: Unit,
+        limit: int,
+        key: str | None,
+        lock: threading.RLock,
+        now: Callable[[], float],
+        announce: Callable[[Meter], None],
     ) -> None:
+        super().__init__(budget.per, lock, now)
         self.budget = budget
         self.unit = unit
         self.in_dollars = unit == "usd"
@@ -62,15 +70,12 @@ class Meter:
         self.key = key
         name = budget.names[unit]
         self.name = name if key is None else f"{name} [{key}]"
-        self.limit = budget.limits[unit]
         self.reserve = 1 if unit == "calls" else budget.reserve_nanousd if unit == "usd" else 0
         self.has_reserve = self.in_dollars and self.reserve > 0
         """Whether calls take over what calls around them have set aside."""
-        self.ceiling = self.limit if self.reserve else self.limit - 1
-        """The highest sum of spent and held after admitting a call of unknown cost. A call that sets nothing aside
-        needs some room, however little."""
-        self.lock = lock
-        self.spent = 0
+        self.announce = announce
+        """Tells the user that `warn_at` of the limit is spent."""
+        self.set_limit(limit)
         self.held = 0
         self.open_calls = 0
         """Calls that may still charge this meter: those that run, and those that ended before their price was known."""
@@ -86,19 +91,48 @@ class Meter:
         self.dropped: deque[tuple[int, int]] = deque()
         """What calls that vanished without an end had set aside and recorded. `__del__` takes no lock, so it leaves
         an entry here."""
-        self.now = now
-        self.slots: list[int] = [0] * SLOTS if budget.per != "run" else []
-        self.width_s = budget.slot_s
-        self.edge_s = now() + self.width_s
-        self.current = 0
 
     def make_twin(self) -> Meter:
         """Return this meter for a forked child: what was spent stays, what the parent's running calls hold does not."""
-        twin = Meter(self.budget, self.unit, self.key, self.lock, self.now)
+        twin = Meter(self.budget, self.unit, self.limit, self.key, self.lock, self.now, self.announce)
         twin.slots, twin.current, twin.edge_s = self.slots[:], self.current, self.edge_s
         twin.spent = sum(self.slots) if self.slots else self.spent
         twin.unknown_calls = self.unknown_calls
+        twin.warn_level, twin.warn_again_s = self.warn_level, self.warn_again_s
         return twin
+
+    def set_limit(self, limit: int) -> None:
+        """Let so much be spent from now on."""
+        self.limit = limit
+        self.ceiling = limit if self.reserve else limit - 1
+        """The highest sum of spent and held after admitting a call of unknown cost. A call that sets nothing aside
+        needs some room, however little."""
+        self.warn_level = self.budget.compute_warn_level(limit)
+        """Warn once so much is spent."""
+        self.warn_again_s = math.inf
+
+    def warn(self) -> None:
+        """Warn that `warn_at` of the limit is spent, at most once a window."""
+        with self.lock:
+            is_due = self.spent >= self.warn_level
+            if is_due:
+                self.warn_level = NEVER
+                self.warn_again_s = self.gone_s()
+        if is_due:
+            self.announce(self)
+
+    def advance(self) -> None:
+        """Drop the slots whose youngest amount is as old as the window."""
+        Window.advance(self)
+        if self.now() >= self.warn_again_s:
+            self.set_limit(self.limit)
+
+    def left(self) -> int | None:
+        """Return the nano-dollars that are neither spent nor set aside; None for a limit of something else."""
+        if not self.in_dollars:
+            return None
+        self.collect()
+        return self.limit - self.spent - self.held
 
     def measure(self, call: ToolCall) -> int:
         """Return what a call has used so far, in this meter's unit."""
@@ -173,8 +207,12 @@ class Meter:
             admission.release()
         call._admission.note(call)
 
-    def settle(self, call: ToolCall) -> None:
-        """Charge a call that set nothing aside. There is no guard: `hot_path` settles a call once."""
+    def settle(self, call: ToolCall) -> bool:
+        """Charge a call that set nothing aside. There is no guard: `hot_path` settles a call once.
+
+        Returns:
+            Whether `warn` is due.
+        """
         amount = self.measure(call)
         if not amount and self.in_dollars and (call._details or NO_DETAILS).lacks_price:
             self.unknown_calls += 1
@@ -183,41 +221,28 @@ class Meter:
                 self.advance()
             self.slots[self.current] += amount
         self.spent += amount
+        return self.spent >= self.warn_level
 
     def charge(self, nanousd: int) -> None:
         """Count a cost that was found only after the call had been settled."""
         if self.in_dollars:
             with self.lock:
-                self.collect()
-                self.unknown_calls -= 1 if self.unknown_calls else 0
-                if self.slots:
-                    self.slots[self.current] += nanousd
-                self.spent += nanousd
+                self.add(nanousd)
+            self.warn()
 
-    def advance(self) -> None:
-        """Drop the slots whose youngest amount is as old as the window."""
-        with self.lock:
-            self._advance(self.now())
-
-    def _advance(self, now: float) -> None:
-        steps = 0
-        while True:  # `while now >= ...` would allow an interrupt between the comparison and the step
-            if now < self.edge_s:
-                return
-            if steps > SLOTS:  # all slots are empty: continue from now, however long nothing was spent
-                self.edge_s = now + self.width_s
-                return
-            following = self.current + 1 if self.current + 1 < SLOTS else 0
-            self.spent -= self.slots[following]
-            self.slots[following] = 0
-            self.current = following
-            self.edge_s += self.width_s
-            steps += 1
+    def add(self, nanousd: int) -> None:
+        """Add the price of a call whose cost was unknown. The caller holds the lock."""
+        if self.in_dollars:
+            self.collect()
+            self.unknown_calls -= 1 if self.unknown_calls else 0
+            if self.slots:
+                self.slots[self.current] += nanousd
+            self.spent += nanousd
 
     def collect(self) -> None:
         """Bring the window up to now, and give back what vanished calls held; what they had recorded is spent."""
         while True:
-            if self.slots and self.now() >= self.edge_s:
+            if not self.is_current():
                 self.advance()
             if not self.dropped:
                 return
@@ -243,16 +268,7 @@ class Meter:
         running calls can give back.
         """
         missing = self.spent + self.held + max(asked, 1) - self.limit
-        if missing <= 0:
-            return 0.0
-        if not self.slots or missing > self.spent:
-            return None
-        now = self.now()
-        for step in range(1, SLOTS + 1):
-            missing -= self.slots[(self.current + step) % SLOTS]
-            if missing <= 0:
-                return max(0.0, self.edge_s + (step - 1) * self.width_s - now)
-        return None
+        return Window.compute_wait_s(self, missing) if missing > 0 else 0.0
 
 
 class Admission(msgspec.Struct, gc=False, eq=False):
@@ -284,11 +300,14 @@ class Admission(msgspec.Struct, gc=False, eq=False):
                 self.meter.held += amount - self.held
                 self.held = amount
 
-    def settle(self, call: ToolCall) -> None:
+    def settle(self, call: ToolCall) -> bool:
         """Replace what was set aside with what the call used. Only the first time counts.
 
         For a call without a known cost the reserve stays set aside until `charge` says its price. If there is none,
         the call is enriched and drops this admission, and the reserve is spent.
+
+        Returns:
+            Whether `warn` is due.
         """
         meter = self.meter
         amount = meter.measure(call)
@@ -298,7 +317,7 @@ class Admission(msgspec.Struct, gc=False, eq=False):
                 meter.unknown_calls += 1
                 self.held = self.noted = meter.reserve
                 self.awaits_price = True
-            return
+            return False
         if meter.slots and meter.now() >= meter.edge_s:
             meter.advance()
         if self.held is not None:
@@ -310,12 +329,23 @@ class Admission(msgspec.Struct, gc=False, eq=False):
             self.noted = 0
             meter.open_calls -= 1
             self.is_open = False
+        return meter.spent >= meter.warn_level
+
+    def warn(self) -> None:
+        """Warn that a share of the limit is spent. No lock is held: it runs the user's code."""
+        self.meter.warn()
+
+    def left(self) -> int | None:
+        """Return the nano-dollars that are left for this call and calls inside it."""
+        left, held = self.meter.left(), self.held
+        return left if left is None or held is None else left + held - self.noted
 
     def charge(self, nanousd: int) -> None:
         """Count a cost that was found only after the call had been settled."""
         with self.meter.lock:
-            self.meter.charge(nanousd)
+            self.meter.add(nanousd)
             self.release(nanousd)
+        self.meter.warn()
 
     def release(self, used: int = 0) -> None:  # noqa: ARG002 - see `InnerAdmission`
         """Give back what was set aside: the call does not run, or its price `used` has been charged."""
@@ -339,10 +369,10 @@ class LockedAdmission(Admission, gc=False, eq=False):
         with self.meter.lock:
             Admission.note(self, call)
 
-    def settle(self, call: ToolCall) -> None:
-        """Charge what the call cost, under the lock."""
+    def settle(self, call: ToolCall) -> bool:
+        """Charge what the call cost, under the lock. Return whether `warn` is due."""
         with self.meter.lock:
-            Admission.settle(self, call)
+            return Admission.settle(self, call)
 
 
 class InnerAdmission(LockedAdmission, gc=False, eq=False):
@@ -372,14 +402,14 @@ class InnerAdmission(LockedAdmission, gc=False, eq=False):
                 self.meter.held -= part
                 self.borrowed = part
 
-    def settle(self, call: ToolCall) -> None:
-        """Give back what the call did not use, and charge the rest."""
+    def settle(self, call: ToolCall) -> bool:
+        """Give back what the call did not use, and charge the rest. Return whether `warn` is due."""
         meter = self.meter
         with meter.lock:
             used = meter.measure(call)
             if used or not (call._details or NO_DETAILS).lacks_price:
                 self._give_back(used)
-            Admission.settle(self, call)
+            return Admission.settle(self, call)
 
     def release(self, used: int = 0) -> None:
         """Give back what the call did not use."""
@@ -408,10 +438,21 @@ class AdmissionGroup(msgspec.Struct, gc=False, eq=False):
         for part in self.parts:
             part.note(call)
 
-    def settle(self, call: ToolCall) -> None:
-        """Charge what the call cost, to each meter."""
+    def settle(self, call: ToolCall) -> bool:
+        """Charge what the call cost, to each meter. Return whether `warn` is due at one."""
+        is_due = False
         for part in self.parts:
-            part.settle(call)
+            is_due = part.settle(call) or is_due
+        return is_due
+
+    def warn(self) -> None:
+        """Warn for each meter of whose limit a share is spent."""
+        for part in self.parts:
+            part.warn()
+
+    def left(self) -> int | None:
+        """Return the nano-dollars that are left by the meter with the least; None if none counts dollars."""
+        return min([left for part in self.parts if (left := part.left()) is not None], default=None)
 
     def charge(self, nanousd: int) -> None:
         """Charge an amount to each meter."""

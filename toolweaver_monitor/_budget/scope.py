@@ -7,8 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import Token
 
-from toolweaver_monitor._budget.budget import Budget
+from toolweaver_monitor._budget.budget import Budget, Unit
 from toolweaver_monitor._budget.meter import Admission, AdmissionGroup, Meter
+from toolweaver_monitor._budget.window import slot_width_s
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.sanitize import TagValue
@@ -16,6 +17,7 @@ from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor._text.redact import scrub
 
 MAX_ACCOUNTS = 2_000
+MAX_SEARCH_WAIT_S = 60.0
 
 
 class Scope:
@@ -28,8 +30,12 @@ class Scope:
     and use the same accounts.
     """
 
-    def __init__(self, budget: Budget, lock: threading.RLock, now: Callable[[], float]) -> None:
+    def __init__(
+        self, budget: Budget, lock: threading.RLock, now: Callable[[], float], announce: Callable[[Meter], None]
+    ) -> None:
         self.budget = budget
+        self.limits = budget.limits
+        """The limits by unit, as integers; `raise_limit` changes them."""
         self.tool = budget.tool
         tag = budget.tag_key_and_value
         self.tag = tag[0] if tag is not None else None
@@ -39,6 +45,7 @@ class Scope:
         """Whether the budget applies to every call."""
         self._lock = lock
         self._now = now
+        self._announce = announce
         self.accounts: OrderedDict[str | None, tuple[Meter, ...]] = OrderedDict()
         """The meters of each account; the least recently used account first."""
         if self.tag is None or self.value is not None:
@@ -48,14 +55,30 @@ class Scope:
         self._shown: dict[str, str] = {}
         """Tag values that hold a secret or are too long -> the text shown instead."""
         self._search_again_s = now()
-        """When the next search for an idle account may take place. A search that finds none waits one slot."""
+        """When the next search for an idle account may take place. A search that finds none waits one slot,
+        but not long."""
 
     def _new_meters(self, key: str | None) -> tuple[Meter, ...]:
-        return tuple(Meter(self.budget, unit, key, self._lock, self._now) for unit in self.budget.limits)
+        return tuple(
+            Meter(self.budget, unit, limit, key, self._lock, self._now, self._announce)
+            for unit, limit in self.limits.items()
+        )
+
+    def raise_limit(self, unit: Unit, limit: int) -> None:
+        """Let each account spend so much of a unit from now on."""
+        self.limits = {**self.limits, unit: limit}
+        for meter in self.all_meters():
+            if meter.unit == unit:
+                meter.set_limit(limit)
 
     def all_meters(self) -> list[Meter]:
         """Return the meters of every account, in the order of the accounts' names."""
         return [meter for key in sorted(self.accounts, key=str) for meter in self.accounts.get(key, ())]
+
+    def find_meter(self, unit: Unit, account: str | None) -> Meter | None:
+        """Return one meter of an account; None if the account has none yet."""
+        key = account if account is None else self._shown.get(account, account)
+        return next((meter for meter in self.accounts.get(key, ()) if meter.unit == unit), None)
 
     def renew(self) -> None:
         """Renew every meter, in a forked child."""
@@ -130,7 +153,7 @@ class Scope:
         for key in list(self.accounts):
             if key is not None and key != OVERFLOW and self._close_if_idle(key):
                 return
-        self._search_again_s = self._now() + self.budget.slot_s
+        self._search_again_s = self._now() + min(slot_width_s(self.budget.per), MAX_SEARCH_WAIT_S)
 
     def _close_if_idle(self, key: str) -> bool:
         uses = self._uses

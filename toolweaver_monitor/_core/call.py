@@ -298,6 +298,19 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         if self._admission is not None:
             self._admission.note(self)
 
+    def budget_left(self) -> float | None:
+        """Return the dollars that the budgets of this call have left for it and for calls inside it.
+
+        Never raises. What other running calls have set aside is not left. An agent can choose a cheaper tool before a
+        dear one is rejected.
+
+        Returns:
+            Dollars of the budget with the least left, at least 0.0. None if no budget in dollars applies to this call,
+            and outside any call.
+        """
+        left = None if self._admission is None else self._admission.left()
+        return None if left is None else max(0, left) / NANO
+
     def fail(self, reason: str) -> None:
         """Mark this call as a failure although nothing is raised. For tools that return their errors.
 

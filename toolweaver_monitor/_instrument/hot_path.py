@@ -341,16 +341,19 @@ def restore(call: ToolCall) -> None:
 def publish(call: ToolCall, outcome: Outcome) -> None:
     """Close the call for good, once, so that the dispatcher takes it to the sinks."""
     try:
-        details = call._details
+        details, to_warn = call._details, None
         if details is not None:
             if details.seen is not None:
                 details.seen = None
             if call._admission is not None:
                 admission, call._admission = call._admission, None
-                admission.settle(call)
+                if admission.settle(call):
+                    to_warn = admission
                 call._admission = admission  # until the dispatcher enriches the call, see `Admission`
         if call.outcome == "open":
             call.outcome = outcome
+        if to_warn is not None:  # last, since it may run the user's code
+            to_warn.warn()
         if len(inbox) > HIGH_WATER:
             bus.apply_backpressure()
     except Exception as error:  # noqa: BLE001 - as in finish

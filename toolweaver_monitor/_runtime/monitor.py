@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from toolweaver_monitor._budget import BudgetHandle
+from toolweaver_monitor._budget.handles import BudgetHandles
 from toolweaver_monitor._bus import deferred_log, process_exit, sigterm
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.sanitize import Diagnostics
@@ -33,6 +35,7 @@ class Monitor(Reportable):
         self.metrics, self.costs, self.errors = components.metrics, components.costs, components.errors
         self._components = components
         self._release = release
+        self._budgets = BudgetHandles(components.ledger)
         self._ended: bool | None = None
         self._summary_logged = False
 
@@ -48,6 +51,16 @@ class Monitor(Reportable):
     def sinks(self) -> tuple[Any, ...]:
         """The sinks given to `setup()`: the caller's own objects."""
         return tuple(self._components.sinks.values())
+
+    @property
+    def budgets(self) -> Mapping[str, BudgetHandle]:
+        """The limits of this setup by name; empty without budgets.
+
+        `monitor.budgets["daily"].remaining()` returns what is neither spent nor set aside, in dollars, tokens or calls,
+        and `.raise_to(30)` raises the limit. `.limit`, `.unit` and `.name` describe it. A budget with several limits
+        has one entry for each, such as `"daily usd"`; one by customer is asked for `.remaining("acme")`.
+        """
+        return self._budgets
 
     @property
     def closed(self) -> bool:

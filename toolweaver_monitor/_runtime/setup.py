@@ -33,6 +33,7 @@ from toolweaver_monitor._runtime.options import (
     validate_flags,
 )
 from toolweaver_monitor._stats.aggregator import StatsAggregator
+from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor._text.names import declared_names
 from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor._text.safe_repr import ErrorTextSource, fault_text, hint_text
@@ -66,7 +67,8 @@ def setup(
     """Start monitoring: every monitored call from now on goes to these sinks.
 
     In-memory metrics, costs and errors are always there. A second call flushes, closes and replaces the earlier setup;
-    a sink object that is passed again continues to work.
+    a sink object that is passed again continues to work. Figures and budgets start from 0 then, which a WARNING in the
+    log says if there were any.
 
     Args:
         *sinks: `Sink` objects, callables that take a `ToolCall`, or the names `"prometheus"`, `"wandb"`, `"sqlite"`
@@ -147,6 +149,7 @@ def _replace(options: Options) -> Monitor:
             options.book.start_loading()
         if earlier is not None:
             earlier._replace_with(monitor)  # before the new sinks start: they may want the same port or file
+            _warn_of_losses(earlier, monitor)
         for name, sink in components.sinks.items():
             _start(sink, name, components)
     finally:
@@ -154,6 +157,21 @@ def _replace(options: Options) -> Monitor:
     for runner in components.runners:
         runner.worker.wake()
     return monitor
+
+
+def _warn_of_losses(earlier: Monitor, monitor: Monitor) -> None:
+    """Log one warning if figures, or what budgets had spent, start from 0 because a setup was replaced."""
+    losses = []
+    calls = earlier.metrics.summary()["count"] if earlier.metrics is not monitor.metrics else 0
+    if calls:
+        losses.append(f"the figures of {pluralize(calls, 'call')}")
+    if any(entry["spent"] for entry in earlier._components.budgets()):
+        losses.append("what its budgets had spent")
+    if losses:
+        log.warning(
+            "setup() was called again: %s start from 0; call it once, or shutdown() before a new run",
+            " and ".join(losses),
+        )
 
 
 def _make_components(options: Options, earlier: Monitor | None, gate: Gate) -> Components:

@@ -116,7 +116,7 @@ def test_a_refused_call_does_not_run_is_recorded_as_rejected_and_is_no_error() -
 def test_a_window_frees_by_the_monotonic_clock_for_monitored_tools(monkeypatch: pytest.MonkeyPatch) -> None:
     """A minute later there is room, whatever the wall clock did meanwhile."""
     clock = Clock()
-    monkeypatch.setattr(ledger_module.Ledger.__init__, "__kwdefaults__", {"now": clock})
+    monkeypatch.setattr(ledger_module.Ledger.__init__, "__kwdefaults__", {"now": clock, "wall_s": clock})
 
     @monitored("ocr", cost=0.01)
     def ocr() -> None:

@@ -172,7 +172,7 @@ def test_an_account_that_a_signal_handler_closes_in_between_is_opened_anew(monke
     """A call is never charged to an account that is gone: it is admitted again."""
     clock = Clock()
     ledger = Ledger([Budget(limit_usd=1, tag="customer", per="minute")], now=clock)
-    (scope,) = ledger._scopes
+    (scope,) = ledger.scopes
     opened(ledger, customer="acme")
     find_meters = scope.find_meters
     closed = []
@@ -201,7 +201,7 @@ def test_an_account_that_a_signal_handler_uses_while_it_is_being_closed_stays(mo
         return idle
 
     monkeypatch.setattr(Meter, "is_idle", interrupted)
-    assert not ledger._scopes[0]._close_if_idle("acme")
+    assert not ledger.scopes[0]._close_if_idle("acme")
     ended(admitted[0], cost=0.25)
     assert books(ledger) == (0.25, 0.0)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from ledger_kit import CENT, Clock, books, ended, opened, refused
 
-from toolweaver_monitor._budget import Budget, Ledger
+from toolweaver_monitor._budget import Budget, Ledger, scope
 from toolweaver_monitor._core.sanitize import NANO
 
 
@@ -84,3 +85,86 @@ def test_calls_per_minute_count_from_their_start() -> None:
     opened(ledger)
     ended(long)
     assert books(ledger) == (1, 0)
+
+
+class Calendar(Clock):
+    """A wall clock that a test sets."""
+
+    def set(self, *moment: int) -> None:
+        self.now_s = datetime(*moment, tzinfo=UTC).timestamp()  # type: ignore[arg-type]
+
+
+def monthly(calendar: Calendar, **limits: Any) -> Ledger:
+    return Ledger([Budget(per="month", **limits)], wall_s=calendar)
+
+
+@pytest.mark.parametrize(
+    ("spent_on", "still", "free"),
+    [
+        ((2026, 1, 31, 23, 59), (2026, 1, 31, 23, 59, 59), (2026, 2, 1)),
+        ((2026, 2, 1), (2026, 2, 28, 23, 59, 59), (2026, 3, 1)),
+        ((2028, 2, 10), (2028, 2, 29, 12), (2028, 3, 1)),
+        ((2026, 12, 24), (2026, 12, 31, 23), (2027, 1, 1)),
+    ],
+)
+def test_a_month_is_the_calendar_month_in_utc(spent_on: Any, still: Any, free: Any) -> None:
+    """What was spent in a month counts until its last second; `frees_in_s` names the first of the next one.
+
+    Seen red: with 30 days to a month.
+    """
+    calendar = Calendar()
+    calendar.set(*spent_on)
+    ledger = monthly(calendar, limit_usd=1)
+    ended(opened(ledger, None), cost=1)
+    calendar.set(*still)
+    frees_in_s = refused(ledger, CENT).frees_in_s
+    assert frees_in_s == datetime(*free, tzinfo=UTC).timestamp() - calendar.now_s
+    calendar.now_s += frees_in_s
+    ended(opened(ledger, CENT), cost=0.01)
+    assert books(ledger) == (0.01, 0)
+
+
+def test_a_wall_clock_that_is_set_back_frees_nothing_and_the_next_month_begins_on_time() -> None:
+    """A clock that was a year ahead for a moment does not hold the money of a month for a year.
+
+    Seen red: with the end of a month kept when the clock is set back.
+    """
+    calendar = Calendar()
+    calendar.set(2027, 5, 10)
+    ledger = monthly(calendar, limit_usd=1)
+    ended(opened(ledger, None), cost=1)
+    calendar.set(2026, 5, 10)
+    refused(ledger, CENT)
+    calendar.set(2026, 5, 31, 23, 59, 59)
+    refused(ledger, CENT)
+    calendar.set(2026, 6, 1)
+    opened(ledger, CENT)
+
+
+def test_months_that_nobody_called_in_pass_at_once() -> None:
+    """Only the money of the present month counts, however many months were quiet."""
+    calendar = Calendar()
+    calendar.set(2026, 1, 10)
+    ledger = monthly(calendar, limit_calls=2)
+    for _ in range(2):
+        ended(opened(ledger))
+    calendar.set(2031, 7, 1)
+    assert books(ledger) == (0, 0)
+    calendar.set(2031, 7, 31)
+    ended(opened(ledger))
+    assert books(ledger) == (1, 0)
+
+
+def test_accounts_of_a_past_month_make_room_for_new_customers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget by customer and month gives its accounts to the customers of the new month."""
+    monkeypatch.setattr(scope, "MAX_ACCOUNTS", 2)
+    calendar = Calendar()
+    calendar.set(2026, 1, 10)
+    ledger = monthly(calendar, limit_usd=1, tag="customer")
+    for customer in ("acme", "globex", "initech"):
+        ended(opened(ledger, None, customer=customer), cost=0.5)
+    calendar.set(2026, 2, 1)
+    ended(opened(ledger, None, customer="hooli"), cost=0.5)
+    accounts = {entry["account"]: entry["spent"] for entry in ledger.status()}
+    assert accounts["hooli"] == 0.5
+    assert len(accounts) == 3

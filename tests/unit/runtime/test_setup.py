@@ -6,6 +6,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,39 @@ def test_a_collector_passed_again_keeps_its_totals() -> None:
     assert mine.summary()["count"] == 2
     second.shutdown()
     assert mine.summary()["count"] == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "the figures of 2 calls start from 0"),
+        ({"budget": 5}, "the figures of 2 calls and what its budgets had spent start from 0"),
+    ],
+)
+def test_a_setup_that_throws_figures_away_says_so_once(
+    settings: Any, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One WARNING for figures and budgets together, at the setup that replaces another; then it is said."""
+    setup(**settings)
+    for _ in range(2):
+        with track("ocr") as call:
+            call.record(cost=0.10)
+    setup(**settings)
+    setup(**settings)
+    (line,) = [record.message for record in caplog.records if "setup() was called again" in record.message]
+    assert said in line
+
+
+def test_a_setup_that_throws_nothing_away_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Without calls, after a shutdown, and with the collector given again, nothing is lost."""
+    setup()
+    setup()
+    double(1)
+    shutdown()
+    setup(mine := MetricsCollector())
+    double(1)
+    setup(mine)
+    assert [record.message for record in caplog.records if "again" in record.message] == []
 
 
 def test_any_callable_that_takes_a_call_is_a_sink() -> None:
