@@ -102,7 +102,7 @@ def test_nothing_is_left_behind(doctor: Doctor, tmp_path: Path) -> None:
     [
         ("TOOLWEAVER_MONITOR_MAX_OPERATIONS", "many", "MAX_OPERATIONS", "give a whole number from 1 up, or unset it"),
         ("TOOLWEAVER_MONITOR_PROMETEUS_PORT", "1", "PROMETEUS_PORT", "write TOOLWEAVER_MONITOR_PROMETHEUS_PORT"),
-        ("TOOLWEAVER_MONITOR_SINKS", "grafanna", "grafanna", "there are prometheus, wandb, log"),
+        ("TOOLWEAVER_MONITOR_SINKS", "grafanna", "grafanna", "there are prometheus, wandb, sqlite, log"),
         ("TOOLWEAVER_MONITOR_ENABLED", "no", "ENABLED", "unset TOOLWEAVER_MONITOR_ENABLED"),
         ("TOOLWEAVER_MONITOR_LOG_LEVEL", "LOUD", "log", "give one such as 'INFO'"),
         ("TOOLWEAVER_MONITOR_PROMETHEUS_ADDR", "0.0.0.0", "prometheus", "insecure=True"),
@@ -127,6 +127,22 @@ def test_scripts_get_the_age_of_the_prices(capsys: pytest.CaptureFixture[str], m
     report = json.loads(capsys.readouterr().out)
     assert report["prices"].keys() >= {"ready", "sources", "age_days"}
     assert [finding for finding in report["findings"] if finding["about"] == "Sinks"] == []
+
+
+def test_a_store_is_checked_without_being_created(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file that is none of ours is a fault with its cure. Seen red: with the store opened, which creates it."""
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_STORE", str(tmp_path / "new" / "runs.db"))
+    code, found = doctor("--sinks", "sqlite")
+    assert (code, found["sqlite"]["state"]) == (0, "ok")
+    assert list(tmp_path.iterdir()) == []
+    other = tmp_path / "other.db"
+    other.write_text("mine")
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_STORE", str(other))
+    code, found = doctor("--sinks", "sqlite")
+    assert (code, found["sqlite"]["state"]) == (1, "wrong")
+    assert "not touched" in found["sqlite"]["cure"]
 
 
 def test_every_sink_that_fails_is_told_in_one_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from toolweaver_monitor._cli.doctor.findings import Finding, from_error
 from toolweaver_monitor._runtime.health import MAX_PRICE_AGE_DAYS
 from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
-from toolweaver_monitor.sinks import LogSink, PrometheusExporter
+from toolweaver_monitor.sinks import LogSink, PrometheusExporter, SQLiteStore
 
 PRICES_S = 10.0
 
@@ -65,6 +66,22 @@ def log() -> Finding:
         f"lines go to the logger {sink._logger.name!r} at {level}, errors at WARNING; your program must let them "
         f"through: logging.basicConfig(level=logging.{level})",
     )
+
+
+def sqlite() -> Finding:
+    """Find out whether the store can be written, without creating it."""
+    try:
+        store = SQLiteStore()
+        store.start()
+    except (ConfigurationError, SinkUnavailable) as error:
+        return from_error("sqlite", error)
+    folder = next(folder for folder in store.path.parents if folder.exists())
+    where = store.path if store.path.exists() else folder
+    if not os.access(where, os.W_OK):
+        says = f"{store.path} cannot be written"
+        return Finding("wrong", "sqlite", says, "set TOOLWEAVER_MONITOR_STORE to a file in a folder of yours")
+    state = "is a store" if store.path.exists() else "will be created"
+    return Finding("ok", "sqlite", f"{store.path} {state}")
 
 
 def installed(package: str) -> bool:
