@@ -114,7 +114,7 @@ One row a call, plotted against `toolweaver/call`, the number of the call:
 | `{{tool}}/duration` | seconds |
 | `{{tool}}/cost` | dollars; left out where it is not known |
 | `{{tool}}/tokens` | tokens |
-| `{{tool}}/status` | 1 for success, 0 for anything else |
+| `{{tool}}/status` | 1 for a success, 0 for a failure or a timeout; left out for any other outcome |
 
 While more than 2,000 calls wait, the waiting ones become one row a tool: `{{tool}}/calls`, `successes`, `failures`,
 `duration_sum`, `duration_min`, `duration_max`, and the sums of `cost` and `tokens`. In the run's summary stand
@@ -186,8 +186,8 @@ MEMBERS = {
 
 CALL_FIELDS = {
     "tool_name": "safe text, at most 128 characters",
-    "outcome": "`success`, `failure`, `timeout`, `cancelled`, `rejected` (a budget refused it: it did not run), "
-    "`abandoned` (a generator dropped before its end); `open` while it runs",
+    "outcome": "`success`, `failure`, `timeout`, `cancelled`, `interrupted` (control flow, no error), `rejected` (a "
+    "budget refused it: it did not run), `abandoned` (a generator dropped before its end); `open` while it runs",
     "duration_s": "seconds, from the monotonic clock",
     "started_at": "Unix seconds, a label only",
     "first_item_s": "generators: seconds to the first item",

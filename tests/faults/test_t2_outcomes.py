@@ -15,7 +15,7 @@ from toolweaver_monitor import Budget, BudgetExceeded, Monitor, monitored, setup
 
 ENDINGS: dict[str, tuple[BaseException, str]] = {
     "an error": (ValueError("x"), "failure"),
-    "exit": (SystemExit(0), "cancelled"),
+    "exit": (SystemExit(0), "interrupted"),
     "exit with an error": (SystemExit(2), "failure"),
     "a group": (ExceptionGroup("g", [TimeoutError()]), "failure"),
     "a cancelled future's error": (concurrent.futures.CancelledError(), "failure"),
@@ -54,11 +54,10 @@ def outcomes(monitor: Monitor) -> list[str]:
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("way", ["def", "async def", "with", "async with"])
 def test_t2_each_ending_is_recorded_as_what_it_was(ending: str, way: str, monitor: Monitor) -> None:
-    """Success, failure, timeout, cancelled, rejected and abandoned: each told apart, none a lie told as success.
+    """Each outcome is told apart from the others, and none passes for a success.
 
-    Mutations that turned it red: KeyboardInterrupt taken for a failure in `closing.outcome_of`; TimeoutError looked for
-    after Exception; every BaseException taken for cancelled; a group taken for cancelled where any
-    of it is.
+    Mutations that turned it red: KeyboardInterrupt taken for a failure in `outcomes.outcome_of`; TimeoutError looked
+    for after Exception; every BaseException taken for cancelled; a group taken for cancelled where any of it is.
     """
     error, wanted = ENDINGS[ending]
 
@@ -115,7 +114,7 @@ def test_t2_a_budget_s_refusal_is_rejected_and_the_tool_has_not_run(monitor: Mon
 def test_t2_generators_that_are_dropped_closed_or_collected_are_abandoned(monitor: Monitor) -> None:
     """`close()`, `break`, `aclose()` and the garbage collector.
 
-    Mutation that turned it red: GeneratorExit taken for a failure in `closing.outcome_of`.
+    Mutation that turned it red: GeneratorExit taken for a failure in `outcomes.outcome_of`.
     """
 
     @monitored("stream")
@@ -147,7 +146,7 @@ def test_t2_generators_that_are_dropped_closed_or_collected_are_abandoned(monito
 def test_t2_what_waits_and_is_timed_out_or_cancelled_says_so(monitor: Monitor) -> None:
     """A cancelled task, `wait_for`, `asyncio.timeout` inside the tool, a task group's sibling, a future cancelled.
 
-    Mutation that turned it red: `("asyncio", "CancelledError")` left out of `closing._CANCELLATIONS`.
+    Mutation that turned it red: `("asyncio.exceptions", "CancelledError")` left out of `outcomes._REQUESTED_ENDS`.
     """
 
     @monitored("slow")

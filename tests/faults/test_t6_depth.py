@@ -96,7 +96,7 @@ def test_t6_a_recursive_tool_goes_at_least_half_as_deep(fails: bool, monitor: Mo
 def test_t6_a_generator_dropped_anywhere_is_one_record(monitor: Monitor) -> None:
     """Collected in this thread, in another one, in another context, or in the middle of another call.
 
-    Mutation that turned it red: GeneratorExit taken for a failure in `closing.outcome_of`.
+    Mutation that turned it red: GeneratorExit taken for a failure in `outcomes.outcome_of`.
     """
 
     @monitored("stream")

@@ -202,7 +202,7 @@ with track("parse", customer="acme") as call:
         {"toolweaver/call": 1, "ocr/status": 1, "ocr/tokens": 0, "ocr/cost": 0.1},
         {"toolweaver/call": 2, "ocr/status": 0, "ocr/tokens": 0},
         {"toolweaver/call": 3, "ocr/status": 1, "ocr/tokens": 0, "ocr/cost": 0.1},
-        {"toolweaver/call": 4, "ocr/status": 0, "ocr/tokens": 0},  # rejected, so it has no duration
+        {"toolweaver/call": 4, "ocr/tokens": 0},  # rejected, so it has no duration and no status
         {"toolweaver/call": 5, "vision/status": 1, "vision/tokens": 812, "vision/cost": 0.0104},
         {"toolweaver/call": 6, "parse/status": 1, "parse/tokens": 120, "parse/cost": 0.002},
     ]

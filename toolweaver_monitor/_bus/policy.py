@@ -33,6 +33,8 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Whether arguments and results are kept as text."""
     error_text: ErrorTextSource = "str"
     """Where the text of an exception comes from."""
+    control_flow: tuple[type[BaseException], ...] = ()
+    """Exceptions that are no errors of any tool."""
     read_results: bool = True
     """Whether results are searched for tokens and cost."""
     priced_tools: frozenset[str] = frozenset()

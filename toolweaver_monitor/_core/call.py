@@ -30,12 +30,16 @@ from toolweaver_monitor._core.sanitize import (
 from toolweaver_monitor._core.structs import use_plain_setattr
 from toolweaver_monitor._text import redact
 
-Outcome = Literal["open", "success", "failure", "timeout", "cancelled", "rejected", "abandoned", "suppressed"]
+Outcome = Literal[
+    "open", "success", "failure", "timeout", "cancelled", "interrupted", "rejected", "abandoned", "suppressed"
+]
 """How a call ended: `open` while it runs, `suppressed` for a call that is never published."""
 
-ENDED: tuple[Outcome, ...] = ("success", "failure", "timeout", "cancelled", "rejected", "abandoned")
+ENDED: tuple[Outcome, ...] = ("success", "failure", "timeout", "cancelled", "interrupted", "rejected", "abandoned")
 ERROR_OUTCOMES: frozenset[str] = frozenset({"failure", "timeout"})
-"""The outcomes that count as errors. A cancelled, rejected or abandoned call is neither an error nor a success."""
+"""The outcomes that count as errors. Only these and `success` count in error rates."""
+UNRATED_OUTCOMES = tuple(outcome for outcome in ENDED if outcome not in {"success", *ERROR_OUTCOMES})
+"""The outcomes of calls that are neither an error nor a success."""
 
 
 detached = ContextTree()

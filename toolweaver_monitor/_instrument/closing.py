@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import Outcome, ToolCall
 from toolweaver_monitor._core.details import forget_dropped
-from toolweaver_monitor._core.introspect import is_below, mro_of, name_of
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
+from toolweaver_monitor._instrument.outcomes import ExceptionClasses, outcome_of
 from toolweaver_monitor._instrument.results import Handler, deferred
 from toolweaver_monitor._instrument.shield import call_extractor
 from toolweaver_monitor._instrument.tool import ToolSpec
@@ -30,96 +28,25 @@ from toolweaver_monitor._usage import (
 MAX_SEEN = 32
 """The results that a call remembers as read by calls inside it. An agent may return the best of several."""
 
-_TIMEOUT_NAMES = re.compile("Timeout|TimedOut|TooSlow|DeadlineExceeded|TimeLimitExceeded")
-"""Many clients raise a class of their own instead of Python's `TimeoutError`: httpx, openai, requests, Celery."""
-
-_CONTROL_FLOW = {
-    ("builtins", "KeyboardInterrupt"),
-    ("asyncio.exceptions", "CancelledError"),
-    ("trio", "Cancelled"),
-    ("greenlet", "GreenletExit"),
-    ("langgraph.errors", "GraphBubbleUp"),  # `interrupt()`, `Command(graph=Command.PARENT)`
-    ("celery.exceptions", "Ignore"),
-    ("celery.exceptions", "Reject"),
-    ("celery.exceptions", "Retry"),
-    ("pydantic_ai.exceptions", "CallDeferred"),
-    ("pydantic_ai.exceptions", "ApprovalRequired"),
-}
-"""Exceptions that request an end, or steer the framework around the call, and are no errors.
-
-They are known by the module and the name of a base, so that none is imported.
-"""
-
-_members_of: Callable[[BaseException], tuple[BaseException, ...]] = vars(BaseExceptionGroup)["exceptions"].__get__
-_code_of: Callable[[BaseException], object] = vars(SystemExit)["code"].__get__
-_module_of: Callable[[type], object] = type.__dict__["__module__"].__get__
-
-MAX_KINDS = 1_024
-_outcomes: dict[type, Outcome] = {}
-"""The outcomes of exceptions by their class."""
-
 UNREAD = object()
 """Stands for the answer of an extractor that raised."""
 
 
-def outcome_of(error: BaseException, declared: tuple[type[BaseException], ...] = ()) -> Outcome:
-    """Return the outcome of a call that raised `error`. Only its type counts: an exception can lie about its class.
-
-    Args:
-        error: what was raised.
-        declared: further classes that are control flow, and no errors.
-    """
-    kind = type(error)
-    if declared and _is_control_flow(error, declared):
-        return "cancelled"
-    known = _outcomes.get(kind)
-    if known is not None:
-        return known
-    outcome: Outcome
-    if issubclass(kind, TimeoutError) or _TIMEOUT_NAMES.search(" ".join(map(name_of, mro_of(kind)))) is not None:
-        outcome = "timeout"
-    elif issubclass(kind, GeneratorExit):
-        outcome = "abandoned"
-    else:
-        outcome = "cancelled" if _is_control_flow(error, ()) else "failure"
-    if issubclass(kind, Exception) and not issubclass(kind, BaseExceptionGroup) and len(_outcomes) < MAX_KINDS:
-        _outcomes[kind] = outcome  # that of a group depends on what is in it, that of an exit on its code
-    return outcome
-
-
-def _is_control_flow(error: BaseException, declared: tuple[type[BaseException], ...], depth: int = 8) -> bool:
-    """Return whether an exception is no error.
-
-    It is none if the task was cancelled, Ctrl-C pressed, or the program exits with a status of 0; if it steers a
-    framework or was declared to be control flow; or if it is a group of only these.
-    """
-    kind = type(error)
-    if any(is_below(kind, each) for each in declared):
-        return True
-    if issubclass(kind, BaseExceptionGroup):  # a nursery of trio reports its tasks as a group
-        return depth > 0 and all(_is_control_flow(each, declared, depth - 1) for each in _members_of(error))
-    if issubclass(kind, SystemExit):
-        return _is_zero(_code_of(error))
-    return any((_module_of(base), name_of(base)) in _CONTROL_FLOW for base in mro_of(kind))
-
-
-def _is_zero(code: object) -> bool:
-    """Return whether the interpreter ends with status 0 for this code: None and every kind of integer 0, as False.
-
-    Any other object is printed, with the status 1: `0.0` and an empty text are errors.
-    """
-    return code is None or (issubclass(type(code), int) and int.__eq__(code, 0))  # type: ignore[operator]
-
-
-def note_error(call: ToolCall, error: BaseException, control_flow: tuple[type[BaseException], ...] = ()) -> Outcome:
+def note_error(call: ToolCall, error: BaseException, control_flow: ExceptionClasses = ()) -> Outcome:
     """Store the type and text of an exception in its call, and return the outcome.
 
     The text is longer than what is shown, so that no cut can halve a secret before it is redacted.
+
+    Args:
+        call: a call that is about to close.
+        error: what it raised.
+        control_flow: the classes that its tool declares as control flow.
     """
-    outcome = outcome_of(error, control_flow)
+    policy = bus.policy
+    outcome = outcome_of(error, call, control_flow + policy.control_flow)
     details = call._ensure_details()
     details.error_type = safe_repr.type_name(error)
-    details.raw_error = safe_repr.error_text(error, source=bus.policy.error_text)
+    details.raw_error = safe_repr.error_text(error, source=policy.error_text)
     return outcome
 
 

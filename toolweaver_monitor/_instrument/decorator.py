@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from toolweaver_monitor._core.sanitize import TagValue
@@ -19,7 +19,7 @@ F = TypeVar("F", bound="Callable[..., Any] | classmethod[Any, ..., Any] | static
 _WRAPPERS_FILE = wrappers.wrap_function.__code__.co_filename
 _STOP_EXCEPTIONS = {"__next__": StopIteration, "__anext__": StopAsyncIteration}
 Cost = float | Callable[[Any], float | None] | None
-ControlFlow = type[BaseException] | tuple[type[BaseException], ...] | None
+ControlFlow = type[BaseException] | Sequence[type[BaseException]]
 UsageReader = Callable[[Any], Usage | None] | bool | None
 
 
@@ -31,7 +31,7 @@ def monitored(
     cost: Cost = None,
     usage: UsageReader = None,
     tags: Mapping[str, TagValue] | None = None,
-    control_flow: ControlFlow = None,
+    control_flow: ControlFlow = (),
 ) -> Callable[[F], F]: ...
 
 
@@ -46,7 +46,7 @@ def monitored(
     cost: Cost = None,
     usage: UsageReader = None,
     tags: Mapping[str, TagValue] | None = None,
-    control_flow: ControlFlow = None,
+    control_flow: ControlFlow = (),
 ) -> Callable[[F], F]: ...
 
 
@@ -58,7 +58,7 @@ def monitored(
     cost: Any = None,
     usage: Any = None,
     tags: Any = None,
-    control_flow: Any = None,
+    control_flow: Any = (),
 ) -> Any:
     """Monitor every call of a function: how often it runs, how long it takes, what it costs and how it fails.
 
@@ -77,8 +77,9 @@ def monitored(
         usage: a callable that gets the result, or each item of a generator, and returns a `Usage`, or None to have it
             read as usual. False: results are not read.
         tags: your own labels for every call.
-        control_flow: classes of exceptions, one or a tuple, that are no errors of this tool. A call that raises one is
-            `cancelled`, also if it comes in a group of only such. Those of LangGraph, PydanticAI and Celery are known.
+        control_flow: classes of exceptions, one or several, that are no errors of this tool. A call that raises one is
+            `interrupted`, also if it comes in a group of only such. Those of LangGraph, PydanticAI and Celery are
+            known; `setup(control_flow=...)` is for those of all your tools.
 
     Returns:
         The monitored function, or a decorator.
@@ -86,7 +87,7 @@ def monitored(
     Raises:
         ConfigurationError: a name, cost, usage or tag cannot be used, or the decorated object cannot be called.
     """
-    if function_or_name is None and all(each is None for each in (tool_name, cost, usage, tags, control_flow)):
+    if function_or_name is None and not control_flow and all(each is None for each in (tool_name, cost, usage, tags)):
         raise ConfigurationError(
             "@monitored was given None, as by a decorator below it that lacks its `return`",
             hint="add that `return`, or write @monitored() to name the tool after its function",

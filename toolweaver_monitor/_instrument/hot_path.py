@@ -47,6 +47,7 @@ from toolweaver_monitor._core.context_tree import ToolKey
 from toolweaver_monitor._core.details import CallDetails, UsageDetails
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._instrument import closing, opening
+from toolweaver_monitor._instrument.outcomes import mark_refusal
 from toolweaver_monitor._instrument.results import (
     container,
     deferred,
@@ -149,6 +150,7 @@ def ask_budgets(admit: Callable[[ToolCall, int | None], None], call: ToolCall, k
         admit(call, known_nanousd)
     except BudgetExceeded as rejection:
         call._opened_at = monotonic_s()
+        mark_refusal(rejection, call._opened_at)
         closing.note_error(call, rejection)
         append_call(call)
         publish(call, "rejected")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -34,7 +34,7 @@ class ToolSpec:
         tags: the labels of every call of this tool.
         is_super_call: gets the call of this tool around a new one, and its arguments, and returns whether both are one
             call.
-        control_flow: the exceptions that are no errors of this tool, as `except` takes them.
+        control_flow: the classes of exceptions that are no errors of this tool.
 
     Raises:
         ConfigurationError: an argument cannot be used.
@@ -67,7 +67,7 @@ class ToolSpec:
         usage: Callable[[Any], Usage | None] | bool | None = None,
         tags: Mapping[str, TagValue] | None = None,
         is_super_call: Callable[[ToolCall, tuple[Any, ...]], bool] | None = None,
-        control_flow: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+        control_flow: type[BaseException] | Sequence[type[BaseException]] = (),
     ) -> None:
         self.name_from = name if callable(name) else None
         self.name = validate_name(fallback if callable(name) else name)
@@ -177,13 +177,14 @@ def validate_control_flow(control_flow: object) -> tuple[type[BaseException], ..
     """Return classes of exceptions as a tuple.
 
     Raises:
-        ConfigurationError: it is neither a class of exceptions nor a tuple of them.
+        ConfigurationError: it is neither a class of exceptions nor a tuple or list of them.
     """
-    classes = () if control_flow is None else control_flow if isinstance(control_flow, tuple) else (control_flow,)
+    given = () if control_flow is None else control_flow
+    classes = tuple(given) if isinstance(given, tuple | list) else (given,)
     if not all(isinstance(each, type) and issubclass(each, BaseException) for each in classes):
         raise ConfigurationError(
             f"control_flow={reprlib.repr(control_flow)} is no class of exceptions",
-            hint="give one or a tuple of them, such as control_flow=MyPause",
+            hint="give one or several of them, such as control_flow=[MyPause]",
         )
     return classes
 

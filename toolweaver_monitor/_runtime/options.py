@@ -38,6 +38,7 @@ class Options(NamedTuple):
     tags: Mapping[str, TagValue]
     usage: bool
     capture: bool
+    control_flow: tuple[type[BaseException], ...]
     error_text: ErrorTextSource
     scrubbing: bool
     max_operations: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from toolweaver_monitor._budget import BudgetStatus
+from toolweaver_monitor._core.call import UNRATED_OUTCOMES
 from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.display import escape, more, pluralize, rank_rows, table
@@ -33,7 +34,7 @@ def _tools(tools: Mapping[str, ToolStats], limit: int | None) -> list[str]:
     shown, left_out = rank_rows(tools, lambda stats: stats.calls, limit)
     total = ToolStats()
     total.add(*tools.values())
-    unusual = [outcome for outcome in ("cancelled", "rejected", "abandoned") if total.outcomes[outcome]]
+    unusual = [outcome for outcome in UNRATED_OUTCOMES if total.outcomes[outcome]]
     totals = [pluralize(total.calls, "call"), f"{total.failures:,} failed"]
     totals += [f"{total.outcomes[outcome]:,} {outcome}" for outcome in unusual]
     if total.rated:

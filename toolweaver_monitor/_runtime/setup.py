@@ -19,7 +19,7 @@ from toolweaver_monitor._core.context_tree import ContextTree, TagRedaction
 from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._core.timeouts import validate_timeout
 from toolweaver_monitor._instrument import results
-from toolweaver_monitor._instrument.tool import validate_tags
+from toolweaver_monitor._instrument.tool import validate_control_flow, validate_tags
 from toolweaver_monitor._runtime.components import Components, Fault
 from toolweaver_monitor._runtime.enrichment import CallEnricher, truncate
 from toolweaver_monitor._runtime.monitor import Monitor
@@ -59,6 +59,7 @@ def setup(
     tags: Mapping[str, TagValue] | None = None,
     usage: bool = True,
     capture: bool = False,
+    control_flow: type[BaseException] | Sequence[type[BaseException]] = (),
     error_text: ErrorTextSource = "str",
     redact: bool | None = None,
     max_operations: int | None = None,
@@ -79,6 +80,8 @@ def setup(
         tags: your own labels for every call.
         usage: read tokens and cost from results.
         capture: keep arguments and results as scrubbed text.
+        control_flow: classes of exceptions, one or several, that are control flow and no errors of any tool: a call
+            that raises one is `interrupted`.
         error_text: `"str"` records what `str(error)` returns, so an exception whose `__str__` takes long delays its own
             call. `"args"` runs no code of the exception: it records the arguments, and of a class with a `__str__` of
             its own only the name.
@@ -110,6 +113,7 @@ def setup(
         book=PriceBook(prices),
         usage=usage,
         capture=capture,
+        control_flow=validate_control_flow(control_flow),
         error_text=error_text,
         scrubbing=config.REDACT.value(redact),
         enabled=config.ENABLED.value(enabled),
@@ -221,6 +225,7 @@ def _publish_policy(options: Options) -> None:
             tags=options.tags,
             needs_tags=options.ledger is not None and options.ledger.needs_tags,
             capture=options.capture,
+            control_flow=options.control_flow,
             error_text=options.error_text,
             read_results=options.usage,
             priced_tools=options.book.tools,

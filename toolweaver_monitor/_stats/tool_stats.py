@@ -60,7 +60,7 @@ class ToolStats:
 
     @property
     def rated(self) -> int:
-        """The denominator of the error rate: calls that were neither cancelled, rejected nor abandoned."""
+        """The denominator of the error rate: calls that succeeded, failed or timed out."""
         return self.outcomes["success"] + self.failures
 
     def count(self, calls: Sequence[ToolCall], declared_nanousd: int | None, *, runs: int) -> list[ToolCall]:

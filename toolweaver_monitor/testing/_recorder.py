@@ -70,7 +70,8 @@ class ToolRecorder:
         Args:
             tool_name: the tool.
             times: the exact number of calls; at least one if not given.
-            outcome: count only calls with this outcome: success, failure, timeout, cancelled, rejected, abandoned.
+            outcome: count only calls with this outcome: success, failure, timeout, cancelled, interrupted, rejected or
+                abandoned.
             max_cost: dollars that these calls may cost in total. The assertion fails for a call that used tokens or a
                 model and has no known price: unknown is not 0.
             max_tokens: tokens that these calls may use in total.

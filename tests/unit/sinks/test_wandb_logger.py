@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.call import ENDED, ToolCall
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor.errors import ConfigurationError
@@ -76,10 +76,14 @@ def a_feed(*, ours: bool = False) -> tuple[RunFeed, FakeRun]:
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("outcome", ["success", "failure", "timeout", "cancelled", "rejected", "abandoned"])
-def test_status_is_one_for_a_success_and_nought_for_anything_else(outcome: str) -> None:
-    """A chart of `{tool}/status` shows how often the tool succeeded."""
-    assert rows.to_row("ocr", a_call(outcome=outcome))["ocr/status"] == (1 if outcome == "success" else 0)
+@pytest.mark.parametrize("outcome", ENDED)
+def test_status_is_one_for_a_success_nought_for_an_error_and_absent_otherwise(outcome: str) -> None:
+    """The mean of `{tool}/status` is the success rate, as everywhere else.
+
+    Seen red: cancelled, rejected and abandoned calls were 0, as failures are.
+    """
+    wanted = {"success": 1, "failure": 0, "timeout": 0}.get(outcome)
+    assert rows.to_row("ocr", a_call(outcome=outcome)).get("ocr/status") == wanted
 
 
 def test_a_row_has_seconds_dollars_and_all_tokens() -> None:

@@ -57,7 +57,7 @@ class ErrorTracker(InMemorySink, Reportable):
         return {tool: stats.calls for tool, stats in self._by_tool().items()}
 
     def error_rate(self, tool_name: str) -> float:
-        """Return failures and timeouts as a share (0..1) of the calls not cancelled, rejected or abandoned.
+        """Return failures and timeouts as a share (0..1) of the calls that succeeded, failed or timed out.
 
         Returns:
             0.0 for a tool that has not run.

@@ -37,7 +37,9 @@ EXIT_GRACE_S = 0.3
 
 
 class WandBLogger(SetupAware):
-    """A sink that logs every call to a W&B run: `{tool}/duration`, `/cost`, `/tokens` and `/status` (1 for success).
+    """A sink that logs every call to a W&B run: `{tool}/duration`, `/cost`, `/tokens` and `/status`.
+
+    The status is 1 for a success, 0 for a failure or a timeout, and left out for calls that ended in another way.
 
     A call is logged to the run that the program has open when the call ends, and which only the program finishes. Calls
     that end while it has none are logged to a run of the sink's own, which starts with the first of them, off the

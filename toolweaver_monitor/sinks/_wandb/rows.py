@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.call import UNRATED_OUTCOMES, ToolCall
 from toolweaver_monitor._core.details import NO_DETAILS
 from toolweaver_monitor._core.sanitize import NANO
 
@@ -56,9 +56,14 @@ class ToolKeys:
 
 
 def to_row(key: str, call: ToolCall) -> Row:
-    """Return the row of a call: seconds if it ran, dollars if known, tokens, and a status of 1 for success, else 0."""
+    """Return the row of a call: tokens, seconds if it ran, dollars if known.
+
+    Its status is 1 for a success and 0 for a failure or a timeout; a call that ended in another way has none.
+    """
     details = call._details or NO_DETAILS
-    row: Row = {f"{key}/tokens": details.tokens, f"{key}/status": 1 if call.outcome == "success" else 0}
+    row: Row = {f"{key}/tokens": details.tokens}
+    if call.outcome not in UNRATED_OUTCOMES:
+        row[f"{key}/status"] = 1 if call.outcome == "success" else 0
     if call.outcome != "rejected":
         row[f"{key}/duration"] = call.duration_s
     if details.cost_nanousd is not None:
