@@ -113,8 +113,9 @@ def expected_row(number: int, call: dict[str, Any]) -> dict[str, Any]:
         "toolweaver/call": number,
         f"{key}/duration": call["seconds"],
         f"{key}/tokens": call["tokens"],
-        f"{key}/status": int(call["outcome"] == "success"),
     }
+    if call["outcome"] != "cancelled":
+        row[f"{key}/status"] = int(call["outcome"] == "success")
     if call["cost"] is not None:
         row[f"{key}/cost"] = call["cost"] / 1e9
     return row
