@@ -39,11 +39,10 @@ This page is written by `{COMMAND}`. To test a library of your own, give pytest 
 KNOWN_DIFFERENCES = """\
 ## Known differences
 
-- Wrong arguments to a coroutine function or a generator function raise their `TypeError` at the first await or step,
-  not when it is called: until then it has not run.
-- If a plain function returns a coroutine, its caller gets another coroutine of the same name, which awaits it.
-- While nothing is monitored, a generator is delegated to with `yield from`, and Python turns a `GeneratorExit` thrown
-  into that into a `close()`: the return value of a body that suppresses it is lost.
+- Wrong arguments to a coroutine function raise their `TypeError` at the first await, not when it is called: until then it
+  has not run.
+- If a plain function returns a coroutine, its caller gets another coroutine of the same name, which awaits it. The same
+  holds for a generator and an async generator, but not with `instrument(module)`: there generators stay what they are.
 - The result of calling the `__aexit__` of a `track` block by hand can be awaited, also by `asyncio.wait_for` and
   `gather`, but is not a coroutine. To end a block in a task (`asyncio.create_task`,
   `asyncio.run_coroutine_threadsafe`, anyio's `start_soon`), await it in a coroutine function of your own.

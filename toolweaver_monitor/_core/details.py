@@ -77,9 +77,11 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
 
     @property
     def lacks_price(self) -> bool:
-        """Whether the call has tokens or a model but no known cost: it is unpriced, not free."""
+        """Whether the call has tokens, a model or other units but no known cost: it is unpriced, not free."""
         return self.cost_nanousd is None and (
-            self.model is not None or self.unsplit_tokens + self.input_tokens + self.output_tokens > 0
+            self.model is not None
+            or self.unsplit_tokens + self.input_tokens + self.output_tokens > 0
+            or (self.rare_parts is not None and "other_units" in self.rare_parts)
         )
 
 

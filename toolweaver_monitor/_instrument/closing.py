@@ -144,6 +144,12 @@ def mark_read(call: Any, thing: Any) -> None:
             mark_read(call, answer)
 
 
+def note_unknown_cost(call: ToolCall) -> None:
+    """Note that a provider charges for a call, and that nothing has told how much: it is unpriced."""
+    details = call._ensure_details()
+    details.rare_parts = {**(details.rare_parts or {}), "other_units": 1}
+
+
 def set_cost(tool: ToolSpec, call: ToolCall, result: Any, outcome: Outcome) -> None:
     """Set the cost of a call: the recorded one, else the one declared for a success, else its price."""
     details = call._details

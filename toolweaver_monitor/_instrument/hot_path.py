@@ -54,6 +54,7 @@ from toolweaver_monitor._instrument.results import (
     handler_for,
     may_hold_answers,
     result_handlers,
+    stream,
     unknown_type,
 )
 from toolweaver_monitor._instrument.shield import report_internal_error
@@ -204,6 +205,8 @@ def finish_slow(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
         if handler is deferred and tool.may_return_awaitable and call.outcome == "open":
             restore(call)
             return finish_later(tool, call, result)
+        if handler is stream and (watched := watch_stream(tool, call, result)) is not None:
+            return watched
         closing.read_usage(tool, call, handler, result)
         if call.error_type is not None:  # set by the usage callable, with `fail()`
             outcome = "failure"
@@ -213,6 +216,26 @@ def finish_slow(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
     restore(call)
     publish(call, outcome)
     return result
+
+
+def watch_stream(tool: ToolSpec, call: ToolCall, result: Any, *, in_place: bool = False) -> Any:
+    """Keep a call open until the end of the stream that its function returned.
+
+    Args:
+        tool: the tool of the call.
+        call: the open call.
+        result: a generator, or a stream of an SDK.
+        in_place: only if the result can be watched as it is, since no other can take its place.
+
+    Returns:
+        What stands for the result: a generator for a generator, a stream itself. None if it is not watched.
+    """
+    if tool.watch is None or call.outcome != "open":
+        return None
+    watched = tool.watch(tool, call, result, in_place)
+    if watched is not None:
+        restore(call)
+    return watched
 
 
 def finish_read(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
@@ -254,17 +277,15 @@ async def _run_coroutine(tool: ToolSpec, call: ToolCall, coroutine: types.Corout
     """Run the coroutine under its call."""
     call._token = set_current(call)
     try:
-        result = await coroutine
-        finish_awaitable(tool, call, result)
+        return finish_awaitable(tool, call, await coroutine)
     except BaseException as error:
         finish_with_error(tool, call, error)
         raise
-    return result
 
 
 def _abandon(call: ToolCall, coroutine: types.CoroutineType[Any, Any, Any]) -> None:
     """Close a call whose coroutine was dropped without being awaited: its work was never done."""
-    if call.outcome == "open":
+    if call.outcome == "open" and coroutine.cr_frame is not None:  # else it has returned a stream that is being read
         coroutine.close()  # Python warns about the coroutine that the caller dropped, not about both
         call._ensure_details()
         publish(call, "abandoned")
@@ -283,19 +304,27 @@ def _finish_future(tool: ToolSpec, call: ToolCall, future: Any) -> None:
     elif getattr(future, "_exception", None) is not None:
         finish_with_error(tool, call, future._exception)
     else:
-        finish_awaitable(tool, call, getattr(future, "_result", None))
+        finish_awaitable(tool, call, getattr(future, "_result", None), in_place=True)
 
 
-def finish_awaitable(tool: ToolSpec, call: ToolCall, result: Any) -> None:
-    """Close a call whose function returned an awaitable that has completed with `result`."""
+def finish_awaitable(tool: ToolSpec, call: ToolCall, result: Any, *, in_place: bool = False) -> Any:
+    """Close a call whose function returned an awaitable that has completed with `result`.
+
+    Returns:
+        The result, or the generator that stands for it.
+    """
     call.duration_s = monotonic_s() - call._opened_at
     try:
-        closing.read_usage(tool, call, handler_for(type(result)), result)
+        handler = handler_for(type(result))
+        if handler is stream and (watched := watch_stream(tool, call, result, in_place=in_place)) is not None:
+            return watched
+        closing.read_usage(tool, call, handler, result)
         closing.set_cost(tool, call, result, "success" if call.error_type is None else "failure")
     except Exception as error:  # noqa: BLE001 - as in finish
         report_internal_error(error)
     restore(call)
     publish(call, "success" if call.error_type is None else "failure")
+    return result
 
 
 def finish_with_error(tool: ToolSpec, call: ToolCall, error: BaseException) -> None:

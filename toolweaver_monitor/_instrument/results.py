@@ -12,7 +12,6 @@ from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.introspect import mro_of, name_of
-from toolweaver_monitor._instrument.shield import log
 from toolweaver_monitor._usage import MAX_ELEMENTS, apply_dict, apply_failure, apply_usage, can_tell_failure, reader_for
 
 Handler = Callable[[ToolCall, Any], object]
@@ -23,6 +22,10 @@ MAX_TYPES = 4_096
 
 def deferred(call: ToolCall, result: Any) -> None:
     """Mark results whose work is still to come (a coroutine, a future): their calls close when it has completed."""
+
+
+def stream(call: ToolCall, result: Any) -> None:
+    """Mark generators and the streams of SDKs: their calls close at the end of the items."""
 
 
 def container(call: ToolCall, result: Any) -> None:
@@ -39,6 +42,7 @@ handlers: dict[type, Handler | None] = dict.fromkeys(
 """The handler of each type that has been seen; None if its objects report no usage."""
 handlers[dict] = apply_dict
 handlers[types.CoroutineType] = deferred
+handlers[types.GeneratorType] = handlers[types.AsyncGeneratorType] = stream
 
 result_handlers: dict[type, Handler | None] = {**handlers, list: container, tuple: container}
 """The same for what a function returns. The items of a stream are not looked into."""
@@ -77,33 +81,17 @@ def _make_handler(kind: type) -> Handler | None:
         return None
     if reader is None:
         return apply_failure if tells_failure else None
-    is_stream = _is_stream(kind)
+    if _is_stream(kind):
+        return stream
 
     def read(call: ToolCall, result: Any) -> None:
         usage = reader(result)
         if usage is not None:
             apply_usage(call, usage)
-        elif is_stream:
-            _warn_of_stream(call.tool_name)
         if tells_failure:
             apply_failure(call, result)
 
     return read
-
-
-_warned: set[str] = set()
-"""The tools whose streams have been warned of."""
-
-
-def _warn_of_stream(tool_name: str) -> None:
-    """Say once for each tool that its call ends before the stream of an SDK that it returned has been read."""
-    if tool_name not in _warned and len(_warned) < MAX_TYPES:
-        _warned.add(tool_name)
-        log.warning(
-            "toolweaver_monitor: %r returned a stream, so its call ended before the items came; what they cost is "
-            "counted, and seen by budgets, only if a monitored generator yields them (`yield from`, or `async for`)",
-            tool_name,
-        )
 
 
 def _is_stream(kind: type) -> bool:

@@ -24,11 +24,12 @@ class StreamObserver:
     Args:
         call: the call of the generator. If it is not open, its items are not read.
         tool: its tool, whose `usage` and `cost` callables get each item.
+        is_charged: the items come from a provider: if they report no usage, the cost is unknown and not 0.
     """
 
-    __slots__ = ("call", "cost", "cost_nanousd", "has_extractors", "reader", "usage")
+    __slots__ = ("call", "cost", "cost_nanousd", "has_extractors", "has_started", "is_charged", "reader", "usage")
 
-    def __init__(self, call: ToolCall, tool: ToolSpec) -> None:
+    def __init__(self, call: ToolCall, tool: ToolSpec, *, is_charged: bool = False) -> None:
         is_open = call.outcome == "open"
         self.call = call
         self.reader: Any = tool.usage if is_open else False
@@ -38,6 +39,13 @@ class StreamObserver:
         self.cost_nanousd: int | None = None
         """The sum of what the `cost` callable has returned."""
         self.usage: StreamUsage | None = None
+        self.has_started = False
+        self.is_charged = is_charged and self.reader is not False and bus.policy.read_results
+
+    def resume(self) -> None:
+        """Make the call the current one again: the first item was requested of a generator that it had returned."""
+        self.has_started = True
+        self.call._token = current.set(self.call)
 
     def observe(self, item: Any) -> type | None:
         """Record the time of the first item and read the usage of this one.
@@ -110,6 +118,8 @@ class StreamObserver:
                 report_internal_error(error)
         if self.cost_nanousd is not None and details.cost_nanousd is None:
             details.cost_nanousd, details.cost_source = self.cost_nanousd, "declared"
+        if self.is_charged and items and not details.tokens:
+            closing.note_unknown_cost(call)
 
 
 def _ignore(item: object) -> None:

@@ -35,6 +35,8 @@ class ToolSpec:
         is_super_call: gets the call of this tool around a new one, and its arguments, and returns whether both are one
             call.
         control_flow: the classes of exceptions that are no errors of this tool.
+        watches_generators: whether a generator that the function returns is watched to its end, for which another one
+            takes its place.
 
     Raises:
         ConfigurationError: an argument cannot be used.
@@ -56,6 +58,8 @@ class ToolSpec:
         "stop_exception",
         "tags",
         "usage",
+        "watch",
+        "watches_generators",
     )
 
     def __init__(
@@ -68,10 +72,14 @@ class ToolSpec:
         tags: Mapping[str, TagValue] | None = None,
         is_super_call: Callable[[ToolCall, tuple[Any, ...]], bool] | None = None,
         control_flow: type[BaseException] | Sequence[type[BaseException]] = (),
+        watches_generators: bool = True,
     ) -> None:
         self.name_from = name if callable(name) else None
         self.name = validate_name(fallback if callable(name) else name)
         self.may_return_awaitable = False
+        self.watch: Callable[[ToolSpec, ToolCall, Any, bool], Any] | None = None
+        """Keeps a call open until the end of a stream that its function returned (see `hot_path.watch_stream`)."""
+        self.watches_generators = watches_generators
         self.parameters: tuple[str, ...] = ()
         """The names of the positional parameters, as far as they are known; for captured arguments."""
         self.stop_exception: type[BaseException] | None = None

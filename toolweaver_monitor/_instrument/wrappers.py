@@ -2,6 +2,8 @@
 
 Each takes a function and its tool and returns a function of the same kind: a coroutine function stays one, a generator
 function stays one. The user's code runs bare between `begin` and `finish` (see `hot_path`), one frame below its caller.
+Those of generator functions are plain functions, since they must know which call they were called under; only their
+code says that they return generators, as `inspect` and frameworks look for.
 
 Suspended wrappers drop their references to the call's arguments, so that the body can free large ones and pending calls
 do not slow down the garbage collector. The names are set to None and not deleted: code that prints a traceback with the
@@ -17,14 +19,17 @@ at the end of the interpreter. The bus is off by then, and the user's code runs 
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncGenerator, Callable, Generator
+import functools
+import inspect
+import types
+from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor._bus.bus import HIGH_WATER, Bus, bus
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
-from toolweaver_monitor._instrument import hot_path
+from toolweaver_monitor._instrument import hot_path, returned
+from toolweaver_monitor._instrument.generators import run_async_generator, run_awaitable_generator, run_generator
 from toolweaver_monitor._instrument.hot_path import (
     ask_budgets,
     begin,
@@ -36,18 +41,15 @@ from toolweaver_monitor._instrument.hot_path import (
     recover,
 )
 from toolweaver_monitor._instrument.results import container, may_hold_answers, unknown_type
-from toolweaver_monitor._instrument.stream import StreamObserver
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._usage import apply_dict
 
 Function = Callable[..., Any]
 
-_replace_traceback = BaseException.with_traceback  # to drop this frame, which the body's exit adds again
-
 
 def wrap_function(function: Function, tool: ToolSpec, bus: Bus = bus) -> Function:
-    """Wrap a plain function. If it returns a coroutine or a future, its call closes when that has completed."""
-    tool.may_return_awaitable = True
+    """Wrap a plain function. If it returns a coroutine, a future or a stream, its call closes when that has ended."""
+    tool.may_return_awaitable, tool.watch = True, returned.watch
     name, key, plain, alone = tool.name, tool.key, not tool.has_declarations, tool.is_super_call is None
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -104,7 +106,8 @@ def wrap_function(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functio
 
 
 def wrap_coroutine(function: Function, tool: ToolSpec, bus: Bus = bus) -> Function:
-    """Wrap a coroutine function."""
+    """Wrap a coroutine function. If it returns a stream, its call closes when that has ended."""
+    tool.watch = returned.watch
     name, key, plain, alone = tool.name, tool.key, not tool.has_declarations, tool.is_super_call is None
 
     async def run(*args: Any, **kwargs: Any) -> Any:
@@ -165,120 +168,59 @@ def wrap_coroutine(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functi
 
 
 def wrap_generator(function: Function, tool: ToolSpec, bus: Bus = bus) -> Function:
-    """Wrap a generator function with the whole protocol. Its call is the current one only while the body runs.
+    """Wrap a generator function. Its call is part of the one under which it was called, wherever it is stepped."""
+    run_items: Function = run_generator
+    if _flags_of(function) & inspect.CO_ITERABLE_COROUTINE:
+        run_items = run_awaitable_generator
 
-    A step adds 0.25 us: 0.2 us for setting and resetting the context variable, and the second frame. It stays that
-    small because one `try` covers what the body raises and what is thrown in, which `token` tells apart (None:
-    suspended), and because items are only counted while their type is known to report no usage.
-    """
-    ended = tool.without_extractors()
-
-    def run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
         if bus.active is None:
-            return (yield from function(*args, **kwargs))
-        call = begin(ToolCall(tool.name, "open", 0.0, monotonic_s()), tool, args, kwargs)
-        token, plain, items = call._token, None, 0
-        stream = StreamObserver(call, tool)
-        sent: Any = None
+            return function(*args, **kwargs)
         try:
             body = function(*args, **kwargs)
-            args = kwargs = None  # type: ignore[assignment]
-            step = send = body.send
-            while True:
-                try:
-                    while True:
-                        item = step(sent)
-                        inside = hot_path.get_current()
-                        hot_path.reset_current(token)  # type: ignore[arg-type]
-                        items += 1
-                        if type(item) is not plain:
-                            plain = stream.observe(item)
-                        step, token, sent = send, None, None
-                        sent = yield (item,)[item := 0]  # out of the variable, which would hold it until the next one
-                        token = hot_path.set_current(inside)
-                except BaseException as error:
-                    if token is not None:  # the body ended
-                        if type(error) is not StopIteration:
-                            raise
-                        stream.end(items, token)
-                        if type(sent) is GeneratorExit:  # it was closed, and complied
-                            finish_with_error(tool, call, sent)
-                        else:
-                            finish(ended, call, None)
-                        return error.value
-                    step = body.throw
-                    sent = _replace_traceback(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]
-                    token = hot_path.set_current(inside)
-        except BaseException as error:
-            stream.end(items, token)
-            finish_with_error(tool, call, error)
+        except BaseException as error:  # wrong arguments
+            finish_with_error(tool, begin(ToolCall(tool.name, "open", 0.0, monotonic_s()), tool, args, kwargs), error)
             raise
-        finally:
-            sent = None  # or its traceback and this frame would hold each other
+        items = run_items(body, tool, hot_path.get_current(), args, kwargs)
+        items.__name__, items.__qualname__ = body.__name__, body.__qualname__
+        return items
 
-    return run
+    return _mark(run, inspect.CO_GENERATOR)
 
 
 def wrap_async_generator(function: Function, tool: ToolSpec, bus: Bus = bus) -> Function:
-    """Wrap an async generator function as `wrap_generator` does. Each step runs in the task that requested it."""
-    ended = tool.without_extractors()
+    """Wrap an async generator function as `wrap_generator` does."""
 
-    async def run(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        if bus.active is not None:
-            call = begin(ToolCall(tool.name, "open", 0.0, monotonic_s()), tool, args, kwargs)
-        else:  # this kind has no `yield from`, so its steps are taken here even if it is not monitored
-            call = ToolCall(tool.name, "suppressed")
-            call._token = hot_path.set_current(hot_path.get_current())
-        token, plain, items = call._token, None, 0
-        stream = StreamObserver(call, tool)
-        thrown: BaseException | None = None
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if bus.active is None:
+            return function(*args, **kwargs)
         try:
             body = function(*args, **kwargs)
-            args = kwargs = None  # type: ignore[assignment]
-            step, send = _start_unhooked(body), body.asend
-            while True:
-                try:
-                    while True:
-                        item = await step
-                        inside = hot_path.get_current()
-                        try:
-                            hot_path.reset_current(token)  # type: ignore[arg-type]
-                        except (ValueError, RuntimeError):  # requested from another context than the last step
-                            pass
-                        items += 1
-                        if type(item) is not plain:
-                            plain = stream.observe(item)
-                        token = step = thrown = None
-                        step = send((yield (item,)[item := 0]))
-                        token = hot_path.set_current(inside)
-                except BaseException as error:
-                    if token is not None:
-                        if type(error) is not StopAsyncIteration:
-                            raise
-                        stream.end(items, token)
-                        if type(thrown) is GeneratorExit:
-                            finish_with_error(tool, call, thrown)
-                        else:
-                            finish(ended, call, None)
-                        return
-                    thrown = _replace_traceback(error, sys.exc_info()[2].tb_next)  # type: ignore[union-attr]
-                    step = body.athrow(thrown)
-                    token = hot_path.set_current(inside)
         except BaseException as error:
-            stream.end(items, token)
-            finish_with_error(tool, call, error)
+            finish_with_error(tool, begin(ToolCall(tool.name, "open", 0.0, monotonic_s()), tool, args, kwargs), error)
             raise
-        finally:
-            thrown = step = None
+        items: Any = run_async_generator(body, tool, hot_path.get_current(), args, kwargs)
+        items.__name__, items.__qualname__ = body.__name__, body.__qualname__
+        return items
 
-    return run
+    return _mark(run, inspect.CO_ASYNC_GENERATOR)
 
 
-def _start_unhooked(body: AsyncGenerator[Any, Any]) -> Any:
-    """Return the first step of an async generator, unknown to the event loop: its wrapper closes it."""
-    hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)
-    try:
-        return body.asend(None)
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
+def _flags_of(function: Any) -> int:
+    """Return the flags of a function's code; 0 for any other callable."""
+    return function.__code__.co_flags if type(function) is types.FunctionType else 0
+
+
+def _mark(run: Any, flag: int) -> Function:
+    """Return a copy of a plain function whose code says what it returns: a generator, or an async generator.
+
+    The interpreter runs it as the plain function that it is: it makes a generator where the code itself says so
+    (CPython 3.11 to 3.13).
+    """
+    code = _mark_code(run.__code__, flag)
+    return types.FunctionType(code, run.__globals__, run.__name__, run.__defaults__, run.__closure__)
+
+
+@functools.cache
+def _mark_code(code: types.CodeType, flag: int) -> types.CodeType:
+    return code.replace(co_flags=code.co_flags | flag)

@@ -183,6 +183,7 @@ def _wrapper_of(patch: Patch, target: Any, options: InstrumentOptions) -> Any:
         name,
         usage=mcp.usage_of_result if mcp.is_from_package(target, "mcp") else None,
         is_super_call=super_call_check(patch.owner, patch.name) if is_class(patch.owner) else None,
+        watches_generators=not whole_module,
     )
 
 
