@@ -24,7 +24,7 @@ FLOORS = (
     ("_instrument", "sinks"),
     ("_runtime",),
     ("__init__", "testing"),
-    ("_cli",),
+    ("_cli", "integrations"),
     ("__main__",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -32,7 +32,9 @@ APART = {"_instrument": {"_stats"}, "sinks": {"_bus", "_usage"}}
 """What a room must not import although it is on a lower floor. Rooms of one floor never import each other."""
 SHARED_BY_SINKS = {"_base", "_memory"}
 ALLOWED_PRICING = {"_usage", "_runtime", "_cli"}
-PUBLIC_PATHS = {"toolweaver_monitor", "errors", "sinks", "testing", "testing.faults"}
+PUBLIC_PATHS = {
+    "toolweaver_monitor", "errors", "integrations", "integrations.toolweaver", "sinks", "testing", "testing.faults",
+}  # fmt: skip
 MAX_LINES, MIN_LINES = 300, 40
 SHORT = {
     "_text/names.py",
@@ -54,6 +56,7 @@ SHORT = {
     "_instrument/shield.py",
     "_usage/pricing/fork_import.py",
     "_cli/doctor/findings.py",
+    "integrations/toolweaver/_registry.py",
 }
 """Files under `MIN_LINES` lines of code: each isolates an import or workaround, or does one thing that several need."""
 
@@ -134,7 +137,7 @@ def test_prices_are_looked_up_by_the_runtime_only() -> None:
 def test_every_room_has_a_floor() -> None:
     """A new room gets its place here before it is moved into, and the top level stays small."""
     assert {room_of(module) for module in modules()} == set(FLOOR_OF)
-    assert len(FLOOR_OF) - 2 <= 14, "names on the top level, dunders apart"
+    assert len(FLOOR_OF) - 2 <= 15, "names on the top level, dunders apart"
     assert len(FLOORS) <= 9
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import sys
 import types
@@ -39,6 +40,9 @@ class InstrumentOptions(NamedTuple):
 _BOUND_AS_METHODS = (types.FunctionType, classmethod, functools.partialmethod, functools._lru_cache_wrapper)
 """Descriptors whose wrappers receive the object as their first argument; others are wrapped after they are bound."""
 
+INTEGRATIONS = {"toolweaver": "toolweaver_monitor.integrations.toolweaver"}
+"""What runs tools in more places than one class, by the name that `instrument()` takes; imported when asked for."""
+
 _pending: dict[str, InstrumentOptions] = {}
 """Dotted names whose modules have not been imported yet."""
 
@@ -72,7 +76,8 @@ def instrument(target: T, *, tool_name: ToolName = None, methods: Iterable[str] 
             module, for every public function and method defined in it (a package: also those of its own submodules
             that it exposes); `"package.module"`, `"package.module:function"`, `"package.module:Class"` or
             `"package.module:Class.method"`, patched at once or when it is imported; a `ThreadPoolExecutor` or that
-            class: its tasks then run in the context they were submitted in, and no calls of its own are recorded.
+            class: its tasks then run in the context they were submitted in, and no calls of its own are recorded; or
+            `"toolweaver"`, for every way in which ToolWeaver runs a tool.
         tool_name: the name of every call; or a callable that receives the call's own arguments (and the object, if
             its first parameter is `self`) and returns the name. Default: the tool named in the arguments, else the
             method's own name.
@@ -88,7 +93,11 @@ def instrument(target: T, *, tool_name: ToolName = None, methods: Iterable[str] 
             message suggests what may have been meant.
     """
     options = InstrumentOptions(tool_name, _validate_options(tool_name, methods))
-    if is_a(target, str):
+    if is_a(target, str) and (integration := _integration(str(target))) is not None:
+        if options != InstrumentOptions():
+            raise ConfigurationError(f"instrument({str(target)!r}) takes no other argument", hint="leave them out")
+        integration.instrument()
+    elif is_a(target, str):
         _instrument_name(str(target), options)
     else:
         with _lock:
@@ -108,12 +117,21 @@ def uninstrument(target: T) -> T:
     Returns:
         The target itself.
     """
+    if is_a(target, str) and (integration := _integration(str(target))) is not None:
+        integration.uninstrument()
+        return target
     with _lock:
         if is_a(target, str):
             _uninstrument_name(str(target))
         else:
             _uninstrument(target, None)
     return target
+
+
+def _integration(name: str) -> Any:
+    """Return the integration of that name, or None: any other name is a module's."""
+    path = INTEGRATIONS.get(name) or (name if name in INTEGRATIONS.values() else None)
+    return None if path is None else importlib.import_module(path)
 
 
 def waiting_for_import() -> list[str]:
