@@ -52,6 +52,7 @@ SHORT = {
     "_bus/retry.py",
     "_instrument/patching/executors.py",
     "_instrument/patching/instance_patch.py",
+    "_instrument/patching/options.py",
     "_instrument/patching/super_calls.py",
     "_instrument/shield.py",
     "_usage/pricing/fork_import.py",

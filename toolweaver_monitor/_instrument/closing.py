@@ -154,7 +154,9 @@ def set_cost(tool: ToolSpec, call: ToolCall, result: Any, outcome: Outcome) -> N
     """Set the cost of a call: the recorded one, else the one declared for a success, else its price."""
     details = call._details
     if outcome == "success" and tool.has_declared_cost and (details is None or details.cost_nanousd is None):
-        cost = tool.cost_nanousd if tool.cost is None else nanodollars(call_extractor(tool.cost, result))
+        cost = tool.declared_nanousd(call.tool_name)
+        if cost is None and tool.cost is not None:
+            cost = nanodollars(call_extractor(tool.cost, result))
         if cost is not None:
             details = call._ensure_details()
             details.cost_nanousd, details.cost_source = cost, "declared"

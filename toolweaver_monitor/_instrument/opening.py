@@ -49,8 +49,12 @@ def prepare(
 
 def find_known_cost(policy: CallPolicy, tool: ToolSpec, call: ToolCall) -> int | None:
     """Return the cost of a call in nano-dollars if it is known before the call runs: declared, or priced per call."""
-    if tool.has_declared_cost or policy.price is None or call.tool_name not in policy.priced_tools:
+    if tool.costs_nanousd and (declared := tool.declared_nanousd(call.tool_name)) is not None:
+        return declared
+    if tool.cost is not None or tool.cost_nanousd is not None or call.tool_name not in policy.priced_tools:
         return tool.cost_nanousd
+    if policy.price is None:
+        return None
     return policy.price(call)
 
 

@@ -80,7 +80,9 @@ class StreamObserver:
         if not callable(self.reader):
             self.read(item)
         elif not closing.is_already_read(self.call, item):
+            token = current.set(self.call)  # the consumer's is the current one
             usage = call_extractor(self.reader, item, failed=closing.UNREAD)
+            current.reset(token)
             if usage is None:
                 self.read(item)
             elif type(usage) is Usage:

@@ -30,6 +30,7 @@ class ToolSpec:
         name: a name, or a callable that gets a call's own arguments and returns it.
         fallback: the name to use if a callable returns none.
         cost: dollars per call, or a callable that gets the result.
+        costs: dollars per call by the name of the tool; `cost` is for all others.
         usage: a callable that gets the result and returns a `Usage`. False: results are not read.
         tags: the labels of every call of this tool.
         is_super_call: gets the call of this tool around a new one, and its arguments, and returns whether both are one
@@ -46,6 +47,7 @@ class ToolSpec:
         "control_flow",
         "cost",
         "cost_nanousd",
+        "costs_nanousd",
         "has_declarations",
         "has_declared_cost",
         "is_super_call",
@@ -68,6 +70,7 @@ class ToolSpec:
         *,
         fallback: str = "unnamed",
         cost: float | Callable[[Any], float | None] | None = None,
+        costs: Mapping[str, float] | None = None,
         usage: Callable[[Any], Usage | None] | bool | None = None,
         tags: Mapping[str, TagValue] | None = None,
         is_super_call: Callable[[ToolCall, tuple[Any, ...]], bool] | None = None,
@@ -86,7 +89,10 @@ class ToolSpec:
         """The exception with which an iterator's own step ends, which is no failure."""
         self.cost = cost if callable(cost) else None
         self.cost_nanousd = None if cost is None or callable(cost) else validate_cost(cost)
-        self.has_declared_cost = cost is not None
+        self.costs_nanousd = validate_costs(costs)
+        if self.name_from is None and self.name in self.costs_nanousd:
+            self.cost, self.cost_nanousd = None, self.costs_nanousd[self.name]
+        self.has_declared_cost = cost is not None or bool(self.costs_nanousd)
         self.usage = validate_usage(usage)
         self.tags = validate_tags(tags)
         self.is_super_call = is_super_call
@@ -130,7 +136,11 @@ class ToolSpec:
         else:
             Diagnostics.invalid_values += 1
             call.tool_name = self.name
-        return tool_key(call.tool_name, self.tags, self.cost_nanousd)
+        return tool_key(call.tool_name, self.tags, self.declared_nanousd(call.tool_name))
+
+    def declared_nanousd(self, tool_name: str) -> int | None:
+        """Return the cost declared for a call of that name in nano-dollars, or None."""
+        return self.costs_nanousd.get(tool_name, self.cost_nanousd) if self.costs_nanousd else self.cost_nanousd
 
 
 def validate_name(name: object) -> str:
@@ -164,6 +174,19 @@ def validate_cost(cost: object) -> int:
             hint="give one from 0 to 1,000,000, such as cost=0.10, or a callable that calculates it from the result",
         )
     return round(cost * NANO)
+
+
+def validate_costs(costs: object) -> dict[str, int]:
+    """Return declared costs in nano-dollars by the names of their tools.
+
+    Raises:
+        ConfigurationError: it is not a mapping from names to amounts of money.
+    """
+    if costs is None:
+        return {}
+    if not isinstance(costs, Mapping):
+        raise ConfigurationError(f"costs={reprlib.repr(costs)} is not a mapping", hint="write costs={'ocr': 0.10}")
+    return {validate_name(name): validate_cost(cost) for name, cost in costs.items()}
 
 
 def validate_usage(usage: object) -> Any:

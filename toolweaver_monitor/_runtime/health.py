@@ -11,7 +11,8 @@ import msgspec
 from toolweaver_monitor._budget import BudgetStatus
 from toolweaver_monitor._bus.bus import bus, inbox
 from toolweaver_monitor._core.sanitize import Diagnostics, plain_text
-from toolweaver_monitor._instrument.patching.instrument import waiting_for_import
+from toolweaver_monitor._instrument.patching import watches
+from toolweaver_monitor._instrument.patching.by_name import waiting_for_import
 from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._text.display import pluralize
@@ -51,6 +52,8 @@ class Health(TypedDict):
         watching: whether calls are monitored.
         waiting: how many calls have ended but are not counted yet.
         waiting_for_import: dotted names given to `instrument()` whose modules are not imported yet.
+        instrumented: what `instrument()` monitors: `target`, `methods`, the number of `calls` seen so far (None where
+            they are not counted by target), and the names of its `tools` as far as they do not depend on arguments.
         active: how many calls are open right now.
         dropped: how many calls did not reach a sink, over all sinks, by reason.
         sinks: for each sink by name its `state` (`ok`, `degraded`, `breaker_open`, `unavailable`), its counts (`emitted
@@ -73,6 +76,7 @@ class Health(TypedDict):
     watching: bool
     waiting: int
     waiting_for_import: list[str]
+    instrumented: list[dict[str, Any]]
     active: int
     dropped: dict[str, int]
     sinks: dict[str, dict[str, Any]]
@@ -102,6 +106,7 @@ def health(components: Components) -> Health:
         "watching": bus.policy.on,
         "waiting": len(inbox),
         "waiting_for_import": waiting_for_import(),
+        "instrumented": [target._asdict() for target in watches.shown()],
         "active": len(bus.open_calls()),
         "dropped": dict(dropped),
         "sinks": sinks,
@@ -171,6 +176,7 @@ def _setup_problems(components: Components) -> Iterator[str]:
         yield "this setup has ended; call setup() again"
     elif not bus.policy.on:
         yield "monitoring is off; call setup(enabled=True), and unset TOOLWEAVER_MONITOR_ENABLED"
+    yield from watches.problems()
 
 
 def _sink_problems(name: str, sink: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import Usage, monitored, setup, track
-from toolweaver_monitor._instrument.patching.mcp import usage_of_result
+from toolweaver_monitor._instrument.patching.frameworks import SERVER_ROW
+from toolweaver_monitor._instrument.patching.known import result_reader
 from toolweaver_monitor.testing import ToolRecorder
 
 
@@ -159,7 +160,7 @@ def test_a_server_remembers_that_a_tool_inside_told_its_usage_after_the_result_i
     """
     ocr = monitored("ocr")(lambda: {"tokens_used": 5})
 
-    @monitored("server", usage=usage_of_result)
+    @monitored("server", usage=result_reader(SERVER_ROW))
     def server() -> dict[str, int]:
         answer = dict(ocr())
         recorder.calls()

@@ -9,14 +9,14 @@ Each library has one place that sees every call once:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from toolweaver_monitor._bus.bus import bus
-from toolweaver_monitor._core.context import current_call
 from toolweaver_monitor._core.introspect import is_class, label, mro_of, namespace
 from toolweaver_monitor._instrument.decorator import wrap
-from toolweaver_monitor._usage import Usage, apply_failure, get_field, read_fields, reader_for
+from toolweaver_monitor._instrument.patching.frameworks import SERVER_ROW
+from toolweaver_monitor._instrument.patching.known import result_reader
+from toolweaver_monitor._instrument.patching.options import InstrumentOptions
+from toolweaver_monitor._instrument.patching.watches import Watch
 from toolweaver_monitor.errors import ConfigurationError
 
 
@@ -51,7 +51,7 @@ def takes_middleware(target: Any) -> bool:
     return True
 
 
-def add_middleware(server: Any, tool_name: str | Callable[..., str] | None) -> None:
+def add_middleware(server: Any, options: InstrumentOptions, watch: Watch) -> None:
     """Monitor a `fastmcp` server with the outermost middleware, which also sees calls that other middleware rejects."""
     from fastmcp.server.middleware import Middleware
 
@@ -59,10 +59,14 @@ def add_middleware(server: Any, tool_name: str | Callable[..., str] | None) -> N
         return await call_next(context)
 
     def read_name(context: Any, _call_next: Any) -> str:
+        watch.count()
         name, arguments = context.message.name, context.message.arguments
-        return tool_name(name, arguments) if callable(tool_name) else tool_name or name
+        return options.tool_name(name, arguments) if callable(options.tool_name) else options.tool_name or name
 
-    monitored_call = wrap(call_tool, read_name, usage=usage_of_result)
+    declared = dict(options.declarations)
+    declared["usage"] = result_reader(SERVER_ROW, declared.get("usage"))
+    monitored_call = wrap(call_tool, read_name, **declared)
+    watch.methods["call_tool"], watch.has_reader = None, True
 
     class MonitoringMiddleware(Middleware):  # type: ignore[misc]  # defined here, as fastmcp is imported only if it is used
         """Monitors tool calls for `instrument(server)`."""
@@ -79,20 +83,3 @@ def add_middleware(server: Any, tool_name: str | Callable[..., str] | None) -> N
 def remove_middleware(server: Any) -> None:
     """Remove the middleware from a `fastmcp` server."""
     server.middleware[:] = [each for each in server.middleware if not is_from_package(each, __name__)]
-
-
-def usage_of_result(result: Any) -> Usage | None:
-    """Return the usage in a tool's result, or an empty one if a monitored tool inside has recorded the same usage.
-
-    A result that is marked as an error makes the call a failure.
-    """
-    call = current_call()
-    apply_failure(call, result)
-    if not bus.policy.read_results or (call._details is not None and call._details.seen is not None):
-        return Usage()  # empty: None would have the result itself read
-    if type(result) is tuple:  # mcp 1: the content, and the value it was made from
-        result = result[-1]
-    elif is_from_package(result, "fastmcp"):
-        result = get_field(read_fields(result) or {}, "structured_content")
-    reader = reader_for(type(result))
-    return None if reader is None else reader(result)

@@ -58,7 +58,7 @@ class Patch:
                 del requests[key]
 
         requests.pop(key, None)  # the latest request comes last
-        requests[key] = PatchRequest(_reference(target, forget), wrapper)
+        requests[key] = PatchRequest(reference(target, forget), wrapper)
         patches[id(self.owner), self.name] = self
 
     def withdraw(self, target: Any) -> bool:
@@ -176,7 +176,7 @@ def _write(owner: Any, name: str, value: Any) -> None:
         ) from None
 
 
-def _reference(target: Any, forget: Callable[[Any], None]) -> Callable[[], Any]:
+def reference(target: Any, forget: Callable[[Any], None]) -> Callable[[], Any]:
     """Return a weak reference, or one that keeps the target alive if it does not support weak references."""
     try:
         return weakref.ref(target, forget)

@@ -10,6 +10,15 @@ from toolweaver_monitor._core.introspect import is_class, mro_of
 from toolweaver_monitor._instrument.patching.patch import patches
 
 
+def is_same_call(parent: ToolCall, _args: tuple[Any, ...]) -> bool:
+    """Return whether a call is part of the one around it, which is of the same tool.
+
+    Given to `ToolSpec` for classes of frameworks, whose methods lead to one another (`run` to `arun`, an agent's method
+    to the tool's own) although the tool runs once.
+    """
+    return parent.outcome == "open"
+
+
 def super_call_check(owner: type, name: str) -> Callable[[ToolCall, tuple[Any, ...]], bool]:
     """Return a check for the calls of a patched method.
 

@@ -179,7 +179,7 @@ def not_found(target: Any, name: str) -> ConfigurationError:
 def _public_names(target: Any) -> list[str]:
     """Return the public names that could be patched. Nothing of the target is run: a property may do anything."""
     if is_module(target):
-        found = {name for name, value in vars(target).items() if is_a(value, _FUNCTIONS)}
+        found = {name for name, value in vars(target).items() if is_a(value, _FUNCTIONS) or is_class(value)}
     else:
         kind = target if is_class(target) else type(target)
         found = {

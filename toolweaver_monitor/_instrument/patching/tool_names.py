@@ -19,7 +19,7 @@ ORCHESTRATOR_METHODS: tuple[str, ...] = tuple(
     f"{prefix}{verb}_{noun}{suffix}"
     for noun in ("tool", "agent_step", "skill", "step", "agent", "action", "function")
     for verb in ("execute", "call", "run", "invoke", "use", "dispatch")
-    for prefix, suffix in (("", ""), ("a", ""), ("", "_async"), ("", "_sync"))
+    for prefix, suffix in (("", ""), ("a", ""), ("", "_async"), ("", "_sync"), ("", "_stream"), ("", "_call"))
 )
 """The methods by which orchestrators run a tool."""
 
@@ -37,12 +37,23 @@ _RUNNER_PARAMETERS = (
     "step_name",
     "function",
     "tool_call",
+    "tool_use",
+    "tool_def",
+    "agent_id",
+    "skill_id",
     "step",
     "call",
+    "request",
+    "event",
+    "ev",
+    "payload",
 )
 """Parameters that hold a tool in a method that runs tools; the first that yields a name is used."""
 
-_FIELDS = ("tool_name", "tool", "name", "skill_name", "skill", "agent_name", "agent", "function", "action")
+_FIELDS = (
+    "tool_name", "tool", "name", "skill_name", "skill", "agent_name", "agent", "function", "action",
+    "agent_id", "skill_id",
+)  # fmt: skip
 """Keys or attributes that hold a tool's name in a step or a tool call."""
 
 _NAME = re.compile(r"[^\W\d][\w.:/@-]{0,127}")
@@ -64,24 +75,36 @@ def runs_tools(name: str) -> bool:
     return name in ORCHESTRATOR_METHODS
 
 
+def _parameters_of(function: Any, self_position: SelfPosition) -> list[inspect.Parameter]:
+    """Return the parameters in the order of the arguments that a wrapper gets; none if they are not known."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except Exception:  # noqa: BLE001 - builtins may have no signature, and an object may have a broken one
+        return []
+    return parameters[1:] if self_position is SelfPosition.SIGNATURE else parameters
+
+
 def name_from_arguments(
-    function: Any, name: str, self_position: SelfPosition = SelfPosition.NOWHERE
+    function: Any,
+    name: str,
+    self_position: SelfPosition = SelfPosition.NOWHERE,
+    *,
+    runner: bool,
+    only_text: bool = False,
+    count: Callable[[], object] = int,
 ) -> NameReader | None:
     """Return a reader of the tool's name in a function's arguments, or None if its parameters do not name a tool.
 
     Args:
         function: the function to be called.
-        name: its name, which is also the name of a call whose arguments name no tool.
+        name: the name of a call whose arguments name no tool.
         self_position: where its `self` appears.
+        runner: whether it runs tools for others, so that more parameters may hold a tool.
+        only_text: whether nothing but text is a name, so that no object is looked at.
+        count: called once a call.
     """
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except Exception:  # noqa: BLE001 - builtins may have no signature, and an object may have a broken one
-        parameters = []
-    if self_position is SelfPosition.SIGNATURE:
-        del parameters[:1]
+    parameters = _parameters_of(function, self_position)
     first = int(self_position is SelfPosition.ARGUMENTS)
-    runner = runs_tools(name)
     kinds = {parameter.kind for parameter in parameters}
     positions = {
         parameter.name: index if parameter.kind is not parameter.KEYWORD_ONLY else sys.maxsize
@@ -99,14 +122,51 @@ def name_from_arguments(
         return None
 
     def read_name(*args: Any, **kwargs: Any) -> str:
+        count()
         for parameter, position, is_name in candidates:
             value = args[position] if position < len(args) else kwargs.get(parameter)
             if type(value) is str and is_name:
                 return value
-            if value is not None and (tool_name := extract_tool_name(value, is_name=is_name)) is not None:
+            if (
+                value is not None
+                and not only_text
+                and (tool_name := extract_tool_name(value, is_name=is_name)) is not None
+            ):
                 return tool_name
         if forwards and first < len(args) and isinstance(args[first], str | Mapping):
             return extract_tool_name(args[first]) or name
+        return name
+
+    return read_name
+
+
+def name_along(
+    paths: str, function: Any, name: str, self_position: SelfPosition, count: Callable[[], object] = int
+) -> NameReader:
+    """Return a reader that follows paths from the arguments, such as `tool.metadata.name` or `self.name`.
+
+    Args:
+        paths: separated by `|`; the first that leads to a text counts.
+        function: the function to be called.
+        name: the name of a call for which no path does.
+        self_position: where its `self` appears.
+        count: called once a call.
+    """
+    names = [parameter.name for parameter in _parameters_of(function, self_position)]
+    ways = []
+    for path in paths.split("|"):
+        root, *fields = path.split(".")
+        position = 0 if root == "self" else names.index(root) if root in names else sys.maxsize
+        ways.append((root, position, tuple(fields)))
+
+    def read_name(*args: Any, **kwargs: Any) -> str:
+        count()
+        for root, position, fields in ways:
+            value = args[position] if position < len(args) else kwargs.get(root)
+            for field in fields:
+                value = value.get(field) if type(value) is dict else getattr(value, field, None)
+            if isinstance(value, str) and value:
+                return value
         return name
 
     return read_name
@@ -136,7 +196,18 @@ def extract_tool_name(value: Any, *, is_name: bool = False, depth: int = 2) -> s
     return None
 
 
-def skip_self(read_name: Callable[..., str]) -> NameReader:
+def name_by_user(read_name: Callable[..., str], self_position: SelfPosition, count: Callable[[], object]) -> NameReader:
+    """Return a user's naming function as one that counts, and that gets the object only if it asks for `self`."""
+    wanted = read_name if self_position is not SelfPosition.ARGUMENTS else _skip_self(read_name)
+
+    def read_and_count(*args: Any, **kwargs: Any) -> str:
+        count()
+        return wanted(*args, **kwargs)
+
+    return read_and_count
+
+
+def _skip_self(read_name: Callable[..., str]) -> NameReader:
     """Drop the object from the arguments of a user's naming function, unless its first parameter is `self` or `cls`."""
     try:
         first = next(iter(inspect.signature(read_name).parameters), "")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import ToolCall
+from toolweaver_monitor._instrument.patching import watches
 from toolweaver_monitor._instrument.patching.patch import patches
 
 
@@ -16,12 +17,16 @@ from toolweaver_monitor._instrument.patching.patch import patches
 def all_is_put_back() -> Iterator[None]:
     """Require of every test that no patch is left."""
     yield
+    watches.failures.clear()
+    watched = [watch.title for watch in watches.watches.values() if watch.target() is not None]
+    watches.watches.clear()
     left = [f"{patch.owner}.{patch.name}" for patch in patches.values() if patch.whole or patch.single]
     for patch in list(patches.values()):
         patch.whole.clear()
         patch.single.clear()
         patch.apply()
     assert not left
+    assert not watched
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ class Runs:
         ("run_agent", ("hello",), {}, "run_agent"),
         ("run_agent", ("hello",), {"agent": "planner"}, "planner"),
         ("run_function", ({"name": "ocr"},), {}, "ocr"),
-        ("greet", ("Ada",), {}, "greet"),
+        ("greet", ("Ada",), {}, "Ada"),
         ("query", ("secret", "ocr"), {}, "ocr"),
         ("query", ("secret",), {}, "query"),
     ],
