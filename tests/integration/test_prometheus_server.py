@@ -300,7 +300,7 @@ def test_a_port_in_use_is_told_and_nothing_breaks(monitor: Monitor, caplog: pyte
         health = again.health()
     assert health["ok"] is False
     assert "port=0 takes a free one" in health["sinks"]["prometheus"]["last_error"]
-    assert sum("is off" in record.message for record in caplog.records) == 1
+    assert sum("waiting for the port" in record.message for record in caplog.records) == 1
     assert again.summary()["count"] == 1
 
 

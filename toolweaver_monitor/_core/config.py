@@ -98,12 +98,23 @@ class Setting(_Setting, Generic[T]):
         Raises:
             ConfigurationError: the environment variable holds a value that cannot be parsed.
         """
+        given = self.given(argument)
+        if given is None:
+            default: T = self.default
+            return default
+        return given
+
+    def given(self, argument: T | None = None) -> T | None:
+        """Return the argument unless it is None, else the environment's value, else None.
+
+        Raises:
+            ConfigurationError: the environment variable holds a value that cannot be parsed.
+        """
         if argument is not None:
             return argument
         text = os.environ.get(self.variable, "").strip()
         if not text:
-            default: T = self.default
-            return default
+            return None
         try:
             value: T = self.parse(text)
         except ValueError as error:
@@ -116,7 +127,9 @@ ENABLED = Setting[bool]("ENABLED", as_bool, True, "Whether calls are monitored a
 SINKS = Setting[tuple[str, ...]](
     "SINKS", as_names, (), "Sinks to use if setup() gets none: prometheus, wandb, sqlite, log."
 )
-PROMETHEUS_PORT = Setting[int]("PROMETHEUS_PORT", as_port, 8000, "Port of /metrics; 0 picks a free one.")
+PROMETHEUS_PORT = Setting[int](
+    "PROMETHEUS_PORT", as_port, 8000, "Port of /metrics; 0 picks a free one. Under a web server the default is 9464."
+)
 PROMETHEUS_ADDR = Setting[str]("PROMETHEUS_ADDR", str, "127.0.0.1", "Address that /metrics is bound to.")
 BUCKETS = Setting[tuple[float, ...] | None](
     "BUCKETS_S", as_bounds, None, "Upper bounds of the duration buckets; else powers of two up to 1,024 s."

@@ -3,6 +3,8 @@
 Files
     endpoint.py   `Endpoint`: bind, start, close; accept or reject a request, and find its route
     access.py     the arguments of an endpoint: addresses, host names, tokens, certificates
+    default_port.py  the port of an endpoint that was given none
+    port_wait.py  wait for a port that is taken
     server.py     `Loop`: one thread that serves all connections
     messages.py   parse a request, serialize a response
 

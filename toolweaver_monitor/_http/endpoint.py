@@ -29,6 +29,10 @@ from toolweaver_monitor.errors import ConfigurationError
 log = logging.getLogger("toolweaver_monitor")
 
 BACKLOG = 128
+EXCLUSIVE: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", 0)
+"""For Windows, where SO_REUSEADDR allows two listeners on one port."""
+_served: set[tuple[str, int]] = set()
+"""Addresses and ports at which this process has listened."""
 
 
 class Endpoint:
@@ -98,6 +102,9 @@ class Endpoint:
     def start(self) -> None:
         """Start to listen. Does nothing if the endpoint listens already.
 
+        A port that another socket is bound to is taken, also if that does not listen yet: a server that starts workers
+        binds long before it listens, and would lose its requests to this endpoint.
+
         Raises:
             OSError: the port is taken or may not be bound, the address is not one of this machine, or no thread can
                 be started.
@@ -106,8 +113,11 @@ class Endpoint:
             return
         listener = self._bind()
         try:
+            if not EXCLUSIVE:  # now that it is bound: the next process gets the port in spite of closed connections
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.listen(BACKLOG)
-            self.port = listener.getsockname()[1]
+            host, self.port, *_ = listener.getsockname()
+            _served.add((host, self.port))
             wrap: Any = self._tls and (
                 lambda client: self._tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
             )
@@ -185,9 +195,9 @@ class Endpoint:
             raise OSError(f"{self.addr} is {address[0]} on this machine, which other machines can reach")
         listener = socket.socket(family, kind, protocol)
         try:
-            if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # Windows, where REUSEADDR allows two listeners on one port
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-            else:  # a port whose last connections are in TIME_WAIT is free
+            if EXCLUSIVE:
+                listener.setsockopt(socket.SOL_SOCKET, EXCLUSIVE, 1)
+            elif (str(address[0]), self.port) in _served:  # whose last connections, in TIME_WAIT, are our own
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 listener.bind(address)

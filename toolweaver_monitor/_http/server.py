@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import selectors
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -36,7 +37,7 @@ is longer), and the address it came to. Returns the whole response and whether t
 class Connection:
     """The connection of one client."""
 
-    __slots__ = ("deadline", "discarded", "handshaking", "last", "lingering", "received", "socket", "to_send")
+    __slots__ = ("deadline", "discarded", "handshaking", "idle", "last", "lingering", "received", "socket", "to_send")
 
     def __init__(self, client: socket.socket, *, handshaking: bool) -> None:
         self.socket = client
@@ -50,6 +51,8 @@ class Connection:
         """The last response is sent. What the client still sends is discarded, or it could meet a reset instead of the
         response."""
         self.discarded = 0
+        self.idle = False
+        """It has had a response, and no byte of another request has come."""
         self.deadline = time.monotonic() + TIMEOUT_S
 
 
@@ -136,6 +139,8 @@ class Loop:
                 message = "toolweaver_monitor: an HTTP endpoint ended because of an internal error; please report it"
                 log.error(message, exc_info=last)
         finally:
+            for connection in self._connections:
+                _free_port(connection)
             self.close_descriptors()
 
     def _turn(self) -> None:
@@ -192,6 +197,7 @@ class Loop:
             self._selector.unregister(connection.socket)
         except (KeyError, ValueError):
             pass
+        _free_port(connection)
         connection.socket.close()
 
     def _serve(self, connection: Connection) -> None:
@@ -240,6 +246,7 @@ class Loop:
                 self._drop(connection)
                 return False
             return True
+        connection.idle = False
         connection.received += data
         self._read(connection)
         return True
@@ -267,4 +274,24 @@ class Loop:
         if connection.last:
             connection.lingering = True
             connection.socket.shutdown(socket.SHUT_WR)
+        connection.idle = not connection.lingering
         return connection.lingering
+
+
+def _free_port(connection: Connection) -> None:
+    """Have an idle connection end by a reset when it is closed.
+
+    The end that closes a connection first keeps its port for a minute (TIME_WAIT), so that a program that is started
+    again could not listen. A client whose connection is idle has all it asked for; it takes a reset as any other end.
+    """
+    if not connection.idle:
+        return
+    try:
+        from fcntl import ioctl
+        from termios import TIOCOUTQ
+
+        unacknowledged = struct.unpack("i", ioctl(connection.socket.fileno(), TIOCOUTQ, b"\0" * 4))[0]
+        if not unacknowledged:  # a reset would discard what is on its way
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    except (ImportError, OSError, ValueError):  # Windows; or it is closed already
+        pass

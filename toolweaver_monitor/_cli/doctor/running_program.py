@@ -76,7 +76,7 @@ def total(samples: Samples, metric: catalog.Metric, **labels: str) -> float:
 
 def _tools(samples: Samples) -> Iterator[Finding]:
     calls, active = total(samples, catalog.EXECUTIONS), total(samples, catalog.ACTIVE)
-    tools = {labels["tool_name"] for labels, _ in samples.get(catalog.EXECUTIONS.name, ())}
+    tools = {labels["tool_name"] for labels, count in samples.get(catalog.EXECUTIONS.name, ()) if count}
     if calls:
         cost, errors = total(samples, catalog.COST), total(samples, catalog.ERRORS_BY_TYPE)
         counts = f"{pluralize(round(calls), 'call')} of {pluralize(len(tools), 'tool')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from bisect import bisect_left
@@ -10,8 +11,10 @@ from typing import Any
 
 from toolweaver_monitor._core import config
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._http.default_port import choose_port
 from toolweaver_monitor._http.endpoint import Endpoint
 from toolweaver_monitor._http.messages import Response
+from toolweaver_monitor._http.port_wait import PortWait
 from toolweaver_monitor._text.names import OVERFLOW, declared_names
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._base import SetupAware
@@ -21,6 +24,13 @@ from toolweaver_monitor.sinks._prometheus import catalog, exposition
 log = logging.getLogger("toolweaver_monitor")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+WAIT_FOR_PORT_S = 60.0
+"""As long as the connections of an earlier process can hold a port."""
+PORT_CURE = "stop what uses the port, or give another: PrometheusExporter(port=...), port=0 takes a free one"
+MULTIPROC_NOTE = (
+    "PROMETHEUS_MULTIPROC_DIR is set, which prometheus_client uses and this library does not: "
+    "each worker serves its own calls; give each a port"
+)
 GZIP_FROM = 4_096
 """Bytes from which on an answer is compressed."""
 
@@ -29,7 +39,9 @@ class PrometheusExporter(InMemorySink, SetupAware):
     """An endpoint that serves `/metrics` for Prometheus to scrape.
 
     Args:
-        port: the port to listen on; 0 takes a free one, which `.port` then gives.
+        port: the port to listen on; 0 takes a free one, which `.port` then gives. Default: 8000; 9464 if the program is
+            run by a web server (uvicorn, gunicorn, hypercorn, granian, `fastapi`, `fastmcp`, Django's `runserver`) or
+            its main module has imported one, since the application may want 8000.
         addr: the address to bind; any but loopback needs a token, TLS or `insecure=True`.
         registry: a `prometheus_client` registry that shows these metrics too; the endpoint then serves all of it.
         buckets: upper bounds of the duration buckets in seconds, rising. Default: powers of two from 2**-10 to 2**10.
@@ -45,6 +57,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
     """
 
     name = "prometheus"
+    _said_multiproc = False
 
     def __init__(
         self,
@@ -61,9 +74,12 @@ class PrometheusExporter(InMemorySink, SetupAware):
         insecure: bool = False,
     ) -> None:
         super().__init__(max_operations=1)
+        requested = config.PROMETHEUS_PORT.given(port)
+        self._chooses_port = requested is None
+        self._port_reason = ""
         self._endpoint = Endpoint(
             {"/metrics": self._respond},
-            port=config.PROMETHEUS_PORT.value(port),
+            port=config.PROMETHEUS_PORT.default if requested is None else requested,
             addr=config.PROMETHEUS_ADDR.value(addr),
             token=token,
             certfile=certfile,
@@ -83,7 +99,9 @@ class PrometheusExporter(InMemorySink, SetupAware):
         self._max_names = config.MAX_LABEL_VALUES.value()
         self._dynamic_names = 0
         """Names counted in `_counts` that are not written in the code; capped as in `StatsAggregator`."""
-        self._served_by: int | None = None
+        self._wait: PortWait | None = None
+        self._wait_error = ""
+        self._started_by: int | None = None
 
     def __repr__(self) -> str:
         return f"PrometheusExporter({self._endpoint!r})"
@@ -101,22 +119,51 @@ class PrometheusExporter(InMemorySink, SetupAware):
     def start(self) -> None:
         """Start to listen. `setup()` calls it; without a setup, call it yourself.
 
+        In a setup a port that is taken is tried again each second for a minute, on a thread. `health()` tells.
+
         Raises:
-            SinkUnavailable: the port is taken or may not be bound; its `hint` names the fix.
+            SinkUnavailable: the port is taken, without a setup, or may not be bound; its `hint` names the fix.
         """
-        if self._endpoint.listening:
+        if self._endpoint.listening or (self._wait is not None and self._wait.waiting):
             return
         if self._registry is not None and self._collector is None:
             self._register()
+        if self._chooses_port:
+            self._endpoint.port, self._port_reason = choose_port(config.PROMETHEUS_PORT.default)
+        self._started_by, self._wait_error = os.getpid(), ""
+        if _is_multiproc() and not PrometheusExporter._said_multiproc:
+            PrometheusExporter._said_multiproc = True
+            log.warning(MULTIPROC_NOTE)
         try:
             self._endpoint.start()
         except OSError as error:
-            raise SinkUnavailable(
-                f"cannot listen on {self._endpoint.addr}:{self._endpoint.port} ({error.strerror or error})",
-                hint="stop what uses the port, or give another: PrometheusExporter(port=...), port=0 takes a free one",
-            ) from None
-        self._served_by = os.getpid()
-        log.info("metrics are served on %s", self.url)
+            fault = self._describe(error)
+            if self._context is SetupAware._context or error.errno != errno.EADDRINUSE:
+                raise SinkUnavailable(fault, hint=PORT_CURE) from None
+            self._wait_error = f"waiting for the port, tried each second for a minute: {fault}; {PORT_CURE}"
+            log.warning("sink %r is %s", self.name, self._wait_error)
+            try:
+                start, close = self._endpoint.start, self._endpoint.close
+                self._wait = PortWait(start, close, WAIT_FOR_PORT_S, self._end_wait, self.name)
+            except RuntimeError:  # no thread can be started
+                raise SinkUnavailable(fault, hint=PORT_CURE) from None
+        else:
+            self._say_where()
+
+    def _describe(self, error: OSError) -> str:
+        return f"cannot listen on {self._endpoint.addr}:{self._endpoint.port} ({error.strerror or error})"
+
+    def _end_wait(self, error: OSError | None) -> None:
+        """Say how the wait for the port has ended."""
+        if error is None:
+            self._wait_error = ""
+            self._say_where()
+        else:
+            self._wait_error = f"{self._describe(error)}; {PORT_CURE}"
+            log.warning("sink %r is off: %s", self.name, self._wait_error)
+
+    def _say_where(self) -> None:
+        log.info("metrics are served on %s%s", self.url, f" ({self._port_reason})" if self._port_reason else "")
 
     def _observe(self, calls: Sequence[ToolCall]) -> None:
         """Count durations and times to the first item into the user's buckets."""
@@ -169,23 +216,34 @@ class PrometheusExporter(InMemorySink, SetupAware):
         """Return whether and where it listens, for `health()`."""
         listening = self._endpoint.listening
         status: dict[str, Any] = {"listening": listening, "url": self.url if listening else None}
-        if not listening and self._registry is None and self._served_by not in (None, os.getpid()):
+        if self._port_reason:
+            status["port_reason"] = self._port_reason
+        if not listening and self._registry is None and self._started_by not in (None, os.getpid()):
             cure = "call setup() in it, with a port of its own"
             status |= {
                 "state": "unavailable",
                 "last_error": f"this process is a fork of the one that serves the metrics; {cure}",
                 "cure": cure,
             }
+        elif self._wait_error:
+            status |= {"state": "unavailable", "last_error": self._wait_error, "cure": PORT_CURE}
         collector = self._collector
+        notes = [MULTIPROC_NOTE] if _is_multiproc() else []
         left_out = collector.left_out() if collector is not None else ()
         if left_out:
             names = ", ".join(left_out)
             cure = "give the exporter a registry of its own"
-            status["note"] = f"another collector of the registry has registered, and shows, {names}; {cure}"
+            notes.append(f"another collector of the registry has registered, and shows, {names}; {cure}")
+        if notes:
+            status["note"] = ". ".join(notes)
         return status
 
     def close(self) -> None:
-        """Stop listening, and remove the metrics from the registry."""
+        """Stop listening, or waiting for the port, and remove the metrics from the registry."""
+        wait, self._wait = self._wait, None
+        if wait is not None:
+            wait.stop(timeout_s=1.0)
+        self._wait_error = ""
         self._endpoint.close()
         if self._collector is not None:
             try:
@@ -213,6 +271,10 @@ class PrometheusExporter(InMemorySink, SetupAware):
             )
         self._registry.register(collector)
         self._collector = collector
+
+
+def _is_multiproc() -> bool:
+    return bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
 
 
 def accepts_gzip(accepted: str) -> bool:
