@@ -13,7 +13,7 @@ VERSION = 1
 
 OUTCOMES = ("success", "failure", "timeout", "cancelled", "rejected", "abandoned", "interrupted")
 """Rows hold the position in this tuple. Only ever append to it."""
-COST_SOURCES = ("reported", "declared", "priced")
+COST_SOURCES = ("", "reported", "declared", "priced")
 """As `OUTCOMES`."""
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
@@ -28,7 +28,12 @@ ROW = (
     "input_tokens", "output_tokens", "cached_tokens", "cost_nanousd", "cost_source", "model", "error_type", "error",
     "weight", "more",
 )  # fmt: skip
-"""The columns of a row of `call_rows`, after its number `seq`."""
+"""The columns of a row of `call_rows`, after its number `seq`.
+
+What is missing is 0 or an empty text, and a cost of -1 is unknown: to bind None takes Python's sqlite3 many times as
+long as a number.
+"""
+UNKNOWN_COST = -1
 
 SUMS = (
     "calls", "outermost", *OUTCOMES, "retries", "cache_hits", "costed", "unpriced", "cost_nanousd", "saved_nanousd",
@@ -56,7 +61,7 @@ def _rollup_columns() -> str:
 
 
 def _more(name: str, default: str = "NULL") -> str:
-    return f"coalesce(json_extract(r.more, '$.{name}'), {default}) AS {name}"
+    return f"coalesce(json_extract(nullif(r.more, ''), '$.{name}'), {default}) AS {name}"
 
 
 TABLES = (
@@ -74,14 +79,13 @@ TABLES = (
     f"""CREATE TABLE rollups (span INTEGER NOT NULL, at INTEGER NOT NULL, series INTEGER NOT NULL,
         run INTEGER NOT NULL, {_rollup_columns()}, PRIMARY KEY (span, at, series, run)) WITHOUT ROWID""",
     f"""CREATE VIEW calls AS SELECT r.seq, r.run, p.name AS tool_name, p.value AS path, r.started_at, r.duration_s,
-        {_case("r.outcome", OUTCOMES)} AS outcome, r.error_type, r.error,
-        coalesce(r.unsplit_tokens, 0) + coalesce(r.input_tokens, 0) + coalesce(r.output_tokens, 0) AS tokens,
-        coalesce(r.input_tokens, 0) AS input_tokens, coalesce(r.output_tokens, 0) AS output_tokens,
-        coalesce(r.cached_tokens, 0) AS cached_tokens, r.cost_nanousd / 1e9 AS cost_usd,
-        {_case("r.cost_source", COST_SOURCES)} AS cost_source, nullif(m.name, '') AS model,
+        {_case("r.outcome", OUTCOMES)} AS outcome, nullif(r.error_type, '') AS error_type,
+        nullif(r.error, '') AS error, r.unsplit_tokens + r.input_tokens + r.output_tokens AS tokens, r.input_tokens,
+        r.output_tokens, r.cached_tokens, r.cost_nanousd / 1e9 AS cost_usd,
+        nullif({_case("r.cost_source", COST_SOURCES)}, '') AS cost_source, nullif(m.name, '') AS model,
         nullif(m.value, '') AS provider, {_more("cached", "0")}, {_more("attempt", "1")}, {_more("first_item_s")},
-        {_more("items")}, {_more("arguments")}, {_more("result")}, l.own_tags, l.tags, r.id, r.parent, r.root,
-        coalesce(r.weight, 1) AS weight, r.more
+        {_more("items")}, {_more("arguments")}, {_more("result")}, l.own_tags, l.tags, r.id,
+        nullif(r.parent, 0) AS parent, r.root, r.weight, nullif(r.more, '') AS more
         FROM call_rows r LEFT JOIN series p ON p.series = r.path LEFT JOIN series m ON m.series = r.model
         LEFT JOIN labels l ON l.label = r.label""",  # noqa: S608 - names from this file
     f"""CREATE VIEW stats AS SELECT u.span AS span_s, u.at, u.run, s.kind, s.name, s.value, s.series, s.parent,
@@ -89,7 +93,11 @@ TABLES = (
         u.cost_nanousd / 1e9 AS cost_usd FROM rollups u JOIN series s USING (series)""",  # noqa: S608
 )
 
-INSERT_ROW = f"INSERT INTO call_rows (seq, {', '.join(ROW)}) VALUES ({', '.join('?' * (len(ROW) + 1))})"  # noqa: S608
+_PLACES = ", ".join(f"nullif(?, {UNKNOWN_COST})" if name == "cost_nanousd" else "?" for name in ("seq", *ROW))
+ROWS_AT_ONCE = 16
+"""Rows of one statement, which take two thirds of the time of sixteen statements."""
+INSERT_ROW = f"INSERT INTO call_rows (seq, {', '.join(ROW)}) VALUES ({_PLACES})"  # noqa: S608 - names from this file
+INSERT_ROWS = INSERT_ROW + f", ({_PLACES})" * (ROWS_AT_ONCE - 1)
 
 
 def _merge(name: str) -> str:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,15 @@ from toolweaver_monitor._core import locks
 from toolweaver_monitor._store import files, schema
 from toolweaver_monitor._store.connection import StoreConnection, check_version, is_damage, open_writer, unreadable
 from toolweaver_monitor._store.lock_file import LockFile
-from toolweaver_monitor._store.schema import ADD_ROLLUP, APPLICATION_ID, INSERT_ROW, TABLES, VERSION
+from toolweaver_monitor._store.schema import (
+    ADD_ROLLUP,
+    APPLICATION_ID,
+    INSERT_ROW,
+    INSERT_ROWS,
+    ROWS_AT_ONCE,
+    TABLES,
+    VERSION,
+)
 from toolweaver_monitor._text.names import safe_name
 
 T = TypeVar("T")
@@ -226,7 +235,7 @@ class StoreWriter:
         run = self.run()
         with self._transaction() as connection:
             last = int(connection.value("SELECT value FROM meta WHERE name = 'last_seq'") or 0)  # type: ignore[call-overload]
-            connection.executemany(INSERT_ROW, [(seq, *row) for seq, row in enumerate(rows, last + 1)])
+            _insert_rows(connection, last + 1, rows)
             bounds = (last + 1, last + len(rows)) if rows else (None, None)
             connection.executemany(ADD_ROLLUP, _rollup_rows(rollups, run, *bounds))
             if rows:
@@ -235,6 +244,14 @@ class StoreWriter:
                 "UPDATE runs SET last_at = ?, calls = calls + ?, kept = kept + ? WHERE run = ?",
                 (time.time(), calls, len(rows), run),
             )
+
+
+def _insert_rows(connection: StoreConnection, first_seq: int, rows: Sequence[Row]) -> None:
+    numbered = [(seq, *row) for seq, row in enumerate(rows, first_seq)]
+    whole = len(numbered) - len(numbered) % ROWS_AT_ONCE
+    groups = (chain.from_iterable(numbered[at : at + ROWS_AT_ONCE]) for at in range(0, whole, ROWS_AT_ONCE))
+    connection.executemany(INSERT_ROWS, map(tuple, groups))
+    connection.executemany(INSERT_ROW, numbered[whole:])
 
 
 def _rollup_rows(

@@ -15,7 +15,7 @@ from toolweaver_monitor._core.context_tree import Node
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._stats.rollup import pack
 from toolweaver_monitor._stats.tool_stats import ToolStats
-from toolweaver_monitor._store.schema import COST_SOURCES, MINUTE, MODEL, OUTCOMES, PATH, TAG
+from toolweaver_monitor._store.schema import COST_SOURCES, MINUTE, MODEL, OUTCOMES, PATH, TAG, UNKNOWN_COST
 from toolweaver_monitor._store.writer import Rollup, Row, StoreWriter
 from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor.errors import ConfigurationError
@@ -28,7 +28,8 @@ MAX_FACETS = 64
 """Tags that are counted separately."""
 
 _OUTCOME = {name: number for number, name in enumerate(OUTCOMES)}
-_SOURCE: dict[Any, int | None] = {name: number for number, name in enumerate(COST_SOURCES)} | {None: None}
+_SOURCE: dict[Any, int] = {name: number for number, name in enumerate(COST_SOURCES)} | {None: 0}
+_DECLARED = _SOURCE["declared"]
 _encode = msgspec.json.encode
 _LARGEST = 2**63 - 1
 
@@ -37,7 +38,8 @@ class Place(NamedTuple):
     """The numbers in the store of a place in the calling-context tree."""
 
     path: int
-    label: int | None
+    label: int
+    """The number of its tags; 0 if it has none."""
     tags: tuple[int, ...]
     """The series of its tags, those of the calls around it included."""
     declared_nanousd: int | None
@@ -137,36 +139,36 @@ class SQLiteStore:
         serial = call._serial or call._assign_id()
         opened = clock.wall_time_s(call._opened_at)
         details = call._details
-        root = call._root_serial
+        parent, root = call._parent_serial or 0, call._root_serial
         if details is None:
-            cost = place.declared_nanousd if call.outcome == "success" else None
+            cost, source = UNKNOWN_COST, 0
+            if place.declared_nanousd is not None and call.outcome == "success":
+                cost, source = place.declared_nanousd, _DECLARED
             return (
-                self._run, serial, call._parent_serial, root, place.path, place.label, opened,
-                call.duration_s, _OUTCOME[call.outcome], None, None, None, None, cost, None if cost is None else 1,
-                None, None, None, None, None,
+                self._run, serial, parent, root, place.path, place.label, opened, call.duration_s,
+                _OUTCOME[call.outcome], 0, 0, 0, 0, cost, source, 0, "", "", 1, "",
             )  # fmt: skip
-        model = None
+        model, error, more, nano = 0, "", "", details.cost_nanousd
         if details.model is not None or details.provider is not None:
             model = self._writer.series(MODEL, 0, details.model or "", details.provider or "")
-        error = more = None
         if type(details) is CallDetails:
-            error, more = call.error or None, _more(details)
+            error, more = call.error, _more(details)
         return (
-            self._run, serial, call._parent_serial, root, place.path, place.label, opened,
-            call.duration_s, _OUTCOME[call.outcome], details.unsplit_tokens, details.input_tokens,
-            details.output_tokens, details.cached_tokens, details.cost_nanousd, _SOURCE[details.cost_source],
-            model, details.error_type, error, None, more,
+            self._run, serial, parent, root, place.path, place.label, opened, call.duration_s, _OUTCOME[call.outcome],
+            details.unsplit_tokens, details.input_tokens, details.output_tokens, details.cached_tokens,
+            UNKNOWN_COST if nano is None else nano, _SOURCE[details.cost_source], model, details.error_type or "",
+            error, 1, more,
         )  # fmt: skip
 
     def _place(self, node: Node | None, tool_name: str) -> Place:
         """Return the numbers of a place in the tree, and remember them."""
         if node is None:
-            place = Place(self._path((tool_name,)), None, (), None)
+            place = Place(self._path((tool_name,)), 0, (), None)
         else:
             tags: dict[str, Any] = {}
             for each in reversed(list(node.upwards())):
                 tags |= each.key.shown_tags()
-            label = None
+            label = 0
             if tags:
                 label = self._writer.label(_encode(dict(node.key.shown_tags())).decode(), _encode(tags).decode())
             series = tuple(self._tag_series(tags))
@@ -276,10 +278,10 @@ def _add(groups: Pending, others: Pending) -> None:
         mine.add(stats)
 
 
-def _more(details: CallDetails) -> str | None:
-    """Return what few calls have, as JSON; None if there is none of it."""
+def _more(details: CallDetails) -> str:
+    """Return what few calls have, as JSON; empty if there is none of it."""
     found = {name: value for name, default in _RARE if (value := getattr(details, name)) != default}
-    return _encode(found).decode() if found else None
+    return _encode(found).decode() if found else ""
 
 
 _RARE = tuple(
