@@ -39,8 +39,8 @@ This page is written by `{COMMAND}`. To test a library of your own, give pytest 
 KNOWN_DIFFERENCES = """\
 ## Known differences
 
-- Wrong arguments to a coroutine function raise their `TypeError` at the first await, not when it is called: until then it
-  has not run.
+- Wrong arguments to a coroutine function raise their `TypeError` at the first await, not when it is called: until then
+  it has not run.
 - If a plain function returns a coroutine, its caller gets another coroutine of the same name, which awaits it. The same
   holds for a generator and an async generator, but not with `instrument(module)`: there generators stay what they are.
 - The result of calling the `__aexit__` of a `track` block by hand can be awaited, also by `asyncio.wait_for` and

@@ -1,0 +1,197 @@
+"""Streams of the real SDKs, answered by a transport that sends nothing: what a function returns is counted."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import monitored
+from toolweaver_monitor.testing import ToolRecorder
+
+PRICES = {"gpt-4o": {"input": 2.5, "output": 10.0}, "claude": {"input": 3.0, "output": 15.0}}
+OPENAI = [
+    {"choices": [{"index": 0, "delta": {"content": "total"}, "finish_reason": None}], "usage": None},
+    {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": None},
+    {"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}},
+]
+OPENAI = [{"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o", **one} for one in OPENAI]
+ANTHROPIC: list[dict[str, Any]] = [
+    {
+        "type": "message_start",
+        "message": {
+            "id": "m1", "type": "message", "role": "assistant", "model": "claude", "content": [], "stop_reason": None,
+            "stop_sequence": None, "usage": {"input_tokens": 100, "output_tokens": 1},
+        },
+    },
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "total"}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 20}},
+    {"type": "message_stop"},
+]  # fmt: skip
+USD = {"openai": 100 * 2.5e-6 + 20 * 10e-6, "anthropic": 100 * 3e-6 + 20 * 15e-6}
+
+
+def sdk(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        if os.environ.get("TOOLWEAVER_SDKS_EXPECTED"):
+            raise
+        pytest.skip(f"{name} is not installed: nox -s sdks")
+
+
+def http_of(name: str) -> Any:
+    """Return the HTTP library that an SDK is built on."""
+    streaming = vars(sdk(f"{name}._streaming"))
+    return streaming.get("httpx2") or streaming["httpx"]
+
+
+def client_of(name: str, *, is_async: bool, broken: bool = False) -> Any:
+    """Return a client of an SDK whose every answer is the stream of its provider."""
+    http, package = http_of(name), sdk(name)
+    events = OPENAI if name == "openai" else ANTHROPIC
+    lines = [(f"event: {one['type']}\n" if "type" in one else "") + f"data: {json.dumps(one)}\n\n" for one in events]
+    if name == "openai":
+        lines.append("data: [DONE]\n\n")
+
+    class Body(http.SyncByteStream, http.AsyncByteStream):  # type: ignore[name-defined, misc]
+        def __iter__(self) -> Iterator[bytes]:
+            for line in lines:
+                yield line.encode()
+                if broken:
+                    raise http.ReadError("the line is dead")
+
+        async def __aiter__(self) -> Any:
+            for line in self:
+                yield line
+
+    def answer(_: Any) -> Any:
+        return http.Response(200, headers={"content-type": "text/event-stream"}, stream=Body())
+
+    transport = http.MockTransport(answer)
+    kind = getattr(package, ("Async" if is_async else "") + {"openai": "OpenAI", "anthropic": "Anthropic"}[name])
+    client = http.AsyncClient(transport=transport) if is_async else http.Client(transport=transport)
+    return kind(api_key="none", http_client=client, max_retries=0)
+
+
+def create(name: str, client: Any, **options: Any) -> Any:
+    message = [{"role": "user", "content": "add up"}]
+    if name == "openai":
+        return client.chat.completions.create(model="gpt-4o", messages=message, stream=True, **options)
+    return client.messages.create(model="claude", messages=message, max_tokens=99, stream=True)
+
+
+def opened(name: str, client: Any) -> Any:
+    """Return the manager with which an SDK opens a stream of events."""
+    message = [{"role": "user", "content": "add up"}]
+    if name == "openai":
+        return client.chat.completions.stream(model="gpt-4o", messages=message)
+    return client.messages.stream(model="claude", messages=message, max_tokens=99)
+
+
+@pytest.fixture(params=["openai", "anthropic"])
+def name(request: pytest.FixtureRequest) -> Any:
+    sdk(request.param)
+    return request.param
+
+
+@pytest.fixture
+def recorder() -> Iterator[ToolRecorder]:
+    with ToolRecorder(prices=PRICES) as recorder:
+        yield recorder
+
+
+def assert_counted(recorder: ToolRecorder, name: str) -> None:
+    (call,) = recorder.calls()
+    assert (call.outcome, call.tokens, call.cost_usd) == ("success", 120, pytest.approx(USD[name]))
+    assert call.items == len(OPENAI if name == "openai" else ANTHROPIC)
+
+
+def test_a_stream_is_counted(name: str, recorder: ToolRecorder) -> None:
+    """Also by its class: the caller gets what the SDK made."""
+    made: list[Any] = []
+
+    @monitored("chat")
+    def chat() -> Any:
+        made.append(create(name, client_of(name, is_async=False)))
+        return made[0]
+
+    stream = chat()
+    assert stream is made[0]
+    assert type(stream) is sdk(name).Stream
+    assert recorder.calls() == []
+    with stream:
+        list(stream)
+    assert_counted(recorder, name)
+
+
+async def test_an_async_stream_is_counted(name: str, recorder: ToolRecorder) -> None:
+    client = client_of(name, is_async=True)
+
+    @monitored("chat")
+    async def chat() -> Any:
+        return await create(name, client)
+
+    stream = await chat()
+    assert type(stream) is sdk(name).AsyncStream
+    async for _ in stream:
+        pass
+    assert_counted(recorder, name)
+
+
+async def test_an_async_stream_of_a_plain_function_is_counted(name: str, recorder: ToolRecorder) -> None:
+    client = client_of(name, is_async=True)
+
+    @monitored("chat")
+    def chat() -> Any:
+        return create(name, client)
+
+    async for _ in await chat():
+        pass
+    assert_counted(recorder, name)
+
+
+def test_a_stream_that_breaks_is_a_failure(name: str, recorder: ToolRecorder) -> None:
+    """With the tokens that it had told by then; one without any is unpriced."""
+    chat: Any = monitored("chat")(create)
+    with pytest.raises(Exception, match=r"dead|Connection error"):
+        list(chat(name, client_of(name, is_async=False, broken=True)))
+    (call,) = recorder.calls()
+    assert (call.outcome, call.items) == ("failure", 1)
+    assert recorder.monitor.summary()["unpriced_calls"] == (name == "openai")
+
+
+def test_a_manager_is_counted(name: str, recorder: ToolRecorder) -> None:
+    chat: Any = monitored("chat")(opened)
+    with chat(name, client_of(name, is_async=False)) as stream:
+        assert recorder.calls() == []
+        for _ in stream:
+            pass
+    assert_counted(recorder, name)
+
+
+async def test_an_async_manager_is_counted(name: str, recorder: ToolRecorder) -> None:
+    chat: Any = monitored("chat")(opened)
+    async with chat(name, client_of(name, is_async=True)) as stream:
+        async for _ in stream:
+            pass
+    assert_counted(recorder, name)
+
+
+def test_a_stream_that_is_dropped_early_is_abandoned(name: str, recorder: ToolRecorder) -> None:
+    """Anthropic's at once; OpenAI's refers to itself, and is left to the garbage collector as it is without us."""
+    chat: Any = monitored("chat")(create)
+    stream = chat(name, client_of(name, is_async=False))
+    next(stream)
+    del stream
+    if name == "openai":
+        gc.collect()
+    (call,) = recorder.calls()
+    assert (call.outcome, call.items) == ("abandoned", 1)
