@@ -185,7 +185,8 @@ async def dispatch(world: World) -> Any:
     async def agent(prompt: str, arguments: Any, name: str, model: str) -> Any:
         return {"answer": prompt, "cost": 0.03}
 
-    return await world.dispatch_agents("{x}", [{"x": "1"}], agent_name="helper", executor=agent)
+    given = [{"x": str(id(world))}]  # not answered yet
+    return await world.dispatch_agents("{x}", given, agent_name="helper", executor=agent)
 
 
 async def skill(world: World) -> Any:
@@ -304,9 +305,15 @@ def test_answers_from_caches_cost_nothing_and_count_as_cached(world: World) -> N
             await client.call_tool("ocr", {}, idempotency_key=f"key of {id(client)}")
             await agents.delegate_to_agent(world.AgentDelegationRequest("analyst", "t", idempotency_key="k"))
 
+        for _ in range(2):
+            await dispatch(world)
+
     asyncio.run(main())
-    assert len(world.calls()) == 4
-    assert world.monitor.metrics.cost_by_operation() == {"agent_analyst": 0.05, "ocr": 0.01}
+    assert sorted(world.calls()) == sorted(
+        [("ocr", "success"), ("agent_analyst", "success"), ("agent_helper", "success")] * 2
+    )
+    assert world.monitor.metrics.cost_by_operation() == {"agent_analyst": 0.05, "agent_helper": 0.03, "ocr": 0.01}
+    assert world.monitor.metrics._total().usage.cache_hits == 3
 
 
 def test_what_toolweaver_says_that_a_tool_costs_is_its_cost(world: World) -> None:

@@ -113,7 +113,7 @@ def _patch_way(module: Any, way: Way) -> None:
             _patch(owner, method, way.wrapper)
             return
     elif way.path in vars(module):
-        _patch_function(module, way)
+        _patch_function(module, way) if way.everywhere else _patch(module, way.path, way.wrapper)
         return
     log.warning("toolweaver_monitor: this version of ToolWeaver has no %s.%s, which is not counted", *way[:2])
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from toolweaver_monitor._core.context import current_call
 from toolweaver_monitor._instrument.decorator import is_monitored
+from toolweaver_monitor._instrument.track import track
 from toolweaver_monitor._usage import Usage
 from toolweaver_monitor.integrations.toolweaver._runs import (
     Level,
@@ -23,6 +25,10 @@ from toolweaver_monitor.integrations.toolweaver._runs import (
 Wrapper = Callable[[Any], Any]
 
 
+_dispatched: ContextVar[str | None] = ContextVar("toolweaver_monitor_toolweaver_dispatched", default=None)
+"""The tool's name of the agents that a dispatch is about to run."""
+
+
 class Way(NamedTuple):
     """One function or method of ToolWeaver's, and what replaces it."""
 
@@ -31,6 +37,8 @@ class Way(NamedTuple):
     """The function in that module, or `Class.method`."""
     wrapper: Wrapper
     """Gets the original and returns its replacement."""
+    everywhere: bool = True
+    """Whether a function is replaced in all modules of ToolWeaver that hold it, and not in this one only."""
 
 
 def _tool_name(_self: Any, tool_name: str, *_args: Any, **_kwargs: Any) -> str:
@@ -174,9 +182,41 @@ def _dispatch(original: Any) -> Any:
         executor = bound.arguments.get("executor") or original.__globals__["_default_executor"]
         if not is_monitored(executor):
             bound.arguments["executor"] = watch_coroutine(executor, _executor_name, Level.CLIENT)
-        return await original(*bound.args, **bound.kwargs)
+        bound.apply_defaults()
+        token = _dispatched.set(f"agent_{bound.arguments['agent_name']}")
+        try:
+            return await original(*bound.args, **bound.kwargs)
+        finally:
+            _dispatched.reset(token)
 
     return dispatch_agents
+
+
+class _AnswerCache:
+    """The cache of a dispatch, whose answers count as calls served from a cache."""
+
+    def __init__(self, cache: Any, name: str) -> None:
+        self._cache, self._name = cache, name
+
+    def get(self, key: str) -> Any:
+        """Return the answer kept under a key, or None."""
+        answer = self._cache.get(key)
+        if answer is not None:
+            with track(self._name) as call:
+                call.record(cached=True)
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+
+def _dispatch_cache(original: Any) -> Any:
+    @functools.wraps(original)
+    def get_global_cache(*args: Any, **kwargs: Any) -> Any:
+        name, cache = _dispatched.get(), original(*args, **kwargs)
+        return cache if name is None else _AnswerCache(cache, name)
+
+    return get_global_cache
 
 
 def _skill_loader(original: Any) -> Any:
@@ -250,5 +290,6 @@ WAYS = (
     Way("orchestrator.tools.tool_executor", "call_tool", _coroutine(_served_name, Level.EXECUTOR)),
     Way("orchestrator.tools.composition", "CompositionExecutor._execute_step", _coroutine(_step_name, Level.EXECUTOR)),
     Way("orchestrator.tools.sub_agent", "dispatch_agents", _dispatch),
+    Way("orchestrator.tools.sub_agent", "get_global_cache", _dispatch_cache, everywhere=False),
     Way("orchestrator.tools.skill_bridge", "load_tool_from_skill", _skill_loader),
 )
