@@ -77,6 +77,15 @@ def frameworks(session: nox.Session) -> None:
     pytest(session, "tests/frameworks")
 
 
+@nox.session(python="3.11")
+def toolweaver(session: nox.Session) -> None:
+    """The integration on the real ToolWeaver, of which FOLDER is a checkout: `nox -s toolweaver -- FOLDER`."""
+    if len(session.posargs) != 1:
+        session.error("give the folder of a checkout of ToolWeaver: nox -s toolweaver -- FOLDER")
+    session.install(".", *group("test"), "-e", session.posargs[0])
+    pytest(session, "tests/unit/integrations", env={"TOOLWEAVER_CHECKOUT": session.posargs[0]})
+
+
 @nox.session(python="3.13")
 def conformance(session: nox.Session) -> None:
     """The decorator beside others', row by row; writes docs/reference/conformance.md."""

@@ -41,6 +41,8 @@ OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 """The blocks run what these tests run: the checkout, or the wheel."""
 RUN_ELSEWHERE = ROOT / "docs" / "how-to" / "frameworks"
 """Each of these needs a framework of its own: tests/frameworks runs them."""
+STAND_INS = {"toolweaver.md": ROOT / "tests" / "unit" / "integrations" / "stand_in"}
+"""What a page needs that is in no registry, written for these tests."""
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(
     r"(?P<above>(?:^[^\n]*\S[^\n]*\n)?\n*)^```(?P<kind>\w*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -88,10 +90,12 @@ Path("printed.json").write_text(json.dumps(blocks))
 """
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def run(command: list[str], folder: Path, stand_in: Path | None = None) -> subprocess.CompletedProcess[str]:
     own = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "TOOLWEAVER_MONITOR_"))}
     homes = dict.fromkeys(("HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"), str(folder))
     set_up = {"TOOLWEAVER_MONITOR_PROMETHEUS_PORT": "0", "WANDB_MODE": "offline", "PYTHONPATH": OURS}
+    if stand_in is not None:
+        set_up["PYTHONPATH"] = os.pathsep.join([OURS, str(stand_in)])
     return subprocess.run(
         command, cwd=folder, env=own | homes | set_up, capture_output=True, text=True, timeout=120, check=False
     )
@@ -130,7 +134,8 @@ def outputs(path: Path, folder: Path) -> list[tuple[Block, str]]:
     if not programs:
         return []
     (folder / "blocks.json").write_text(json.dumps(programs))
-    done = run([sys.executable, "-P", "-W", "error", "-W", LEFT_BY_WANDB, "-c", RUNNER], folder)
+    command = [sys.executable, "-P", "-W", "error", "-W", LEFT_BY_WANDB, "-c", RUNNER]
+    done = run(command, folder, STAND_INS.get(path.name))
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     printed = json.loads((folder / "printed.json").read_text())
