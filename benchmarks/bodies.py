@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
-RESULT: dict[str, object] = {"text": "milk 1.20", "tokens_used": 812, "cost": 0.0104}
-
 
 def bare() -> None:
     """A function that does nothing."""
@@ -16,8 +14,8 @@ async def bare_async() -> None:
 
 
 def bare_result() -> dict[str, object]:
-    """A function that returns what a tool with a model behind it returns."""
-    return RESULT
+    """A function that returns what a tool with a model behind it returns, a new one each time."""
+    return {"text": "milk 1.20", "tokens_used": 812, "cost": 0.0104}
 
 
 def bare_generator(n: int) -> Iterator[None]:

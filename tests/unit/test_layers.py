@@ -41,6 +41,7 @@ SHORT = {
     "_text/reportable.py",
     "errors.py",
     "_core/clock.py",
+    "_core/figure_notes.py",
     "_core/gc_guard.py",
     "_core/ids.py",
     "_core/introspect.py",

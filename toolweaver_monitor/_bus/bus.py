@@ -24,9 +24,8 @@ from toolweaver_monitor._bus import deferred_log
 from toolweaver_monitor._bus.policy import CallPolicy
 from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor._bus.worker import Worker
-from toolweaver_monitor._core import clock, locks
+from toolweaver_monitor._core import clock, known_results, locks
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.details import forget_dropped
 from toolweaver_monitor._core.sanitize import Diagnostics
 
 inbox: deque[ToolCall] = deque()
@@ -80,6 +79,7 @@ class Bus:
         self._counted = 0
         """How many of the consumers have received the closed calls."""
         locks.after_fork_in_child(self._reset_in_child)
+        known_results.Recognition.on_kept = self._sweep_soon
 
     def __reduce__(self) -> str:
         """Pickle by name: a monitored function that is sent by value uses the bus of the process where it arrives."""
@@ -230,6 +230,15 @@ class Bus:
         while self._switches:
             self._guard(self._switches[0])
             self._switches.popleft()
+        has_kept = known_results.forget_dropped()
+        if not self.runners:
+            self._dispatcher.interval_s = known_results.SWEEP_S if has_kept else None
+
+    def _sweep_soon(self) -> None:
+        """Have the dispatcher run now and then while results are kept, also if no sink needs it."""
+        if self._dispatcher.interval_s is None or not self._dispatcher.is_running():
+            self._dispatcher.interval_s = self._dispatcher.interval_s or known_results.SWEEP_S
+            self._dispatcher.wake()
 
     def _take(self, left: int) -> int:
         """Take a batch from the `left` calls in the inbox, and return how many are left then."""
@@ -245,10 +254,6 @@ class Bus:
             aside = set(still)
             calls = [call for call in calls if call not in aside]
             open_before = [*open_before, *still]
-            for call in still:
-                seen = call._details.seen if call._details is not None else None
-                if seen:
-                    forget_dropped(seen)
         ends = [call._opened_at + call.duration_s for call in calls]
         if ends != sorted(ends):  # calls that overlap; checking takes a third of the time of sorting by a key
             calls.sort(key=_ended_at)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from sys import getrefcount
-from typing import TYPE_CHECKING, Literal
-from weakref import ref
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -54,10 +52,10 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
     arguments: str | None = None
     """Scrubbed text, at most 1,024 characters; only with `setup(capture=True)`."""
     result: str | None = None
-    seen: dict[int, object] | None = None
-    """Results whose usage was read by a call inside this one, by their `id`, weakly if their type takes a weak
-    reference. None if there were none, and once this call has closed.
-    """
+    inside: Any = None
+    """What calls inside this one have told, a `UsageInside`. None if there were none, and once this call has closed."""
+    is_repeat: bool = False
+    """Whether its result came again: the figures that the result tells were counted before."""
     audio_tokens: tuple[int, int, int] = (0, 0, 0)
     """Audio tokens, which cost more than text: of the input, of the cached part of the input, and of the output."""
     rare_parts: dict[str, int] | None = None
@@ -68,7 +66,7 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
     def __reduce__(self) -> tuple[Callable[..., CallDetails], tuple[object, ...]]:
         """Support pickle and `copy.deepcopy`, without the results of calls inside."""
         values = {name: getattr(self, name) for name in self.__struct_fields__}
-        return CallDetails, tuple({**values, "seen": None}.values())
+        return CallDetails, tuple({**values, "inside": None}.values())
 
     @property
     def tokens(self) -> int:
@@ -84,26 +82,6 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
             or (self.rare_parts is not None and "other_units" in self.rare_parts)
         )
 
-
-def forget_dropped(seen: dict[int, object]) -> None:
-    """Let go of results that only `seen` still holds: no call can return them any more.
-
-    While one is looked at it is held here, so that no other thread drops it and none gets its `id`.
-    """
-    for key in list(seen):
-        held = seen.get(key)
-        if getrefcount(held) <= _HELD_ALONE and type(held) is not ref:
-            seen.pop(key, None)
-
-
-def _count_alone() -> int:
-    """Return the reference count of what only `seen` holds, as `forget_dropped` sees it. Interpreters differ."""
-    seen: dict[int, object] = {0: []}
-    held = seen.get(0)
-    return getrefcount(held)
-
-
-_HELD_ALONE = _count_alone()
 
 NO_DETAILS = use_plain_setattr(CallDetails())
 """Stands for the details of a call that has none."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 from toolweaver_monitor._bus.bus import bus
+from toolweaver_monitor._core import known_results
 from toolweaver_monitor._core.call import Outcome, ToolCall
-from toolweaver_monitor._core.details import forget_dropped
+from toolweaver_monitor._core.details import CallDetails
+from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
 from toolweaver_monitor._instrument.outcomes import ExceptionClasses, outcome_of
-from toolweaver_monitor._instrument.results import Handler, deferred
+from toolweaver_monitor._instrument.results import Handler, container, deferred, result_handlers
 from toolweaver_monitor._instrument.shield import call_extractor
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._text import safe_repr
@@ -18,15 +19,15 @@ from toolweaver_monitor._usage import (
     RAW_KEY,
     StreamUsage,
     Usage,
+    UsageInside,
     answers_in,
     apply_dict,
     apply_failure,
     apply_usage,
+    clear_usage,
     is_bare_usage,
+    read_into,
 )
-
-MAX_SEEN = 32
-"""The results that a call remembers as read by calls inside it. An agent may return the best of several."""
 
 UNREAD = object()
 """Stands for the answer of an extractor that raised."""
@@ -51,16 +52,25 @@ def note_error(call: ToolCall, error: BaseException, control_flow: ExceptionClas
 
 
 def read_usage(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: Any) -> None:
-    """Read tokens and cost from a result, unless a call inside this one has read the same object."""
+    """Read tokens and cost from a result, unless they have been counted: by a call inside this one, or earlier."""
     policy = bus.policy
     if policy.capture:
         call._ensure_details().result = safe_repr.capture_value(result)
     if tool.usage is False or (tool.usage is None and not policy.read_results):
         return
-    if is_already_read(call, result):
+    if known_results.is_known(result):
         apply_failure(call, result)  # as an exception that passes through is a failure of each call
+        note_known(call, result)
         mark_read_by_parent(call, result)
         return
+    recorded = has_figures(call)
+    if not _read_new(tool, call, handler, result):
+        leave_out_handed_on(call, recorded)
+
+
+def _read_new(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: Any) -> bool:
+    """Read a result that is not known yet. Return whether known answers were left out of it: the rest is new then."""
+    left_out = False
     if tool.usage is not None:
         apply_failure(call, result)
         usage = call_extractor(tool.usage, result, failed=UNREAD)
@@ -69,79 +79,103 @@ def read_usage(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: 
             mark_read_by_parent(call, result)
         elif usage is not None and usage is not UNREAD:
             Diagnostics.invalid_values += 1
-        if usage is not None or not policy.read_results:
-            return  # None means that it found nothing, so the result is read as without it
+        if usage is not None or not bus.policy.read_results:
+            return False  # None means that it found nothing, so the result is read as without it
     if type(result) is tuple or type(result) is list:
-        read_answers(call, result)
+        left_out = read_answers(call, result)
     elif handler is not None and handler is not deferred:
-        handler(call, result)
-        if handler is apply_dict and RAW_KEY in result:
-            read_answers(call, result)
+        if handler is apply_dict:
+            read_into(call, result)
+            if RAW_KEY in result:
+                left_out = read_answers(call, result)
+        else:
+            handler(call, result)
         if call._details is not None:
             mark_read_by_parent(call, result)
+    return left_out
 
 
-def read_answers(call: ToolCall, result: Any) -> None:
-    """Read the answers in a tuple, list or `include_raw`, without those that a call inside this one has read.
+def read_answers(call: ToolCall, result: Any) -> bool:
+    """Read the answers in a tuple, list or `include_raw`, without those that have been counted.
 
     Figures without an answer count only if no call inside has told any: they would be those, handed on.
+
+    Returns:
+        Whether there are answers among them that have been counted.
     """
     answers = answers_in(result)
     if not answers:
-        return
+        return False
     usage = StreamUsage()
-    has_inner = call._details is not None and call._details.seen is not None
+    left_out = False
+    has_inner = call._details is not None and call._details.inside is not None
     for answer in answers:
-        if not is_already_read(call, answer) and not (has_inner and is_bare_usage(answer)):
+        if known_results.is_known(answer):
+            note_known(call, answer)
+            left_out = True
+        elif not (has_inner and is_bare_usage(answer)):
             usage.observe(answer)
         mark_read_by_parent(call, answer)
     total = usage.total()
     if total is not None:
         apply_usage(call, total)
+        call._ensure_details().is_repeat = False  # some of it is new
+    return left_out
 
 
-def is_already_read(call: ToolCall, thing: Any) -> bool:
-    """Return whether a call inside this one has read the same object."""
-    seen = call._details.seen if call._details is not None else None
-    if not seen:
-        return False
-    held = seen.get(id(thing))
-    return held is thing or (type(held) is weakref.ref and held() is thing)
+def has_figures(call: ToolCall) -> bool:
+    """Return whether a call has tokens or a cost so far."""
+    details = call._details
+    return details is not None and (details.tokens > 0 or details.cost_nanousd is not None)
+
+
+def note_known(call: ToolCall, thing: Any) -> None:
+    """Note on a call that its result was counted before, unless a call inside it returned that."""
+    inside = None if call._details is None else call._details.inside
+    if inside is None or id(thing) not in inside.results:
+        call._ensure_details().is_repeat = True
+
+
+def leave_out_handed_on(call: ToolCall, recorded: bool) -> None:
+    """Leave out the figures of a result if they are those of calls inside, handed on.
+
+    Args:
+        call: a call that is about to close.
+        recorded: whether it had figures before its result was read. What `record()` said counts.
+    """
+    details = call._details
+    if details is not None and details.inside is not None and not recorded and details.inside.covers(details):
+        clear_usage(details)
+        FigureNotes.add("handed on", call.tool_name)
 
 
 def mark_read_by_parent(call: ToolCall, result: Any) -> None:
     """Mark a result as read on the call around this one, so that the same money is not counted twice."""
-    if call._parent_serial is not None:
-        mark_read(getattr(call._token, "old_value", None), result)
+    mark_read(getattr(call._token, "old_value", None) if call._parent_serial is not None else None, result)
 
 
-def mark_read(call: Any, thing: Any) -> None:
-    """Mark a result or an item as read on a call, if it is one and open.
-
-    An object without weak references, such as a dict, is kept until the next one is marked or a drain finds that
-    nothing else refers to it.
-    """
-    if not isinstance(call, ToolCall) or call.outcome != "open":
-        return
-    details = call._ensure_details()
-    seen = details.seen
-    if seen is None:
-        seen = details.seen = {}
-    else:
-        forget_dropped(seen)
-        if len(seen) >= MAX_SEEN:
-            seen.pop(next(iter(seen)), None)
-    held = thing
-    if type(thing) is not dict:
-        try:
-            held = weakref.ref(thing)
-        except TypeError:
-            pass
-    seen[id(thing)] = held
+def mark_read(around: Any, thing: Any) -> None:
+    """Remember a result or an item as counted, by a call inside the one around, if it is one and open."""
+    known_results.remember(thing)
+    if isinstance(around, ToolCall) and around.outcome == "open":
+        details = around._ensure_details()
+        if details.inside is None:
+            details.inside = UsageInside()
+        details.inside.mark(thing)
     kind = type(thing)
-    if kind is tuple or kind is list or (kind is dict and RAW_KEY in thing):  # the call around may hand on a part of it
+    if kind is tuple or kind is list or (kind is dict and RAW_KEY in thing):  # a part of it may be handed on
         for answer in answers_in(thing):
-            mark_read(call, answer)
+            mark_read(around, answer)
+
+
+def tell_parent(call: ToolCall, details: CallDetails) -> None:
+    """Add what a call used, and what ended inside it, to the call around it, which may hand on these figures."""
+    around = getattr(call._token, "old_value", None)
+    if isinstance(around, ToolCall) and around.outcome == "open" and (has_figures(call) or details.inside is not None):
+        outer = around._ensure_details()
+        if outer.inside is None:
+            outer.inside = UsageInside()
+        outer.inside.add(details)
 
 
 def note_unknown_cost(call: ToolCall) -> None:
@@ -171,5 +205,31 @@ def set_cost(tool: ToolSpec, call: ToolCall, result: Any, outcome: Outcome) -> N
         cost = policy.price(call)
         if cost is not None:
             details.cost_nanousd, details.cost_source = cost, "priced"
-    if details.cached:
+    if details.is_repeat:
+        count_as_cached(call, details, result)
+    elif details.cached:
         details.saved_nanousd, details.cost_nanousd = details.cost_nanousd or 0, 0
+    if call._parent_serial is not None:
+        tell_parent(call, details)
+
+
+def count_as_cached(call: ToolCall, details: CallDetails, result: Any) -> None:
+    """Count a call whose result came again as served from a cache.
+
+    What its result tells was counted before. A cost that was recorded or declared, and a price per call, stay.
+    """
+    details.cached = True
+    handler = result_handlers.get(type(result))
+    again = ToolCall(call.tool_name)
+    if handler is apply_dict:
+        read_into(again, result)
+    elif handler is not None and handler is not deferred and handler is not container:
+        handler(again, result)
+    told = again._details
+    if details.cost_nanousd is None:
+        details.cost_nanousd, details.cost_source = 0, "reported"
+    if told is not None:
+        price = bus.policy.price
+        cost = price(again) if told.lacks_price and price is not None else told.cost_nanousd
+        details.saved_nanousd = cost or 0
+        details.model, details.provider = details.model or told.model, details.provider or told.provider

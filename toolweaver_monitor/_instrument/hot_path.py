@@ -191,6 +191,7 @@ def is_complete(call: ToolCall) -> bool:
         and details.cost_nanousd is not None
         and not details.cached_tokens
         and call._admission is None
+        and call._parent_serial is None  # the call around may hand on what this one used
     )
 
 
@@ -374,8 +375,8 @@ def publish(call: ToolCall, outcome: Outcome) -> None:
     try:
         details, to_warn = call._details, None
         if details is not None:
-            if details.seen is not None:
-                details.seen = None
+            if details.inside is not None:
+                details.inside = None
             if call._admission is not None:
                 admission, call._admission = call._admission, None
                 if admission.settle(call):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolweaver_monitor._bus.bus import bus
+from toolweaver_monitor._core import known_results
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import current
@@ -27,7 +28,9 @@ class StreamObserver:
         is_charged: the items come from a provider: if they report no usage, the cost is unknown and not 0.
     """
 
-    __slots__ = ("call", "cost", "cost_nanousd", "has_extractors", "has_started", "is_charged", "reader", "usage")
+    __slots__ = (
+        "call", "cost", "cost_nanousd", "has_extractors", "has_started", "is_charged", "last_id", "reader", "usage",
+    )  # fmt: skip
 
     def __init__(self, call: ToolCall, tool: ToolSpec, *, is_charged: bool = False) -> None:
         is_open = call.outcome == "open"
@@ -39,6 +42,8 @@ class StreamObserver:
         self.cost_nanousd: int | None = None
         """The sum of what the `cost` callable has returned."""
         self.usage: StreamUsage | None = None
+        self.last_id = 0
+        """The `id` of the last item that reported usage."""
         self.has_started = False
         self.is_charged = is_charged and self.reader is not False and bus.policy.read_results
 
@@ -79,7 +84,7 @@ class StreamObserver:
                 self.cost, self.cost_nanousd = _ignore, None
         if not callable(self.reader):
             self.read(item)
-        elif not closing.is_already_read(self.call, item):
+        elif not self.was_counted(item):
             token = current.set(self.call)  # the consumer's is the current one
             usage = call_extractor(self.reader, item, failed=closing.UNREAD)
             current.reset(token)
@@ -88,7 +93,7 @@ class StreamObserver:
             elif type(usage) is Usage:
                 self.usage = self.usage or StreamUsage()
                 self.usage.add(usage)
-                closing.mark_read(current.get(), item)
+                self.mark(item)
             elif usage is not closing.UNREAD:
                 Diagnostics.invalid_values += 1
 
@@ -100,10 +105,25 @@ class StreamObserver:
             if self.reader is not False and bus.policy.read_results:
                 if self.usage is None:
                     self.usage = StreamUsage()
-                if closing.is_already_read(self.call, item) or self.usage.observe(item):
-                    closing.mark_read(current.get(), item)  # the consumer's call may return the item
+                if self.was_counted(item) or self.usage.observe(item):
+                    self.mark(item)
         except Exception as error:  # noqa: BLE001 - the item must reach its consumer in any case
             report_internal_error(error)
+
+    def was_counted(self, item: Any) -> bool:
+        """Return whether the figures of an item were counted before it came out of this generator.
+
+        A generator may change one object and yield it again: its figures are new ones each time.
+        """
+        if id(item) == self.last_id or not known_results.is_known(item):
+            return False
+        closing.note_known(self.call, item)
+        return True
+
+    def mark(self, item: Any) -> None:
+        """Remember an item as counted. The consumer's call may return it."""
+        self.last_id = id(item)
+        closing.mark_read(current.get(), item)
 
     def end(self, items: int, token: Any) -> None:
         """Store in the call the token with which it closes, the number of items, and what they used and cost."""
@@ -115,12 +135,15 @@ class StreamObserver:
             try:
                 usage = self.usage.total()
                 if usage is not None:
+                    recorded = closing.has_figures(call)
                     apply_usage(call, usage)
+                    details.is_repeat = False  # some of it is new
+                    closing.leave_out_handed_on(call, recorded)
             except Exception as error:  # noqa: BLE001 - as above
                 report_internal_error(error)
         if self.cost_nanousd is not None and details.cost_nanousd is None:
             details.cost_nanousd, details.cost_source = self.cost_nanousd, "declared"
-        if self.is_charged and items and not details.tokens:
+        if self.is_charged and items and not details.tokens and not details.is_repeat and details.inside is None:
             closing.note_unknown_cost(call)
 
 

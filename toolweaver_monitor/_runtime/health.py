@@ -10,6 +10,7 @@ import msgspec
 
 from toolweaver_monitor._budget import BudgetStatus
 from toolweaver_monitor._bus.bus import bus, inbox
+from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.sanitize import Diagnostics, plain_text
 from toolweaver_monitor._instrument.patching import watches
 from toolweaver_monitor._instrument.patching.by_name import waiting_for_import
@@ -101,7 +102,7 @@ def health(components: Components) -> Health:
     return {
         "ok": not problems,
         "problems": problems,
-        "notes": [*_sink_notes(sinks), *_price_notes(unpriced, prices), *_call_notes(components)],
+        "notes": [*_sink_notes(sinks), *_price_notes(unpriced, prices), *_figure_notes(), *_call_notes(components)],
         "closed": components.closed,
         "watching": bus.policy.on,
         "waiting": len(inbox),
@@ -223,6 +224,15 @@ def _price_notes(unpriced: int, prices: Mapping[str, Any]) -> Iterator[str]:
     age_days = prices["age_days"]
     if age_days is not None and age_days > MAX_PRICE_AGE_DAYS:
         yield f"the newest price is {age_days:.0f} days old; pip install -U genai-prices"
+
+
+def _figure_notes() -> Iterator[str]:
+    """Name the tools whose figures were not counted, and why."""
+    for name in FigureNotes.of("handed on"):
+        yield (
+            f"the usage that {name!r} returned is that of calls inside it, handed on, and was counted once; "
+            "what it used itself belongs into record(...)"
+        )
 
 
 def _call_notes(components: Components) -> Iterator[str]:

@@ -13,9 +13,10 @@ from toolweaver_monitor._bus.bus import Consumer, bus
 from toolweaver_monitor._bus.policy import CallPolicy
 from toolweaver_monitor._bus.sink_runner import Gate, SinkRunner
 from toolweaver_monitor._bus.worker import MAY_HAVE_THREADS
-from toolweaver_monitor._core import config, locks
+from toolweaver_monitor._core import config, known_results, locks
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context_tree import ContextTree, TagRedaction
+from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._core.timeouts import validate_timeout
 from toolweaver_monitor._instrument import results
@@ -235,6 +236,8 @@ def _publish_policy(options: Options) -> None:
         )
     )
     declared_names.update(options.book.tools)
+    known_results.forget_all()
+    FigureNotes.forget()
     TagRedaction.scrub = scrub if options.scrubbing else truncate
     results.set_usage_reading(options.usage)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from toolweaver_monitor._usage.dict_results import RAW_KEY, apply_dict, apply_failure, can_tell_failure
+from toolweaver_monitor._usage.dict_results import RAW_KEY, apply_dict, apply_failure, can_tell_failure, read_into
 from toolweaver_monitor._usage.fields import get_field, read_fields
+from toolweaver_monitor._usage.handed_on import UsageInside, clear_usage
 from toolweaver_monitor._usage.readers import MAX_ELEMENTS, answers_in, is_bare_usage, reader_for
 from toolweaver_monitor._usage.streams import StreamUsage
 from toolweaver_monitor._usage.usage import Usage, apply_usage
 
 __all__ = [
-    "MAX_ELEMENTS", "RAW_KEY", "StreamUsage", "Usage", "answers_in", "apply_dict", "apply_failure", "apply_usage",
-    "can_tell_failure", "get_field", "is_bare_usage", "read_fields", "reader_for",
+    "MAX_ELEMENTS", "RAW_KEY", "StreamUsage", "Usage", "UsageInside", "answers_in", "apply_dict", "apply_failure",
+    "apply_usage", "can_tell_failure", "clear_usage", "get_field", "is_bare_usage", "read_fields", "read_into",
+    "reader_for",
 ]  # fmt: skip

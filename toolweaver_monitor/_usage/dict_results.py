@@ -6,9 +6,12 @@ values is called.
 
 from __future__ import annotations
 
+from sys import getrefcount
+
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails, CompactDetails
 from toolweaver_monitor._core.introspect import mro_of, name_of
+from toolweaver_monitor._core.known_results import ALONE, exchange, is_known, kept, recent, remember
 from toolweaver_monitor._core.sanitize import MAX_COUNT, MAX_LABEL_CHARS, NANO, Diagnostics
 from toolweaver_monitor._text.redact import AHEAD
 from toolweaver_monitor._usage.extract import (
@@ -42,15 +45,20 @@ MAX_FAST = 1_000_000_000
 """CPython compares token counts up to this one in one step; larger ones are compared with `MAX_COUNT` later."""
 
 
+_put_recent = recent.append
+_take_displaced = recent.popleft
+
+
 def apply_dict(call: ToolCall, result: Fields) -> bool:
-    """Apply the usage that an exact dict reports to the call that returned it.
+    """Apply the usage that an exact dict reports to the call that returned it, unless it was counted before.
 
     Equivalent to `apply_usage(call, read_dict(result))`, in a tenth of the time for the keys that tools use most.
     Tokens and cost alone take 0.25 us: they are converted off the caller's path (see `CompactDetails`: 0.2 us less),
-    and names are looked up with `in`, which takes half the time of `dict.get`.
+    and names are looked up with `in`, which takes half the time of `dict.get`. To recognize a result that comes again
+    takes 0.06 us more: the steps of `known_results.remember` are written out.
 
     Args:
-        call: a call that is about to close.
+        call: a call that is about to close. Nothing is declared for its tool, and no call is around it.
         result: an exact dict.
 
     Returns:
@@ -63,18 +71,47 @@ def apply_dict(call: ToolCall, result: Fields) -> bool:
                 if "cost" in names:
                     tokens, cost = result["tokens_used"] if "tokens_used" in names else 0, result["cost"]
                     if type(tokens) is int and type(cost) is float and 0 <= tokens <= MAX_FAST and 0.0 <= cost <= 1e6:
+                        _put_recent(result)
+                        held = _take_displaced()
+                        is_alone = getrefcount(held) <= ALONE
+                        if (not is_alone or kept) and exchange(None if is_alone else held, result):
+                            call._ensure_details().is_repeat = True
+                            return False
                         call._details = CompactDetails(tokens, cost)
                         return True
                 elif "tokens_used" not in names:
                     return True
             elif _has_nothing_to_read(names):
                 return True
+        if is_known(result):
+            call._ensure_details().is_repeat = True
+            apply_failure(call, result)
+            return False
+        if not read_into(call, result):
+            if call._details is not None:
+                remember(result)
+            return False
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a user's key with the hash of one of our names, which raises when compared
+        Diagnostics.invalid_values += 1
+        return False
+    return True
+
+
+def read_into(call: ToolCall, result: Fields) -> bool:
+    """Do as `apply_dict` for a result that is not known, and do not remember it."""
+    try:
+        if len(result) <= SMALL_DICT:
+            names = {*result}
+            if _has_nothing_to_read(names):
+                return True
             if call._details is None and _has_only_common_keys(names) and _apply_common_keys(call, result):
                 return False
         return _apply_any_dict(call, result)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001 - a user's key with the hash of one of our names, which raises when compared
+    except BaseException:  # noqa: BLE001 - as above
         Diagnostics.invalid_values += 1
     return False
 

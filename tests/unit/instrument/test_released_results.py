@@ -12,6 +12,7 @@ import pytest
 from toolweaver_monitor import Usage, monitored, setup, track
 from toolweaver_monitor._instrument.patching.frameworks import SERVER_ROW
 from toolweaver_monitor._instrument.patching.known import result_reader
+from toolweaver_monitor._usage.handed_on import MAX_RESULTS
 from toolweaver_monitor.testing import ToolRecorder
 
 
@@ -141,16 +142,19 @@ def test_another_result_at_the_same_place_in_memory_is_another_result(kind: str)
     def ocr() -> Any:
         return make()
 
-    @monitored("agent", usage=usage)
+    @monitored("agent", usage=usage and (lambda _: Usage(tokens=7)))
     def agent() -> Any:
         ocr()
         recorder.calls()
-        return make()
+        result = make()
+        if kind == "dict":
+            result["tokens_used"] = 7  # equal figures would be those of the call inside, handed on
+        return result
 
     with ToolRecorder() as recorder:
         for _ in range(100):
             agent()
-        assert sum(call.tokens for call in recorder.calls()) == 1_000
+        assert sum(call.tokens for call in recorder.calls()) == 1_200
 
 
 def test_a_server_remembers_that_a_tool_inside_told_its_usage_after_the_result_is_gone() -> None:
@@ -172,12 +176,11 @@ def test_a_server_remembers_that_a_tool_inside_told_its_usage_after_the_result_i
 
 
 def test_a_call_keeps_few_results_in_mind_however_many_somebody_has() -> None:
-    """Beyond 32 the oldest are forgotten: references, too, take memory."""
+    """Their `id`s take memory, too, and none is left once the call has ended."""
     ocr = monitored("ocr")(lambda: {"tokens_used": 5})
     setup()
     with track("session") as call:
-        kept = [ocr() for _ in range(100)]
+        kept = [ocr() for _ in range(MAX_RESULTS + 100)]
         assert call._details is not None
-        assert call._details.seen is not None
-        assert list(call._details.seen.values()) == kept[-32:]
-    assert call._details.seen is None
+        assert len(call._details.inside.results) == MAX_RESULTS < len(kept)
+    assert call._details.inside is None

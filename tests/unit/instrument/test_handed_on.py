@@ -1,0 +1,163 @@
+"""Usage that a call hands on from calls inside it counts once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import Usage, monitored, setup, track
+from toolweaver_monitor.testing import ToolRecorder
+
+PRICES = {"m": {"input": 1.0, "output": 5.0}, "n": {"input": 1.0, "output": 5.0}}
+FIGURES = {"prompt_tokens": 100, "completion_tokens": 20}
+
+
+@monitored("llm")
+def llm(model: str = "m", times: int = 1, **more: Any) -> dict[str, Any]:
+    usage = {"prompt_tokens": 100 * times, "completion_tokens": 20 * times}
+    return {"text": "", "model": model, "usage": usage, **more}
+
+
+def usage_of(*answers: dict[str, Any]) -> dict[str, int]:
+    return {name: sum(answer["usage"][name] for answer in answers) for name in FIGURES}
+
+
+HANDED_ON: dict[str, tuple[Callable[[], Any], int]] = {
+    "usage and model": (lambda: {"model": "m", "usage": usage_of(llm())}, 120),
+    "usage without the model": (lambda: {"usage": usage_of(llm())}, 120),
+    "one of several": (lambda: {"usage": usage_of([llm(times=n) for n in (1, 2, 3)][1])}, 720),
+    "the total": (lambda: {"model": "m", "usage": usage_of(llm(), llm(times=2))}, 360),
+    "the total of two models": (lambda: {"model": "n", "usage": usage_of(llm(), llm("n", 2))}, 360),
+    "the total, not split": (lambda: {"tokens_used": sum(usage_of(llm(), llm()).values())}, 240),
+    "with an equal cost": (lambda: {"usage": usage_of(llm(cost=0.5)), "cost": 0.5}, 120),
+    "a cost alone": (lambda: {"text": (llm(cost=0.1), llm(cost=0.2))[0]["text"], "cost": 0.1 + 0.2}, 240),
+}
+OWN: dict[str, tuple[Callable[[], Any], int]] = {
+    "other tokens": (lambda: {"model": "m", "usage": {**usage_of(llm()), "completion_tokens": 21}}, 241),
+    "the same sum, split otherwise": (
+        lambda: llm() and {"model": "m", "usage": {"prompt_tokens": 20, "completion_tokens": 100}},
+        240,
+    ),
+    "another model": (lambda: {"model": "n", "usage": usage_of(llm())}, 240),
+    "another cost": (lambda: {"usage": usage_of(llm(cost=0.5)), "cost": 0.6}, 240),
+    "another cost alone": (lambda: llm(cost=0.5) and {"cost": 0.6}, 120),
+    "nothing inside": (lambda: {"model": "m", "usage": dict(FIGURES)}, 120),
+}
+
+
+def agent_of(work: Callable[[], Any], way: str) -> Callable[[], Any]:
+    """Return an agent that does this work, of one kind of function."""
+
+    async def coroutine() -> Any:
+        return work()
+
+    def generator() -> Iterator[Any]:
+        yield work()
+
+    def deep() -> Any:
+        with track("step"):
+            return monitored("helper")(lambda: (work(),) * 5)()[0]
+
+    if way == "coroutine":
+        agent = monitored("agent")(coroutine)
+        return lambda: asyncio.run(agent())
+    if way == "generator":
+        stream = monitored("agent")(generator)
+        return lambda: list(stream())
+    return monitored("agent")(deep if way == "deep" else work)
+
+
+@pytest.mark.parametrize("way", ["function", "coroutine", "generator", "deep"])
+@pytest.mark.parametrize("case", HANDED_ON)
+def test_usage_that_is_handed_on_counts_once(case: str, way: str) -> None:
+    """The figures of one call inside, however deep, or of all of them; a note says so once.
+
+    Seen red: with `covers` never true, without the total in it, and without `inside` passed on in `add`.
+    """
+    work, tokens = HANDED_ON[case]
+    monitor = setup(prices=PRICES)
+    agent = agent_of(work, way)
+    agent()
+    agent()
+    assert monitor.summary()["total_tokens"] == 2 * tokens
+    assert monitor.summary()["unpriced_calls"] == 0
+    assert monitor.costs.by("tool")["agent"]["tokens"] == 0
+    (note,) = [note for note in monitor.health()["notes"] if "'agent'" in note]
+    assert "handed on" in note
+
+
+@pytest.mark.parametrize("way", ["function", "coroutine", "generator", "deep"])
+@pytest.mark.parametrize("case", OWN)
+def test_other_figures_are_the_calls_own(case: str, way: str) -> None:
+    """Nothing is subtracted from figures that differ.
+
+    Seen red: with models, costs and the split not compared.
+    """
+    work, tokens = OWN[case]
+    monitor = setup(prices=PRICES)
+    agent_of(work, way)()
+    assert monitor.summary()["total_tokens"] == tokens
+    assert not [note for note in monitor.health()["notes"] if "handed on" in note]
+
+
+def test_usage_of_a_callable_is_compared_as_that_of_a_result() -> None:
+    """A `usage=` of the agent reads the run's own total."""
+    with ToolRecorder() as recorder:
+        monitored("agent", usage=lambda _: Usage(input_tokens=100, output_tokens=20))(lambda: llm() and "text")()
+        assert sum(call.tokens for call in recorder.calls()) == 120
+
+
+def test_what_a_block_inside_recorded_is_handed_on_as_well() -> None:
+    """The model's call is a block, and the agent returns what it recorded.
+
+    Seen red: without `_parent_serial` in `is_complete`.
+    """
+
+    @monitored("agent")
+    def agent() -> dict[str, Any]:
+        with track("llm") as call:
+            call.record(tokens=120, cost=0.01)
+        return {"tokens_used": 120, "cost": 0.01}
+
+    with ToolRecorder() as recorder:
+        agent()
+        assert sorted(call.tokens for call in recorder.calls()) == [0, 120]
+
+
+def test_what_a_call_records_itself_counts() -> None:
+    """It says so in so many words."""
+
+    @monitored("agent")
+    def agent() -> Any:
+        from toolweaver_monitor import current_call
+
+        current_call().record(tokens=usage_of(llm())["prompt_tokens"] + 20)
+
+    with ToolRecorder() as recorder:
+        agent()
+        assert sum(call.tokens for call in recorder.calls()) == 240
+
+
+def test_a_failed_call_inside_is_handed_on_with_what_it_recorded() -> None:
+    """The agent catches the error, and returns the usage."""
+
+    @monitored("llm")
+    def failing() -> None:
+        from toolweaver_monitor import current_call
+
+        current_call().record(tokens=120)
+        raise OSError
+
+    @monitored("agent")
+    def agent() -> Any:
+        try:
+            failing()
+        except OSError:
+            return {"tokens_used": 120}
+
+    with ToolRecorder() as recorder:
+        agent()
+        assert sum(call.tokens for call in recorder.calls()) == 120
