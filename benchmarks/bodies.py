@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
+RESULT: dict[str, object] = {"text": "milk 1.20", "tokens_used": 812, "cost": 0.0104}
+
 
 def bare() -> None:
     """A function that does nothing."""
@@ -15,7 +17,7 @@ async def bare_async() -> None:
 
 def bare_result() -> dict[str, object]:
     """A function that returns what a tool with a model behind it returns, a new one each time."""
-    return {"text": "milk 1.20", "tokens_used": 812, "cost": 0.0104}
+    return dict(RESULT)
 
 
 def bare_generator(n: int) -> Iterator[None]:
