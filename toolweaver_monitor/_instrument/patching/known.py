@@ -184,7 +184,8 @@ def result_reader(row: KnownClass, usage: Any = None) -> Any:
                 call.fail(next((text for text in texts if type(text) is str), "the tool told an error"))
         if usage is not None:
             return Usage() if usage is False else usage(result)
-        if not bus.policy.read_results or (call._details is not None and call._details.inside is not None):
+        inside = None if call._details is None else call._details.inside
+        if not bus.policy.read_results or (inside is not None and inside.results):
             return Usage()  # what a call inside has read is not read again; None would have the result itself read
         if not paths:
             return None
