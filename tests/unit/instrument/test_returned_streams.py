@@ -24,13 +24,13 @@ def recorder() -> Iterator[ToolRecorder]:
 
 
 def items() -> Iterator[Any]:
-    yield from CHUNKS
+    yield from map(dict, CHUNKS)  # new ones: an item that comes again is charged once
 
 
 async def async_items() -> AsyncIterator[Any]:
     for chunk in CHUNKS:
         await asyncio.sleep(0)
-        yield chunk
+        yield dict(chunk)
 
 
 def breaking() -> Iterator[Any]:
