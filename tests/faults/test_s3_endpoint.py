@@ -108,7 +108,7 @@ def test_s3_what_cannot_be_used_is_told_at_construction_with_its_cure(arguments:
 def test_s3_another_host_is_forbidden_without_a_token(exporter: PrometheusExporter) -> None:
     """A page whose name has been pointed at this machine (DNS rebinding) gets 403; loopback's names get the figures.
 
-    Mutation that turned it red: `_is_allowed_host` always True.
+    Mutation that turned it red: `is_allowed_host` always True.
     """
     for host in ("localhost", "LOCALHOST:9", "127.0.0.1", "127.0.0.1:80", "[::1]:80", "localhost."):
         assert ask(exporter.port, host=host)[0] == 200, host
@@ -124,7 +124,7 @@ def test_s3_another_host_is_forbidden_without_a_token(exporter: PrometheusExport
 def test_s3_hosts_that_are_allowed_are_answered() -> None:
     """`allowed_hosts=` names them; the address that a request came to is always among them.
 
-    Mutations that turned it red: `self._hosts` left out of `Endpoint._is_allowed_host`;
+    Mutations that turned it red: `self.hosts` left out of `AccessRules.is_allowed_host`;
     `normalize_address(local)` left out there.
     """
     allowed = ["Monitor.internal", "with-port:8000", "fd00::1"]
@@ -303,9 +303,15 @@ def test_s3_the_token_is_wanted_by_each_request_and_kept_nowhere() -> None:
         )
         twice = ask(exporter.port, "GET /metrics HTTP/1.1", f"Authorization: Bearer {TOKEN}", "Authorization: Bearer x")
         assert twice[0] == 400
-        shown = repr(exporter) + repr(vars(exporter)) + repr(vars(exporter._endpoint)) + repr(monitor.health())
+        shown = (
+            repr(exporter)
+            + repr(vars(exporter))
+            + repr(vars(exporter._endpoint))
+            + repr(vars(exporter._endpoint.rules))
+            + repr(monitor.health())
+        )
         assert TOKEN not in shown
-        assert TOKEN not in repr(vars(exporter._endpoint._token))
+        assert TOKEN not in repr(vars(exporter._endpoint.rules.token))
 
 
 def test_s3_how_long_a_wrong_token_takes_tells_nothing_of_it() -> None:

@@ -85,6 +85,6 @@ def test_s7_no_repr_of_a_configuration_holds_a_secret(monkeypatch: pytest.Monkey
         assert get_monitor() is monitor
         shown = repr(monitor) + repr(monitor.health()) + repr(vars(monitor)) + repr(vars(exporter._endpoint))
         shown += "".join(repr(thing) + repr(getattr(thing, "__dict__", "")) for thing in things)
-        shown += repr(vars(exporter._endpoint._token))
+        shown += repr(vars(exporter._endpoint.rules.token))
     assert token not in shown
     assert KEY not in shown

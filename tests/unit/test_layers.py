@@ -49,6 +49,7 @@ SHORT = {
     "_core/context.py",
     "_core/structs.py",
     "_bus/deferred_log.py",
+    "_runtime/mounts.py",
     "_bus/policy.py",
     "_bus/retry.py",
     "_instrument/patching/executors.py",

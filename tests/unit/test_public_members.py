@@ -16,6 +16,7 @@ PUBLIC = {
     Monitor: {
         *("metrics", "costs", "errors", "sinks"),
         *("summary", "report", "tree", "active", "budgets", "health"),
+        *("asgi", "wsgi"),
         *("flush", "aflush", "shutdown", "closed"),
     },
     CostTracker: {

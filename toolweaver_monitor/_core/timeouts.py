@@ -7,9 +7,11 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from toolweaver_monitor.errors import ConfigurationError
+
+T = TypeVar("T")
 
 LONGEST_S = 30 * 86_400.0
 """The longest wait for anything: on some systems a lock cannot wait for 50 days."""
@@ -37,7 +39,7 @@ def on_event_loop() -> bool:
     return running is not None and running() is not None
 
 
-async def run_off_loop(work: Callable[..., bool], *args: float) -> bool:
+async def run_off_loop(work: Callable[..., T], *args: Any) -> T:
     """Run blocking work on a thread of its own, and return its result.
 
     Not on a thread of the loop's executor: that belongs to the program, and may be busy.
@@ -47,9 +49,9 @@ async def run_off_loop(work: Callable[..., bool], *args: float) -> bool:
     if not on_event_loop():
         return await _off_another_loop(work, *args)
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[bool] = loop.create_future()
+    done: asyncio.Future[T] = loop.create_future()
 
-    def resolve(result: bool | BaseException) -> None:
+    def resolve(result: T | BaseException) -> None:
         if done.done():  # the waiter was cancelled
             return
         if isinstance(result, BaseException):
@@ -58,7 +60,7 @@ async def run_off_loop(work: Callable[..., bool], *args: float) -> bool:
             done.set_result(result)
 
     def run() -> None:
-        result: bool | BaseException
+        result: T | BaseException
         try:
             result = work(*args)
         except BaseException as error:  # noqa: BLE001 - any error goes to the waiter
@@ -73,7 +75,7 @@ async def run_off_loop(work: Callable[..., bool], *args: float) -> bool:
     return await done
 
 
-async def _off_another_loop(work: Callable[..., bool], *args: float) -> bool:
+async def _off_another_loop(work: Callable[..., T], *args: Any) -> T:
     """Run the work under another event loop: on a thread under Trio, and right here under any other."""
     trio: Any = sys.modules.get("trio")
     try:
@@ -81,5 +83,5 @@ async def _off_another_loop(work: Callable[..., bool], *args: float) -> bool:
     except (AttributeError, RuntimeError):  # Trio is not imported, or not running
         return work(*args)
     with trio.CancelScope(shield=True):  # in a block that is being cancelled the work would not even start
-        result: bool = await trio.to_thread.run_sync(work, *args)
+        result: T = await trio.to_thread.run_sync(work, *args)
     return result

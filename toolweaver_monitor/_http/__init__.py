@@ -2,7 +2,8 @@
 
 Files
     endpoint.py   `Endpoint`: bind, start, close; accept or reject a request, and find its route
-    access.py     the arguments of an endpoint: addresses, host names, tokens, certificates
+    mounted.py    the same response in an application of the user's, by ASGI or WSGI
+    access.py     addresses, host names, tokens, certificates, and the rules made of them
     default_port.py  the port of an endpoint that was given none
     port_wait.py  wait for a port that is taken
     server.py     `Loop`: one thread that serves all connections

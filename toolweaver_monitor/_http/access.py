@@ -1,12 +1,12 @@
-"""The arguments of an endpoint: validate addresses, host names, tokens and certificates."""
+"""Who may read: addresses, host names, tokens and certificates, and the rules made of them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from toolweaver_monitor._http.messages import parse_hostname
+from toolweaver_monitor._http.messages import Response, error_response, parse_hostname
 from toolweaver_monitor.errors import ConfigurationError
 
 
@@ -41,6 +41,49 @@ def _digest(token: str) -> bytes:
     import hashlib  # as above
 
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
+class AccessRules:
+    """Who may read: those who send the token; without one, requests that name an allowed host.
+
+    Args:
+        token: the token that `Authorization: Bearer ...` must carry.
+        allowed_hosts: host names to answer to, besides those of loopback; checked only without a token.
+        insecure: answer without a token beyond loopback.
+
+    Raises:
+        ConfigurationError: an argument cannot be used.
+    """
+
+    def __init__(self, token: str | None, allowed_hosts: Sequence[str] | None, insecure: object) -> None:
+        self.token = BearerToken(token) if token is not None else None
+        self.hosts = validate_hosts(allowed_hosts)
+        if insecure not in (True, False):
+            raise ConfigurationError(f"insecure must be True or False, not {insecure!r}")
+        self.insecure = insecure is True
+
+    def reject(self, method: str, headers: Mapping[str, str], own_hosts: Collection[str]) -> Response | None:
+        """Return the error for a request that is not allowed, else None.
+
+        Args:
+            method: the method of the request.
+            headers: its headers, by names in lower case.
+            own_hosts: the addresses that the server itself has.
+        """
+        if self.token is not None:
+            if not self.token.matches(headers.get("authorization", "")):
+                return error_response(401, "a token is required; send it as Authorization: Bearer ...")
+        elif not self.is_allowed_host(parse_hostname(headers.get("host", "")), own_hosts):
+            return error_response(
+                403, "this Host is not allowed; allow it with allowed_hosts=['name'], or require a token with token="
+            )
+        if method not in ("GET", "HEAD"):
+            return error_response(405, "only GET and HEAD are supported")
+        return None
+
+    def is_allowed_host(self, host: str, own_hosts: Collection[str]) -> bool:
+        """Return True if a request without a token may name this host."""
+        return host in self.hosts or host in own_hosts or is_loopback(host)
 
 
 def validate_port(port: object) -> int:

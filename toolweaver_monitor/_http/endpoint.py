@@ -19,7 +19,6 @@ from toolweaver_monitor._http.messages import (
     Request,
     Response,
     error_response,
-    parse_hostname,
     parse_request,
     serialize,
 )
@@ -70,12 +69,9 @@ class Endpoint:
         self.port = access.validate_port(port)
         self.addr = access.validate_addr(addr)
         self._takes_any_port = port == 0
-        self._token = access.BearerToken(token) if token is not None else None
+        self.rules = access.AccessRules(token, allowed_hosts, insecure)
         self._tls = access.make_tls_context(certfile, keyfile)
-        self._hosts = access.validate_hosts(allowed_hosts)
-        if insecure not in (True, False):
-            raise ConfigurationError(f"insecure must be True or False, not {insecure!r}")
-        if not (access.is_loopback(self.addr) or self._token or self._tls or insecure is True):
+        if not (access.is_loopback(self.addr) or self.rules.token or self._tls or self.rules.insecure):
             raise ConfigurationError(
                 f"addr={addr!r} can be reached from other machines",
                 hint="give token='...', or certfile='...', or insecure=True if everybody who can reach it may read it",
@@ -85,7 +81,9 @@ class Endpoint:
         locks.after_fork_in_child_weak(self, Endpoint._in_child)
 
     def __repr__(self) -> str:
-        return f"Endpoint({self.url!r}, token={'yes' if self._token else 'no'}, tls={'yes' if self._tls else 'no'})"
+        return (
+            f"Endpoint({self.url!r}, token={'yes' if self.rules.token else 'no'}, tls={'yes' if self._tls else 'no'})"
+        )
 
     @property
     def listening(self) -> bool:
@@ -156,25 +154,10 @@ class Endpoint:
             request = parse_request(head)
         except ValueError as error:
             return serialize(error_response(400, str(error)), closing=True), False
-        response = self._reject(request, str(local[0])) or self._respond(request)
+        own_hosts = (self.addr, access.normalize_address(str(local[0])))
+        response = self.rules.reject(request.method, request.headers, own_hosts) or self._respond(request)
         again = request.keeps_alive
         return serialize(response, closing=not again, without_body=request.method == "HEAD"), again
-
-    def _reject(self, request: Request, local: str) -> Response | None:
-        """Return the error for a request that the access rules forbid, else None."""
-        if self._token is not None:
-            if not self._token.matches(request.headers.get("authorization", "")):
-                return error_response(401, "a token is required; send it as Authorization: Bearer ...")
-        elif not self._is_allowed_host(parse_hostname(request.headers.get("host", "")), local):
-            return error_response(
-                403, "this Host is not allowed; allow it with allowed_hosts=['name'], or require a token with token="
-            )
-        if request.method not in ("GET", "HEAD"):
-            return error_response(405, "only GET and HEAD are supported")
-        return None
-
-    def _is_allowed_host(self, host: str, local: str) -> bool:
-        return host in (*self._hosts, self.addr, access.normalize_address(local)) or access.is_loopback(host)
 
     def _respond(self, request: Request) -> Response:
         route = self.routes.get(request.path)

@@ -7,14 +7,14 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 SECURITY_HEADERS = (
-    "Cache-Control: no-store\r\n"
-    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
-    "X-Content-Type-Options: nosniff\r\n"
-    "X-Frame-Options: DENY\r\n"
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
 )
 """On every response: a browser does not run, frame, sniff or cache any of it."""
 
-_REQUIRED = {401: "WWW-Authenticate: Bearer\r\n", 405: "Allow: GET, HEAD\r\n"}
+_REQUIRED = {401: ("WWW-Authenticate", "Bearer"), 405: ("Allow", "GET, HEAD")}
 _REQUEST_LINE = re.compile(r"([A-Z]{1,16}) (\S+) HTTP/1\.([01])")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 _HOST = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?)(?::\d{1,5})?")
@@ -82,14 +82,22 @@ def error_response(status: int, sentence: str) -> Response:
     return Response(status, body=f"{status} {HTTPStatus(status).phrase}: {sentence}\n".encode())
 
 
+def headers_of(response: Response) -> list[tuple[str, str]]:
+    """Return the headers of a response, but for those of its connection."""
+    encoding = [("Content-Encoding", response.encoding), ("Vary", "Accept-Encoding")] if response.encoding else []
+    required = [_REQUIRED[response.status]] if response.status in _REQUIRED else []
+    length = ("Content-Length", str(len(response.body)))
+    return [("Content-Type", response.content_type), *encoding, length, *required, *SECURITY_HEADERS]
+
+
+def status_line(response: Response) -> str:
+    """Return the status of a response as it stands behind the version: `200 OK`."""
+    return f"{response.status} {HTTPStatus(response.status).phrase}"
+
+
 def serialize(response: Response, *, closing: bool, without_body: bool = False) -> bytes:
     """Return a response as the bytes to send."""
-    encoding = f"Content-Encoding: {response.encoding}\r\nVary: Accept-Encoding\r\n" if response.encoding else ""
-    head = (
-        f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n"
-        f"Content-Type: {response.content_type}\r\n"
-        f"{encoding}Content-Length: {len(response.body)}\r\n"
-        f"{_REQUIRED.get(response.status, '')}{SECURITY_HEADERS}"
-        f"Connection: {'close' if closing else 'keep-alive'}\r\n\r\n"
-    )
+    headers = [*headers_of(response), ("Connection", "close" if closing else "keep-alive")]
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    head = f"HTTP/1.1 {status_line(response)}\r\n{lines}\r\n"
     return head.encode("latin-1") + (b"" if without_body else response.body)

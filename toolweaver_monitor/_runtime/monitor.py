@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from toolweaver_monitor._budget import BudgetHandle
 from toolweaver_monitor._budget.handles import BudgetHandles
@@ -22,6 +22,9 @@ from toolweaver_monitor._text.display import DEFAULT_ROWS, pluralize
 from toolweaver_monitor._text.reportable import Reportable
 from toolweaver_monitor.sinks._memory.metrics import Summary
 from toolweaver_monitor.sinks._memory.view import InMemorySink
+
+if TYPE_CHECKING:
+    from toolweaver_monitor._http.mounted import ASGIApp, WSGIApp
 
 
 class Monitor(Reportable):
@@ -98,6 +101,42 @@ class Monitor(Reportable):
             A `Health`: problems, notes, and the state of every sink, budget and price list. Ready for JSON.
         """
         return health(self._components)
+
+    # --- serving --------------------------------------------------------------------------------------------------
+
+    def asgi(
+        self, *, token: str | None = None, allowed_hosts: Sequence[str] | None = None, insecure: bool = False
+    ) -> ASGIApp:
+        """Return an ASGI application that serves the metrics for Prometheus, to mount in yours.
+
+        Write `app.mount("/metrics", monitor.asgi())`. It answers at any path that it is mounted at, opens no port, and
+        serves the calls of this process only. Without a token it answers only clients on this machine that come through
+        no proxy, at a name of loopback.
+
+        Args:
+            token: a bearer token that scrapes must carry.
+            allowed_hosts: Host names to answer to, besides loopback; checked only without a token.
+            insecure: answer without a token everybody who can reach the application.
+
+        Returns:
+            The application. If no argument is given, it has the access rules of the `PrometheusExporter` of this setup,
+            if there is one.
+
+        Raises:
+            ConfigurationError: an argument cannot be used; its `hint` names the fix.
+        """
+        from toolweaver_monitor._http.mounted import ASGIMetrics
+        from toolweaver_monitor._runtime.mounts import mount
+
+        return ASGIMetrics(mount(self._components, token, allowed_hosts, insecure))
+
+    def wsgi(
+        self, *, token: str | None = None, allowed_hosts: Sequence[str] | None = None, insecure: bool = False
+    ) -> WSGIApp:
+        """Return a WSGI application that serves the metrics; the arguments and rules are those of `asgi`."""
+        from toolweaver_monitor._runtime.mounts import mount
+
+        return mount(self._components, token, allowed_hosts, insecure).wsgi
 
     # --- ending ---------------------------------------------------------------------------------------------------
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from toolweaver_monitor._core import config
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._http.access import AccessRules
 from toolweaver_monitor._http.default_port import choose_port
 from toolweaver_monitor._http.endpoint import Endpoint
 from toolweaver_monitor._http.messages import Response
+from toolweaver_monitor._http.mounted import MountedMetrics
 from toolweaver_monitor._http.port_wait import PortWait
 from toolweaver_monitor._text.names import OVERFLOW, declared_names
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
@@ -51,6 +53,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
         keyfile: its key (PEM), if that is in another file.
         allowed_hosts: Host names to answer to, besides loopback and the bound address; checked only without a token.
         insecure: listen beyond loopback with neither a token nor TLS.
+        listen: False opens no port, for metrics that `Monitor.asgi()` or `Monitor.wsgi()` serves in an application.
 
     Raises:
         ConfigurationError: an argument cannot be used; its `hint` names the fix.
@@ -72,9 +75,13 @@ class PrometheusExporter(InMemorySink, SetupAware):
         keyfile: str | None = None,
         allowed_hosts: Sequence[str] | None = None,
         insecure: bool = False,
+        listen: bool = True,
     ) -> None:
         super().__init__(max_operations=1)
         requested = config.PROMETHEUS_PORT.given(port)
+        if listen not in (True, False):
+            raise ConfigurationError(f"listen must be True or False, not {listen!r}")
+        self._listens = listen
         self._chooses_port = requested is None
         self._port_reason = ""
         self._endpoint = Endpoint(
@@ -128,6 +135,8 @@ class PrometheusExporter(InMemorySink, SetupAware):
             return
         if self._registry is not None and self._collector is None:
             self._register()
+        if not self._listens:
+            return
         if self._chooses_port:
             self._endpoint.port, self._port_reason = choose_port(config.PROMETHEUS_PORT.default)
         self._started_by, self._wait_error = os.getpid(), ""
@@ -251,6 +260,14 @@ class PrometheusExporter(InMemorySink, SetupAware):
             except KeyError:  # the application has emptied its registry
                 pass
             self._collector = None
+
+    def _mount(self, rules: AccessRules | None) -> MountedMetrics:
+        """Return what serves the metrics in an application.
+
+        Args:
+            rules: who may read them. Default: those who may read the endpoint.
+        """
+        return MountedMetrics(self._respond, rules or self._endpoint.rules)
 
     def _respond(self, headers: Mapping[str, str]) -> Response:
         body = self.text().encode("utf-8", "replace")

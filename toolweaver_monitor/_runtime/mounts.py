@@ -1,0 +1,38 @@
+"""The metrics of a setup, to be served by an application of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from toolweaver_monitor._http.access import AccessRules
+from toolweaver_monitor._http.mounted import MountedMetrics
+from toolweaver_monitor._runtime.components import Components
+from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.sinks._base import SetupContext
+from toolweaver_monitor.sinks._prometheus.exporter import PrometheusExporter
+
+
+def mount(
+    components: Components, token: str | None, allowed_hosts: Sequence[str] | None, insecure: bool
+) -> MountedMetrics:
+    """Return what serves the metrics of a setup: those of its exporter, or of one that does not listen.
+
+    Raises:
+        ConfigurationError: an argument cannot be used, or the environment has buckets and the setup no exporter.
+    """
+    given = token is not None or allowed_hosts is not None or insecure is not False
+    rules = AccessRules(token, allowed_hosts, insecure) if given else None
+    for sink in components.sinks.values():
+        if isinstance(sink, PrometheusExporter):
+            return sink._mount(rules)
+    exporter = PrometheusExporter(listen=False)
+    if exporter._has_custom_buckets:
+        raise ConfigurationError(
+            "buckets of your own must be counted from the start",
+            hint="call setup(PrometheusExporter(listen=False)), which opens no port",
+        )
+    shared = components.metrics._shared
+    if shared is not None:
+        exporter._attach(shared)
+    exporter._connect(SetupContext(components.live_values))
+    return exporter._mount(rules)
