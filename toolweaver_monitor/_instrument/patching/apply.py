@@ -51,7 +51,6 @@ def apply_to(target: Any, options: InstrumentOptions, title: str | None = None) 
             mcp.add_middleware(target, options, watch)
         else:
             for part, row in _parts(target, options):
-                watch.add_part(part)
                 _patch_part(part, row, options, watch)
     except ConfigurationError:
         withdraw_from(target, None)
@@ -87,8 +86,9 @@ def _parts(target: Any, options: InstrumentOptions) -> list[tuple[Any, KnownClas
 
 def _patch_part(part: Any, row: KnownClass | None, options: InstrumentOptions, watch: Watch) -> None:
     wrappers: dict[tuple[int, int], Any] = {}  # so that two names of one function get the same wrapper
-    requests: list[tuple[Patch, Any]] = []
-    for owner, name in _attributes(part, row, options, watch):
+    requests: list[tuple[Patch, Any, Any]] = []
+    for holder, (owner, name) in _attributes(part, row, options):
+        watch.add_part(holder)
         watch.methods[name] = None
         if not is_class(owner) and not is_module(owner):
             patch_instance(owner, name, functools.partial(_tool_of_instance, part, name, row, options, watch))
@@ -98,34 +98,27 @@ def _patch_part(part: Any, row: KnownClass | None, options: InstrumentOptions, w
             key = id(patch.original), id(owner)
             if key not in wrappers:
                 wrappers[key] = _wrapper_of(patch, part, row, options, watch)
-            requests.append((patch, wrappers[key]))
-    for patch, wrapper in requests:
-        patch.request(part, wrapper)
+            requests.append((patch, holder, wrappers[key]))
+    for patch, holder, wrapper in requests:
+        patch.request(holder, wrapper)
         patch.apply()
         watch.patches[id(patch)] = patch
 
 
 def _attributes(
-    part: Any, row: KnownClass | None, options: InstrumentOptions, watch: Watch
-) -> list[targets.AttributeRef]:
-    """Return the attributes to patch for a part.
+    part: Any, row: KnownClass | None, options: InstrumentOptions
+) -> list[tuple[Any, targets.AttributeRef]]:
+    """Return the attributes to patch for a part, each with the object whose calls are meant: the part, or one in it.
 
     Raises:
         ConfigurationError: there are none; the message says what there is.
     """
     if row is None or options.methods is not None:
-        return targets.find_attributes(part, options.methods)
-    found: list[targets.AttributeRef] = []
-    for ways in row.methods:
-        place = known.find_method(part, ways)
-        if place is not None:
-            owner, name = place
-            if owner is not part:
-                watch.add_part(owner)
-            found += targets.find_attributes(owner, (name,))
-    if not found:
+        return [(part, found) for found in targets.find_attributes(part, options.methods)]
+    places = [place for ways in row.methods if (place := known.find_method(part, ways)) is not None]
+    if not places:
         raise targets.not_found(part, row.methods[0])
-    return found
+    return [(holder, found) for holder, name in places for found in targets.find_attributes(holder, (name,))]
 
 
 def _wrapper_of(patch: Patch, part: Any, row: KnownClass | None, options: InstrumentOptions, watch: Watch) -> Any:
