@@ -83,7 +83,7 @@ def as_json(monitor: Monitor, readings: Sequence[Reading]) -> str:
             "summary": monitor.summary(),
             "cost_by_operation": monitor.metrics.cost_by_operation(),
             "by_employee": monitor.costs.by_tag("employee"),
-            "errors": monitor.errors.errors,
+            "errors": monitor.errors.latest,
             "budgets": monitor.health()["budgets"],
         },
         indent=2,

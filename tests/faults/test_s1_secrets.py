@@ -59,7 +59,7 @@ def everything(monitor: Monitor, kept: Kept, logged: Log) -> dict[str, str]:
     return {
         "memory": repr(monitor.metrics.operations) + repr(monitor.summary()) + repr(monitor.metrics.by_operation()),
         "costs": monitor.costs._text() + repr(monitor.costs.costs),
-        "errors": monitor.errors._text() + repr(monitor.errors.errors),
+        "errors": monitor.errors._text() + repr(monitor.errors.latest),
         "prometheus": monitor.sinks[0].text(),
         "log": "\n".join(one.getMessage() + json.dumps(getattr(one, "toolweaver", None)) for one in logged),
         "another's sink": kept.text,
@@ -238,7 +238,7 @@ def test_s1_no_secret_of_what_is_recorded_by_hand() -> None:
     places = {
         "memory": repr(metrics.operations) + repr(metrics.by_operation()),
         "costs": costs._text(),
-        "errors": errors._text() + repr(errors.errors),
+        "errors": errors._text() + repr(errors.latest),
     }
     assert leaks(places, [(name, secret) for name, _, secret in CORPUS]) == []
 
@@ -251,7 +251,7 @@ def test_s1_who_says_redact_false_gets_the_text() -> None:
     name, text, secret = VALUES[0]
     with setup(redact=False) as monitor, track("tool") as call:
         call.fail(text)
-    assert secret in monitor.errors.errors[0]["error"], name
+    assert secret in monitor.errors.latest[0]["error"], name
 
 
 RAISED = re.compile(r"""raise \w+\(\s*f?(["'])((?:(?!\1)[^\\\n])+)\1""")

@@ -54,7 +54,7 @@ print(json.dumps({
     "summary": summary,
     "costs": monitor.costs.costs,
     "rates": {tool: monitor.errors.error_rate(tool) for tool in monitor.errors.total_calls},
-    "kept": [len(monitor.metrics.operations), len(monitor.errors.errors)],
+    "kept": [len(monitor.metrics.operations), len(monitor.errors.latest)],
 }))
 """
 

@@ -137,7 +137,7 @@ def test_to_keep_no_calls_is_no_way_to_save_memory(number: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (lambda: "grafana", "there is no sink named 'grafana'; there are prometheus, wandb, log"),
+        (lambda: "grafana", "there is no sink named 'grafana'; there are prometheus, wandb, sqlite, log"),
         (lambda: "Prometheus", "there is no sink named 'Prometheus'; did you mean 'prometheus'"),
         (lambda: "", "there is no sink named ''"),
         (lambda: LogSink, r"setup\(\) got the class LogSink, not a sink; call it: LogSink\(\)"),
@@ -433,8 +433,8 @@ def test_an_exception_may_be_given_for_its_text() -> None:
     errors = ErrorTracker()
     errors.record_call("ocr", False, ValueError("blurred"))
     errors.record_call("ocr", False, Rude())
-    assert [(error["error_type"], error["error"]) for error in errors.errors[:1]] == [("ValueError", "blurred")]
-    assert errors.errors[1]["error_type"] == "Rude"
+    assert [(error["error_type"], error["error"]) for error in errors.latest[:1]] == [("ValueError", "blurred")]
+    assert errors.latest[1]["error_type"] == "Rude"
 
 
 @pytest.mark.parametrize("kind", [ConfigurationError, SinkUnavailable])

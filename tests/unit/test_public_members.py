@@ -24,7 +24,7 @@ PUBLIC = {
         *("record", "costs", "counts", "report", "most_expensive"),
         *("by", "by_tag", "of", "roots", "unpriced"),
     },
-    ErrorTracker: {*SINK, "record_call", "errors", "total_calls", "error_rate", "report"},
+    ErrorTracker: {*SINK, "record_call", "errors", "latest", "total_calls", "error_rate", "report"},
     LogSink: {*SINK, "status"},
     MetricsCollector: {*SINK, "record", "operations", "summary", "by_operation", "cost_by_operation"},
     PrometheusExporter: {*SINK, "port", "url", "start", "text", "status"},

@@ -15,7 +15,7 @@ from toolweaver_monitor.sinks._memory.metrics import summarize
 def report_text(components: Components, limit: int | None) -> str:
     """Return tools, costs, errors, sinks and budgets as plain text, safe for a terminal, `limit` rows of each."""
     lines = ["Tools", *_tools(components.metrics._by_tool(), limit)]
-    lines += ["", components.costs._text(limit), "", components.errors._text(limit)]
+    lines += ["", components.costs._text(limit), "", components.errors._text(limit, failed_only=True)]
     tree = components.metrics._tree()
     if tree.is_nested:
         lines += ["", "Where it went", tree.text(limit)]

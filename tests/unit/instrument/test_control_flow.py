@@ -185,7 +185,7 @@ def test_a_refusal_that_passes_through_interrupts_the_calls_around_it(monitor: M
         dear()
     assert outcomes(monitor) == {"dear": ["success", "rejected"], "step": ["interrupted"], "agent": ["interrupted"]}
     assert monitor.errors.error_rate("agent") == 0.0
-    assert monitor.errors.errors == []
+    assert monitor.errors.latest == []
     assert monitor.summary()["success_rate"] == 1.0
 
 

@@ -70,12 +70,12 @@ def test_the_end_of_an_iterator_is_no_failure() -> None:
     assert {tool: tally.outcomes["success"] for tool, tally in monitor.metrics._by_tool().items()} == {
         "step": 3, "async step": 3,
     }  # fmt: skip
-    assert monitor.errors.errors == []
+    assert monitor.errors.latest == []
     with pytest.raises(ZeroDivisionError):
         next(Pages(6))
     with pytest.raises(StopIteration):
         monitored("tool")(lambda: next(iter([])))()
-    assert [error["tool_name"] for error in monitor.errors.errors] == ["step", "tool"]
+    assert [error["tool_name"] for error in monitor.errors.latest] == ["step", "tool"]
 
 
 @functools.cache

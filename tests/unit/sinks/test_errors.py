@@ -66,7 +66,7 @@ def test_the_latest_errors_are_kept_and_the_counts_are_all_time() -> None:
     errors = ErrorTracker(max_errors=2)
     for number in range(5):
         errors.record_call("ocr", False, f"page {number}")
-    assert [error["error"] for error in errors.errors] == ["page 3", "page 4"]
+    assert [error["error"] for error in errors.latest] == ["page 3", "page 4"]
     assert (errors.total_calls, errors.error_rate("ocr")) == ({"ocr": 5}, 1.0)
 
 
@@ -74,11 +74,13 @@ def test_an_error_says_which_tool_how_and_when() -> None:
     """Everything that is needed to look for it elsewhere."""
     monitor = setup()
     before = time.time()
-    with pytest.raises(ValueError, match="blurred"), track("ocr"):
+    with pytest.raises(ValueError, match="blurred"), track("ocr", page=3):
         raise ValueError("blurred")
-    (error,) = monitor.errors.errors
+    (error,) = monitor.errors.latest
     assert before - 1 <= error.pop("timestamp") <= time.time() + 1
-    assert error == {"tool_name": "ocr", "error_type": "ValueError", "error": "blurred", "outcome": "failure"}
+    assert (len(error.pop("call_id")), len(error.pop("trace_id"))) == (16, 32)
+    told = {"tool_name": "ocr", "error_type": "ValueError", "error": "blurred", "outcome": "failure"}
+    assert error == told | {"tags": {"page": 3}}
 
 
 def test_a_call_that_fails_without_an_exception_is_an_error_too() -> None:
@@ -86,7 +88,7 @@ def test_a_call_that_fails_without_an_exception_is_an_error_too() -> None:
     monitor = setup()
     with track("search") as call:
         call.fail("no hits")
-    assert [error["error"] for error in monitor.errors.errors] == ["no hits"]
+    assert [error["error"] for error in monitor.errors.latest] == ["no hits"]
     assert monitor.summary()["failures"] == 1
 
 
@@ -97,3 +99,29 @@ def test_no_error_can_forge_a_line_of_the_report() -> None:
     text = errors._text()
     assert "\x1b" not in text
     assert len(text.splitlines()) == 6
+
+
+def test_errors_are_listed_by_tool_and_a_tool_that_never_failed_is_no_key() -> None:
+    """As the guide's `ErrorTracker` has them. Seen red: with the flat list, `errors["ocr"]` was a TypeError."""
+    errors = ErrorTracker()
+    errors.record_call("ocr", False, "first")
+    errors.record_call("parse", True)
+    errors.record_call("ocr", False, "second")
+    assert [error["error"] for error in errors.errors["ocr"]] == ["first", "second"]
+    assert "timestamp" in errors.errors["ocr"][0]
+    assert "parse" not in errors.errors
+    assert (errors.total_calls["ocr"], errors.total_calls["parse"], errors.total_calls["unseen"]) == (2, 1, 0)
+    assert errors.total_calls == {"ocr": 2, "parse": 1}
+
+
+def test_its_report_lists_every_tool_and_that_of_the_monitor_those_that_failed() -> None:
+    """Seen red: with failed tools only, the tool that never failed was missing."""
+    monitor = setup()
+    with track("parse"):
+        pass
+    with track("ocr") as call:
+        call.fail("no text")
+    assert "parse" in monitor.errors._text()
+    _, _, errors = monitor._text().partition("Errors")
+    assert "ocr" in errors
+    assert "parse" not in errors

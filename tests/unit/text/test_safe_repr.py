@@ -169,7 +169,7 @@ def test_text_from_the_arguments_runs_no_code_of_the_exception() -> None:
     for source in ("args", "str"):
         with setup(error_text=source) as monitor, pytest.raises(LoginFailed):  # type: ignore[arg-type]
             monitored("ocr")(raise_)(LoginFailed("ada", "hunter2"))
-        shown_by[source] = monitor.errors.errors[-1]["error"]
+        shown_by[source] = monitor.errors.latest[-1]["error"]
     assert shown_by == {"args": "<LoginFailed>", "str": "login failed for ada"}
 
 
@@ -218,7 +218,7 @@ def test_a_runaway_recursion_is_called_by_its_name() -> None:
 
     with pytest.raises(RecursionError):
         endless()
-    kinds = [error["error_type"] for error in monitor.errors.errors]
+    kinds = [error["error_type"] for error in monitor.errors.latest]
     assert kinds.count("RecursionError") > len(kinds) - 20
 
 

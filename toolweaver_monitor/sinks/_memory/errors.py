@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.display import DEFAULT_ROWS, escape, pad, rank_rows, table, width
 from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor._text.reportable import Reportable
@@ -17,13 +18,20 @@ LATEST = 10
 """Errors shown one by one in a report."""
 
 
+class CallCounts(dict[str, int]):
+    """Calls by tool."""
+
+    def __missing__(self, tool: str) -> int:
+        return 0
+
+
 class ErrorTracker(InMemorySink, Reportable):
     """Error rates, error types and the latest errors. Also works on its own, without `setup()`.
 
     Its report shows the tools and the error types that failed most, and the latest errors with their times.
 
     Args:
-        max_errors: how many of the latest errors `errors` keeps; rates and counts are all-time.
+        max_errors: how many of the latest errors are kept; rates and counts are all-time.
 
     Raises:
         ConfigurationError: `max_errors` is not a whole number from 1 up.
@@ -47,14 +55,25 @@ class ErrorTracker(InMemorySink, Reportable):
         self._own.record(make_call(tool_name, success=success, error=error))
 
     @property
-    def errors(self) -> list[dict[str, Any]]:
-        """The latest errors, oldest first: tool_name, error_type, error, outcome, timestamp (Unix seconds)."""
+    def errors(self) -> dict[str, list[dict[str, Any]]]:
+        """The latest errors of each tool that has failed, oldest first; each entry is as in `latest`."""
+        by_tool: dict[str, list[dict[str, Any]]] = {}
+        for error in self.latest:
+            by_tool.setdefault(error["tool_name"], []).append(error)
+        return by_tool
+
+    @property
+    def latest(self) -> list[dict[str, Any]]:
+        """The latest errors of all tools, oldest first.
+
+        Each has tool_name, error_type, error, outcome, timestamp (Unix seconds), call_id, trace_id and tags.
+        """
         return [error_as_dict(call) for call in self._latest()]
 
     @property
     def total_calls(self) -> dict[str, int]:
-        """Calls of every outcome, by tool."""
-        return {tool: stats.calls for tool, stats in self._by_tool().items()}
+        """Calls of every outcome, by tool; 0 for a tool that has not run."""
+        return CallCounts({tool: stats.calls for tool, stats in self._by_tool().items()})
 
     def error_rate(self, tool_name: str) -> float:
         """Return failures and timeouts as a share (0..1) of the calls that succeeded, failed or timed out.
@@ -72,18 +91,20 @@ class ErrorTracker(InMemorySink, Reportable):
         stats = self._stats_of(safe_name(tool_name))
         return stats.failures / stats.rated if stats.rated else 0.0
 
-    def _text(self, limit: int | None = DEFAULT_ROWS) -> str:
+    def _text(self, limit: int | None = DEFAULT_ROWS, *, failed_only: bool = False) -> str:
         lines = ["Errors"]
-        failed = {tool: stats for tool, stats in self._by_tool().items() if stats.failures}
-        shown, more = rank_rows(failed, lambda stats: stats.failures, limit)
-        if not failed:
-            return "\n".join([*lines, "  no tool has failed"])
+        by_tool = {tool: stats for tool, stats in self._by_tool().items() if stats.failures or not failed_only}
+        shown, more = rank_rows(by_tool, lambda stats: stats.failures, limit)
+        if not by_tool:
+            return "\n".join([*lines, "  no tool has failed" if failed_only else "  no tool has run"])
         rows = [["tool", "failed", "of", "rate"]]
-        rows += [[escape(n), f"{t.failures:,}", f"{t.rated:,}", f"{t.failures / t.rated:.1%}"] for n, t in shown]
+        rows += [[escape(name), f"{tool.failures:,}", f"{tool.rated:,}", _rate(tool)] for name, tool in shown]
         lines += [*table(rows), *more]
         kinds: Counter[str] = Counter()
-        for stats in failed.values():
+        for stats in by_tool.values():
             kinds.update(stats.errors)
+        if not kinds:
+            return "\n".join([*lines, "  no tool has failed"])
         names = [f"{escape(kind)} {count:,}" for kind, count in kinds.most_common(limit)]
         names += [f"{len(kinds) - len(names):,} more"] if len(kinds) > len(names) else []
         lines.append("  by type: " + ", ".join(names))
@@ -105,12 +126,19 @@ class ErrorTracker(InMemorySink, Reportable):
         return calls[-(self._own.last_errors.maxlen or len(calls)) :]
 
 
+def _rate(stats: ToolStats) -> str:
+    return f"{stats.failures / stats.rated:.1%}" if stats.rated else ""
+
+
 def error_as_dict(call: ToolCall) -> dict[str, Any]:
-    """Return a failed call as an entry of `ErrorTracker.errors`."""
+    """Return a failed call as an entry of `ErrorTracker.latest`."""
     return {
         "tool_name": call.tool_name,
         "error_type": call.error_type,
         "error": call.error,
         "outcome": call.outcome,
         "timestamp": call.started_at,
+        "call_id": f"{call.call_id:016x}",
+        "trace_id": f"{call.trace_id:032x}",
+        "tags": dict(call.tags),
     }
