@@ -129,14 +129,15 @@ def is_damage(error: sqlite3.Error) -> bool:
     return "malformed" in text or "not a database" in text or "no such table" in text or "no such column" in text
 
 
-def check_version(path: Path, found: object, *, may_be_empty: bool = False) -> None:
+def check_version(path: Path, found: object) -> None:
     """Check that a store's layout is known.
 
     Raises:
-        SinkUnavailable: a newer version of this library has written it, or nothing was written yet.
+        SinkUnavailable: a newer version of this library has written it.
+        sqlite3.DatabaseError: it has none.
     """
-    if not found and not may_be_empty:
-        raise SinkUnavailable(f"{show(path)} is empty", hint="have a program with SQLiteStore write to it first")
+    if not found:
+        raise sqlite3.DatabaseError("file is not a database")
     if isinstance(found, int) and found > VERSION:
         raise SinkUnavailable(
             f"{show(path)} was written by a newer toolweaver_monitor (layout {found}; this one knows {VERSION})",

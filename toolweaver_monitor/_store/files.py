@@ -113,12 +113,28 @@ def file_system(path: Path) -> str:
 
 
 def create_file(path: Path) -> None:
-    """Create an empty file that only its owner can read, in a folder that is made if there is none.
+    """Create an empty file that only its owner can read.
 
     Raises:
         OSError: the file cannot be created, or is there already.
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW, 0o600))
+
+
+def put_in_place(made: Path, path: Path) -> None:
+    """Give a file its name, without replacing another.
+
+    Raises:
+        OSError: there is a file of that name.
+    """
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError):  # a disk without links
+        made.rename(path)
+    else:
+        made.unlink()
 
 
 def create_folder(path: Path) -> None:

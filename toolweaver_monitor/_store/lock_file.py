@@ -25,7 +25,8 @@ if sys.platform == "win32":  # pragma: no cover
 else:
     import fcntl
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.0005, 0.01
+POLL_LOCK_S = 0.001
+"""Seconds between two tries. A process that writes without a pause leaves the others only moments."""
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 _held: set[int] = set()
@@ -76,26 +77,25 @@ class LockFile:
                 self._threads.release()
 
     def _lock(self, by: float) -> int:
-        wait_s = FIRST_WAIT_S
         while True:
             descriptor = self._open()
             try:
-                if _try_lock(descriptor) and self._is_current(descriptor):
+                self._wait(descriptor, by)
+                if self._is_current(descriptor):
                     return descriptor
-            except OSError as error:
+            except BaseException as error:
                 os.close(descriptor)
-                if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                if isinstance(error, OSError) and error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                     hint = "put the store on a disk of this machine: SQLiteStore('/var/tmp/runs.db')"
                     raise SinkUnavailable(f"no file can be locked in {self.path.parent}", hint=hint) from None
                 raise
-            except BaseException:
-                os.close(descriptor)
-                raise
             os.close(descriptor)
+
+    def _wait(self, descriptor: int, by: float) -> None:
+        while not _try_lock(descriptor):
             if time.monotonic() >= by:
                 raise StoreBusy(errno.EAGAIN, f"another process holds {self.path.name}")
-            time.sleep(wait_s)
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            time.sleep(POLL_LOCK_S)
 
     def _open(self) -> int:
         return os.open(self.path, os.O_RDWR | os.O_CREAT | NOFOLLOW, 0o600)

@@ -112,9 +112,11 @@ class StoreReader:
             raise SinkUnavailable(f"there is no file {shown}", hint=hint)
         self._connection: StoreConnection = open_reader(self.path)
         try:
-            version = self._connection.value("PRAGMA user_version")
-            check_version(self.path, version)
-        except BaseException:
+            check_version(self.path, self._connection.value("PRAGMA user_version"))
+        except sqlite3.Error as error:
+            self.close()
+            raise unreadable(self.path, error) from None
+        except SinkUnavailable:
             self.close()
             raise
 

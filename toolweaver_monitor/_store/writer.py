@@ -31,7 +31,7 @@ from toolweaver_monitor._text.names import safe_name
 
 T = TypeVar("T")
 
-LOCK_WAIT_S = 0.8
+LOCK_WAIT_S = 0.6
 """Seconds that a batch waits for other processes before it counts as failed, and is tried again."""
 CHECKPOINT_BYTES = 8 * 2**20
 """A write-ahead log of this size is moved into the store."""
@@ -124,14 +124,10 @@ class StoreWriter:
 
     def _open(self) -> StoreConnection:
         if not files.check_is_store(self.path):
-            files.create_file(self.path)
+            self._create()
         connection = open_writer(self.path, full_sync=self._full_sync)
         try:
-            version = connection.value("PRAGMA user_version")
-            check_version(self.path, version, may_be_empty=True)
-            if version == 0:
-                _create_tables(connection)
-            connection.execute("PRAGMA journal_mode = WAL")
+            check_version(self.path, connection.value("PRAGMA user_version"))
         except sqlite3.Error as error:
             connection.close()
             if is_damage(error):
@@ -141,6 +137,19 @@ class StoreWriter:
             connection.close()
             raise
         return connection
+
+    def _create(self) -> None:
+        """Create a store under another name, so that a file with the store's name is always whole."""
+        made = self.path.with_name(self.path.name + ".new")
+        for left in (made, made.with_name(made.name + "-journal")):
+            left.unlink(missing_ok=True)  # by a program that was killed right here
+        files.create_file(made)
+        connection = open_writer(made, full_sync=True)
+        try:
+            _create_tables(connection)
+        finally:
+            connection.close()
+        files.put_in_place(made, self.path)
 
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
@@ -263,19 +272,14 @@ def _rollup_rows(
 
 
 def _create_tables(connection: StoreConnection) -> None:
-    """Create the tables of a new store, and mark the file as ours before anything is written to its log."""
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("BEGIN IMMEDIATE")
-    try:
-        for statement in TABLES:
-            connection.execute(statement)
-        connection.execute("INSERT INTO meta VALUES ('last_seq', 0), ('created_at', ?)", (time.time(),))
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    for statement in TABLES:
+        connection.execute(statement)
+    connection.execute("INSERT INTO meta VALUES ('last_seq', 0), ('created_at', ?)", (time.time(),))
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _insert_run(connection: StoreConnection) -> int:
