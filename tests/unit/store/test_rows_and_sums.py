@@ -23,7 +23,7 @@ from toolweaver_monitor.testing._contract import sample_calls
 Read = Callable[[], StoreReader]
 Calls = Callable[..., list[ToolCall]]
 NOT_STORED = {
-    "seen": "holds the results of other calls while this one runs",
+    "inside": "is what calls inside have told while this one runs",
     "redacted": "says that the error's text is safe, as it always is in a store",
     "raw_error": "is `error` once secrets are removed",
     "cost_nanousd": "is `cost_usd`",
@@ -37,7 +37,10 @@ NOT_STORED = {
     "_node": "is `path` and `tags`",
     "_admission": "is what budgets set aside while it ran",
 }
-IN_MORE = ("cache_write_tokens", "cache_write_1h_tokens", "saved_nanousd", "audio_tokens", "rare_parts", "service_tier")
+IN_MORE = (
+    "cache_write_tokens", "cache_write_1h_tokens", "saved_nanousd", "audio_tokens", "rare_parts", "service_tier",
+    "is_repeat",
+)  # fmt: skip
 
 
 def test_every_field_of_a_call_is_stored_or_says_why_not() -> None:
@@ -55,6 +58,7 @@ def test_a_call_comes_back_with_all_its_fields(store: SQLiteStore, read: Read) -
         cache_write_tokens=6, cache_write_1h_tokens=7, saved_nanousd=8, model="a-model", provider="a-provider",
         cached=True, attempt=9, error_type="KeyError", raw_error="no \u20ac", redacted=True, first_item_s=0.5, items=3,
         arguments="(1,)", result="2", audio_tokens=(1, 2, 3), rare_parts={"image_tokens": 4}, service_tier="flex",
+        is_repeat=True,
     )  # fmt: skip
     call = ToolCall("ocr", "failure", 0.25, monotonic_s(), details)
     store.write([call])
@@ -66,7 +70,7 @@ def test_a_call_comes_back_with_all_its_fields(store: SQLiteStore, read: Read) -
     assert (found.id, found.parent, found.root) == (call._serial, call._parent_serial, call._root_serial)
     assert {name: found.more[name] for name in IN_MORE} == {
         "cache_write_tokens": 6, "cache_write_1h_tokens": 7, "saved_nanousd": 8, "audio_tokens": [1, 2, 3],
-        "rare_parts": {"image_tokens": 4}, "service_tier": "flex",
+        "rare_parts": {"image_tokens": 4}, "service_tier": "flex", "is_repeat": True,
     }  # fmt: skip
 
 
