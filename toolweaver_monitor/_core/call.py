@@ -15,6 +15,7 @@ import msgspec
 from toolweaver_monitor._core import clock, ids, locks
 from toolweaver_monitor._core.context_tree import ContextTree, Node, ToolKey, tool_key
 from toolweaver_monitor._core.details import NO_DETAILS, CallDetails, CompactDetails, CostSource, UsageDetails
+from toolweaver_monitor._core.figure_words import take_figures, warn_of_misspelt
 from toolweaver_monitor._core.sanitize import (
     MAX_COUNT,
     MAX_ERROR_CHARS,
@@ -134,6 +135,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
 
     def _add_tags(self, tags: Mapping[str, object]) -> None:
         """Move the running call to the place of the same tool with these tags."""
+        if not tags:
+            return
         node = self._node or detached.root.child(tool_key(self.tool_name))
         around = node.parent or node.tree.root
         self._node = around.child(node.key.with_tags(tags, is_late=bool(self._serial)))  # it may have calls inside
@@ -230,7 +233,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             shown["tags"] = dict(self.tags)
         return shown
 
-    def record(  # noqa: C901 - one step for each argument, without a loop, for speed
+    def record(  # noqa: C901, PLR0912 - one step for each argument, without a loop, for speed
         self,
         *,
         tokens: int | None = None,
@@ -242,7 +245,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         provider: str | None = None,
         cached: bool | None = None,
         attempt: int | None = None,
-        **tags: TagValue,
+        **tags: Any,
     ) -> None:
         """Record what the running call used. Tokens and costs add up over several records; the rest is overwritten.
 
@@ -259,8 +262,11 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             provider: the name of the service, such as `"openai"`.
             cached: whether your own cache answered the whole call, which then costs 0.
             attempt: the number of this try of a retried operation, from 1.
-            **tags: your own labels; values that are not strings or numbers become text. Every other keyword is a tag,
-                also a misspelt argument: `Monitor.health` reports a number under a name such as `token`.
+            **tags: your own labels; values that are not strings or numbers become text. `tags={...}` gives several.
+                Figures may have their names in results: `cost_usd`, `prompt_tokens`, `completion_tokens`,
+                `total_tokens`, `tokens_used`, and `usage=response.usage` with all of them. Every other keyword is a
+                tag, also a misspelt figure: a number under a name such as `token` is a warning in the log and a problem
+                in `Monitor.health`.
         """
         with _recording:
             if self.outcome != "open":
@@ -298,9 +304,12 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             if attempt is not None:
                 self._ensure_details().attempt = max(1, token_count(attempt))
             if tags:
+                tags = take_figures(self, tags)
                 self._add_tags(tags)
         if self._admission is not None:
             self._admission.note(self)
+        if tags:
+            warn_of_misspelt(tags)
 
     def budget_left(self) -> float | None:
         """Return the dollars that the budgets of this call have left for it and for calls inside it.

@@ -13,6 +13,8 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import NOOP_CALL
 from toolweaver_monitor._core.context_tree import ToolKey, tool_key
+from toolweaver_monitor._core.figure_words import FIGURES, READ_AS_RESULT, split_keywords, warn_of_misspelt
+from toolweaver_monitor._core.sanitize import NANO, nanodollars
 from toolweaver_monitor._core.structs import use_plain_setattr
 from toolweaver_monitor._instrument.hot_path import (
     append_call,
@@ -51,6 +53,8 @@ class ReusableBlock(msgspec.Struct, eq=False):
     _key: ToolKey
     _opened: tuple[ToolCall, ...] = ()
     """The calls of this block that may still be open, in the order in which they were opened."""
+    _figures: dict[str, Any] | None = None
+    """What each of its calls records when it opens."""
 
     def __enter__(self) -> ToolCall:
         """Open the call and return it, for `record()`."""
@@ -60,6 +64,8 @@ class ReusableBlock(msgspec.Struct, eq=False):
         try:
             begin(call, self._tool, BLOCK, {}, self._key)
             self._opened = (*self._opened, call)
+            if self._figures:
+                call.record(**self._figures)
         except BaseException as error:  # an interrupt: the block has not begun
             finish_with_error(self._tool, call, error)
             raise
@@ -114,6 +120,7 @@ _block_keys: dict[tuple[str, tuple[tuple[str, Any], ...]], ToolKey] = {}
 def _find_key(tool: ToolSpec, tags: dict[str, Any]) -> ToolKey:
     """Return the key of a tool with tags."""
     if not all([type(value) is str for value in tags.values()]):  # noqa: C419 - a list takes half the time
+        warn_of_misspelt(tags)
         return tool.key.with_tags(tags)
     named = (tool.name, tuple(tags.items()))
     key = _block_keys.get(named)
@@ -301,7 +308,9 @@ def track(tool_name: str, /, **tags: Any) -> Block:
 
     Args:
         tool_name: the tool's name. Anything but a name becomes `unnamed` and is counted as invalid.
-        **tags: your own labels for this call.
+        **tags: your own labels for this call. `tags={...}` gives several. `cost=` is what the block costs if it
+            succeeds, in dollars, as for `monitored`. What `record()` takes as figures it is here, too: `tokens`,
+            `input_tokens`, `output_tokens`, `cached_tokens`, `attempt`, `cost_usd`, `prompt_tokens`, `usage` and so on.
 
     Returns:
         A context manager that returns the open `ToolCall`.
@@ -311,5 +320,32 @@ def track(tool_name: str, /, **tags: Any) -> Block:
     except (KeyError, TypeError):
         tool = tool_for(tool_name)
     block = Block(tool.name)
+    if tags and not _has_only_labels(tags):
+        return _with_figures(block, tool, tags)
     block._key = _find_key(tool, tags) if tags else tool.key
+    return block
+
+
+_has_only_labels = frozenset({*FIGURES, *READ_AS_RESULT, "tags"}).isdisjoint
+MAX_DECLARED = 256
+_declared: dict[tuple[str, int], ToolSpec] = {}
+"""Tools with the cost that `track(cost=)` declares. Costs beyond this number are no declarations, but worked out."""
+
+
+def _with_figures(block: Block, tool: ToolSpec, keywords: dict[str, Any]) -> Block:
+    """Return the block with a declared cost and with figures, which each of its calls records when it opens."""
+    figures, tags = split_keywords(keywords)
+    figures |= {name: tags.pop(name) for name in FIGURES if name in tags}
+    cost = nanodollars(figures.pop("cost", None))
+    if cost is not None:
+        spec = _declared.get((tool.name, cost))
+        if spec is None and len(_declared) < MAX_DECLARED:
+            spec = _declared.setdefault((tool.name, cost), ToolSpec(tool.name, cost=cost / NANO))
+        if spec is None:
+            figures["cost"] = cost / NANO
+        tool = spec or tool
+    block._key = tool.key.with_tags(tags) if tags else tool.key
+    warn_of_misspelt(tags)
+    block._opened_at = monotonic_s()  # not to be opened itself
+    block._reusable = ReusableBlock(tool, block._key, (), figures)
     return block

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypedDict
@@ -11,13 +12,12 @@ import msgspec
 from toolweaver_monitor._budget import BudgetStatus
 from toolweaver_monitor._bus.bus import bus, inbox
 from toolweaver_monitor._core.figure_notes import FigureNotes
+from toolweaver_monitor._core.figure_words import misspelt_text
 from toolweaver_monitor._core.sanitize import Diagnostics, plain_text
 from toolweaver_monitor._instrument.patching import watches
 from toolweaver_monitor._instrument.patching.by_name import waiting_for_import
 from toolweaver_monitor._runtime.components import Components
-from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._text.display import pluralize
-from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor._text.safe_repr import capture_value
 
 STATE_CURES = {
@@ -32,14 +32,6 @@ REASON_CURES = {
 MAX_PRICE_AGE_DAYS = 90.0
 MAX_KEY_CHARS = 128
 
-NUMERIC_FIELDS = ("tokens", "input_tokens", "output_tokens", "cached_tokens", "cost", "attempt")
-"""The numbers that `ToolCall.record` accepts by name."""
-SYNONYMS = {
-    "cost_usd": "cost", "price": "cost", "tokens_used": "tokens", "total_tokens": "tokens",
-    "prompt_tokens": "input_tokens", "completion_tokens": "output_tokens",
-}  # fmt: skip
-"""What other libraries call those fields."""
-
 
 class Health(TypedDict):
     """The state of a setup, as `Monitor.health()` returns it; plain values, ready for JSON.
@@ -47,8 +39,8 @@ class Health(TypedDict):
     Attributes:
         ok: True if there are no problems.
         problems: what is wrong, one sentence each that ends with the cure.
-        notes: what is not a fault but worth knowing: unknown costs, old prices, values that could not be counted, tags
-            that may be misspelt fields, modules given to `instrument()` that are not imported yet.
+        notes: what is not a fault but worth knowing: unknown costs, old prices, values that could not be counted,
+            figures that were handed on and count once, modules given to `instrument()` that are not imported yet.
         closed: whether this setup has ended.
         watching: whether calls are monitored.
         waiting: how many calls have ended but are not counted yet.
@@ -93,6 +85,7 @@ def health(components: Components) -> Health:
     sinks = _sink_states(components)
     prices = components.prices.status()
     problems = [*_setup_problems(components)]
+    problems += itertools.starmap(misspelt_text, FigureNotes.of("misspelt").items())
     dropped: Counter[str] = Counter()
     for name, sink in sinks.items():
         problems += _sink_problems(name, sink)
@@ -102,7 +95,7 @@ def health(components: Components) -> Health:
     return {
         "ok": not problems,
         "problems": problems,
-        "notes": [*_sink_notes(sinks), *_price_notes(unpriced, prices), *_figure_notes(), *_call_notes(components)],
+        "notes": [*_sink_notes(sinks), *_price_notes(unpriced, prices), *_figure_notes(), *_call_notes()],
         "closed": components.closed,
         "watching": bus.policy.on,
         "waiting": len(inbox),
@@ -235,38 +228,10 @@ def _figure_notes() -> Iterator[str]:
         )
 
 
-def _call_notes(components: Components) -> Iterator[str]:
+def _call_notes() -> Iterator[str]:
     for name in waiting_for_import():
         module = name.partition(":")[0]
         yield f"waiting for import: {name}; import {module}, or correct the name if no module is called that"
-    for key, field in _misspelt_fields(components.costs._sources()).items():
-        yield f"tag {key!r} holds numbers; did you mean record({field}=...)?"
     invalid = ", ".join(f"{count:,} {name}" for name, count in Diagnostics.counts().items() if count)
     if invalid:
         yield f"some of what calls recorded was not counted: {invalid}; see `invalid` in the reference of health()"
-
-
-def _misspelt_fields(sources: Iterable[StatsAggregator]) -> dict[str, str]:
-    """Return the keys of tags that hold numbers and resemble a field of `ToolCall.record`, each with that field."""
-    found: dict[str, str] = {}
-    for source in sources:
-        with source.lock:
-            found.update(_misspelt_in(source))
-    return found
-
-
-def _misspelt_in(source: StatsAggregator) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key in source.tag_keys():
-        close = [SYNONYMS[key]] if key in SYNONYMS else suggest(key, NUMERIC_FIELDS, cutoff=0.8)
-        if close and any(map(_is_number, source.by_tag(key))):
-            found[key] = close[0]
-    return found
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -6,11 +6,12 @@ from toolweaver_monitor._usage.dict_results import RAW_KEY, apply_dict, apply_fa
 from toolweaver_monitor._usage.fields import get_field, read_fields
 from toolweaver_monitor._usage.handed_on import UsageInside, clear_usage
 from toolweaver_monitor._usage.readers import MAX_ELEMENTS, answers_in, is_bare_usage, reader_for
+from toolweaver_monitor._usage.recorded import record_figures
 from toolweaver_monitor._usage.streams import StreamUsage
 from toolweaver_monitor._usage.usage import Usage, apply_usage
 
 __all__ = [
     "MAX_ELEMENTS", "RAW_KEY", "StreamUsage", "Usage", "UsageInside", "answers_in", "apply_dict", "apply_failure",
     "apply_usage", "can_tell_failure", "clear_usage", "get_field", "is_bare_usage", "read_fields", "read_into",
-    "reader_for",
+    "reader_for", "record_figures",
 ]  # fmt: skip

@@ -233,20 +233,33 @@ def test_unknown_costs_are_noted_and_are_no_fault() -> None:
     ("said", "figure"),
     [
         ({"token": 3}, "tokens"), ({"input_token": 3}, "input_tokens"), ({"costs": 0.5}, "cost"),
-        ({"cost_usd": 0.5}, "cost"), ({"prompt_tokens": 3}, "input_tokens"), ({"attempts": 2}, "attempt"),
+        ({"price": 0.5}, "cost"), ({"attempts": 2}, "attempt"),
         ({"token": "abc"}, None), ({"token_limit": 4096}, None), ({"customer": 7}, None), ({"mode": 2}, None),
+        ({"cost_usd": 0.5}, None), ({"prompt_tokens": 3}, None), ({"tokens": 3}, None), ({"token": True}, None),
     ],
 )  # fmt: skip
-def test_a_number_under_a_misspelt_name_is_noted(said: dict[str, Any], figure: str | None) -> None:
-    """`record(token=3)` is a tag, which is no fault; a note names the field that was probably meant."""
-    monitor = setup()
-    call_once(**said)
-    call_once(**said)
+@pytest.mark.parametrize("way", ["record", "track"])
+def test_a_misspelt_figure_is_a_problem_and_a_warning(
+    said: dict[str, Any], figure: str | None, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`record(token=3)` is a tag, and its tokens are lost: one line in the log, and `health()` is not ok.
+
+    Seen red: without `warn_of_misspelt` in `record`, and without it in `_find_key`.
+    """
+    monitor = setup(prices={"ocr": {"input": 1, "output": 1}})
+    for _ in range(2):
+        if way == "track":
+            with track("ocr", **said):
+                pass
+        else:
+            call_once(**said)
     health = monitor.health()
-    assert health["ok"] is True
-    noted = [note for note in health["notes"] if note.startswith("tag ")]
-    assert len(noted) == (figure is not None)
-    assert not noted or noted[0].endswith(f"did you mean record({figure}=...)?")
+    assert health["ok"] is (figure is None)
+    texts = [problem for problem in health["problems"] if problem.startswith("tag ")]
+    assert len(texts) == (figure is not None)
+    assert not texts or texts[0].endswith(f"did you mean record({figure}=...)?")
+    logged = [record for record in caplog.records if record.levelname == "WARNING" and "tag " in record.message]
+    assert len(logged) == len(texts)
 
 
 def test_a_setup_that_has_ended_or_is_off_is_not_well() -> None:

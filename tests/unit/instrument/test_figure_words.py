@@ -1,0 +1,191 @@
+"""Figures that `record()` and `track()` are given under the names that they have in results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import Budget, BudgetExceeded, Usage, current_call, monitored, setup, track
+from toolweaver_monitor.testing import ToolRecorder
+
+DETAILS = {"prompt_tokens": 100, "completion_tokens": 20, "prompt_tokens_details": {"cached_tokens": 40}}
+
+
+def fail() -> None:
+    raise OSError
+
+
+class CompletionUsage:
+    """The usage of an answer of an SDK."""
+
+    def __init__(self) -> None:
+        self.prompt_tokens = 100
+        self.completion_tokens = 20
+        self.total_tokens = 120
+        self.prompt_tokens_details = {"cached_tokens": 40}
+
+
+CompletionUsage.__module__ = "openai.types.completion_usage"
+
+
+class Completion:
+    """An answer of an SDK."""
+
+    def __init__(self) -> None:
+        self.model = "m"
+        self.usage = CompletionUsage()
+
+
+Completion.__module__ = "openai.types.chat"
+
+
+class OwnUsage:
+    """A class of the user, whose properties are not run."""
+
+    def __init__(self) -> None:
+        self.prompt_tokens = 100
+        self.completion_tokens = 20
+
+    @property
+    def total_tokens(self) -> int:
+        raise AssertionError
+
+
+WORDS: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, float | None]]] = {
+    "cost_usd": ({"cost_usd": 0.25}, (0, 0, 0, 0, 0.25)),
+    "prompt and completion": ({"prompt_tokens": 100, "completion_tokens": 20}, (0, 100, 20, 0, None)),
+    "with their total": (
+        {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120, "cost_usd": 0.25},
+        (0, 100, 20, 0, 0.25),
+    ),
+    "total": ({"total_tokens": 120}, (120, 0, 0, 0, None)),
+    "tokens_used": ({"tokens_used": 120}, (120, 0, 0, 0, None)),
+    "usage of an SDK": ({"usage": CompletionUsage()}, (0, 100, 20, 40, None)),
+    "answer of an SDK": ({"usage": Completion()}, (0, 100, 20, 40, None)),
+    "usage of a dict": ({"usage": DETAILS}, (0, 100, 20, 40, None)),
+    "usage of a class": ({"usage": OwnUsage()}, (0, 100, 20, 0, None)),
+    "a Usage": ({"usage": Usage(input_tokens=100, output_tokens=20, cost=0.25)}, (0, 100, 20, 0, 0.25)),
+    "usage and cost": ({"usage": CompletionUsage(), "cost_usd": 0.25}, (0, 100, 20, 40, 0.25)),
+}
+
+
+@pytest.mark.parametrize("way", ["record", "track", "function"])
+@pytest.mark.parametrize("case", WORDS)
+def test_figures_may_have_the_names_that_they_have_in_results(case: str, way: str) -> None:
+    """They are no tags. Seen red: all of them were tags, and their money was lost."""
+    words, figures = WORDS[case]
+    with ToolRecorder() as recorder:
+        if way == "track":
+            with track("llm", **words, customer="acme"):
+                pass
+        elif way == "record":
+            with track("llm") as call:
+                call.record(**words, customer="acme")
+        else:
+            monitored("llm")(lambda: current_call().record(**words, customer="acme"))()
+        (call,) = recorder.calls()
+    told = call.tokens - call.input_tokens - call.output_tokens, call.input_tokens, call.output_tokens
+    assert (*told, call.cached_tokens, call.cost_usd) == figures
+    assert call.tags == {"customer": "acme"}
+    assert call.model == ("m" if case == "answer of an SDK" else None)
+
+
+def test_figures_under_another_name_add_up() -> None:
+    """Over several records, with those under their own names, and with their parts."""
+    with ToolRecorder() as recorder:
+        with track("llm", tokens=1) as call:
+            call.record(usage=CompletionUsage())
+            call.record(usage=CompletionUsage(), cost_usd=0.25)
+            call.record(tokens=5, cost=0.5)
+        (call,) = recorder.calls()
+    assert (call.tokens, call.input_tokens, call.cached_tokens, call.cost_usd) == (246, 200, 80, 0.75)
+
+
+def test_a_usage_that_cannot_be_read_is_counted_as_invalid() -> None:
+    """It is no tag either."""
+    monitor = setup()
+    before = monitor.health()["invalid"]["invalid_values"]
+    with track("llm") as call:
+        call.record(usage=object())
+    assert monitor.health()["invalid"]["invalid_values"] == before + 1
+    assert call.tags == {}
+
+
+@pytest.mark.parametrize("way", ["record", "track"])
+def test_the_entries_of_a_mapping_named_tags_are_the_tags(way: str) -> None:
+    """As in `monitored(tags=...)`."""
+    with ToolRecorder() as recorder:
+        with track("ocr", **({"tags": {"customer": "acme"}, "team": "a"} if way == "track" else {})) as call:
+            if way == "record":
+                call.record(tags={"customer": "acme"}, team="a")
+        (call,) = recorder.calls()
+    assert call.tags == {"customer": "acme", "team": "a"}
+
+
+def test_tags_that_are_no_mapping_are_a_tag() -> None:
+    """A text is a value as any other."""
+    with ToolRecorder() as recorder:
+        with track("ocr", tags="new"):
+            pass
+        assert recorder.calls()[0].tags == {"tags": "new"}
+
+
+def test_the_cost_of_a_block_is_declared() -> None:
+    """It is charged for a success only, and what the block records goes before it."""
+    monitor = setup()
+    for outcome in ("success", "failure", "recorded"):
+        try:
+            with track("ocr", cost=0.25, customer="acme") as call:
+                if outcome == "failure":
+                    fail()
+                if outcome == "recorded":
+                    call.record(cost=0.5)
+        except OSError:
+            pass
+    assert monitor.summary()["total_cost_usd"] == 0.75
+    assert [entry["cost"] for entry in monitor.metrics.operations] == [0.25, 0.0, 0.5]
+
+
+def test_a_budget_refuses_a_block_whose_declared_cost_exceeds_it() -> None:
+    """The cost is known before the block runs, as with `monitored(cost=...)`."""
+    monitor = setup(budget=Budget(limit_usd=0.5))
+    for _ in range(2):
+        with track("ocr", cost=0.25):
+            pass
+    with pytest.raises(BudgetExceeded), track("ocr", cost=0.25):
+        raise AssertionError
+    assert monitor.health()["budgets"][0]["spent"] == 0.5
+
+
+def test_costs_that_are_worked_out_take_no_more_memory() -> None:
+    """Beyond 256 different ones they are recorded, and all are counted.
+
+    Seen red: with no `MAX_DECLARED` for their tools.
+    """
+    monitor = setup()
+    for cents in range(1, 1_001):
+        with track("ocr", cost=cents / 100):
+            pass
+    assert monitor.summary()["total_cost_usd"] == 5_005
+    assert len(monitor._components.metrics._by_tool()) == 1
+
+
+def test_a_block_with_figures_that_is_entered_again_records_them_again() -> None:
+    """Each run is a call of its own."""
+    block = track("ocr", tokens=3)
+    with ToolRecorder() as recorder:
+        for _ in range(2):
+            with block as call:
+                call.record(tokens=1)
+        assert [call.tokens for call in recorder.calls()] == [4, 4]
+
+
+def test_a_cost_that_is_none_is_ignored() -> None:
+    """Never an error in the user's code."""
+    monitor = setup()
+    before = monitor.health()["invalid"]["invalid_values"]
+    with track("ocr", cost="much"):
+        pass
+    assert monitor.summary()["total_cost_usd"] == 0
+    assert monitor.health()["invalid"]["invalid_values"] == before + 1
