@@ -363,9 +363,72 @@ def test_a_stream_that_tells_no_usage_is_unpriced(recorder: ToolRecorder) -> Non
     assert recorder.monitor.summary()["unpriced_calls"] == 2
 
 
+class CustomStreamWrapper:
+    """A class as LiteLLM's, which makes each item by itself, in both ways."""
+
+    __module__ = "litellm.litellm_core_utils.streaming_handler"
+
+    def __init__(self, chunks: Any) -> None:
+        self.chunks = iter(chunks)
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __aiter__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self.chunks)
+
+    async def __anext__(self) -> Any:
+        await asyncio.sleep(0)
+        for chunk in self.chunks:
+            return chunk
+        raise StopAsyncIteration
+
+
+@pytest.mark.parametrize("kind", [CustomStreamWrapper, sdk_class()], ids=["steps", "its own generator"])
+def test_a_stream_that_makes_each_item_by_itself_is_watched(kind: Any, recorder: ToolRecorder) -> None:
+    """It stays the object that it is, and an instance of its class; also if two calls return it."""
+    made = kind(iter(CHUNKS))
+    chat: Any = monitored("chat")(returning(lambda: made))
+    stream = monitored("agent")(returning(chat))()
+    assert stream is made
+    assert isinstance(stream, kind)
+    assert (type(stream).__qualname__, type(stream).__module__) == (kind.__qualname__, kind.__module__)
+    assert list(stream) == list(CHUNKS)
+    assert next(stream, "end") == "end"
+    assert told(recorder) == [("success", 120, 2.0, 3)]
+    assert told(recorder, "agent") == [("success", 0, None, 3)]
+    assert list(kind(iter(CHUNKS))) == list(CHUNKS)  # others of its class are not touched
+    assert len(recorder.calls()) == 2
+
+
+async def test_a_stream_that_makes_each_item_by_itself_is_watched_on_a_loop(recorder: ToolRecorder) -> None:
+    chat: Any = monitored("chat")(returning_one(CustomStreamWrapper))
+    assert [chunk async for chunk in chat(CHUNKS)] == list(CHUNKS)
+    stream = chat(CHUNKS)
+    await anext(stream)
+    with pytest.raises(ConnectionError, match="broke"):
+        [chunk async for chunk in chat(breaking())]
+    del stream
+    gc.collect()
+    await asyncio.sleep(0.01)
+    assert sorted(told(recorder)) == [("abandoned", 0, None, 1), ("failure", 7, None, 1), ("success", 120, 2.0, 3)]
+
+
 def test_a_stream_that_cannot_be_watched_is_unpriced(recorder: ToolRecorder) -> None:
     """It comes back as itself, and a budget of dollars says that it cannot hold."""
-    stream = sdk_class()(iter(CHUNKS))
+
+    class Stream:
+        __slots__ = ("chunks",)
+        __module__ = "openai._streaming"
+
+        def __next__(self) -> Any:
+            return next(self.chunks)
+
+    Stream.__qualname__ = "Stream"
+    stream = Stream()
 
     def chat() -> Any:
         return stream

@@ -195,3 +195,33 @@ def test_a_stream_that_is_dropped_early_is_abandoned(name: str, recorder: ToolRe
         gc.collect()
     (call,) = recorder.calls()
     assert (call.outcome, call.items) == ("abandoned", 1)
+
+
+async def test_the_stream_of_litellm_is_counted(recorder: ToolRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the usage and the cost that it works out itself, as if its chunks were yielded."""
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    litellm = sdk("litellm")
+    asked: dict[str, Any] = {
+        "model": "gpt-4o", "messages": [{"role": "user", "content": "add up"}], "stream": True,
+        "mock_response": "the total", "stream_options": {"include_usage": True},
+    }  # fmt: skip
+
+    @monitored("yields")
+    def yields() -> Iterator[Any]:
+        yield from litellm.completion(**asked)
+
+    @monitored("returns")
+    def returns() -> Any:
+        return litellm.completion(**asked)
+
+    @monitored("returns later")
+    async def returns_later() -> Any:
+        return await litellm.acompletion(**asked)
+
+    count = len(list(yields()))
+    stream = returns()
+    assert isinstance(stream, litellm.CustomStreamWrapper)
+    assert len(list(stream)) == len([chunk async for chunk in await returns_later()]) == count
+    told = [(call.outcome, call.tokens, call.cost_usd, call.items) for call in recorder.calls()]
+    assert told == [told[0]] * 3
+    assert told[0][1] > 0
