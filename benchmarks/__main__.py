@@ -51,6 +51,7 @@ SUITE: dict[str, added.Benchmark] = {
     "scrape": reading.scrape,
     "summary": reading.summary,
     "price": money.price,
+    "repeats": money.repeats,
     "rollup": money.rollup,
     "wandb": wandb_rate.wandb,
 }

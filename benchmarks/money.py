@@ -1,4 +1,4 @@
-"""The price of a call whose model has been seen, and the roll-up of a call in the drain."""
+"""The price of a call whose model has been seen, the digest of its arguments, and its roll-up in the drain."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from benchmarks.harness import Contender, interleaved
 from benchmarks.loops import calls
 from benchmarks.options import Options
 from benchmarks.results import Results
+from toolweaver_monitor._budget.repeats import compute_digest
 from toolweaver_monitor._core.call import ToolCall, detached
 from toolweaver_monitor._core.context_tree import tool_key
 from toolweaver_monitor._core.details import CallDetails
@@ -43,6 +44,30 @@ def price(results: Results, options: Options) -> None:
     rounds = interleaved(found, rounds=options.rounds, turn_ns=8_000_000)
     for name in ways:
         results.put("price", name, "time", [ns / 1000 for ns in rounds.added(name)], "us")
+
+
+def repeats(results: Results, options: Options) -> None:
+    """Microseconds to make the digest of a call's arguments, which only a limit of repeats needs."""
+    text = "a word or two " * 80
+    ways: dict[str, tuple[Any, ...]] = {
+        "1 KiB of text": (text[:1_024],),
+        "five words and numbers": ("search", "weather in Rome", 5, True, None),
+        "1 KiB in a dict of 16": ({f"key {n}": text[:56] for n in range(16)},),
+        "a list of 100 numbers": ([*range(100)],),
+    }
+    found = [Contender("bare", calls(bare), over=None)]
+    for name, args in ways.items():
+        found.append(Contender(name, calls(_digesting(args))))
+    rounds = interleaved(found, rounds=options.rounds, turn_ns=8_000_000)
+    for name in ways:
+        results.put("repeats", name, "time", [ns / 1000 for ns in rounds.added(name)], "us")
+
+
+def _digesting(args: tuple[Any, ...]) -> Callable[[], Any]:
+    def once() -> None:
+        compute_digest("search", ("query", "place", "count", "exact", "since"), args, {})
+
+    return once
 
 
 def _pricing(book: PriceBook, call: ToolCall) -> Callable[[], Any]:

@@ -133,6 +133,7 @@ TITLES = {
     "scrape": "A scrape over HTTP",
     "summary": "`summary()` right after one more call",
     "price": "The price of a call, off the caller's path",
+    "repeats": "The digest of arguments, for a limit of repeats",
     "rollup": "Counting a call, off the caller's path",
     "wandb": "Weights & Biases, offline",
 }

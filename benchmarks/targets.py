@@ -120,6 +120,7 @@ TARGETS = (
     Target("price of a call, model seen, by the table", "price/by the table/time", 3.0, "us"),
     Target("price of a call, model seen, by genai-prices", "price/by genai-prices/time", 3.0, "us"),
     Target("price of a call without a known price", "price/unknown/time", 3.0, "us"),
+    Target("digest of 1 KiB of arguments, for a limit of repeats", "repeats/1 KiB of text/time", 5.0, "us"),
     Target("W&B: 100,000 calls at once, until all are with it", "wandb/all at once/all delivered in", 5.0, "s"),
     Target("W&B: calls lost of those at once", "wandb/all at once/dropped", 0.0, "calls"),
     Target("W&B: calls lost of those spread over 5 s", "wandb/spread over 5 s/dropped", 0.0, "calls"),

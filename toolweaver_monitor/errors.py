@@ -31,9 +31,9 @@ class BudgetExceeded(ToolweaverMonitorError):
     Attributes:
         budget: the name of the budget that refused the call.
         limit: its limit, in `unit`.
-        spent: what was spent and held by running calls at that moment, in `unit`.
+        spent: what was spent and held by running calls at that moment, in `unit`; the runs of a repeat.
         asked: what the call would have added, in `unit`.
-        unit: `"usd"`, `"tokens"` or `"calls"`.
+        unit: `"usd"`, `"tokens"`, `"calls"` or `"repeats"`.
         frees_in_s: seconds until the window has room again; None for a budget per run, which never frees.
         hint: how to fix it; the error's text ends with it.
     """

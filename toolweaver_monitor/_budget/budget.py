@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
@@ -16,8 +16,9 @@ from toolweaver_monitor._core.sanitize import MAX_COUNT, TagValue, round_nanodol
 from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
 
-Unit = Literal["usd", "tokens", "calls"]
+Unit = Literal["usd", "tokens", "calls", "repeats"]
 MAX_LIMIT_USD = 1_000_000_000
+MAX_LIMIT_REPEATS = 1_000
 NEVER = sys.maxsize
 """A sum that is never spent."""
 
@@ -29,10 +30,10 @@ class BudgetStatus(TypedDict):
         name: the entry's name, which is unique.
         budget: the name of the `Budget`.
         account: the value of the tag that the account is for; None if the budget is not split by a tag.
-        unit: `usd`, `tokens` or `calls`.
+        unit: `usd`, `tokens`, `calls` or `repeats`.
         per: `run`, `minute`, `hour`, `day` or `month`.
         limit: the amount that may be spent, in `unit`.
-        spent: the amount spent in the window, in `unit`.
+        spent: the amount spent in the window, in `unit`. Always 0 for `repeats`, which each call counts for its own.
         reserved: the amount set aside for running calls, in `unit`.
         remaining: the rest of the limit, never below 0, in `unit`.
         rejections: the number of calls rejected.
@@ -84,6 +85,10 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_SuggestKeywor
         limit_tokens: tokens, input and output together. The usage of a call is known when it ends (or records it), so
             a call is admitted while any room is left.
         limit_calls: calls admitted, however they end.
+        limit_repeats: how often one tool may run with the same arguments inside one outermost call, however these calls
+            end; outermost calls themselves within `per`. Stops agents that go round in a loop. A call is never a repeat
+            if one of its arguments but `self` is not plain data: text, bytes, numbers, None, and lists, tuples and
+            dicts of these.
         per: `"run"` counts from `setup()` on and never frees. `"minute"`, `"hour"` and `"day"` slide: they count the
             last 60 s, 3,600 s, 86,400 s of the monotonic clock. `"month"` is the calendar month in UTC.
         tool: count only the calls of this tool.
@@ -109,6 +114,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_SuggestKeywor
     limit_usd: float | Decimal | None = None
     limit_tokens: int | None = None
     limit_calls: int | None = None
+    limit_repeats: int | None = None
     per: Per = "run"
     tool: str | None = None
     tag: str | tuple[str, TagValue] | None = None
@@ -122,6 +128,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_SuggestKeywor
         usd = parse_nanousd("limit_usd", self.limit_usd)
         parse_count("limit_tokens", self.limit_tokens)
         parse_count("limit_calls", self.limit_calls)
+        validate_repeats(self.limit_repeats)
         if not self.limits:
             raise ConfigurationError("a Budget without a limit limits nothing", hint=_GIVE_A_LIMIT)
         reserve = parse_nanousd("reserve", self.reserve)
@@ -143,7 +150,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_SuggestKeywor
         _validate_text("name", self.name, "some text, for example name='daily money'")
         self.tag_key_and_value  # noqa: B018 - raises for an invalid tag
         _validate_on_exceed(self.on_exceed)
-        _validate_warning(self.warn_at, self.on_warn)
+        _validate_warning(self.warn_at, self.on_warn, self.limits)
 
     @property
     def limits(self) -> dict[Unit, int]:
@@ -152,6 +159,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, metaclass=_SuggestKeywor
             "usd": parse_nanousd("limit_usd", self.limit_usd),
             "tokens": parse_count("limit_tokens", self.limit_tokens),
             "calls": parse_count("limit_calls", self.limit_calls),
+            "repeats": self.limit_repeats,
         }
         return {unit: limit for unit, limit in limits.items() if limit is not None}
 
@@ -215,11 +223,11 @@ _FIELD_OF_WORD = {
     "request": "limit_calls", "tool": "tool", "window": "per", "minute": "per", "hour": "per", "day": "per",
     "month": "per", "period": "per", "interval": "per", "every": "per", "customer": "tag", "exceed": "on_exceed",
     "action": "on_exceed", "label": "name", "warn": "warn_at", "threshold": "warn_at", "alert": "warn_at",
-    "callback": "on_warn",
+    "callback": "on_warn", "repeat": "limit_repeats", "loop": "limit_repeats",
 }  # fmt: skip
 """Words in other libraries' names for a field -> the field. Later words take precedence."""
 
-_GIVE_A_LIMIT = "give limit_usd=, limit_tokens= or limit_calls="
+_GIVE_A_LIMIT = "give limit_usd=, limit_tokens=, limit_calls= or limit_repeats="
 
 
 def _suggest_keyword(name: str, fields: Sequence[str]) -> str:
@@ -297,6 +305,18 @@ def parse_count(field: str, value: object) -> int | None:
     )
 
 
+def validate_repeats(limit: object) -> None:
+    """Check that a limit of repeats is one.
+
+    Raises:
+        ConfigurationError: it is not a number of calls.
+    """
+    if limit is not None and (type(limit) is not int or not 1 <= limit <= MAX_LIMIT_REPEATS):
+        raise ConfigurationError(
+            f"limit_repeats={limit!r} is not a number of calls", hint=f"give one from 1 to {MAX_LIMIT_REPEATS:,}"
+        )
+
+
 def _validate_text(field: str, text: object, wanted: str) -> None:
     if text is not None and (type(text) is not str or not text.strip() or not text.isprintable() or len(text) > 128):
         raise ConfigurationError(
@@ -315,11 +335,15 @@ def _validate_on_exceed(on_exceed: object) -> None:
         )
 
 
-def _validate_warning(warn_at: object, on_warn: object) -> None:
+def _validate_warning(warn_at: object, on_warn: object, limits: Mapping[Unit, int]) -> None:
     if warn_at is None:
         if on_warn is not None:
             raise ConfigurationError("on_warn= is never called without warn_at=", hint="give warn_at=0.9, too")
         return
+    if set(limits) == {"repeats"}:
+        raise ConfigurationError(
+            "warn_at= needs a limit to spend", hint="give limit_usd=, limit_tokens= or limit_calls="
+        )
     if type(warn_at) not in (int, float) or not 0 < warn_at <= 1:  # type: ignore[operator]
         raise ConfigurationError(
             f"warn_at={warn_at!r} is not a share of the limit", hint="give one, such as warn_at=0.9"

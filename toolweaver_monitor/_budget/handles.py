@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from toolweaver_monitor._budget.budget import Unit, parse_count, parse_nanousd
+from toolweaver_monitor._budget.budget import Unit, parse_count, parse_nanousd, validate_repeats
 from toolweaver_monitor._budget.ledger import Ledger
 from toolweaver_monitor._budget.messages import convert_amount
 from toolweaver_monitor._budget.scope import Scope
@@ -17,7 +17,7 @@ class BudgetHandle:
 
     Attributes:
         name: its name: that of the `Budget`, with the unit behind it if the budget has several limits.
-        unit: `usd`, `tokens` or `calls`.
+        unit: `usd`, `tokens`, `calls` or `repeats`.
     """
 
     def __init__(self, name: str, unit: Unit, scope: Scope, ledger: Ledger) -> None:
@@ -62,6 +62,8 @@ class BudgetHandle:
         Raises:
             ConfigurationError: it is no amount, or less than the present limit.
         """
+        if self.unit == "repeats":
+            validate_repeats(limit)
         parse = parse_nanousd if self.unit == "usd" else parse_count
         amount = parse("limit", limit)
         if amount is None or amount < self._scope.limits[self.unit]:

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from toolweaver_monitor._budget.budget import Budget, BudgetStatus, Unit, check_clashes
-from toolweaver_monitor._budget.messages import convert_amount, exceeded_error, warning_text
+from toolweaver_monitor._budget.messages import convert_amount, exceeded_error, repeated_error, warning_text
 from toolweaver_monitor._budget.meter import HAS_GIL, Admission, AdmissionGroup, Meter
+from toolweaver_monitor._budget.repeats import RepeatCounter, compute_digest
 from toolweaver_monitor._budget.scope import Scope
 from toolweaver_monitor._core import clock, locks
 from toolweaver_monitor._core.call import ToolCall
@@ -59,6 +60,8 @@ class Ledger:
         self.needs_tags = any(scope.tag is not None for scope in self.scopes)
         """Whether the tags of a call matter to any budget."""
         self._warns = any(budget.warn_at is not None for budget in self.budgets)
+        self.digest = compute_digest if any("repeats" in budget.limits for budget in self.budgets) else None
+        """Makes digests of the arguments of calls, if any budget limits repeats."""
         self._common: tuple[Meter, ...] | None = None
         self._only: Meter | None = None
         self._find_shortcuts()
@@ -68,15 +71,16 @@ class Ledger:
         """Note whether all calls must fit the same meters, or even just one: their admission is faster then."""
         if all(scope.is_common for scope in self.scopes):
             self._common = tuple(meter for scope in self.scopes for meter in scope.accounts[None])
-            if len(self._common) == 1 and HAS_GIL:
+            if len(self._common) == 1 and HAS_GIL and self.digest is None:
                 self._only = self._common[0]
 
-    def admit(self, call: ToolCall, known_nanousd: int | None) -> None:
+    def admit(self, call: ToolCall, known_nanousd: int | None, digest: bytes | None = None) -> None:
         """Admit the call, and set aside what it needs until its admission is settled.
 
         Args:
             call: about to start; gets an `_admission` if a budget applies to it.
             known_nanousd: what the call will cost, if known before it runs.
+            digest: of its tool and arguments; None if it is no repeat of any call.
 
         Raises:
             BudgetExceeded: the call would exceed a limit. Nothing has been set aside, in no budget.
@@ -112,12 +116,12 @@ class Ledger:
                     admission.warn()
                 return
             meter.held -= asked
-        self._admit_by_all(call, known_nanousd)
+        self._admit_by_all(call, known_nanousd, digest)
 
-    def _admit_by_all(self, call: ToolCall, known_nanousd: int | None) -> None:
+    def _admit_by_all(self, call: ToolCall, known_nanousd: int | None, digest: bytes | None = None) -> None:
         overridden: tuple[Admission, ...] = ()
         try:
-            while (rejection := self._take_all(call, known_nanousd, overridden)) is not None:
+            while (rejection := self._take_all(call, known_nanousd, digest, overridden)) is not None:
                 self._apply_policy(*rejection)  # outside the lock: it runs the user's code
                 overridden += rejection[:1]
             if self._warns and call._admission is not None:  # a limit of calls counts them as they are admitted
@@ -126,34 +130,40 @@ class Ledger:
             rejection, overridden = None, ()
 
     def _take_all(
-        self, call: ToolCall, known_nanousd: int | None, overridden: tuple[Admission, ...]
+        self, call: ToolCall, known_nanousd: int | None, digest: bytes | None, overridden: tuple[Admission, ...]
     ) -> tuple[Admission, BudgetExceeded] | None:
         """Take from every meter, or from none. Then return an admission that pins the meter, and the error.
 
         The pin holds 0. It keeps the meter's account from being closed while `on_exceed` runs.
         """
         with self._lock:  # and no loop in here: a Ctrl-C at its jump back would leave the lock held (CPython 3.13)
-            return self._take_each(call, known_nanousd, overridden)
+            return self._take_each(call, known_nanousd, digest, overridden)
 
     def _take_each(
-        self, call: ToolCall, known_nanousd: int | None, overridden: tuple[Admission, ...]
+        self, call: ToolCall, known_nanousd: int | None, digest: bytes | None, overridden: tuple[Admission, ...]
     ) -> tuple[Admission, BudgetExceeded] | None:
         meters = self._common if self._common is not None else self._find_meters(call)
         forced = [pin.meter for pin in overridden]
         taken: list[Admission] = []
         is_stale = False
         for meter in meters:
-            admission = meter.take(known_nanousd, meter in forced)
-            if admission is None:
+            error = None
+            if meter.repeats is not None:
+                if digest is not None and meter not in forced:
+                    error = self._find_repeat(meter, meter.repeats, call, digest)
+            elif (admission := meter.take(known_nanousd, meter in forced)) is not None:
+                taken.append(admission)
+            else:
+                error = exceeded_error(meter, call.tool_name, known_nanousd)
+            if error is not None:
                 for other in taken:
                     other.release()
-                return meter.open_admission(0), exceeded_error(meter, call.tool_name, known_nanousd)
-            taken.append(admission)
+                return meter.open_admission(0), error
             is_stale = is_stale or meter.is_closed
         if is_stale:  # a signal handler has closed an account since it was looked up
             for admission in taken:
                 admission.release()
-            return self._take_each(call, known_nanousd, overridden)
+            return self._take_each(call, known_nanousd, digest, overridden)
         for meter in forced:
             meter.overruns += 1
         if taken:
@@ -162,7 +172,19 @@ class Ledger:
             for admission in taken:
                 if admission.meter.counts_calls:  # a call counts from the moment it is admitted
                     admission.settle(call)
+        for meter in meters if digest is not None else ():
+            if meter.repeats is not None:
+                meter.repeats.add(meter, meter.key, call, digest or b"", meter.limit)
         return None
+
+    def _find_repeat(
+        self, meter: Meter, repeats: RepeatCounter, call: ToolCall, digest: bytes
+    ) -> BudgetExceeded | None:
+        """Return the error for a call that has run too often with the same arguments; None if it may run."""
+        count = repeats.count(meter, meter.key, call, digest)
+        if count < meter.limit:
+            return None
+        return repeated_error(meter, call.tool_name, count, repeats.compute_wait_s(meter, meter.key, call, digest))
 
     def _find_meters(self, call: ToolCall) -> tuple[Meter, ...]:
         meters: tuple[Meter, ...] = ()

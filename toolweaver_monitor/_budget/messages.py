@@ -32,6 +32,22 @@ def exceeded_error(meter: Meter, tool_name: str, known_nanousd: int | None) -> B
     )
 
 
+def repeated_error(meter: Meter, tool_name: str, count: int, frees_in_s: float | None) -> BudgetExceeded:
+    """Return the error for a call that has run as often with the same arguments as this meter's limit allows."""
+    times = pluralize(count, "time")
+    wait = f"wait {frees_in_s:.1f} s, " if frees_in_s is not None else ""
+    return BudgetExceeded(
+        f"budget {meter.name!r} exceeded: call to {tool_name!r} rejected (it ran {times} with the same arguments)",
+        hint=f"{wait}call it with other arguments or raise limit_repeats",
+        budget=meter.budget.label,
+        limit=meter.limit,
+        spent=count,
+        asked=1,
+        unit="repeats",
+        frees_in_s=frees_in_s,
+    )
+
+
 def _describe_need(unit: Unit, asked: int, known_nanousd: int | None) -> str:
     if unit == "calls":
         return ""

@@ -25,6 +25,7 @@ from collections.abc import Callable
 import msgspec
 
 from toolweaver_monitor._budget.budget import NEVER, Budget, Unit
+from toolweaver_monitor._budget.repeats import RepeatCounter
 from toolweaver_monitor._budget.window import Window
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current
@@ -48,8 +49,8 @@ class Meter(Window):
 
     __slots__ = (
         "announce", "budget", "ceiling", "counts_calls", "dropped", "has_reserve", "held", "in_dollars", "is_closed",
-        "key", "limit", "name", "open_calls", "overruns", "rejections", "reserve", "suppressed_warnings", "unit",
-        "unknown_calls", "warn_again_s", "warn_level", "warnings",
+        "key", "limit", "name", "open_calls", "overruns", "rejections", "repeats", "reserve", "suppressed_warnings",
+        "unit", "unknown_calls", "warn_again_s", "warn_level", "warnings",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +62,7 @@ class Meter(Window):
         lock: threading.RLock,
         now: Callable[[], float],
         announce: Callable[[Meter], None],
+        repeats: RepeatCounter | None = None,
     ) -> None:
         super().__init__(budget.per, lock, now)
         self.budget = budget
@@ -73,6 +75,8 @@ class Meter(Window):
         self.reserve = 1 if unit == "calls" else budget.reserve_nanousd if unit == "usd" else 0
         self.has_reserve = self.in_dollars and self.reserve > 0
         """Whether calls take over what calls around them have set aside."""
+        self.repeats = repeats
+        """How often calls have run with the same arguments, if this is a limit of that: it sets nothing aside."""
         self.announce = announce
         """Tells the user that `warn_at` of the limit is spent."""
         self.set_limit(limit)
@@ -94,7 +98,7 @@ class Meter(Window):
 
     def make_twin(self) -> Meter:
         """Return this meter for a forked child: what was spent stays, what the parent's running calls hold does not."""
-        twin = Meter(self.budget, self.unit, self.limit, self.key, self.lock, self.now, self.announce)
+        twin = Meter(self.budget, self.unit, self.limit, self.key, self.lock, self.now, self.announce, self.repeats)
         twin.slots, twin.current, twin.edge_s = self.slots[:], self.current, self.edge_s
         twin.spent = sum(self.slots) if self.slots else self.spent
         twin.unknown_calls = self.unknown_calls

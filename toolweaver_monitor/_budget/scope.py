@@ -9,6 +9,7 @@ from contextvars import Token
 
 from toolweaver_monitor._budget.budget import Budget, Unit
 from toolweaver_monitor._budget.meter import Admission, AdmissionGroup, Meter
+from toolweaver_monitor._budget.repeats import RepeatCounter
 from toolweaver_monitor._budget.window import slot_width_s
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current
@@ -46,6 +47,7 @@ class Scope:
         self._lock = lock
         self._now = now
         self._announce = announce
+        self._repeats = RepeatCounter()
         self.accounts: OrderedDict[str | None, tuple[Meter, ...]] = OrderedDict()
         """The meters of each account; the least recently used account first."""
         if self.tag is None or self.value is not None:
@@ -60,9 +62,12 @@ class Scope:
 
     def _new_meters(self, key: str | None) -> tuple[Meter, ...]:
         return tuple(
-            Meter(self.budget, unit, limit, key, self._lock, self._now, self._announce)
+            Meter(
+                self.budget, unit, limit, key, self._lock, self._now, self._announce,
+                self._repeats if unit == "repeats" else None,
+            )
             for unit, limit in self.limits.items()
-        )
+        )  # fmt: skip
 
     def raise_limit(self, unit: Unit, limit: int) -> None:
         """Let each account spend so much of a unit from now on."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import field
@@ -41,14 +42,16 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Tools to which the user's price table gives a price per call."""
     price: Callable[[ToolCall], int | None] | None = None
     """Returns the price of a call in nano-dollars, or None if no price is known."""
-    admit: Callable[[ToolCall, int | None], None] | None = None
-    """Asks the budgets before a call starts. Gets the call and its cost in nano-dollars, if known, and raises if one of
-    them rejects it."""
+    admit: Callable[[ToolCall, int | None, bytes | None], None] | None = None
+    """Asks the budgets before a call starts. Gets the call, its cost in nano-dollars, if known, and a digest of its
+    arguments, if that matters, and raises if a budget rejects it."""
+    digest: Callable[[str, Sequence[str], tuple[Any, ...], Mapping[str, Any]], bytes | None] | None = None
+    """Makes a digest of a call's arguments, for budgets that limit repeats."""
     on_first_call: Callable[[], None] | None = None
     """Runs when the next call opens. Set in a forked child, whose first call starts the dispatcher."""
     needs_slow_open: bool = False
     """Whether opening a call takes more than the plain steps. Computed from the fields above."""
 
     def __post_init__(self) -> None:
-        slow = self.tags or self.needs_tags or self.capture or self.priced_tools or self.on_first_call
+        slow = self.tags or self.needs_tags or self.capture or self.priced_tools or self.on_first_call or self.digest
         force_setattr(self, "needs_slow_open", bool(slow))

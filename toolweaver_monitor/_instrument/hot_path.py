@@ -93,11 +93,11 @@ def begin(
             if parent is SUPPRESSED:
                 return begin_suppressed(call)
             call._set_parent(parent)
-        known_nanousd = tool.cost_nanousd
+        known_nanousd, digest = tool.cost_nanousd, None
         policy = bus.policy
         key = key or tool.key
         if tool.has_declarations or policy.needs_slow_open:
-            key, known_nanousd = opening.prepare(policy, tool, key, call, args, kwargs)
+            key, known_nanousd, digest = opening.prepare(policy, tool, key, call, args, kwargs)
         if (
             tool.is_super_call is not None
             and parent is not None
@@ -108,7 +108,7 @@ def begin(
         around = policy.tree.root if parent is None else parent._node or policy.tree.root
         call._node = around.child(key)
         if policy.admit is not None:
-            ask_budgets(policy.admit, call, known_nanousd)
+            ask_budgets(policy.admit, call, known_nanousd, digest)
         append_call(call)
         call._token = set_current(call)
     except BudgetExceeded:
@@ -136,19 +136,25 @@ def begin_super_call(call: ToolCall, parent: ToolCall) -> ToolCall:
     return call
 
 
-def ask_budgets(admit: Callable[[ToolCall, int | None], None], call: ToolCall, known_nanousd: int | None) -> None:
+def ask_budgets(
+    admit: Callable[[ToolCall, int | None, bytes | None], None],
+    call: ToolCall,
+    known_nanousd: int | None,
+    digest: bytes | None = None,
+) -> None:
     """Ask the budgets to admit a call, before it is put into the inbox.
 
     Args:
         admit: raises if a budget rejects the call.
         call: the new call.
         known_nanousd: its cost in nano-dollars, if known before it runs.
+        digest: of its tool and arguments, if a budget limits repeats.
 
     Raises:
         BudgetExceeded: a budget rejects the call. The rejection has been published.
     """
     try:
-        admit(call, known_nanousd)
+        admit(call, known_nanousd, digest)
     except BudgetExceeded as rejection:
         call._opened_at = monotonic_s()
         mark_refusal(rejection, call._opened_at)

@@ -23,12 +23,14 @@ BLOCK = _BlockArguments()
 
 def prepare(
     policy: CallPolicy, tool: ToolSpec, key: ToolKey, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[ToolKey, int | None]:
+) -> tuple[ToolKey, int | None, bytes | None]:
     """Complete a new call before it starts.
 
     Returns:
-        The key by which the call is counted, and its cost in nano-dollars, or None if that is unknown yet.
+        The key by which the call is counted; its cost in nano-dollars, or None if that is unknown yet; and the digest
+        of its arguments, or None if no budget needs it or if they have none.
     """
+    digest = None
     try:
         if tool.name_from is not None:
             key = tool.find_key(call, args, kwargs)
@@ -39,12 +41,14 @@ def prepare(
     if policy.needs_slow_open:
         try:
             apply_policy(policy, tool, call, args, kwargs)
+            if policy.digest is not None and args is not BLOCK:  # what a block does is not in its arguments
+                digest = policy.digest(call.tool_name, tool.parameters, args, kwargs)
         except Exception as error:  # noqa: BLE001 - nor for what this library makes of its arguments
             report_internal_error(error)
     if policy.tags:
         base = tool_key(key.tool_name, merge_tags(policy.tags, key.base.tags), key.cost_nanousd)
         key = base if key.base is key else base.with_tags(key.tags)
-    return key, find_known_cost(policy, tool, call)
+    return key, find_known_cost(policy, tool, call), digest
 
 
 def find_known_cost(policy: CallPolicy, tool: ToolSpec, call: ToolCall) -> int | None:

@@ -78,6 +78,8 @@ def _budgets(budgets: Sequence[BudgetStatus], limit: int | None) -> list[str]:
     for budget in budgets:
         unit = budget["unit"]
         amounts = [_amount(value, unit) for value in (budget["limit"], budget["spent"], budget["remaining"])]
+        if unit == "repeats":  # each call has its own
+            amounts[1:] = ["-", "-"]
         rows.append([escape(budget["name"]), *amounts, f"{budget['rejections']:,}"])
     lines = [*table(rows), *more(len(budgets), count)]
     return lines + [hint for budget in budgets if (hint := _budget_hint(budget))]

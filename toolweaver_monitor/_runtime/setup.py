@@ -232,6 +232,7 @@ def _publish_policy(options: Options) -> None:
             priced_tools=options.book.tools,
             price=options.book.cost_nanousd,
             admit=options.ledger.admit if options.ledger is not None else None,
+            digest=options.ledger.digest if options.ledger is not None else None,
             on_first_call=_in_child if process_exit.is_child() else None,
         )
     )
