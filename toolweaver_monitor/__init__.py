@@ -3,6 +3,8 @@
 `@monitored(name)` and `track(name)` record calls; `setup()` chooses the sinks that receive them.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from toolweaver_monitor._budget import Budget, BudgetStatus
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current_call
@@ -20,6 +22,20 @@ from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector, Summary
 
 __version__ = "0.1.0"
+
+
+if not TYPE_CHECKING:  # which know the names themselves
+
+    def __getattr__(name: str) -> Any:
+        """Find a sink that was looked for here; `toolweaver_monitor.sinks` is where they are."""
+        from toolweaver_monitor import sinks
+        from toolweaver_monitor._text.names import suggest
+
+        if name in sinks.__all__:
+            return getattr(sinks, name)
+        close = suggest(name, [*__all__, *sinks.__all__]) if not name.startswith("_") else []
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}" + (f"; try {close[0]}" if close else ""))
+
 
 __all__ = [
     "Budget",

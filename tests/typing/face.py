@@ -67,8 +67,9 @@ async def use_track() -> None:
         assert_type(call, ToolCall)
 
 
-track()  # wrong: call-arg reportCallIssue
-track(3)  # wrong: arg-type reportArgumentType
+track()  # wrong: call-overload reportCallIssue
+track(3)  # wrong: call-overload reportCallIssue,reportArgumentType
+assert_type(track(name="parse").__enter__(), ToolCall)
 track("parse")(len)  # wrong: arg-type reportArgumentType
 assert_type(current_call(), ToolCall)
 assert_type(call.cost_usd, float | None)

@@ -15,18 +15,24 @@ SINK = {"name", "write", "flush", "close"}
 PUBLIC = {
     Monitor: {
         *("metrics", "costs", "errors", "sinks"),
-        *("summary", "report", "tree", "active", "budgets", "health"),
+        *("summary", "report", "to_dict", "to_json", "tree", "active", "budgets", "health"),
         *("asgi", "wsgi"),
         *("flush", "aflush", "shutdown", "closed"),
     },
     CostTracker: {
         *SINK,
-        *("record", "costs", "counts", "report", "most_expensive"),
+        *("record", "costs", "total", "counts", "report", "to_dict", "to_json", "most_expensive"),
         *("by", "by_tag", "of", "roots", "unpriced"),
     },
-    ErrorTracker: {*SINK, "record_call", "errors", "latest", "total_calls", "error_rate", "report"},
+    ErrorTracker: {
+        *SINK,
+        *("record_call", "errors", "latest", "total_calls", "error_rate", "report", "to_dict", "to_json"),
+    },
     LogSink: {*SINK, "status"},
-    MetricsCollector: {*SINK, "record", "operations", "summary", "by_operation", "cost_by_operation"},
+    MetricsCollector: {
+        *SINK,
+        *("record", "operations", "summary", "by_operation", "cost_by_operation", "to_dict"),
+    },
     PrometheusExporter: {*SINK, "port", "url", "start", "text", "status"},
     SQLiteStore: {*SINK, "path", "start", "status", "merge", "max_batch", "max_calls"},
     WandBLogger: {*SINK, "run", "log_summary", "max_batch", "merge", "backlog", "grace_s", "status"},

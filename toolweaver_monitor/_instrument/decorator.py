@@ -42,7 +42,8 @@ def monitored(function: F, /) -> F: ...
 @overload
 def monitored(
     *,
-    tool_name: str | Callable[..., str] | None,
+    tool_name: str | Callable[..., str] | None = ...,
+    name: str | Callable[..., str] | None = ...,
     cost: Cost = None,
     usage: UsageReader = None,
     tags: Mapping[str, TagValue] | None = None,
@@ -55,6 +56,7 @@ def monitored(
     /,
     *,
     tool_name: Any = None,
+    name: Any = None,
     cost: Any = None,
     usage: Any = None,
     tags: Any = None,
@@ -72,6 +74,7 @@ def monitored(
         function_or_name: the tool's name, or, without parentheses, the function itself.
         tool_name: the tool's name; or a callable that gets the call's own arguments and returns it, for one function
             that runs many tools. Default: the function's own name.
+        name: the same as `tool_name`.
         cost: dollars per call, charged for each success that has not recorded a cost of its own; or a callable that
             gets the result and returns dollars. That of a generator gets each item, and the dollars add up.
         usage: a callable that gets the result, or each item of a generator, and returns a `Usage`, or None to have it
@@ -87,6 +90,10 @@ def monitored(
     Raises:
         ConfigurationError: a name, cost, usage or tag cannot be used, or the decorated object cannot be called.
     """
+    if name is not None:
+        if tool_name is not None:
+            raise ConfigurationError("monitored() got two names", hint="give the tool's name once")
+        tool_name = name
     if function_or_name is None and not control_flow and all(each is None for each in (tool_name, cost, usage, tags)):
         raise ConfigurationError(
             "@monitored was given None, as by a decorator below it that lacks its `return`",

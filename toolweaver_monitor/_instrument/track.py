@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Coroutine, Generator
-from typing import Any, Never, cast
+from typing import Any, Never, cast, overload
 
 import msgspec
 
@@ -112,6 +112,7 @@ class ReusableBlock(msgspec.Struct, eq=False):
 
 
 NO_KEY = tool_key("")
+NO_NAME: Any = object()
 MAX_BLOCK_KEYS = 4_096
 _block_keys: dict[tuple[str, tuple[tuple[str, Any], ...]], ToolKey] = {}
 """Keys by the tool's name and its tags, for tags whose values are all strings."""
@@ -300,14 +301,23 @@ def _finish_block(tool: ToolSpec, call: ToolCall | None, error: BaseException | 
         raise
 
 
-def track(tool_name: str, /, **tags: Any) -> Block:
+@overload
+def track(tool_name: str, /, **tags: Any) -> Block: ...
+
+
+@overload
+def track(*, name: str, **tags: Any) -> Block: ...
+
+
+def track(tool_name: str = NO_NAME, /, **tags: Any) -> Block:
     """Monitor a block of code as one call of a tool.
 
     Write `with track("parse", customer="acme") as call:` or `async with ...`. Inside, `call.record(tokens=120,
     cost=0.002)` records what the call used, and `call.fail("no total")` marks it as failed without an exception.
 
     Args:
-        tool_name: the tool's name. Anything but a name becomes `unnamed` and is counted as invalid.
+        tool_name: the tool's name, also as `name=` where it is not given by position. Anything but a name becomes
+            `unnamed` and is counted as invalid.
         **tags: your own labels for this call. `tags={...}` gives several. `cost=` is what the block costs if it
             succeeds, in dollars, as for `monitored`. What `record()` takes as figures it is here, too: `tokens`,
             `input_tokens`, `output_tokens`, `cached_tokens`, `attempt`, `cost_usd`, `prompt_tokens`, `usage` and so on.
@@ -318,6 +328,10 @@ def track(tool_name: str, /, **tags: Any) -> Block:
     try:
         tool = _specs[tool_name]
     except (KeyError, TypeError):
+        if tool_name is NO_NAME:
+            if "name" not in tags:
+                raise TypeError("track() needs the name of a tool; write track('ocr')") from None
+            tool_name = tags.pop("name")
         tool = tool_for(tool_name)
     block = Block(tool.name)
     if tags and not _has_only_labels(tags):

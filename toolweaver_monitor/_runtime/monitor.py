@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from toolweaver_monitor._budget import BudgetHandle
 from toolweaver_monitor._budget.handles import BudgetHandles
@@ -33,6 +33,20 @@ class Monitor(Reportable):
     It ends with `shutdown()`, with the process, or as a sync or async context manager. Its report shows the busiest
     tools, the most expensive operations, the latest errors and the budgets with the least left.
     """
+
+    _meant: ClassVar[Mapping[str, str]] = {
+        "stats": "monitor.summary()",
+        "total_cost": "monitor.costs.total",
+        "cost": "monitor.costs.total",
+        "calls": "monitor.metrics.operations",
+        "operations": "monitor.metrics.operations",
+        "tools": 'monitor.summary()["tools"]',
+        "close": "monitor.shutdown()",
+        "stop": "monitor.shutdown()",
+        "status": "monitor.health()",
+        "print_report": "monitor.report()",
+    }
+    """What to write instead of a name that one guesses."""
 
     def __init__(self, components: Components, release: Callable[[Monitor], None]) -> None:
         self.metrics, self.costs, self.errors = components.metrics, components.costs, components.errors
@@ -70,9 +84,22 @@ class Monitor(Reportable):
         """Whether this setup has ended, or is ending."""
         return self._components.closed
 
-    def summary(self) -> Summary:
-        """Return all-time totals over every tool, as `MetricsCollector.summary` does."""
-        return self.metrics.summary()
+    def summary(self, tool_name: str | None = None) -> Summary:
+        """Return all-time totals over every tool, or over one, as `MetricsCollector.summary` does.
+
+        Args:
+            tool_name: the tool. Default: all of them.
+        """
+        return self.metrics.summary(tool_name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary, each tool's totals, costs, the latest errors and the budgets as plain values."""
+        return {
+            **self.metrics.to_dict(),
+            "costs": self.costs.to_dict(),
+            "errors": self.errors.latest,
+            "budgets": list(self._components.budgets()),
+        }
 
     def tree(self) -> PathTree:
         """Return the calling context: where calls, time and money went, by the path of tools.

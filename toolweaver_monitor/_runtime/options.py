@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from inspect import iscoroutinefunction
 from itertools import chain, count
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple
 
 from toolweaver_monitor._budget import Budget, Ledger
 from toolweaver_monitor._core.sanitize import TagValue
@@ -24,9 +23,6 @@ NAMES = ("prometheus", "wandb", "sqlite", "log")
 IN_MEMORY: Mapping[str, type[Any]] = {"metrics": MetricsCollector, "costs": CostTracker, "errors": ErrorTracker}
 """Sinks that may be named although every setup has them."""
 METHODS = ("write", "flush", "close")
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Options(NamedTuple):
@@ -182,26 +178,8 @@ def make_ledger(budget: Any) -> Ledger | None:
     return Ledger([Budget(limit_usd=budget)])
 
 
-def suggest_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Add to a function's `TypeError` for an unknown keyword which one was meant, or where the keyword belongs.
-
-    Raises:
-        TypeError: the function is called with such a keyword; any other function would raise it as well.
-    """
-    known = tuple(getattr(function, "__kwdefaults__", None) or ())
-
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        for name in kwargs:
-            if name not in known:
-                hint = _keyword_hint(name, known)
-                raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}; {hint}")
-        return function(*args, **kwargs)
-
-    return wrapper
-
-
-def _keyword_hint(name: str, known: Sequence[str]) -> str:
+def setup_keyword_hint(name: str) -> str | None:
+    """Return where a keyword belongs that `setup()` does not take."""
     from inspect import signature
 
     if name in ("sink", "sinks"):
@@ -209,5 +187,4 @@ def _keyword_hint(name: str, known: Sequence[str]) -> str:
     for kind in map(_sink_class, NAMES):
         if name in signature(kind).parameters:
             return f"give it to the sink: {kind.__name__}({name}=...)"
-    close = suggest(name, known)
-    return f"did you mean {close[0]}=?" if close else f"there are {', '.join(known)}"
+    return None

@@ -29,12 +29,13 @@ from toolweaver_monitor._runtime.options import (
     assign_names,
     make_ledger,
     make_sink,
-    suggest_keywords,
+    setup_keyword_hint,
     validate_error_text,
     validate_flags,
 )
 from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._text.display import pluralize
+from toolweaver_monitor._text.guesses import suggest_keywords
 from toolweaver_monitor._text.names import declared_names
 from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor._text.safe_repr import ErrorTextSource, fault_text, hint_text
@@ -52,7 +53,7 @@ _current: Monitor | None = None
 _setup_lock = locks.new_rlock("setup")
 
 
-@suggest_keywords
+@suggest_keywords(setup_keyword_hint)
 def setup(
     *sinks: Sink | Callable[[ToolCall], object] | Literal["prometheus", "wandb", "sqlite", "log"],
     budget: float | Budget | Sequence[Budget] | None = None,

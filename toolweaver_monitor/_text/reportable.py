@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from typing import Any
 
 from toolweaver_monitor._text.display import DEFAULT_ROWS
+from toolweaver_monitor._text.guesses import AnswersGuesses
 
 
-class Reportable:
-    """Base of everything that has a report to print."""
+class Reportable(AnswersGuesses):
+    """Base of everything that has a report to print, and figures to hand on."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return its figures as plain values, ready for JSON."""
+        raise NotImplementedError
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """Return the same figures as JSON text.
+
+        Args:
+            indent: spaces for each level; None for one line.
+        """
+        return json.dumps(self.to_dict(), indent=indent)
 
     def report(self, limit: int | None = DEFAULT_ROWS) -> str:
         r"""Print the report and return it.

@@ -52,9 +52,18 @@ class CostTracker(InMemorySink, Reportable):
         return {operation: stats.usage.cost_nanousd / NANO for operation, stats in self._select_costed()}
 
     @property
+    def total(self) -> float:
+        """Dollars over all operations, all-time; calls of unknown cost are left out."""
+        return self._total().usage.cost_nanousd / NANO
+
+    @property
     def counts(self) -> dict[str, int]:
         """Calls of known cost by operation, all-time."""
         return {operation: stats.usage.costed for operation, stats in self._select_costed()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the total, and dollars and calls by operation, as plain values."""
+        return {"total": self.total, "costs": self.costs, "counts": self.counts}
 
     def most_expensive(self, n: int = 5) -> list[tuple[str, float]]:
         """Return the `n` operations that cost most in total, each with its dollars, the most expensive first.

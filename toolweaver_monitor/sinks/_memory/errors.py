@@ -91,6 +91,15 @@ class ErrorTracker(InMemorySink, Reportable):
         stats = self._stats_of(safe_name(tool_name))
         return stats.failures / stats.rated if stats.rated else 0.0
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error rates, the calls and the latest errors by tool, as plain values."""
+        calls = self.total_calls
+        return {
+            "error_rates": {tool: self.error_rate(tool) for tool in calls},
+            "total_calls": dict(calls),
+            "errors": self.errors,
+        }
+
     def _text(self, limit: int | None = DEFAULT_ROWS, *, failed_only: bool = False) -> str:
         lines = ["Errors"]
         by_tool = {tool: stats for tool, stats in self._by_tool().items() if stats.failures or not failed_only}

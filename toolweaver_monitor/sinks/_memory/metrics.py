@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats import histogram
 from toolweaver_monitor._stats.tool_stats import ToolStats
+from toolweaver_monitor._text.guesses import AnswersGuesses, GuessedKeys
+from toolweaver_monitor._text.names import safe_name
+from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call
 
 PERCENTILES = (0.50, 0.95, 0.99)
@@ -43,7 +46,7 @@ class Summary(TypedDict):
     unpriced_calls: int
 
 
-class MetricsCollector(InMemorySink):
+class MetricsCollector(InMemorySink, AnswersGuesses):
     """Counts, durations, tokens and costs of every operation. Also works on its own, without `setup()`.
 
     Totals and percentiles are all-time. `operations` keeps only the last calls, so memory stays flat.
@@ -88,7 +91,7 @@ class MetricsCollector(InMemorySink):
         """The last calls, oldest first.
 
         Each has operation, duration (seconds), tokens, cost (dollars, 0.0 if unknown), success, error, timestamp (Unix
-        seconds) and outcome.
+        seconds), outcome, error_type (None for a call that did not fail), model (None if it is not known) and tags.
         """
         calls: list[ToolCall] = []
         for source in self._sources():
@@ -98,9 +101,32 @@ class MetricsCollector(InMemorySink):
             calls.sort(key=lambda call: call._opened_at + call.duration_s)
         return [operation_as_dict(call) for call in calls[-(self._own.operations.maxlen or len(calls)) :]]
 
-    def summary(self) -> Summary:
-        """Return all-time totals over every operation."""
-        return summarize(self._total())
+    def summary(self, operation: str | None = None) -> Summary:
+        """Return all-time totals over every operation, or over one.
+
+        Args:
+            operation: the name of a tool; one that has not run has a count of 0.
+
+        Returns:
+            The totals. `summary()["tools"]` gives those of each tool; it is worked out when asked for, and is neither
+            printed nor a part of the JSON.
+
+        Raises:
+            ConfigurationError: `operation` is not text; a function is not the name of its tool.
+        """
+        if operation is None:
+            totals = GuessedKeys(summarize(self._total()), {"tools": self.by_operation})
+        elif isinstance(operation, str):
+            totals = GuessedKeys(summarize(self._stats_of(safe_name(operation))))
+        else:
+            raise ConfigurationError(
+                f"{operation!r} is not a tool's name", hint="give its text, such as summary('ocr')"
+            )
+        return cast("Summary", totals)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the totals, and those of each operation, as plain values."""
+        return {"summary": dict(self.summary()), "tools": self.by_operation()}
 
     def by_operation(self) -> dict[str, Summary]:
         """Return the same totals as `summary()` for each operation."""
@@ -143,4 +169,7 @@ def operation_as_dict(call: ToolCall) -> dict[str, Any]:
         "error": call.error,
         "timestamp": call.started_at,
         "outcome": call.outcome,
+        "error_type": call.error_type,
+        "model": call.model,
+        "tags": dict(call.tags),
     }

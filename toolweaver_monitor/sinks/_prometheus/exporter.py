@@ -17,6 +17,7 @@ from toolweaver_monitor._http.endpoint import Endpoint
 from toolweaver_monitor._http.messages import Response
 from toolweaver_monitor._http.mounted import MountedMetrics
 from toolweaver_monitor._http.port_wait import PortWait
+from toolweaver_monitor._text.guesses import suggest_keywords
 from toolweaver_monitor._text.names import OVERFLOW, declared_names
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._base import SetupAware
@@ -62,6 +63,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
     name = "prometheus"
     _said_multiproc = False
 
+    @suggest_keywords(host="did you mean addr=?", address="did you mean addr=?", bind="did you mean addr=?")
     def __init__(
         self,
         port: int | None = None,

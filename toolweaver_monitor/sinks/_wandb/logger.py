@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._text.guesses import suggest_keywords
 from toolweaver_monitor._text.safe_repr import fault_text
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._base import SetupAware, SetupContext
@@ -68,6 +69,11 @@ class WandBLogger(SetupAware):
     max_batch = 4_096
     backlog = 0
 
+    @suggest_keywords(
+        mode="set WANDB_MODE in the environment, such as WANDB_MODE=offline",
+        name="start the run yourself, wandb.init(project=..., name=...), before the first call",
+        api_key="set WANDB_API_KEY in the environment, or run `wandb login`",
+    )
     def __init__(
         self,
         project: str | None = None,

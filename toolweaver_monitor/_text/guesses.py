@@ -1,0 +1,85 @@
+"""Answer a name that does not exist with the one that was meant."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, ParamSpec, TypeVar
+
+from toolweaver_monitor._text.names import suggest
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AnswersGuesses:
+    """Base of what users read: an attribute that does not exist raises with what was meant."""
+
+    _meant: ClassVar[Mapping[str, str]] = {}
+    """What to write instead of a name that one guesses, and that is not like the right one."""
+
+    def __getattr__(self, name: str) -> Any:
+        kind = type(self)
+        text = f"{kind.__name__!r} object has no attribute {name!r}"
+        if not name.startswith("_"):
+            meant = next((kind._meant[each] for each in (name, name.removeprefix("get_")) if each in kind._meant), None)
+            close = suggest(name, [each for each in dir(kind) if not each.startswith("_")])
+            text += f"; write {meant}" if meant else f"; did you mean {close[0]!r}?" if close else ""
+        raise AttributeError(text)  # neither name= nor obj=, for which Python would add a guess of its own
+
+
+class GuessedKeys(dict[str, Any]):
+    """A dict of figures, ready for JSON, that answers a key which does not exist with the one that was meant.
+
+    Args:
+        values: what it holds.
+        on_demand: values that are worked out only when they are asked for, and are neither stored nor shown.
+    """
+
+    def __init__(self, values: Mapping[str, Any], on_demand: Mapping[str, Callable[[], Any]] | None = None) -> None:
+        super().__init__(values)
+        self._on_demand = on_demand or {}
+
+    def __missing__(self, key: str) -> Any:
+        if key in self._on_demand:
+            return self._on_demand[key]()
+        close = suggest(key, [*self, *self._on_demand]) if isinstance(key, str) else []
+        raise KeyError(f"{key}; did you mean {close[0]!r}?" if close else key)
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+
+def suggest_keywords(
+    hint: Callable[[str], str | None] | None = None, **meant: str
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Add to a function's `TypeError` for an unknown keyword which one was meant, or where the keyword belongs.
+
+    Args:
+        hint: gets the keyword and returns what to do; None if it knows no better.
+        **meant: what to do instead of a keyword that one guesses. Default: take the one that is most like it.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        parameters = inspect.signature(function).parameters.values()
+        known = tuple(each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY))
+        known = tuple(name for name in known if name != "self")
+        shown = function.__qualname__.removesuffix(".__init__")
+
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+            for name in kwargs:
+                if name not in known:
+                    what = meant.get(name) or (hint and hint(name)) or _closest(name, known)
+                    raise TypeError(f"{shown}() got an unexpected keyword argument {name!r}; {what}")
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
+
+
+def _closest(name: str, known: tuple[str, ...]) -> str:
+    close = suggest(name, known)
+    return f"did you mean {close[0]}=?" if close else f"there are {', '.join(known)}"
