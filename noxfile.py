@@ -18,9 +18,9 @@ def group(*names: str) -> list[str]:
     return list(nox.project.dependency_groups(PROJECT, *names))
 
 
-def pytest(session: nox.Session, *args: str, env: dict[str, str] | None = None) -> None:
-    """Run pytest on the installed wheel, not on the checkout."""
-    session.run("python", "-P", "-m", "pytest", "-q", *args, *session.posargs, env=env)
+def pytest(session: nox.Session, *args: str, env: dict[str, str] | None = None, silent: bool = False) -> object:
+    """Run pytest on the installed wheel, not on the checkout; return what it printed if it is silent."""
+    return session.run("python", "-P", "-m", "pytest", "-q", *args, *session.posargs, env=env, silent=silent)
 
 
 @nox.session(python=["3.11", "3.12", "3.13"])
@@ -77,13 +77,31 @@ def frameworks(session: nox.Session) -> None:
     pytest(session, "tests/frameworks")
 
 
+FRAMEWORKS = {
+    "agno": ("agno", "openai"),
+    "autogen": ("autogen-agentchat",),
+    "clients": ("openai>=3", "anthropic>=2", "litellm>=1.100"),
+    "google_adk": ("google-adk",),
+    "haystack": ("haystack-ai",),
+    "langgraph": ("langgraph", "langchain>=1"),
+    "llama_index": ("llama-index-core",),
+    "llm": ("llm",),
+    "semantic_kernel": ("semantic-kernel",),
+    "smolagents": ("smolagents",),
+    "strands": ("strands-agents",),
+}
+"""What each file of `tests/frameworks` needs whose pins do not fit those of the session `frameworks`."""
+
+
 @nox.session(python="3.11")
-def toolweaver(session: nox.Session) -> None:
-    """The integration on the real ToolWeaver, of which FOLDER is a checkout: `nox -s toolweaver -- FOLDER`."""
-    if len(session.posargs) != 1:
-        session.error("give the folder of a checkout of ToolWeaver: nox -s toolweaver -- FOLDER")
-    session.install(".", *group("test"), "-e", session.posargs[0])
-    pytest(session, "tests/unit/integrations", env={"TOOLWEAVER_CHECKOUT": session.posargs[0]})
+@nox.parametrize("name", [nox.param(name, id=name) for name in FRAMEWORKS])
+def framework(session: nox.Session, name: str) -> None:
+    """The tools, failures, tokens and costs of one framework: `nox -s "framework(smolagents)"`."""
+    session.install(".", *group("test"), *FRAMEWORKS[name])
+    done = pytest(session, f"tests/frameworks/test_{name}.py", "-ra", silent=True)
+    session.log(done)
+    if "skipped" in str(done):
+        session.error(f"{name} was not tested, since its package is missing")
 
 
 @nox.session(python="3.13")

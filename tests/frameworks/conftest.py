@@ -1,4 +1,4 @@
-"""Fixtures of the framework tests: two tools, each plain and monitored, and the recorded calls.
+"""Fixtures of the framework tests: tools, plain and monitored, what a scripted model asks for, and the recorded calls.
 
 The annotations are strings (`from __future__ import annotations`), one of them names a class of this module, and the
 docstrings describe the parameters: everything from which a framework makes a schema.
@@ -13,10 +13,13 @@ import pytest
 
 from toolweaver_monitor import ToolCall, monitored
 
-pydantic = pytest.importorskip("pydantic", reason="the frameworks are installed by `nox -s frameworks`")
+try:
+    from pydantic import BaseModel
+except ImportError:  # a framework without it
+    BaseModel = object  # type: ignore[assignment,misc]
 
 
-class Period(pydantic.BaseModel):  # type: ignore[name-defined,misc]
+class Period(BaseModel):
     """A stretch of time."""
 
     year: int
@@ -69,3 +72,69 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 def seen(calls: Callable[[], list[ToolCall]]) -> Callable[[], list[tuple[Any, ...]]]:
     """Return name, outcome and dollars of the calls since the last request."""
     return lambda: [(call.tool_name, call.outcome, call.cost_usd) for call in calls()]
+
+
+MODEL = "gpt-4o-mini"
+
+
+def ocr(image: str) -> dict[str, Any]:
+    """Read a receipt.
+
+    Args:
+        image: where it is.
+    """
+    if image == "bad.png":
+        raise ValueError("unreadable")
+    return {"text": "total 12", "tokens_used": 7, "cost": 0.01}
+
+
+class Trial:
+    """What a scripted model asks for, and the check that all of it was seen.
+
+    The model's answers report 100 tokens of input and 20 of output each.
+    """
+
+    ocr = staticmethod(ocr)
+    model = MODEL
+    good, bad = ("ocr", {"image": "a.png"}), ("ocr", {"image": "bad.png"})
+
+    def __init__(self, calls: Callable[[], list[ToolCall]]) -> None:
+        self._calls = calls
+
+    @property
+    def script(self) -> list[Any]:
+        """A fresh script: a good call of the tool, a failing one, and the end."""
+        return [self.good, self.bad, "done"]
+
+    def check(
+        self, *, tools: tuple[Any, ...] | None = None, models: int = 3, name: str = "ocr", text: str = "unreadable"
+    ) -> None:
+        """Require one call a run with its name, outcome, tokens and dollars, and the tokens of the model.
+
+        Args:
+            tools: the (outcome, tokens, dollars) of the tool's calls; by default a success and a failure.
+            models: how many calls of the model there were.
+            name: the name of the tool.
+            text: stands in the text of each failure.
+        """
+        calls = self._calls()
+        of_model = [call for call in calls if call.tool_name == MODEL]
+        of_tools = [call for call in calls if call.tool_name != MODEL]
+        expected = (("success", 7, 0.01), ("failure", 0, None)) if tools is None else tools
+        assert [(call.tool_name, call.outcome, call.tokens, call.cost_usd) for call in of_tools] == [
+            (name, *each) for each in expected
+        ]
+        assert all(text in call.error for call in of_tools if call.outcome == "failure")
+        assert [(call.outcome, call.input_tokens, call.output_tokens, call.model) for call in of_model] == [
+            ("success", 100, 20, MODEL)
+        ] * models
+
+    def nothing(self) -> None:
+        """Require that no call was seen."""
+        assert self._calls() == []
+
+
+@pytest.fixture
+def trial(calls: Callable[[], list[ToolCall]]) -> Trial:
+    """Return the script and the check of one trial."""
+    return Trial(calls)

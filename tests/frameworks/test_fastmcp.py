@@ -138,3 +138,21 @@ def test_the_class_of_servers_is_refused() -> None:
     """There is no one place that sees a call of every server once."""
     with pytest.raises(ConfigurationError, match=r"instrument\(server\)"):
         instrument(FastMCP)
+
+
+async def test_an_instrumented_client_and_tool_show_each_call(trial: Any) -> None:
+    """A client of a server that is not yours; and a single tool of a server."""
+    server = FastMCP("receipts")
+    server.tool(trial.ocr)
+    async with Client(server) as client:
+        instrument(client)
+        await client.call_tool("ocr", {"image": "a.png"})
+        with pytest.raises(ToolError, match="unreadable"):
+            await client.call_tool("ocr", {"image": "bad.png"})
+        uninstrument(client)
+        trial.check(models=0)
+        tool = await server.get_tool("ocr")
+        instrument(tool)
+        await tool.run({"image": "a.png"})
+        uninstrument(tool)
+        trial.check(models=0, tools=(("success", 7, 0.01),))

@@ -18,9 +18,10 @@ def blocks(page: Path, kind: str) -> list[str]:
 
 
 def test_each_framework_has_its_page() -> None:
-    """One short page for each that the tests here know."""
+    """One short page for each that has a decorator or a server of its own; the others are in one table."""
     tested = {path.stem.removeprefix("test_").replace("_", "-") for path in Path(__file__).parent.glob("test_*.py")}
-    assert {page.stem for page in PAGES} == tested - {"howtos"}
+    assert PAGES
+    assert {page.stem for page in PAGES} <= tested
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -113,3 +113,33 @@ async def test_a_tool_that_somebody_else_made_is_instrumented(pair: Any, seen: A
     await theirs.ainvoke(ARGUMENTS)
     assert seen() == []
     assert dict(vars(StructuredTool)) == before
+
+
+async def test_a_tool_is_known_by_its_class(trial: Any) -> None:
+    """With what a message of its result tells; other tools of its class are not touched."""
+    made, other = tool(trial.ocr), tool(trial.ocr)
+    instrument(made)
+    for arguments in ({"image": "a.png"}, {"name": "ocr", "args": {"image": "a.png"}, "id": "1", "type": "tool_call"}):
+        made.invoke(arguments)
+        await made.ainvoke(arguments)
+    other.invoke({"image": "a.png"})
+    with pytest.raises(ValueError, match="unreadable"):
+        made.invoke({"image": "bad.png"})
+    uninstrument(made)
+    made.invoke({"image": "a.png"})
+    trial.check(models=0, tools=(*[("success", 7, 0.01)] * 4, ("failure", 0, None)))
+
+
+def test_an_error_that_langchain_handles_is_a_failure(trial: Any) -> None:
+    """It becomes a message with the status `error`."""
+    from langchain_core.tools import ToolException
+
+    def ocr(image: str) -> str:
+        """Read."""
+        raise ToolException("unreadable")
+
+    made = instrument(tool(ocr))
+    made.handle_tool_error = True
+    made.invoke({"name": "ocr", "args": {"image": "a.png"}, "id": "1", "type": "tool_call"})
+    uninstrument(made)
+    trial.check(models=0, tools=(("failure", 0, None),))

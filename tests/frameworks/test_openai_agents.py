@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import monitored
+from toolweaver_monitor import instrument, monitored, uninstrument
 from toolweaver_monitor.errors import ConfigurationError
 
 pytest.importorskip("agents", reason="installed by `nox -s frameworks`")
@@ -81,3 +81,44 @@ def test_the_decorator_above_is_refused_with_its_cure(pair: Any) -> None:
     """`@function_tool` gives an object that is not called."""
     with pytest.raises(ConfigurationError, match="below"):
         monitored("find_receipts")(function_tool(pair.plain))
+
+
+class Replaying(Scripted):
+    """Asks for one step after the other."""
+
+    def __init__(self, script: list[Any]) -> None:
+        self.script, self.model = script, "gpt-4o-mini"
+
+    async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
+        step, usage = self.script.pop(0), Usage(requests=1, input_tokens=100, output_tokens=20, total_tokens=120)
+        if isinstance(step, str):
+            text = ResponseOutputText(text=step, type="output_text", annotations=[])
+            output: Any = ResponseOutputMessage(
+                id="2", content=[text], role="assistant", status="completed", type="message"
+            )
+        else:
+            output = ResponseFunctionToolCall(
+                name=step[0], arguments=json.dumps(step[1]), call_id=str(len(self.script)), type="function_call"
+            )
+        return ModelResponse(output=[output], usage=usage, response_id=None)
+
+
+async def test_an_instrumented_agent_shows_tools_and_model(trial: Any) -> None:
+    """The failure as well, which the SDK turns into a text for the model."""
+    tool = function_tool(trial.ocr)
+    agent = instrument(Agent("clerk", tools=[tool], model=Replaying(trial.script)))
+    await Runner.run(agent, "read it", run_config=RunConfig(tracing_disabled=True))
+    uninstrument(agent)
+    trial.check()
+    agent.model.script = trial.script  # type: ignore[union-attr]
+    await Runner.run(agent, "read it", run_config=RunConfig(tracing_disabled=True))
+    trial.nothing()
+
+
+async def test_a_single_tool_is_instrumented(trial: Any) -> None:
+    """Whichever agent runs it."""
+    tool = instrument(function_tool(trial.ocr))
+    agent = Agent("clerk", tools=[tool], model=Replaying(trial.script))
+    await Runner.run(agent, "read it", run_config=RunConfig(tracing_disabled=True))
+    uninstrument(tool)
+    trial.check(models=0)

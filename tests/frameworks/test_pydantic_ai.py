@@ -68,3 +68,34 @@ async def test_a_tool_with_a_context_is_still_seen_to_take_one(seen: Any) -> Non
     result = await agent.run("go", deps="me")
     assert result.output == "hi from me"
     assert seen() == [("tell", "success", None)]
+
+
+async def test_an_instrumented_agent_shows_tools_and_model(trial: Any, calls: Any) -> None:
+    """What a tool raises ends the run; the model's tokens are those that the framework counts."""
+
+    def answer(messages: Any, info: Any) -> ModelResponse:
+        step = trial.script[sum(isinstance(each, ModelResponse) for each in messages)]
+        return ModelResponse(parts=[ToolCallPart(*step)])
+
+    agent = instrument(Agent(FunctionModel(answer), tools=[trial.ocr]))
+    with pytest.raises(ValueError, match="unreadable"):
+        await agent.run("read it")
+    uninstrument(agent)
+    found = calls()
+    assert [(call.tool_name, call.outcome, call.cost_usd) for call in found if call.tool_name == "ocr"] == [
+        ("ocr", "success", 0.01),
+        ("ocr", "failure", None),
+    ]
+    models = [call for call in found if call.tool_name != "ocr"]
+    assert len(models) == 2
+    assert all(call.tokens and call.model == call.tool_name for call in models)
+
+
+async def test_a_model_that_streams_is_a_call_of_unknown_cost(calls: Any) -> None:
+    """The tokens are known after the stream only, from an object of PydanticAI; unknown is said."""
+    agent = instrument(Agent(TestModel()))
+    async with agent.run_stream("read it") as result:
+        await result.get_output()
+    uninstrument(agent)
+    (call,) = calls()
+    assert (call.tool_name, call.model, call.cost_usd) == ("test", "test", None)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 
 from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._instrument import wrappers
+from toolweaver_monitor._instrument.patching.known import row_of
 from toolweaver_monitor._instrument.proxies import MonitoredProxy, make_proxy
 from toolweaver_monitor._instrument.tool import ToolSpec, register
 from toolweaver_monitor._usage import Usage
@@ -164,6 +165,12 @@ def _reject_unsuitable(function: Any, kind: type) -> None:
         )
     if isinstance(function, property | functools.cached_property):
         raise ConfigurationError(f"@monitored stands above @{kind.__name__}", hint="put it below, on the function")
+    row = row_of(function)
+    if row is not None and not row.is_model and row.methods and "__call__" not in row.methods:
+        raise ConfigurationError(
+            f"@monitored stands above the decorator that made a {kind.__name__}, which the framework does not call",
+            hint="put it below that decorator, on the function, or write instrument(tool)",
+        )
     if not callable(function):
         raise ConfigurationError(
             f"@monitored stands on {kind.__name__}, which is not callable",

@@ -1,0 +1,80 @@
+"""Tools of a LangGraph agent, run by its graph with a scripted model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import instrument, monitored, uninstrument
+
+pytest.importorskip("langgraph", reason="installed by `nox -s frameworks`")
+
+pytest.importorskip("langchain", reason="installed by `nox -s frameworks`")
+
+from langchain.agents import create_agent
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
+from langgraph.prebuilt import ToolNode
+
+USAGE = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
+
+
+class Scripted(GenericFakeChatModel):
+    """Asks for what is written down."""
+
+    model_name: str = "gpt-4o-mini"
+
+    def bind_tools(self, tools: Any, **_: Any) -> Any:
+        return self.bind(tools=[])
+
+
+def agent(function: Any, script: list[Any]) -> Any:
+    messages = [
+        AIMessage(content=step, usage_metadata=USAGE)
+        if isinstance(step, str)
+        else AIMessage(content="", tool_calls=[{"name": step[0], "args": step[1], "id": str(n)}], usage_metadata=USAGE)
+        for n, step in enumerate(script)
+    ]
+    return create_agent(Scripted(messages=iter(messages)), [tool(function)])
+
+
+QUESTION = {"messages": [("user", "read it")]}
+
+
+def test_an_instrumented_agent_shows_tools_and_model(trial: Any) -> None:
+    """The tools stand in a node of the graph, the model in a function of another; what a tool raises ends the run."""
+    made = instrument(agent(trial.ocr, trial.script))
+    with pytest.raises(ValueError, match="unreadable"):
+        made.invoke(QUESTION)
+    uninstrument(made)
+    trial.check(models=2)
+
+
+async def test_an_async_run_is_seen_as_well(trial: Any) -> None:
+    """A sync tool runs in a thread there, and is one call all the same."""
+    made = instrument(agent(trial.ocr, [trial.good, "done"]))
+    await made.ainvoke(QUESTION)
+    uninstrument(made)
+    trial.check(models=2, tools=(("success", 7, 0.01),))
+
+
+def test_a_node_of_tools_is_instrumented(trial: Any) -> None:
+    """A message of the status `error`, into which the node turns what is raised, comes after the tool's own call."""
+    node = ToolNode([tool(trial.ocr)])
+    instrument(node)
+    graph = agent(trial.ocr, [trial.good, "done"])
+    graph.nodes["tools"].bound._tools_by_name["ocr"] = node._tools_by_name["ocr"]
+    graph.invoke(QUESTION)
+    uninstrument(node)
+    trial.check(models=0, tools=(("success", 7, 0.01),))
+
+
+def test_a_monitored_function_is_seen_below_the_decorator(trial: Any) -> None:
+    """The schema is that of the function."""
+    watched = monitored("read_receipt")(trial.ocr)
+    assert tool(watched).args == tool(trial.ocr).args
+    with pytest.raises(ValueError, match="unreadable"):
+        agent(watched, trial.script).invoke(QUESTION)
+    trial.check(models=0, name="read_receipt")
