@@ -136,7 +136,7 @@ unsaid = 0
 for _ in range(500):
     with track("first words") as call:
         together(lambda: call.record(tokens=1), lambda: call.fail("no"), lambda: call.record(cost=0.5))
-    unsaid += (call.tokens, call.error_type, call.cost_usd) != (1, "ToolFailed", 0.5)
+    unsaid += (call.tokens, call.error_type, call.cost_usd) != (1, "tool_error", 0.5)
 
 let_in = []
 budgets = Budget(limit_usd=1), Budget(limit_usd=1, per="day"), Budget(limit_calls=100), Budget(limit_usd=1, tag="who")

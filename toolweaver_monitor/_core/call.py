@@ -37,6 +37,8 @@ Outcome = Literal[
 """How a call ended: `open` while it runs, `suppressed` for a call that is never published."""
 
 ENDED: tuple[Outcome, ...] = ("success", "failure", "timeout", "cancelled", "interrupted", "rejected", "abandoned")
+TOOL_ERROR = "tool_error"
+"""The type of errors that are no exceptions: the tool told them. OpenTelemetry's conventions for MCP call them so."""
 ERROR_OUTCOMES: frozenset[str] = frozenset({"failure", "timeout"})
 """The outcomes that count as errors. Only these and `success` count in error rates."""
 UNRATED_OUTCOMES = tuple(outcome for outcome in ENDED if outcome not in {"success", *ERROR_OUTCOMES})
@@ -337,7 +339,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
                 Diagnostics.late_records += 1
                 return
             details = self._ensure_details()
-            details.error_type = details.error_type or "ToolFailed"
+            details.error_type = details.error_type or TOOL_ERROR
             details.raw_error = plain_text(reason, MAX_ERROR_CHARS) or "failed"
 
     def __reduce__(self) -> tuple[Callable[..., ToolCall], tuple[type[ToolCall], dict[str, Any], Any]]:

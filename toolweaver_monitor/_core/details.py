@@ -41,7 +41,7 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
     attempt: int = 1
     """The number of this try of a retried operation, from 1."""
     error_type: str | None = None
-    """The exception's class name."""
+    """The exception's class name; `tool_error` if the tool told its error and raised none."""
     raw_error: str = ""
     """The error's text, with its secrets until `ToolCall._redact` has run. Read `call.error` instead."""
     redacted: bool = False

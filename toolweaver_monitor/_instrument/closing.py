@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from toolweaver_monitor._bus.bus import bus
@@ -93,6 +94,22 @@ def _read_new(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: A
         if call._details is not None:
             mark_read_by_parent(call, result)
     return left_out
+
+
+def ask_failed(failed: Callable[[Any], str | None], call: ToolCall, result: Any) -> None:
+    """Ask a tool's `failed` callable about a result. What it says holds, also if the result itself tells a failure.
+
+    Args:
+        failed: returns the text of the failure, or None.
+        call: a call that had not been marked as failed when its function returned.
+        result: what the function returned, or an item of its generator.
+    """
+    text = call_extractor(failed, result, failed=UNREAD)
+    if (text is None or text is False) and call._details is not None and call._details.error_type is not None:
+        details = call._ensure_details()
+        details.error_type, details.raw_error = None, ""
+    elif text is not None and text is not False and text is not UNREAD:
+        call.fail(text)
 
 
 def read_answers(call: ToolCall, result: Any) -> bool:
@@ -205,7 +222,7 @@ def set_cost(tool: ToolSpec, call: ToolCall, result: Any, outcome: Outcome) -> N
         cost = policy.price(call)
         if cost is not None:
             details.cost_nanousd, details.cost_source = cost, "priced"
-    if details.is_repeat:
+    if details.is_repeat and outcome == "success":  # an error that comes again is no answer of a cache
         count_as_cached(call, details, result)
     elif details.cached:
         details.saved_nanousd, details.cost_nanousd = details.cost_nanousd or 0, 0

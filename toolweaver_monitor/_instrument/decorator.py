@@ -21,6 +21,7 @@ _WRAPPERS_FILE = wrappers.wrap_function.__code__.co_filename
 _STOP_EXCEPTIONS = {"__next__": StopIteration, "__anext__": StopAsyncIteration}
 Cost = float | Callable[[Any], float | None] | None
 ControlFlow = type[BaseException] | Sequence[type[BaseException]]
+Failed = Callable[[Any], str | None] | None
 UsageReader = Callable[[Any], Usage | None] | bool | None
 
 
@@ -32,6 +33,7 @@ def monitored(
     cost: Cost = None,
     usage: UsageReader = None,
     tags: Mapping[str, TagValue] | None = None,
+    failed: Failed = None,
     control_flow: ControlFlow = (),
 ) -> Callable[[F], F]: ...
 
@@ -48,6 +50,7 @@ def monitored(
     cost: Cost = None,
     usage: UsageReader = None,
     tags: Mapping[str, TagValue] | None = None,
+    failed: Failed = None,
     control_flow: ControlFlow = (),
 ) -> Callable[[F], F]: ...
 
@@ -61,6 +64,7 @@ def monitored(
     cost: Any = None,
     usage: Any = None,
     tags: Any = None,
+    failed: Any = None,
     control_flow: Any = (),
 ) -> Any:
     """Monitor every call of a function: how often it runs, how long it takes, what it costs and how it fails.
@@ -81,6 +85,8 @@ def monitored(
         usage: a callable that gets the result, or each item of a generator, and returns a `Usage`, or None to have it
             read as usual. False: results are not read.
         tags: your own labels for every call.
+        failed: a callable that gets the result, or each item of a generator, and returns the text of the failure that
+            it tells, or None. Default: failures are found in results that tell them in a known way.
         control_flow: classes of exceptions, one or several, that are no errors of this tool. A call that raises one is
             `interrupted`, also if it comes in a group of only such. Those of LangGraph, PydanticAI and Celery are
             known; `setup(control_flow=...)` is for those of all your tools.
@@ -95,7 +101,8 @@ def monitored(
         if tool_name is not None:
             raise ConfigurationError("monitored() got two names", hint="give the tool's name once")
         tool_name = name
-    if function_or_name is None and not control_flow and all(each is None for each in (tool_name, cost, usage, tags)):
+    given = (tool_name, cost, usage, tags, failed, control_flow or None)
+    if function_or_name is None and all(each is None for each in given):
         raise ConfigurationError(
             "@monitored was given None, as by a decorator below it that lacks its `return`",
             hint="add that `return`, or write @monitored() to name the tool after its function",
@@ -105,7 +112,8 @@ def monitored(
     name = tool_name if function_or_name is None else function_or_name
     if function_or_name is not None and tool_name is not None and not _can_be_decorated(function_or_name):
         raise ConfigurationError("monitored() got two names", hint="give the tool's name once")
-    declarations: dict[str, Any] = {"cost": cost, "usage": usage, "tags": tags, "control_flow": control_flow}
+    declarations: dict[str, Any] = {"cost": cost, "usage": usage, "tags": tags}
+    declarations |= {"failed": failed, "control_flow": control_flow}
     if _can_be_decorated(function_or_name):
         return wrap(function_or_name, tool_name, is_decorated=True, **declarations)
     if name is not None and not callable(name):
@@ -130,7 +138,7 @@ def wrap(function: Any, name: Any = None, *, is_decorated: bool = False, **decla
         function: the callable.
         name: its tool's name, or a callable that returns it. Default: the function's own name.
         is_decorated: see `register`.
-        **declarations: `cost`, `usage`, `tags` and `control_flow`, as `monitored` takes them.
+        **declarations: `cost`, `usage`, `tags`, `failed` and `control_flow`, as `monitored` takes them.
 
     Raises:
         ConfigurationError: it is not callable, or a class.

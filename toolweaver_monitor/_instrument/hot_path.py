@@ -215,6 +215,8 @@ def finish_slow(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
         if handler is stream and (watched := watch_stream(tool, call, result)) is not None:
             return watched
         closing.read_usage(tool, call, handler, result)
+        if tool.failed is not None and outcome == "success":
+            closing.ask_failed(tool.failed, call, result)
         if call.error_type is not None:  # set by the usage callable, with `fail()`
             outcome = "failure"
         closing.set_cost(tool, call, result, outcome)
@@ -325,7 +327,10 @@ def finish_awaitable(tool: ToolSpec, call: ToolCall, result: Any, *, in_place: b
         handler = handler_for(type(result))
         if handler is stream and (watched := watch_stream(tool, call, result, in_place=in_place)) is not None:
             return watched
+        was_marked = call.error_type is not None
         closing.read_usage(tool, call, handler, result)
+        if tool.failed is not None and not was_marked:
+            closing.ask_failed(tool.failed, call, result)
         closing.set_cost(tool, call, result, "success" if call.error_type is None else "failure")
     except Exception as error:  # noqa: BLE001 - as in finish
         report_internal_error(error)

@@ -24,12 +24,12 @@ class StreamObserver:
 
     Args:
         call: the call of the generator. If it is not open, its items are not read.
-        tool: its tool, whose `usage` and `cost` callables get each item.
+        tool: its tool, whose `usage`, `cost` and `failed` callables get each item.
         is_charged: the items come from a provider: if they report no usage, the cost is unknown and not 0.
     """
 
     __slots__ = (
-        "call", "cost", "cost_nanousd", "has_extractors", "has_started", "is_charged", "last_id", "reader", "usage",
+        "call", "cost", "cost_nanousd", "failed", "has_extractors", "has_started", "is_charged", "last_id", "reader", "usage",
     )  # fmt: skip
 
     def __init__(self, call: ToolCall, tool: ToolSpec, *, is_charged: bool = False) -> None:
@@ -38,7 +38,8 @@ class StreamObserver:
         self.reader: Any = tool.usage if is_open else False
         """The `usage` of the tool: a callable, None to read the items as usual, or False."""
         self.cost = tool.cost if is_open else None
-        self.has_extractors = self.cost is not None or callable(self.reader)
+        self.failed = tool.failed if is_open else None
+        self.has_extractors = self.cost is not None or callable(self.reader) or self.failed is not None
         self.cost_nanousd: int | None = None
         """The sum of what the `cost` callable has returned."""
         self.usage: StreamUsage | None = None
@@ -75,6 +76,8 @@ class StreamObserver:
 
         An item of which the `cost` callable raises, or returns no amount, leaves the cost of the stream unknown.
         """
+        if self.failed is not None and self.call.error_type is None:
+            closing.ask_failed(self.failed, self.call, item)
         if self.cost is not None:
             dollars = call_extractor(self.cost, item, failed=closing.UNREAD)
             amount = None if dollars is closing.UNREAD else nanodollars(dollars)

@@ -35,6 +35,7 @@ class ToolSpec:
         tags: the labels of every call of this tool.
         is_super_call: gets the call of this tool around a new one, and its arguments, and returns whether both are one
             call.
+        failed: a callable that gets the result and returns the text of the failure that it tells, or None.
         control_flow: the classes of exceptions that are no errors of this tool.
         watches_generators: whether a generator that the function returns is watched to its end, for which another one
             takes its place.
@@ -48,6 +49,7 @@ class ToolSpec:
         "cost",
         "cost_nanousd",
         "costs_nanousd",
+        "failed",
         "has_declarations",
         "has_declared_cost",
         "is_super_call",
@@ -74,6 +76,7 @@ class ToolSpec:
         usage: Callable[[Any], Usage | None] | bool | None = None,
         tags: Mapping[str, TagValue] | None = None,
         is_super_call: Callable[[ToolCall, tuple[Any, ...]], bool] | None = None,
+        failed: Callable[[Any], str | None] | None = None,
         control_flow: type[BaseException] | Sequence[type[BaseException]] = (),
         watches_generators: bool = True,
     ) -> None:
@@ -96,8 +99,10 @@ class ToolSpec:
         self.usage = validate_usage(usage)
         self.tags = validate_tags(tags)
         self.is_super_call = is_super_call
+        self.failed = validate_failed(failed)
         self.control_flow = validate_control_flow(control_flow)
-        self.has_declarations = self.name_from is not None or self.cost is not None or self.usage is not None
+        callables = (self.name_from, self.cost, self.usage, self.failed)
+        self.has_declarations = any(each is not None for each in callables)
         """Whether a callable was declared, so that opening and closing a call take more than the plain steps."""
         self.key = tool_key(self.name, self.tags, self.cost_nanousd)
         self.node = UNPLACED
@@ -122,9 +127,10 @@ class ToolSpec:
 
     def without_extractors(self) -> ToolSpec:
         """Return the tool for closing a call that has no result, or whose callables were given each item."""
-        if not callable(self.usage) and self.cost is None:
+        if not callable(self.usage) and self.cost is None and self.failed is None:
             return self
         other = copy.copy(self)
+        other.failed = None
         other.usage, other.cost, other.has_declared_cost = False, None, self.cost_nanousd is not None
         return other
 
@@ -201,6 +207,20 @@ def validate_usage(usage: object) -> Any:
         return usage
     raise ConfigurationError(
         f"usage={usage!r} is not a way to read a result", hint="give a callable that returns Usage, or False"
+    )
+
+
+def validate_failed(failed: object) -> Any:
+    """Return None (look for failures as usual), or the callable.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    if failed is None or callable(failed):
+        return failed
+    raise ConfigurationError(
+        f"failed={reprlib.repr(failed)} is not a way to find failures in results",
+        hint="give a callable that gets the result and returns the error's text, or None",
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from toolweaver_monitor._usage.dict_results import RAW_KEY, apply_dict, apply_failure, can_tell_failure, read_into
+from toolweaver_monitor._usage.dict_results import RAW_KEY, apply_dict, read_into
+from toolweaver_monitor._usage.failures import apply_failure, can_tell_failure
 from toolweaver_monitor._usage.fields import get_field, read_fields
 from toolweaver_monitor._usage.handed_on import UsageInside, clear_usage
 from toolweaver_monitor._usage.readers import MAX_ELEMENTS, answers_in, is_bare_usage, reader_for

@@ -1,4 +1,4 @@
-"""Usage read from plain dicts, the most common results and therefore the fastest path; and failures that results tell.
+"""Usage read from plain dicts, the most common results and therefore the fastest path.
 
 Only strings of this library are looked up, with the methods of `dict` itself: no code of a dict's subclass, keys or
 values is called.
@@ -10,7 +10,6 @@ from sys import getrefcount
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails, CompactDetails
-from toolweaver_monitor._core.introspect import mro_of, name_of
 from toolweaver_monitor._core.known_results import ALONE, exchange, is_known, kept, recent, remember
 from toolweaver_monitor._core.sanitize import MAX_COUNT, MAX_LABEL_CHARS, NANO, Diagnostics
 from toolweaver_monitor._text.redact import AHEAD
@@ -22,11 +21,9 @@ from toolweaver_monitor._usage.extract import (
     extract_usage,
     unwrap_envelope,
 )
-from toolweaver_monitor._usage.fields import Fields, get_field, read_fields
+from toolweaver_monitor._usage.failures import FAILURE_KEYS, apply_failure
+from toolweaver_monitor._usage.fields import Fields
 from toolweaver_monitor._usage.usage import Usage, apply_usage
-
-FAILURE_KEYS = frozenset({"isError", "is_error"})
-"""The protocol's name, and that of the Python classes since `mcp` 2 and of `fastmcp`."""
 
 RAW_KEY = "parsing_error"
 """A key of LangChain's `include_raw`, a dict that holds an answer (see `readers.answers_in`)."""
@@ -35,6 +32,7 @@ _READ_KEYS = DICT_KEYS | FAILURE_KEYS | {RAW_KEY}
 _has_only_amounts = (_READ_KEYS - {"tokens_used", "cost"}).isdisjoint
 _has_only_common_keys = ((_READ_KEYS | TIER_KEYS) - {"tokens_used", "cost", "model", "provider", "cached"}).isdisjoint
 _has_nothing_to_read = _READ_KEYS.isdisjoint
+_has_no_flag = FAILURE_KEYS.isdisjoint
 
 _DIRECT_KEYS = tuple(DICT_KEYS.difference(ENVELOPE_KEYS))
 
@@ -106,6 +104,13 @@ def read_into(call: ToolCall, result: Fields) -> bool:
             names = {*result}
             if _has_nothing_to_read(names):
                 return True
+            if not _has_no_flag(names):
+                if apply_failure(call, result):
+                    _apply_any_dict(call, result)
+                    return False
+                names -= FAILURE_KEYS
+                if _has_nothing_to_read(names):
+                    return True
             if call._details is None and _has_only_common_keys(names) and _apply_common_keys(call, result):
                 return False
         return _apply_any_dict(call, result)
@@ -124,7 +129,7 @@ def _apply_any_dict(call: ToolCall, result: Fields) -> bool:
         usage = extract_usage(result, is_plain_dict=True)
         if usage is not None:
             apply_usage(call, usage)
-    if "isError" in result or "is_error" in result:
+    if len(result) > SMALL_DICT:
         apply_failure(call, result)
     return False
 
@@ -161,33 +166,3 @@ def read_dict(result: Fields) -> Usage | None:
     except BaseException:  # noqa: BLE001 - as above
         Diagnostics.invalid_values += 1
         return None
-
-
-def can_tell_failure(kind: type) -> bool:
-    """Return whether objects of this type may be results of an MCP tool: dicts, and the classes of that name."""
-    bases = mro_of(kind)
-    return dict in bases or "CallToolResult" in map(name_of, bases)
-
-
-def apply_failure(call: ToolCall, result: object) -> None:
-    """Mark a call as failed if its result is that of an MCP tool, with a list as `content`, and says so.
-
-    Like all reading, it runs no code of the result. The text of the error is that of the first piece of the content. A
-    call that the program has marked itself keeps its own text.
-    """
-    try:
-        fields = read_fields(result)
-        if (
-            fields is None
-            or call.error_type is not None
-            or not any(get_field(fields, name) is True for name in FAILURE_KEYS)
-        ):
-            return
-        content = get_field(fields, "content")
-        if type(content) is list:
-            first = read_fields(content[0]) if content else None
-            call.fail((first and get_field(first, "text")) or "the server answered with an error")
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - a key with the hash of one of these names, which raises when compared
-        Diagnostics.invalid_values += 1

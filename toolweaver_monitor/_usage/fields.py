@@ -95,10 +95,10 @@ def _make_accessor(kind: type) -> Accessor:
     instance_dict = None
     for base in reversed(bases):
         for name, member in vars_of(base).items():
-            if type(member) is MemberDescriptorType:
+            if name == "__dict__" and type(member) in (GetSetDescriptorType, MemberDescriptorType):
+                instance_dict = member  # a member only of a SimpleNamespace
+            elif type(member) is MemberDescriptorType:
                 slots[name] = member
-            elif name == "__dict__" and type(member) is GetSetDescriptorType:
-                instance_dict = member
     if instance_dict is None:
         return _slots_accessor(slots) if slots else _return_none
     extra = slots.pop("__pydantic_extra__", None)  # fields that the SDK's model received but does not declare

@@ -25,10 +25,10 @@ def test_the_report_says_what_failed_how_often_and_when(capsys: pytest.CaptureFi
         "  tool        failed  of    rate\n"
         "  categorize       1   1  100.0%\n"
         "  ocr              1   2   50.0%\n"
-        "  by type: ToolFailed 1, KeyError 1\n"
+        "  by type: tool_error 1, KeyError 1\n"
         "  latest:\n"
         f"    {when}  categorize  KeyError: 'no such kind'\n"
-        f"    {when}  ocr         ToolFailed: blurred",
+        f"    {when}  ocr         tool_error: blurred",
         text,
     )
 

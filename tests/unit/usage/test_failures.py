@@ -1,15 +1,18 @@
-"""Failures that a result reports: those of MCP, whose tools do not raise."""
+"""Failures that a result tells: of MCP and of frameworks, whose tools do not raise, and in one's own way."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+import types
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from toolweaver_monitor import ToolCall, Usage, current_call, monitored, setup, track
+from toolweaver_monitor._core.sanitize import Diagnostics
+from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.testing import ToolRecorder
 
 TEXT = [{"type": "text", "text": "no such page"}]
@@ -53,8 +56,6 @@ FAILED: dict[str, Callable[[], Any]] = {
 OTHERS: dict[str, Callable[[], Any]] = {
     "no error": lambda: {"content": TEXT, "isError": False},
     "object without error": lambda: CallToolResult([TextContent("page 1")]),
-    "no content": lambda: {"isError": True},
-    "text as content": lambda: {"content": "page 1", "isError": True},
     "true in a way": lambda: {"content": TEXT, "isError": 1},
     "error text": lambda: {"content": TEXT, "error": "none"},
 }
@@ -103,7 +104,7 @@ def test_a_result_of_mcp_that_says_it_is_an_error_is_a_failure(kind: str, way: s
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_what_only_looks_like_it_is_a_success(kind: str) -> None:
-    """The flag is exactly `true`, and beside it is the list of a tool's content."""
+    """The flag is exactly `true`."""
     call = call_of(OTHERS[kind], "function")
     assert (call.outcome, call.error) == ("success", "")
 
@@ -159,3 +160,162 @@ def test_no_code_of_a_result_runs_to_look_for_its_failure() -> None:
     below()
     assert [each["outcome"] for each in monitor.metrics.operations] == ["success", "success"]
     assert monitor.health()["invalid"]["internal_errors"] == before
+
+
+Told = dataclasses.make_dataclass("Told", [("success", bool), ("error", Any), ("metadata", Any, None)])
+
+
+class Response:
+    """A class that declares nothing, and sets its fields."""
+
+    def __init__(self, success: bool, error: str) -> None:
+        self.success = success
+        self.error = error
+
+
+class Slotted:
+    __slots__ = ("error", "status")
+
+    def __init__(self, status: str, error: str) -> None:
+        self.status, self.error = status, error
+
+
+ToolMessage = dataclasses.make_dataclass("ToolMessage", ["content", "status", "tool_call_id"])
+ToolOutput = dataclasses.make_dataclass("ToolOutput", ["blocks", "tool_name", "raw_output", "is_error"])
+ToolResult = dataclasses.make_dataclass("ToolResult", ["name", "result", "is_error"])
+BLURRED: dict[str, Callable[[], Any]] = {
+    "success and error": lambda: {"success": False, "error": "blurred"},
+    "success and error with figures": lambda: {"success": False, "error": "blurred", "cost": 0.25, "tokens_used": 5},
+    "success and error of an exception": lambda: {"success": False, "error": ValueError("blurred")},
+    "success and error with a message": lambda: {"success": False, "error": {"code": 3, "message": "blurred"}},
+    "object": lambda: Told(False, "blurred"),
+    "plain object": lambda: Response(False, "blurred"),
+    "object with slots": lambda: Slotted("error", "blurred"),
+    "namespace": lambda: types.SimpleNamespace(success=False, is_error=True, error="blurred"),
+    "nothing but an error": lambda: {"error": "blurred"},
+    "is_error and a text": lambda: {"content": "blurred", "is_error": True},
+    # The classes have the fields of the frameworks' own; tests/frameworks has those.
+    "ToolWeaver's agent": lambda: Told(False, None, {"error": "blurred", "attempts": 3}),
+    "LangChain's message": lambda: ToolMessage("blurred", "error", "1"),
+    "LlamaIndex": lambda: ToolOutput([TextContent("blurred")], "ocr", None, True),
+    "AutoGen": lambda: ToolResult("ocr", [types.SimpleNamespace(content="blurred")], True),
+    "Agno": lambda: Slotted("failure", "blurred"),
+    "Strands": lambda: {"toolUseId": "1", "status": "error", "content": [{"text": "blurred"}]},
+    "ADK": lambda: {"status": "error", "error_message": "blurred"},
+}
+NOT_TOLD: dict[str, Callable[[], Any]] = {
+    "success": lambda: {"success": True, "error": None, "status": "ok"},
+    "success with a warning": lambda: {"success": True, "error": "none", "cost": 0.25, "tokens_used": 5},
+    "no success without an error": lambda: {"success": False, "error": None},
+    "false in a way": lambda: {"success": 0, "error": "blurred"},
+    "an error beside a result": lambda: {"text": "Total 3", "error": "none"},
+    "no error": lambda: {"error": ""},
+    "the status of a job": lambda: {"job": 3, "status": "failure", "error": "disk full"},
+    "the status of a page": lambda: {"status": "error", "content": "Not found"},
+    "no status of a text": lambda: {"status": 500, "error": "disk full"},
+    "an object": lambda: Told(True, "none"),
+}
+
+
+@pytest.mark.parametrize("way", ["function", "nested", "coroutine", "coroutine that is returned"])
+@pytest.mark.parametrize("kind", BLURRED)
+def test_a_failure_that_a_result_tells_is_a_failure(kind: str, way: str) -> None:
+    """The tool has returned, and says that it did not work. What it used counts all the same.
+
+    Seen red: all of these were successes.
+    """
+    call = call_of(BLURRED[kind], way, cost=None)
+    assert (call.outcome, call.error_type, call.error) == ("failure", "tool_error", "blurred")
+    if "figures" in kind:
+        assert (call.tokens, call.cost_usd) == (5, 0.25)
+
+
+@pytest.mark.parametrize("kind", NOT_TOLD)
+def test_what_does_not_say_so_in_a_known_way_is_a_success(kind: str) -> None:
+    """The status of something else, an error beside a result, flags that are no truth values."""
+    call = call_of(NOT_TOLD[kind], "function")
+    assert (call.outcome, call.error_type) == ("success", None)
+    if "warning" in kind:
+        assert (call.tokens, call.cost_usd) == (5, 0.25)
+
+
+def test_no_property_of_a_result_runs_to_look_for_its_failure() -> None:
+    """Stored fields only, also of a class that declares the names.
+
+    Seen red: with `getattr` in place of the fields.
+    """
+
+    class Sly:
+        success: bool
+        error: str
+
+        def __getattr__(self, name: str) -> Any:
+            raise SystemExit(name)
+
+        @property
+        def is_error(self) -> bool:
+            raise SystemExit("is_error")
+
+    assert call_of(Sly, "function").outcome == "success"
+
+
+def test_a_tool_says_itself_which_results_are_failures() -> None:
+    """`failed=` returns the text of a failure, or None; what it says holds against what is found otherwise.
+
+    Seen red: without `ask_failed` in `finish_slow`, and in `finish_awaitable`; without clearing what was found.
+    """
+
+    def failed(result: Any) -> str | None:
+        return "no total" if result["total"] is None else None
+
+    for way in ("function", "nested", "coroutine", "coroutine that is returned"):
+        bad = call_of(lambda: {"total": None, "cost": 0.25}, way, failed=failed)
+        assert (bad.outcome, bad.error_type, bad.error, bad.cost_usd) == ("failure", "tool_error", "no total", 0.25)
+        good = call_of(lambda: {"total": 3, "success": False, "error": "x"}, way, failed=failed)
+        assert (good.outcome, good.error_type, good.error) == ("success", None, "")
+        assert call_of(lambda: {"total": 3}, way, failed=failed, cost=0.5).cost_usd == 0.5
+        assert call_of(lambda: {"total": None}, way, failed=failed, cost=0.5, usage=False).cost_usd is None
+        assert call_of(lambda: current_call().fail("own") or {"total": 3}, way, failed=failed).error == "own"
+    assert [call_of(object, "function", failed=lambda _, told=told: told).outcome for told in (False, True)] == [
+        "success",
+        "failure",
+    ]
+
+
+def test_a_failed_callable_that_raises_changes_nothing_but_a_count() -> None:
+    """The tool has already returned."""
+    before = Diagnostics.extractor_errors
+    assert call_of(lambda: {"success": False, "error": "x"}, "function", failed=lambda result: 1 / 0).error == "x"
+    assert call_of(lambda: None, "function", failed=lambda result: 1 / 0).outcome == "success"
+    assert Diagnostics.extractor_errors == before + 2
+    with pytest.raises(ConfigurationError, match="failed='text' is not a way"):
+        monitored("tool", failed="text")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("kind", ["generator", "async generator"])
+def test_the_items_of_a_generator_tell_its_failure(kind: str) -> None:
+    """`failed=` gets each of them; the first text counts."""
+
+    def failed(item: dict[str, Any]) -> str | None:
+        return item.get("problem")
+
+    items = [{"text": "a", "cost": 0.25}, {"problem": "cut off"}, {"problem": "later"}]
+
+    @monitored("pages", failed=failed)
+    def pages() -> Iterator[Any]:
+        yield from items
+
+    @monitored("pages", failed=failed)
+    async def async_pages() -> AsyncIterator[Any]:
+        for item in items:
+            yield item
+
+    async def consume() -> None:
+        async for _ in async_pages():
+            pass
+
+    with ToolRecorder() as recorder:
+        list(pages()) if kind == "generator" else asyncio.run(consume())
+        (call,) = recorder.calls()
+    assert isinstance(call, ToolCall)
+    assert (call.outcome, call.error, call.items, call.cost_usd) == ("failure", "cut off", 3, 0.25)

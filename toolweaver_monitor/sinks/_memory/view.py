@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TypeGuard
 
-from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.call import TOOL_ERROR, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._core.sanitize import MAX_ERROR_CHARS, Diagnostics, nanodollars, plain_text, token_count
@@ -145,7 +145,7 @@ def make_call(
             unsplit_tokens=count,
             cost_nanousd=nanousd,
             cost_source=None if nanousd is None else "reported",
-            error_type=None if success else type_name(error) if _is_exception(error) else "ToolFailed",
+            error_type=None if success else type_name(error) if _is_exception(error) else TOOL_ERROR,
             raw_error="" if success else scrub(_text_of_error(error)),
             redacted=True,
         )
