@@ -29,7 +29,8 @@ class StreamObserver:
     """
 
     __slots__ = (
-        "call", "cost", "cost_nanousd", "failed", "has_extractors", "has_started", "is_charged", "last_id", "reader", "usage",
+        "call", "cost", "cost_nanousd", "failed", "has_extractors", "has_started", "is_charged", "last_id", "reader",
+        "usage",
     )  # fmt: skip
 
     def __init__(self, call: ToolCall, tool: ToolSpec, *, is_charged: bool = False) -> None:

@@ -319,3 +319,17 @@ def test_the_items_of_a_generator_tell_its_failure(kind: str) -> None:
         (call,) = recorder.calls()
     assert isinstance(call, ToolCall)
     assert (call.outcome, call.error, call.items, call.cost_usd) == ("failure", "cut off", 3, 0.25)
+
+
+def test_a_told_failure_that_comes_again_is_no_hit_of_a_cache() -> None:
+    """Tools return the same object for the same error, often a constant.
+
+    Seen red: with every known result counted as served from a cache.
+    """
+    unreadable = {"success": False, "error": "unreadable"}
+    with setup() as monitor:
+        tool = monitored("tool")(lambda: unreadable)
+        for _ in range(3):
+            tool()
+        assert monitor.errors.error_rate("tool") == 1.0
+        assert monitor.costs.by("tool")["tool"]["cache_hits"] == 0
