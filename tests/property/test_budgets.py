@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import random
 import threading
 from typing import Any
@@ -283,6 +284,48 @@ def test_nested_reserves_and_unknown_costs_keep_to_the_limit(limit: int, several
         entry = look()
         assert (round(entry["spent"] * 100), entry["reserved"]) == (charged[0] + charged[1] * RESERVE, 0)
         assert entry["unknown_cost_calls"] == charged[1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(RESERVE, 40), st.sampled_from(["run", "minute", "month"]), st.lists(trees, min_size=2, max_size=4))
+def test_nested_reserves_of_threads_keep_to_the_limit(limit: int, per: Any, work: list[Tree]) -> None:
+    """The same from threads that take turns as often as the interpreter can, with calls inside calls of other threads.
+
+    Seen red: with unknown costs counted as 0; with the whole reserve given back.
+    """
+    charged, counting = [0, 0], threading.Lock()
+    with setup(budget=Budget(limit_usd=limit / 100, reserve=RESERVE / 100, per=per)) as monitor:
+        ledger = monitor._components.ledger
+        assert ledger is not None
+
+        def look() -> dict[str, Any]:
+            entry: dict[str, Any] = dict(ledger.status()[0])
+            assert round((entry["spent"] + entry["reserved"]) * 100) <= limit, entry
+            return entry
+
+        def run(tree: Tree) -> None:
+            cents, at_once, inside = tree
+            with contextlib.suppress(BudgetExceeded), track("tool") as call:
+                look()
+                if at_once and inside:
+                    contexts = [contextvars.copy_context() for _ in inside]
+                    in_threads(lambda pair: pair[0].run(run, pair[1]), list(zip(contexts, inside, strict=True)))
+                else:
+                    for one in inside:
+                        run(one)
+                if cents is None:
+                    call.record(model="a-model-without-a-price")
+                else:
+                    call.record(cost=cents / 100)
+                with counting:
+                    charged[cents is None] += RESERVE if cents is None else cents
+            look()
+
+        in_threads(run, work)
+        monitor.summary()
+        entry = look()
+        assert (round(entry["spent"] * 100), entry["reserved"]) == (sum(charged), 0)
+        assert entry["unknown_cost_calls"] * RESERVE == charged[1]
 
 
 @settings(max_examples=50, deadline=None)
