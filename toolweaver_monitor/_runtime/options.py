@@ -118,7 +118,7 @@ def _sink_class(name: str) -> type[Any]:
 
         return SQLiteStore
     if name == "log":
-        from toolweaver_monitor.sinks._log import LogSink
+        from toolweaver_monitor.sinks._log.sink import LogSink
 
         return LogSink
     return IN_MEMORY[name]

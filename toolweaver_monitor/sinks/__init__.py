@@ -11,7 +11,7 @@ from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 
 if TYPE_CHECKING:
-    from toolweaver_monitor.sinks._log import LogSink
+    from toolweaver_monitor.sinks._log.sink import LogSink
     from toolweaver_monitor.sinks._prometheus.exporter import PrometheusExporter
     from toolweaver_monitor.sinks._sqlite import SQLiteStore
     from toolweaver_monitor.sinks._wandb.logger import WandBLogger
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "LogSink": "_log",
+    "LogSink": "_log.sink",
     "PrometheusExporter": "_prometheus.exporter",
     "SQLiteStore": "_sqlite",
     "WandBLogger": "_wandb.logger",

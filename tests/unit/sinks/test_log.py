@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
+import os
+import stat
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from toolweaver_monitor import setup, track
+from toolweaver_monitor import ToolCall, setup, track
+from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import LogSink
 
 
@@ -165,3 +170,62 @@ def test_calls_whose_level_is_off_are_noted(caplog: pytest.LogCaptureFixture) ->
     assert monitor.health()["sinks"]["log"]["skipped"] == 2
     (note,) = [text for text in monitor.health()["notes"] if text.startswith("log: ")]
     assert note.startswith(f"log: 2 calls not logged, as logger {LINES!r} is off for their level; set it to INFO")
+
+
+@pytest.mark.parametrize("give", [lambda p: LogSink(str(p)), LogSink, lambda p: LogSink(path=p)])
+def test_a_path_gets_a_line_of_json_for_each_call(give: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Seen red: without `_is_path`, the file's name was that of a logger."""
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "calls.jsonl"
+    with setup(give(path)) as monitor:
+        with track("ocr", customer="acmé") as call:
+            call.record(tokens=3)
+        with pytest.raises(ValueError, match="no"), track("ocr"):
+            raise ValueError("no\nline")
+        assert monitor.flush()
+    first, second = [json.loads(line) for line in path.read_text().splitlines()]
+    assert (first["tool_name"], first["tags"], first["tokens"]) == ("ocr", {"customer": "acmé"}, 3)
+    assert (second["outcome"], second["error"]) == ("failure", "no\nline")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not [record for record in caplog.records if record.name == "toolweaver_monitor.calls"]
+
+
+def test_a_new_day_begins_a_new_file(tmp_path: Path) -> None:
+    """Seen red: without the rename, both days were in one file."""
+    path = tmp_path / "calls.jsonl"
+    for text in ("older", "old"):
+        path.write_text(text)
+        os.utime(path, (86_400 * 365, 86_400 * 365))
+        sink = LogSink(path)
+        sink.write([ToolCall("ocr", "success")])
+        sink.close()
+        assert len(path.read_text().splitlines()) == 1
+    day = time.strftime("%Y-%m-%d", time.localtime(86_400 * 365))
+    assert (tmp_path / f"calls-{day}.jsonl").read_text() == "older"
+    assert (tmp_path / f"calls-{day}-2.jsonl").read_text() == "old"
+
+
+def test_a_batch_that_fails_half_way_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk writes a part of it. Seen red: without the truncation, the next try began in the middle of a line."""
+    path = tmp_path / "calls.jsonl"
+    sink = LogSink(path)
+    sink.write([ToolCall("first", "success")])
+    whole, real = path.read_bytes(), os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if len(data) > 20:
+            return real(descriptor, data[:20])
+        raise OSError(28, "no space left")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="no space"):
+        sink.write([ToolCall("second", "success")] * 3)
+    monkeypatch.undo()
+    assert path.read_bytes() == whole
+    sink.write([ToolCall("third", "success")])
+    assert [json.loads(line)["tool_name"] for line in path.read_text().splitlines()] == ["first", "third"]
+
+
+def test_a_path_without_a_folder_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is no folder"):
+        LogSink(tmp_path / "nothing" / "calls.jsonl")

@@ -1,8 +1,9 @@
-"""Write calls to the standard `logging`, with the fields as `extra`."""
+"""Write calls to the standard `logging`, with the fields as `extra`, or to a file of JSON lines."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from toolweaver_monitor._core import config
 from toolweaver_monitor._core.call import ERROR_OUTCOMES, ToolCall
 from toolweaver_monitor._text.display import escape, pluralize
 from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.sinks._log.json_lines import JsonLinesFile
 
 
 class LoggerDisabled(RuntimeError):
@@ -17,26 +19,36 @@ class LoggerDisabled(RuntimeError):
 
 
 class LogSink:
-    """One log line per call: errors at WARNING, every other outcome at `level`.
+    """One log line per call: errors at WARNING, every other outcome at `level`; or one line of JSON in a file.
 
     The fields of the call are on the record as `record.toolweaver` (a dict), for JSON formatters.
 
     Args:
-        logger: a logger or its name.
+        logger: a logger or its name. A name that ends in `.jsonl` or has a `/` is a `path`.
         level: the level of lines for calls that are not errors, such as `"INFO"` or `logging.DEBUG`.
+        path: a file of JSON lines, one for each call; nothing is logged then. Each day begins it anew: what an earlier
+            day has written is renamed (`calls.jsonl` to `calls-2026-11-28.jsonl`). Only its owner may read it.
 
     Raises:
-        ConfigurationError: `logger` is not a logger, or logging does not know the level.
+        ConfigurationError: `logger` is not a logger, logging does not know the level, or there is no folder for `path`.
     """
 
     name = "log"
 
     def __init__(
-        self, logger: str | logging.Logger = "toolweaver_monitor.calls", level: str | int | None = None
+        self,
+        logger: str | logging.Logger | os.PathLike[str] = "toolweaver_monitor.calls",
+        level: str | int | None = None,
+        *,
+        path: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
-        if not isinstance(self._logger, logging.Logger | logging.LoggerAdapter):
+        if path is None and (isinstance(logger, os.PathLike) or (isinstance(logger, str) and _is_path(logger))):
+            path, logger = logger, "toolweaver_monitor.calls"
+        self._file = None if path is None else JsonLinesFile(path)
+        found = logging.getLogger(logger) if isinstance(logger, str) else logger
+        if not isinstance(found, logging.Logger | logging.LoggerAdapter):
             raise ConfigurationError(f"logger={logger!r} is not a logger", hint="give a logging.Logger or its name")
+        self._logger = found
         self._level = _validate_level(config.LOG_LEVEL.value() if level is None else level)
         self._skipped = 0
         self._batch: Sequence[ToolCall] = ()
@@ -47,7 +59,11 @@ class LogSink:
 
         Raises:
             LoggerDisabled: the logger is turned off.
+            OSError: the file cannot be written.
         """
+        if self._file is not None:
+            self._file.write([call.as_dict() for call in calls])
+            return
         if calls is not self._batch:
             self._batch, self._done = calls, 0
         while self._done < len(calls):
@@ -85,10 +101,18 @@ class LogSink:
         return ""
 
     def flush(self) -> None:
-        """Do nothing, since logging buffers nothing."""
+        """Ask the system to write the file to disk. Logging buffers nothing."""
+        if self._file is not None:
+            self._file.flush()
 
     def close(self) -> None:
-        """Do nothing, since the logger belongs to the program."""
+        """Close the file. A logger belongs to the program and stays as it is."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith(".jsonl") or "/" in name or os.sep in name
 
 
 def _unwrap(logger: logging.Logger | logging.LoggerAdapter[Any]) -> logging.Logger:

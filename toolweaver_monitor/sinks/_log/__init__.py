@@ -1,0 +1,1 @@
+"""Calls as log lines, or as a file of JSON lines."""
