@@ -10,6 +10,7 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current_call
 from toolweaver_monitor._instrument.decorator import monitored
 from toolweaver_monitor._instrument.patching.instrument import instrument, uninstrument
+from toolweaver_monitor._instrument.tagged import tagged
 from toolweaver_monitor._instrument.track import track
 from toolweaver_monitor._runtime.health import Health
 from toolweaver_monitor._runtime.monitor import Monitor
@@ -58,6 +59,7 @@ __all__ = [
     "monitored",
     "setup",
     "shutdown",
+    "tagged",
     "track",
     "uninstrument",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, assert_type
 
 import toolweaver_monitor
@@ -21,6 +21,7 @@ from toolweaver_monitor import (
     instrument,
     monitored,
     setup,
+    tagged,
     track,
 )
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
@@ -54,6 +55,16 @@ model = monitored("model")(Model())
 assert_type(model, Model)
 assert_type(model("hello"), str)
 assert_type(monitored("len")(len)([1]), int)
+
+
+@tagged(team="search")
+async def find(query: str) -> list[str]:
+    return [query]
+
+
+assert_type(find("coffee"), Coroutine[Any, Any, list[str]])
+with tagged(customer="acme", pages=3) as nothing:
+    assert_type(nothing, None)
 
 with track("parse", customer="acme", pages=3) as call:
     assert_type(call, ToolCall)

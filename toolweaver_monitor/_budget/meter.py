@@ -28,7 +28,7 @@ from toolweaver_monitor._budget.budget import NEVER, Budget, Unit
 from toolweaver_monitor._budget.repeats import RepeatCounter
 from toolweaver_monitor._budget.window import Window
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.context import current
+from toolweaver_monitor._core.context import call_around, current
 from toolweaver_monitor._core.details import NO_DETAILS
 from toolweaver_monitor._core.log_throttle import LogThrottle
 from toolweaver_monitor._core.structs import use_plain_setattr
@@ -168,7 +168,7 @@ class Meter(Window):
 
     def _find_lender(self) -> Admission | None:
         """Return the admission of the call around, if that has set a reserve of this meter aside and is open."""
-        around = current.get()
+        around = call_around(current.get())
         admission = around._admission if around is not None else None
         for lender in admission.parts if type(admission) is AdmissionGroup else (admission,):
             if isinstance(lender, Admission) and lender.meter is self and lender.lends and not lender.awaits_price:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
+from typing import Any
 
 from toolweaver_monitor._core import gc_guard
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.sanitize import NO_TAGS, TagValue
 
 
 class NoopCall(ToolCall, gc=False, eq=False):
@@ -35,6 +38,25 @@ current: ContextVar[ToolCall | None] = ContextVar("toolweaver_monitor_call", def
 gc_guard.install()
 
 
+class TagScope(NoopCall, gc=False, eq=False):
+    """The current call inside a block of tags. It stands for the call around the block, if there is one."""
+
+    owner: object = None
+    """The block."""
+    around: ToolCall | None = None
+    tags_inside: Mapping[str, TagValue] = NO_TAGS
+    """The tags of this block and of those around it, up to the call around."""
+
+    def _assign_id(self) -> int:
+        """Return the serial that calls inside have as their parent's; None outside any call."""
+        return self.around._assign_id() if self.around is not None else None  # type: ignore[return-value]
+
+
+def call_around(call: Any) -> Any:
+    """Return the call that what `current` holds stands for: itself, or for a block of tags the call around it."""
+    return call.around if type(call) is TagScope else call
+
+
 def current_call() -> ToolCall:
     """Return the innermost open call, from any depth; outside any call, a no-op call that records nothing."""
-    return current.get() or NOOP_CALL
+    return call_around(current.get()) or NOOP_CALL

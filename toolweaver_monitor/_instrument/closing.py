@@ -8,6 +8,7 @@ from typing import Any
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core import known_results
 from toolweaver_monitor._core.call import Outcome, ToolCall
+from toolweaver_monitor._core.context import call_around
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
@@ -174,6 +175,7 @@ def mark_read_by_parent(call: ToolCall, result: Any) -> None:
 def mark_read(around: Any, thing: Any) -> None:
     """Remember a result or an item as counted, by a call inside the one around, if it is one and open."""
     known_results.remember(thing)
+    around = call_around(around)
     if isinstance(around, ToolCall) and around.outcome == "open":
         details = around._ensure_details()
         if details.inside is None:
@@ -187,7 +189,7 @@ def mark_read(around: Any, thing: Any) -> None:
 
 def tell_parent(call: ToolCall, details: CallDetails) -> None:
     """Add what a call used, and what ended inside it, to the call around it, which may hand on these figures."""
-    around = getattr(call._token, "old_value", None)
+    around = call_around(getattr(call._token, "old_value", None))
     if isinstance(around, ToolCall) and around.outcome == "open" and (has_figures(call) or details.inside is not None):
         outer = around._ensure_details()
         if outer.inside is None:
