@@ -26,6 +26,8 @@ MAX_CONNECTIONS = 128
 """One connection more drops the slowest one, so that no client can lock the others out."""
 MAX_DISCARDED_BYTES = 4 * 2**20
 """What a client may still send after the last response on its connection."""
+ACKNOWLEDGED_S = 0.1
+"""Until the next look at whether a client has received all of its response."""
 MAX_FAILED_TURNS = 5
 """So many errors in a row are a bug of this library, and end the endpoint."""
 
@@ -37,7 +39,18 @@ is longer), and the address it came to. Returns the whole response and whether t
 class Connection:
     """The connection of one client."""
 
-    __slots__ = ("deadline", "discarded", "handshaking", "idle", "last", "lingering", "received", "socket", "to_send")
+    __slots__ = (
+        "deadline",
+        "discarded",
+        "frees_port",
+        "handshaking",
+        "idle",
+        "last",
+        "lingering",
+        "received",
+        "socket",
+        "to_send",
+    )
 
     def __init__(self, client: socket.socket, *, handshaking: bool) -> None:
         self.socket = client
@@ -53,6 +66,8 @@ class Connection:
         self.discarded = 0
         self.idle = False
         """It has had a response, and no byte of another request has come."""
+        self.frees_port = False
+        """It ends by a reset when it is closed."""
         self.deadline = time.monotonic() + TIMEOUT_S
 
 
@@ -139,8 +154,6 @@ class Loop:
                 message = "toolweaver_monitor: an HTTP endpoint ended because of an internal error; please report it"
                 log.error(message, exc_info=last)
         finally:
-            for connection in self._connections:
-                _free_port(connection)
             self.close_descriptors()
 
     def _turn(self) -> None:
@@ -149,6 +162,8 @@ class Loop:
                 self._accept()
             elif key.fileobj is not self._woken:
                 self._serve(key.data)
+        for idle in [connection for connection in self._connections if connection.idle and not connection.frees_port]:
+            _free_port(idle)
         now = time.monotonic()
         for late in [connection for connection in self._connections if connection.deadline <= now]:
             self._drop(late)
@@ -160,6 +175,8 @@ class Loop:
         deadlines = [connection.deadline for connection in self._connections]
         if self._paused_until:
             deadlines.append(self._paused_until)
+        if any(connection.idle and not connection.frees_port for connection in self._connections):
+            deadlines.append(time.monotonic() + ACKNOWLEDGED_S)
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
     def _accept(self) -> None:
@@ -197,7 +214,6 @@ class Loop:
             self._selector.unregister(connection.socket)
         except (KeyError, ValueError):
             pass
-        _free_port(connection)
         connection.socket.close()
 
     def _serve(self, connection: Connection) -> None:
@@ -247,6 +263,9 @@ class Loop:
                 return False
             return True
         connection.idle = False
+        if connection.frees_port:
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+            connection.frees_port = False
         connection.received += data
         self._read(connection)
         return True
@@ -279,19 +298,19 @@ class Loop:
 
 
 def _free_port(connection: Connection) -> None:
-    """Have an idle connection end by a reset when it is closed.
+    """Have an idle connection end by a reset, however the process ends.
 
     The end that closes a connection first keeps its port for a minute (TIME_WAIT), so that a program that is started
     again could not listen. A client whose connection is idle has all it asked for; it takes a reset as any other end.
     """
-    if not connection.idle:
-        return
+    connection.frees_port = True
     try:
         from fcntl import ioctl
         from termios import TIOCOUTQ
 
-        unacknowledged = struct.unpack("i", ioctl(connection.socket.fileno(), TIOCOUTQ, b"\0" * 4))[0]
-        if not unacknowledged:  # a reset would discard what is on its way
+        if struct.unpack("i", ioctl(connection.socket.fileno(), TIOCOUTQ, b"\0" * 4))[0]:
+            connection.frees_port = False  # a reset would discard what is on its way
+        else:
             connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     except (ImportError, OSError, ValueError):  # Windows; or it is closed already
         pass

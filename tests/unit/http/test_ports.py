@@ -159,6 +159,7 @@ def test_a_program_that_was_scraped_and_is_started_again_serves_at_once() -> Non
     scraper = http.client.HTTPConnection("127.0.0.1", here.recv())
     scraper.request("GET", "/it")
     assert scraper.getresponse().read() == b""
+    time.sleep(0.3)  # until the endpoint has seen that the response was received
     here.send("end")
     assert here.recv() == "closed"
     program.join(10)
