@@ -311,12 +311,13 @@ def test_prometheus_clients_directory_for_workers_is_not_used_and_that_is_said_o
 ) -> None:
     """One WARNING in a process, and a note for as long as it is set.
 
-    Seen red: without the variable looked at, nothing; without `_said_multiproc`, a line for each setup.
+    Seen red: without the variable looked at, nothing; without `_said`, a line for each setup.
     """
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/tmp")
-    monkeypatch.setattr(PrometheusExporter, "_said_multiproc", False)
+    exporter_module._said.clear()
     for _ in range(2):
         monitor = setup(PrometheusExporter(port=0))
+        monitor.asgi()
     assert sum("PROMETHEUS_MULTIPROC_DIR" in record.message for record in caplog.records) == 1
     assert "PROMETHEUS_MULTIPROC_DIR is set" in " ".join(monitor.health()["notes"])
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")

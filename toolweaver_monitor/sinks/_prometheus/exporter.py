@@ -61,7 +61,6 @@ class PrometheusExporter(InMemorySink, SetupAware):
     """
 
     name = "prometheus"
-    _said_multiproc = False
 
     @suggest_keywords(host="did you mean addr=?", address="did you mean addr=?", bind="did you mean addr=?")
     def __init__(
@@ -142,9 +141,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
         if self._chooses_port:
             self._endpoint.port, self._port_reason = choose_port(config.PROMETHEUS_PORT.default)
         self._started_by, self._wait_error = os.getpid(), ""
-        if _is_multiproc() and not PrometheusExporter._said_multiproc:
-            PrometheusExporter._said_multiproc = True
-            log.warning(MULTIPROC_NOTE)
+        _warn_of_multiproc()
         try:
             self._endpoint.start()
         except OSError as error:
@@ -269,6 +266,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
         Args:
             rules: who may read them. Default: those who may read the endpoint.
         """
+        _warn_of_multiproc()
         return MountedMetrics(self._respond, rules or self._endpoint.rules)
 
     def _respond(self, headers: Mapping[str, str]) -> Response:
@@ -294,6 +292,16 @@ class PrometheusExporter(InMemorySink, SetupAware):
 
 def _is_multiproc() -> bool:
     return bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
+
+
+_said: set[str] = set()
+
+
+def _warn_of_multiproc() -> None:
+    """Say once in this process that the variable is not used, if it is set."""
+    if _is_multiproc() and MULTIPROC_NOTE not in _said:
+        _said.add(MULTIPROC_NOTE)
+        log.warning(MULTIPROC_NOTE)
 
 
 def accepts_gzip(accepted: str) -> bool:
