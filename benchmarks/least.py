@@ -15,7 +15,8 @@ from typing import Any
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.details import CompactDetails
-from toolweaver_monitor._usage.dict_results import MAX_FAST, SMALL_DICT
+from toolweaver_monitor._core.sanitize import MAX_FAST
+from toolweaver_monitor._usage.dict_results import SMALL_DICT
 from toolweaver_monitor._usage.extract import DICT_KEYS
 
 _box: deque[ToolCall] = deque()

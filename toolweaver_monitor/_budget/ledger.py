@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 
 from toolweaver_monitor._budget.budget import Budget, BudgetStatus, Unit, check_clashes
 from toolweaver_monitor._budget.messages import convert_amount, exceeded_error, repeated_error, warning_text
-from toolweaver_monitor._budget.meter import HAS_GIL, Admission, AdmissionGroup, Meter
+from toolweaver_monitor._budget.meter import Admission, AdmissionGroup, Meter
 from toolweaver_monitor._budget.repeats import RepeatCounter, compute_digest
 from toolweaver_monitor._budget.scope import Scope
 from toolweaver_monitor._core import clock, locks
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.locks import HAS_GIL
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor._text.safe_repr import fault_text

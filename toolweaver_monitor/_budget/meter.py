@@ -17,7 +17,6 @@ long that takes.
 from __future__ import annotations
 
 import math
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -30,10 +29,9 @@ from toolweaver_monitor._budget.window import Window
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import call_around, current
 from toolweaver_monitor._core.details import NO_DETAILS
+from toolweaver_monitor._core.locks import HAS_GIL
 from toolweaver_monitor._core.log_throttle import LogThrottle
 from toolweaver_monitor._core.structs import use_plain_setattr
-
-HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Meter(Window):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
 from decimal import Decimal
+from math import floor
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
@@ -17,11 +18,12 @@ from toolweaver_monitor._core.context_tree import ContextTree, Node, ToolKey, to
 from toolweaver_monitor._core.details import NO_DETAILS, CallDetails, CompactDetails, CostSource, UsageDetails
 from toolweaver_monitor._core.figure_words import take_figures, warn_of_misspelt
 from toolweaver_monitor._core.sanitize import (
-    MAX_COUNT,
     MAX_ERROR_CHARS,
+    MAX_FAST,
     MAX_LABEL_CHARS,
     NANO,
     NO_TAGS,
+    ROUND,
     Diagnostics,
     TagValue,
     nanodollars,
@@ -110,15 +112,47 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     def _ensure_details(self) -> CallDetails:
         """Return the details to be filled in, and make them if the call has none yet."""
         details = self._details
-        if details is None:
-            details = self._details = CallDetails()
-        elif type(details) is not CallDetails:
-            lean = details
-            details = self._details = CallDetails(
-                lean.unsplit_tokens, lean.input_tokens, lean.output_tokens, lean.cached_tokens, lean.cost_nanousd,
-                lean.cost_source, model=lean.model, provider=lean.provider,
-            )  # fmt: skip
+        if type(details) is CallDetails:
+            return details
+        details = CallDetails()
+        lean = self._details  # no other thread runs from here to the store: see `_add_used`
+        if lean.__class__ is CallDetails:
+            return lean
+        if lean is not None:
+            details.unsplit_tokens = lean.unsplit_tokens
+            details.input_tokens = lean.input_tokens
+            details.output_tokens = lean.output_tokens
+            details.cached_tokens = lean.cached_tokens
+            details.cost_nanousd = lean.cost_nanousd
+            details.cost_source = lean.cost_source
+            details.model = lean.model
+            details.provider = lean.provider
+        self._details = details
         return details
+
+    def _add_used(self, used: CallDetails) -> None:
+        """Add what was recorded to the details of the call.
+
+        These are plain loads and stores, with no call or loop in between. Under the GIL other threads and signal
+        handlers start only at those (CPython 3.11 to 3.13), so of several that record at once none is lost.
+        """
+        if type(self._details) is CompactDetails:
+            self._ensure_details()
+        details = self._details
+        if details is None:
+            self._details = used
+            return
+        details.unsplit_tokens += used.unsplit_tokens
+        details.input_tokens += used.input_tokens
+        details.output_tokens += used.output_tokens
+        details.cached_tokens += used.cached_tokens
+        if used.cost_nanousd is not None:
+            details.cost_nanousd = used.cost_nanousd + (details.cost_nanousd or 0)
+            details.cost_source = "reported"
+        if used.model is not None:
+            details.model = used.model
+        if used.provider is not None:
+            details.provider = used.provider
 
     def _assign_id(self) -> int:
         """Return this call's serial, and assign one if it has none."""
@@ -270,42 +304,41 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
                 tag, also a misspelt figure: a number under a name such as `token` is a warning in the log and a problem
                 in `Monitor.health`.
         """
-        with _recording:
-            if self.outcome != "open":
-                Diagnostics.late_records += 1
-                return
-            details = self._details
-            if details is None:
-                details = self._details = UsageDetails()
-            elif type(details) is CompactDetails:
-                details = self._ensure_details()
-            if tokens is not None:
-                known = type(tokens) is int and 0 <= tokens <= MAX_COUNT
-                details.unsplit_tokens += tokens if known else token_count(tokens)
-            if input_tokens is not None:
-                known = type(input_tokens) is int and 0 <= input_tokens <= MAX_COUNT
-                details.input_tokens += input_tokens if known else token_count(input_tokens)
-            if output_tokens is not None:
-                known = type(output_tokens) is int and 0 <= output_tokens <= MAX_COUNT
-                details.output_tokens += output_tokens if known else token_count(output_tokens)
-            if cached_tokens is not None:
-                details.cached_tokens += token_count(cached_tokens)
-            if cost is not None:
-                known = type(cost) is float and 0.0 <= cost <= 1e6
-                nano = round(cost * NANO) if known else nanodollars(cost)
-                if nano is not None:
-                    details.cost_nanousd = nano + (details.cost_nanousd or 0)
-                    details.cost_source = "reported"
-            if model is not None:
-                short = type(model) is str and len(model) <= MAX_LABEL_CHARS
-                details.model = model if short else plain_text(model, MAX_LABEL_CHARS)
-            if provider is not None:
-                details.provider = plain_text(provider, MAX_LABEL_CHARS)
-            if cached is not None:
-                self._ensure_details().cached = cached is True
-            if attempt is not None:
-                self._ensure_details().attempt = max(1, token_count(attempt))
-            if tags:
+        if self.outcome != "open":
+            Diagnostics.late_records += 1
+            return
+        nano = None
+        if tokens is not None and not (type(tokens) is int and 0 <= tokens <= MAX_FAST):
+            tokens = token_count(tokens)
+        if input_tokens is not None and not (type(input_tokens) is int and 0 <= input_tokens <= MAX_FAST):
+            input_tokens = token_count(input_tokens)
+        if output_tokens is not None and not (type(output_tokens) is int and 0 <= output_tokens <= MAX_FAST):
+            output_tokens = token_count(output_tokens)
+        if cached_tokens is not None:
+            cached_tokens = token_count(cached_tokens)
+        if cost is not None:
+            if type(cost) is float and 0.0 <= cost <= 1e6:
+                nano = floor(cost * 1e9 + ROUND - ROUND)
+            else:
+                nano = nanodollars(cost)
+        if model is not None and not (type(model) is str and len(model) <= MAX_LABEL_CHARS):
+            model = plain_text(model, MAX_LABEL_CHARS)
+        if provider is not None:
+            provider = plain_text(provider, MAX_LABEL_CHARS)
+        used = UsageDetails(
+            tokens or 0, input_tokens or 0, output_tokens or 0, cached_tokens or 0, nano,
+            None if nano is None else "reported", model, provider,
+        )  # fmt: skip
+        if self._details is None:  # no other thread runs from here to the store: see `_add_used`
+            self._details = used
+        else:
+            self._add_used(used)
+        if cached is not None:
+            self._ensure_details().cached = cached is True
+        if attempt is not None:
+            self._ensure_details().attempt = max(1, token_count(attempt))
+        if tags:
+            with _recording:  # what follows takes more than one step
                 tags = take_figures(self, tags)
                 self._add_tags(tags)
         if self._admission is not None:
@@ -334,13 +367,12 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         Args:
             reason: the text of the error; secrets are removed from it, and at most 256 characters are shown.
         """
-        with _recording:  # without the lock, what another thread is recording could be lost
-            if self.outcome != "open":
-                Diagnostics.late_records += 1
-                return
-            details = self._ensure_details()
-            details.error_type = details.error_type or TOOL_ERROR
-            details.raw_error = plain_text(reason, MAX_ERROR_CHARS) or "failed"
+        if self.outcome != "open":
+            Diagnostics.late_records += 1
+            return
+        details = self._ensure_details()
+        details.error_type = details.error_type or TOOL_ERROR
+        details.raw_error = plain_text(reason, MAX_ERROR_CHARS) or "failed"
 
     def __reduce__(self) -> tuple[Callable[..., ToolCall], tuple[type[ToolCall], dict[str, Any], Any]]:
         """Support pickle and `copy.deepcopy`, without the fields that tie the call to this process."""
@@ -403,3 +435,7 @@ for _name in (*CallDetails.__struct_fields__, "tokens"):
 use_plain_setattr(ToolCall(""))
 
 _recording = locks.new_rlock("recording on a call")
+
+if not locks.HAS_GIL:
+    ToolCall.record = locks.locked(_recording, ToolCall.record)  # type: ignore[method-assign]
+    ToolCall.fail = locks.locked(_recording, ToolCall.fail)  # type: ignore[method-assign]

@@ -92,6 +92,18 @@ if TYPE_CHECKING:
     class UsageDetails(CallDetails):
         """Defined below. To a type checker it has the fields of `CallDetails`."""
 
+        def __init__(
+            self,
+            unsplit_tokens: int = 0,
+            input_tokens: int = 0,
+            output_tokens: int = 0,
+            cached_tokens: int = 0,
+            cost_nanousd: int | None = None,
+            cost_source: CostSource | None = None,
+            model: str | None = None,
+            provider: str | None = None,
+        ) -> None: ...
+
     class CompactDetails(CallDetails):
         """Defined below. To a type checker it has the fields of `CallDetails`."""
 

@@ -7,9 +7,11 @@ and a child renews them all in place before any code of the user runs in it.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,6 +21,8 @@ _hooks: list[Callable[[], None]] = []
 _owners: list[tuple[Callable[..., None], weakref.ref[Any]]] = []
 
 SWEEP_EVERY = 256
+HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Whether a run of plain loads and stores, with no call or loop in between, is one step for other threads."""
 
 
 def new_lock(name: str) -> threading.Lock:
@@ -40,6 +44,17 @@ def new_rlock(name: str) -> threading.RLock:
     lock = threading.RLock()
     _register(_locks, (name, weakref.ref(lock)))
     return lock
+
+
+def locked(lock: threading.RLock, function: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that one thread runs at a time."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> None:
+        with lock:
+            function(*args, **kwargs)
+
+    return run
 
 
 def after_fork_in_child(hook: Callable[[], None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Context, Decimal
 from types import MappingProxyType, MethodDescriptorType, WrapperDescriptorType
 from typing import Any
@@ -23,6 +23,11 @@ MAX_LABEL_CHARS = 256
 MAX_ERROR_CHARS = 256
 MAX_COUNT = 10**15
 """Tokens or nano-dollars above this in one value are a mistake, not a measurement."""
+MAX_FAST = 1_000_000_000
+"""CPython compares token counts up to this one in one step; larger ones are compared with `MAX_COUNT` later."""
+ROUND = 2.0**52
+"""Added to a float from 0 to `MAX_COUNT` and taken away again, it rounds that to a whole number as `round` does, half
+to even, in a third of the time: floats from 2**52 to 2**53 are the whole numbers (IEEE 754)."""
 MAX_FRACTION_BITS = 1_024
 NO_TAGS: Mapping[str, TagValue] = MappingProxyType({})
 
@@ -66,6 +71,13 @@ def nanodollars(dollars: object) -> int | None:
         return nanodollars(number)
     Diagnostics.invalid_values += 1
     return None
+
+
+def sum_nanodollars(dollars: Iterable[float]) -> int:
+    """Return the sum of valid amounts of dollars, each rounded to whole nano-dollars as `nanodollars` does."""
+    rounded = [each * 1e9 + ROUND - ROUND for each in dollars]
+    total = sum(rounded)
+    return int(total) if total < ROUND else sum(map(int, rounded))  # a float holds a sum below that exactly
 
 
 def round_nanodollars(dollars: Decimal) -> int:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from toolweaver_monitor._core.call import ERROR_OUTCOMES, ToolCall
 from toolweaver_monitor._core.details import CallDetails, CompactDetails
-from toolweaver_monitor._core.sanitize import NANO
+from toolweaver_monitor._core.sanitize import NANO, sum_nanodollars
 from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 
 
@@ -59,7 +59,7 @@ class UsageTotals:
         compact = [details for details in found if type(details) is CompactDetails]
         if compact:
             self.costed += len(compact)
-            self.cost_nanousd += sum([round(details.cost * NANO) for details in compact])
+            self.cost_nanousd += sum_nanodollars([details.cost for details in compact])
             self.unsplit_tokens += sum([details.unsplit_tokens for details in compact])
             if len(compact) == len(found):
                 return

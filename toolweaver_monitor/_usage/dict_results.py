@@ -11,7 +11,7 @@ from sys import getrefcount
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails, CompactDetails
 from toolweaver_monitor._core.known_results import ALONE, exchange, is_known, kept, recent, remember
-from toolweaver_monitor._core.sanitize import MAX_COUNT, MAX_LABEL_CHARS, NANO, Diagnostics
+from toolweaver_monitor._core.sanitize import MAX_COUNT, MAX_FAST, MAX_LABEL_CHARS, NANO, Diagnostics
 from toolweaver_monitor._text.redact import AHEAD
 from toolweaver_monitor._usage.extract import (
     DICT_KEYS,
@@ -38,9 +38,6 @@ _DIRECT_KEYS = tuple(DICT_KEYS.difference(ENVELOPE_KEYS))
 
 SMALL_DICT = 64
 """For a dict of at most so many keys, one set operation is faster than a lookup of each name that means usage."""
-
-MAX_FAST = 1_000_000_000
-"""CPython compares token counts up to this one in one step; larger ones are compared with `MAX_COUNT` later."""
 
 
 _put_recent = recent.append

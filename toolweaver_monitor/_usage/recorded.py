@@ -13,11 +13,6 @@ from toolweaver_monitor._usage.fields import read_fields
 from toolweaver_monitor._usage.readers import find_reader
 from toolweaver_monitor._usage.usage import Usage, apply_usage
 
-_SUMS = (
-    "unsplit_tokens", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_1h_tokens",
-)  # fmt: skip
-_LATEST = ("model", "provider", "service_tier")
-
 
 def read_usage_object(usage: Any) -> Usage | None:
     """Return the usage of an answer as SDKs give it (`response.usage`), of the answer itself, of a dict or a `Usage`.
@@ -50,12 +45,13 @@ def record_figures(call: ToolCall, figures: dict[str, Any]) -> None:
             again = ToolCall(call.tool_name)
             apply_usage(again, usage)
             if again._details is not None:
-                _add(call._ensure_details(), again._details)
+                call._add_used(again._details)
+                _add_parts(call._ensure_details(), again._details)
 
 
-def _add(details: CallDetails, more: CallDetails) -> None:
-    """Add figures: tokens, their parts and costs are summed, names overwritten."""
-    for name in _SUMS:
+def _add_parts(details: CallDetails, more: CallDetails) -> None:
+    """Add the parts of tokens, and the tier. One thread at a time, since `record` calls this under its lock."""
+    for name in ("cache_write_tokens", "cache_write_1h_tokens"):
         setattr(details, name, getattr(details, name) + getattr(more, name))
     one, two = details.audio_tokens, more.audio_tokens
     details.audio_tokens = one[0] + two[0], one[1] + two[1], one[2] + two[2]
@@ -64,12 +60,7 @@ def _add(details: CallDetails, more: CallDetails) -> None:
         for name, count in more.rare_parts.items():
             parts[name] = parts.get(name, 0) + count
         details.rare_parts = parts
-    if more.cost_nanousd is not None:
-        details.cost_nanousd = more.cost_nanousd + (details.cost_nanousd or 0)
-        details.cost_source = "reported"
-    for name in _LATEST:
-        if getattr(more, name) is not None:
-            setattr(details, name, getattr(more, name))
+    details.service_tier = more.service_tier or details.service_tier
 
 
 FigureReader.read = staticmethod(record_figures)

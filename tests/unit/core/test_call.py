@@ -13,7 +13,7 @@ PUBLIC = {
     "tool_name", "outcome", "duration_s", "started_at", "first_item_s", "items", "tokens", "input_tokens",
     "output_tokens", "cached_tokens", "cache_write_tokens", "cost_usd", "cost_source", "model", "provider", "cached",
     "attempt", "tags", "error_type", "error", "is_error", "arguments", "result", "call_id", "parent_id", "trace_id",
-    "record", "fail", "as_dict",
+    "record", "fail", "as_dict", "budget_left",
 }  # fmt: skip
 
 
