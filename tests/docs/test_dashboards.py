@@ -46,6 +46,9 @@ def test_alerts_fire_when_they_should_and_say_what_is_wrong(
     series = {
         f"toolweaver_tool_executions_total{ok}": "0+6x20",
         f"toolweaver_tool_executions_total{failed}": "0+2x20",
+        'toolweaver_tool_executions_total{tool_name="search",status="success"}': "0+6x20",
+        'toolweaver_tool_executions_total{tool_name="search",status="cancelled"}': "0+2x20",
+        'toolweaver_tool_executions_total{tool_name="search",status="rejected"}': "0+9x20",
         'toolweaver_tool_duration_seconds_bucket{tool_name="ocr",le="32"}': "0+8x20",
         'toolweaver_tool_duration_seconds_bucket{tool_name="ocr",le="+Inf"}': "0+8x20",
         **{
@@ -61,6 +64,9 @@ def test_alerts_fire_when_they_should_and_say_what_is_wrong(
     }
     told = {
         "ToolFails": [({"tool_name": "ocr"}, "25% of the calls of ocr fail")],
+        "ToolIsCutOff": [
+            ({"tool_name": "search"}, "25% of the calls of search are cancelled, as asyncio.wait_for does")
+        ],
         "ToolIsSlow": [
             ({"tool_name": "ocr"}, "one call in twenty of ocr takes longer than 30.4s"),
             ({"tool_name": "agent"}, "one call in twenty of agent takes longer than 14m 56s"),

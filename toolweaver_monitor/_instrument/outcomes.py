@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from types import MemberDescriptorType
 from typing import Any, Literal
 
 from toolweaver_monitor._core.call import Outcome, ToolCall
-from toolweaver_monitor._core.introspect import is_below, mro_of, name_of
+from toolweaver_monitor._core.introspect import is_below, mro_of, name_of, vars_of
 from toolweaver_monitor.errors import BudgetExceeded
 
 _TIMEOUT_NAMES = re.compile("Timeout|TimedOut|TooSlow|DeadlineExceeded|TimeLimitExceeded")
 """Many clients raise a class of their own instead of Python's `TimeoutError`: httpx, openai, requests, Celery."""
 
-_REQUESTED_ENDS: dict[tuple[object, str], Literal["cancelled", "interrupted"]] = {
+RequestedEnd = Literal["cancelled", "interrupted", "timeout"]
+
+_REQUESTED_ENDS: dict[tuple[object, str], RequestedEnd] = {
     ("builtins", "KeyboardInterrupt"): "cancelled",
     ("asyncio.exceptions", "CancelledError"): "cancelled",
     ("trio", "Cancelled"): "cancelled",
@@ -37,6 +40,7 @@ ExceptionClasses = tuple[type[BaseException], ...]
 
 _members_of: Callable[[BaseException], tuple[BaseException, ...]] = vars(BaseExceptionGroup)["exceptions"].__get__
 _code_of: Callable[[BaseException], object] = vars(SystemExit)["code"].__get__
+_args_of: Callable[[BaseException], tuple[object, ...]] = BaseException.__dict__["args"].__get__
 _module_of: Callable[[type], object] = type.__dict__["__module__"].__get__
 _attributes_of: Callable[[BaseException], dict[str, Any]] = BaseException.__dict__["__dict__"].__get__
 
@@ -78,24 +82,44 @@ def outcome_of(error: BaseException, call: ToolCall, declared: ExceptionClasses 
 
 def _requested_end(
     error: BaseException, call: ToolCall, declared: ExceptionClasses, depth: int = MAX_DEPTH
-) -> Literal["cancelled", "interrupted"] | None:
-    """Return the outcome for an exception that is no error, or None if it is one.
+) -> RequestedEnd | None:
+    """Return the outcome for an exception that requests an end, or None for any other.
 
-    A group is no error if none of its members is: it is `interrupted` if one of these is, else `cancelled`.
+    A group of only such has the outcome of one of its members: `interrupted`, else `timeout`, else `cancelled`.
     """
     kind = type(error)
     if any(is_below(kind, each) for each in declared):
         return "interrupted"
     if issubclass(kind, BaseExceptionGroup):  # a nursery of trio reports its tasks as a group
         ends = {_requested_end(each, call, declared, depth - 1) for each in _members_of(error)} if depth else {None}
-        return None if None in ends else "interrupted" if "interrupted" in ends else "cancelled"
+        return None if None in ends else next((end for end in ("interrupted", "timeout") if end in ends), "cancelled")
     if issubclass(kind, SystemExit):
         return "interrupted" if _is_zero(_code_of(error)) else None
     if kind is BudgetExceeded:
         refused_s = _attributes_of(error).get(REFUSED_AT)
         return "interrupted" if refused_s is not None and refused_s >= call._opened_at else None
-    ends = {_REQUESTED_ENDS.get((_module_of(base), name_of(base))) for base in mro_of(kind)} - {None}
-    return "interrupted" if "interrupted" in ends else "cancelled" if ends else None
+    for base in mro_of(kind):
+        end = _REQUESTED_ENDS.get((_module_of(base), name_of(base)))
+        if end is not None:
+            return "timeout" if end == "cancelled" and _is_deadline(error, base) else end
+    return None
+
+
+def _is_deadline(error: BaseException, kind: type) -> bool:
+    """Return whether a cancellation says that it comes of a deadline of the caller's: those of anyio and trio do.
+
+    asyncio's says nothing: `asyncio.timeout()` and `wait_for()` cancel a task as anything else does.
+
+    Args:
+        error: a cancellation.
+        kind: the class of it, or a base of that, which is known as a cancellation.
+    """
+    source = vars_of(kind).get("source")  # trio 0.35
+    if type(source) is MemberDescriptorType:
+        return bool(source.__get__(error) == "deadline")
+    args = _args_of(error)  # anyio 4.16, on asyncio
+    text = args[0] if len(args) == 1 else None
+    return type(text) is str and text.startswith("Cancelled via cancel scope ") and "reason: deadline" in text
 
 
 REFUSED_AT = "_refused_at_s"
