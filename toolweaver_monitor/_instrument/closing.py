@@ -22,12 +22,15 @@ from toolweaver_monitor._usage import (
     StreamUsage,
     Usage,
     UsageInside,
+    add_figures,
     answers_in,
     apply_dict,
     apply_failure,
     apply_usage,
     clear_usage,
+    figure_keys,
     is_bare_usage,
+    is_spending,
     read_into,
 )
 
@@ -68,6 +71,17 @@ def read_usage(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: 
     recorded = has_figures(call)
     if not _read_new(tool, call, handler, result):
         leave_out_handed_on(call, recorded)
+    if tool.of_module and tool.name.rpartition(".")[2].startswith("retry"):
+        hand_to_parent(call)
+
+
+def hand_to_parent(call: ToolCall) -> None:
+    """Hand the figures of a function that only runs another one again to the call around it, if that is open."""
+    around = call_around(getattr(call._token, "old_value", None))
+    if has_figures(call) and isinstance(around, ToolCall) and around.outcome == "open":
+        details = call._ensure_details()
+        add_figures(around, details)
+        clear_usage(details)
 
 
 def _read_new(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: Any) -> bool:
@@ -84,9 +98,12 @@ def _read_new(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: A
         if usage is not None or not bus.policy.read_results:
             return False  # None means that it found nothing, so the result is read as without it
     if type(result) is tuple or type(result) is list:
-        left_out = read_answers(call, result)
+        left_out = read_answers(call, result, of_module=tool.of_module)
     elif handler is not None and handler is not deferred:
         if handler is apply_dict:
+            if tool.of_module and not is_spending(result):
+                note_statistics(call.tool_name, result)
+                return False
             read_into(call, result)
             if RAW_KEY in result:
                 left_out = read_answers(call, result)
@@ -113,7 +130,14 @@ def ask_failed(failed: Callable[[Any], str | None], call: ToolCall, result: Any)
         call.fail(text)
 
 
-def read_answers(call: ToolCall, result: Any) -> bool:
+def note_statistics(tool_name: str, result: Any) -> None:
+    """Note once that a dict was not counted: a function of a module may return statistics of what others spent."""
+    keys = figure_keys(result)
+    if keys:
+        FigureNotes.add("statistics", tool_name, keys)
+
+
+def read_answers(call: ToolCall, result: Any, *, of_module: bool = False) -> bool:
     """Read the answers in a tuple, list or `include_raw`, without those that have been counted.
 
     Figures without an answer count only if no call inside has told any: they would be those, handed on.
@@ -131,6 +155,9 @@ def read_answers(call: ToolCall, result: Any) -> bool:
         if known_results.is_known(answer):
             note_known(call, answer)
             left_out = True
+        elif of_module and type(answer) is dict and not is_spending(answer):
+            note_statistics(call.tool_name, answer)
+            continue
         elif not (has_inner and is_bare_usage(answer)):
             usage.observe(answer)
         mark_read_by_parent(call, answer)
@@ -187,10 +214,10 @@ def mark_read(around: Any, thing: Any) -> None:
             mark_read(around, answer)
 
 
-def tell_parent(call: ToolCall, details: CallDetails) -> None:
+def tell(around: Any, details: CallDetails) -> None:
     """Add what a call used, and what ended inside it, to the call around it, which may hand on these figures."""
-    around = call_around(getattr(call._token, "old_value", None))
-    if isinstance(around, ToolCall) and around.outcome == "open" and (has_figures(call) or details.inside is not None):
+    around = call_around(around)
+    if isinstance(around, ToolCall) and around.outcome == "open":
         outer = around._ensure_details()
         if outer.inside is None:
             outer.inside = UsageInside()
@@ -228,8 +255,8 @@ def set_cost(tool: ToolSpec, call: ToolCall, result: Any, outcome: Outcome) -> N
         count_as_cached(call, details, result)
     elif details.cached:
         details.saved_nanousd, details.cost_nanousd = details.cost_nanousd or 0, 0
-    if call._parent_serial is not None:
-        tell_parent(call, details)
+    if call._parent_serial is not None and (details.inside is not None or has_figures(call)):
+        tell(getattr(call._token, "old_value", None), details)
 
 
 def count_as_cached(call: ToolCall, details: CallDetails, result: Any) -> None:

@@ -174,9 +174,9 @@ def finish(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
         handler = get_handler(type(result), unknown_type)
         if (
             (handler is not None and (handler is not container or may_hold_answers(result)))
-            or (call._details is not None and not is_complete(call))
             or tool.has_declarations
             or call.outcome != "open"
+            or (call._details is not None and not is_complete(call, getattr(call._token, "old_value", None)))
         ):
             return finish_slow(tool, call, result)
         reset_current(call._token)  # type: ignore[arg-type]
@@ -189,16 +189,22 @@ def finish(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
     return result
 
 
-def is_complete(call: ToolCall) -> bool:
-    """Return True if a call with details needs neither a price nor anything else when it succeeds."""
+def is_complete(call: ToolCall, around: Any) -> bool:
+    """Return True if a call with details needs neither a price nor anything else when it succeeds.
+
+    The call around it is told what it used: it may hand on these figures.
+    """
     details = call._details
-    return (
-        type(details) is UsageDetails
-        and details.cost_nanousd is not None
-        and not details.cached_tokens
-        and call._admission is None
-        and call._parent_serial is None  # the call around may hand on what this one used
-    )
+    if (
+        type(details) is not UsageDetails
+        or details.cost_nanousd is None
+        or details.cached_tokens
+        or call._admission is not None
+    ):
+        return False
+    if call._parent_serial is not None:
+        closing.tell(around, details)
+    return True
 
 
 def finish_slow(tool: ToolSpec, call: ToolCall, result: Any) -> Any:

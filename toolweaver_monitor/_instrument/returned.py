@@ -33,7 +33,7 @@ _REQUEST = "__api_request"
 def watch(tool: ToolSpec, call: ToolCall, result: Any, in_place: bool) -> Any:
     """Keep a call open until the end of the stream that its function returned (see `hot_path.watch_stream`)."""
     if type(result) is types.GeneratorType or type(result) is types.AsyncGeneratorType:
-        return None if in_place or not tool.watches_generators else _observe(tool, result, StreamObserver(call, tool))
+        return None if in_place or tool.of_module else _observe(tool, result, StreamObserver(call, tool))
     try:
         if _watch_sdk(tool, call, result):
             return result

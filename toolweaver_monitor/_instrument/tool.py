@@ -37,8 +37,9 @@ class ToolSpec:
             call.
         failed: a callable that gets the result and returns the text of the failure that it tells, or None.
         control_flow: the classes of exceptions that are no errors of this tool.
-        watches_generators: whether a generator that the function returns is watched to its end, for which another one
-            takes its place.
+        of_module: whether the function is one of a module that is instrumented as a whole. A generator that it returns
+            is not watched to its end, for which another one would take its place; a dict that it returns may be
+            statistics.
 
     Raises:
         ConfigurationError: an argument cannot be used.
@@ -58,12 +59,12 @@ class ToolSpec:
         "name",
         "name_from",
         "node",
+        "of_module",
         "parameters",
         "stop_exception",
         "tags",
         "usage",
         "watch",
-        "watches_generators",
     )
 
     def __init__(
@@ -78,14 +79,14 @@ class ToolSpec:
         is_super_call: Callable[[ToolCall, tuple[Any, ...]], bool] | None = None,
         failed: Callable[[Any], str | None] | None = None,
         control_flow: type[BaseException] | Sequence[type[BaseException]] = (),
-        watches_generators: bool = True,
+        of_module: bool = False,
     ) -> None:
         self.name_from = name if callable(name) else None
         self.name = validate_name(fallback if callable(name) else name)
         self.may_return_awaitable = False
         self.watch: Callable[[ToolSpec, ToolCall, Any, bool], Any] | None = None
         """Keeps a call open until the end of a stream that its function returned (see `hot_path.watch_stream`)."""
-        self.watches_generators = watches_generators
+        self.of_module = of_module
         self.parameters: tuple[str, ...] = ()
         """The names of the positional parameters, as far as they are known; for captured arguments."""
         self.stop_exception: type[BaseException] | None = None

@@ -180,8 +180,8 @@ class Block(ToolCall, gc=False, eq=False):
             if (
                 error is None
                 and token is not None
-                and (self._details is None or is_complete(self))
                 and self._reusable is None
+                and (self._details is None or is_complete(self, token.old_value))
             ):
                 self.duration_s = monotonic_s() - self._opened_at
                 try:
@@ -232,8 +232,8 @@ class Block(ToolCall, gc=False, eq=False):
             if (
                 error is None
                 and token is not None
-                and (self._details is None or is_complete(self))
                 and self._reusable is None
+                and (self._details is None or is_complete(self, token.old_value))
             ):
                 self.duration_s = monotonic_s() - self._opened_at
                 try:

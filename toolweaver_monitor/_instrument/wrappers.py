@@ -51,6 +51,7 @@ def wrap_function(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functio
     """Wrap a plain function. If it returns a coroutine, a future or a stream, its call closes when that has ended."""
     tool.may_return_awaitable, tool.watch = True, returned.watch
     name, key, plain, alone = tool.name, tool.key, not tool.has_declarations, tool.is_super_call is None
+    of_module = tool.of_module
 
     def run(*args: Any, **kwargs: Any) -> Any:
         policy = bus.active
@@ -75,9 +76,9 @@ def wrap_function(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functio
                 call.duration_s = monotonic_s() - call._opened_at
                 handler = hot_path.get_handler(type(result), unknown_type)
                 if (handler is not None and (handler is not container or may_hold_answers(result))) or (
-                    call._details is not None and not is_complete(call)
+                    call._details is not None and not is_complete(call, parent)
                 ):
-                    if handler is not apply_dict or call._details is not None or parent is not None:
+                    if handler is not apply_dict or call._details is not None or parent is not None or of_module:
                         call._token = token
                         return finish_slow(tool, call, result)
                     if not apply_dict(call, result) or call._admission is not None:
@@ -109,6 +110,7 @@ def wrap_coroutine(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functi
     """Wrap a coroutine function. If it returns a stream, its call closes when that has ended."""
     tool.watch = returned.watch
     name, key, plain, alone = tool.name, tool.key, not tool.has_declarations, tool.is_super_call is None
+    of_module = tool.of_module
 
     async def run(*args: Any, **kwargs: Any) -> Any:
         policy = bus.active
@@ -135,9 +137,9 @@ def wrap_coroutine(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functi
                 call.duration_s = monotonic_s() - call._opened_at
                 handler = hot_path.get_handler(type(result), unknown_type)
                 if (handler is not None and (handler is not container or may_hold_answers(result))) or (
-                    call._details is not None and not is_complete(call)
+                    call._details is not None and not is_complete(call, parent)
                 ):
-                    if handler is not apply_dict or call._details is not None or parent is not None:
+                    if handler is not apply_dict or call._details is not None or parent is not None or of_module:
                         call._token = token
                         return finish_slow(tool, call, result)
                     if not apply_dict(call, result) or call._admission is not None:

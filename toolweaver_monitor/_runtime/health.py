@@ -226,6 +226,11 @@ def _figure_notes() -> Iterator[str]:
             f"the usage that {name!r} returned is that of calls inside it, handed on, and was counted once; "
             "what it used itself belongs into record(...)"
         )
+    for name, keys in FigureNotes.of("statistics").items():
+        yield (
+            f"{name!r} returned a dict with {keys}, which was not counted: it may be statistics, since its module is "
+            "instrumented as a whole; if it is what one call spent, pass usage= to instrument()"
+        )
 
 
 def _call_notes() -> Iterator[str]:

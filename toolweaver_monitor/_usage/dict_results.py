@@ -39,6 +39,7 @@ _DIRECT_KEYS = tuple(DICT_KEYS.difference(ENVELOPE_KEYS))
 SMALL_DICT = 64
 """For a dict of at most so many keys, one set operation is faster than a lookup of each name that means usage."""
 
+MAX_NOTED_KEYS = 8
 
 _put_recent = recent.append
 _take_displaced = recent.popleft
@@ -163,3 +164,23 @@ def read_dict(result: Fields) -> Usage | None:
     except BaseException:  # noqa: BLE001 - as above
         Diagnostics.invalid_values += 1
         return None
+
+
+def is_spending(result: Fields) -> bool:
+    """Return whether a dict is what one call spent, and no statistics: the rule for modules instrumented as a whole.
+
+    It has `cost` or `tokens_used`, or `usage` beside `model`, and no key such as `total_tokens` or `call_count`.
+    """
+    names = [name for name in [*dict.keys(result)] if type(name) is str]
+    if any(str.startswith(name, "total_") or str.endswith(name, "_count") for name in names):
+        return False
+    return "cost" in names or "tokens_used" in names or ("usage" in names and "model" in names)
+
+
+def figure_keys(result: Fields) -> str:
+    """Return the keys of a dict that report usage, for a note; an empty text if it reports none."""
+    usage = read_dict(result)
+    if usage is None or not (usage.cost or usage.tokens or usage.input_tokens or usage.output_tokens):
+        return ""
+    names = [name for name in [*dict.keys(result)] if type(name) is str and name in DICT_KEYS]
+    return ", ".join(names[:MAX_NOTED_KEYS])

@@ -9,7 +9,7 @@ from toolweaver_monitor._core.details import CallDetails
 MAX_RESULTS = 1_024
 """Results that a call remembers of calls inside it."""
 MAX_FIGURES = 256
-"""Different figures of calls inside that are compared one by one. Their total has all of them."""
+"""Calls inside whose figures are compared one by one, at least the latest half. Their total has all of them."""
 
 
 class Figures(NamedTuple):
@@ -23,15 +23,15 @@ class Figures(NamedTuple):
     models: frozenset[str]
 
     @classmethod
-    def of(cls, details: CallDetails) -> Figures:
-        """Return the figures of one call."""
-        cost = details.cost_nanousd
+    def of(cls, told: tuple[int, int, int, int | None, bool, str | None]) -> Figures:
+        """Return the figures of one call, as `UsageInside` keeps them."""
+        unsplit, given, produced, cost, is_reported, model = told
         return cls(
-            details.tokens,
-            None if details.unsplit_tokens else (details.input_tokens, details.output_tokens),
-            cost if details.cost_source == "reported" else None,
+            unsplit + given + produced,
+            None if unsplit else (given, produced),
+            cost if is_reported else None,
             cost,
-            frozenset() if details.model is None else frozenset({details.model}),
+            frozenset() if model is None else frozenset({model}),
         )
 
     def __add__(self, other: Figures) -> Figures:  # type: ignore[override]
@@ -71,26 +71,42 @@ class UsageInside:
         results: the `id`s of results whose figures they told.
     """
 
-    __slots__ = ("_each", "_total", "results")
+    __slots__ = ("_each", "_rest", "results")
 
     def __init__(self) -> None:
         self.results: set[int] = set()
-        self._each: set[Figures] = set()
-        self._total = NO_FIGURES
+        self._each: list[tuple[int, int, int, int | None, bool, str | None]] = []
+        """Their figures as they came: unsplit tokens, input, output, cost, whether it was reported, model."""
+        self._rest = NO_FIGURES
+        """The total of those that `_each` has no room for."""
 
     def add(self, details: CallDetails) -> None:
         """Add a call that has ended, with what ended inside it."""
-        inside: UsageInside | None = details.inside
-        if inside is not None:
-            self._total += inside._total
-            self._each.update(list(inside._each)[: max(0, MAX_FIGURES - len(self._each))])
-            if len(self.results) < MAX_RESULTS:
-                self.results |= inside.results
-        if details.tokens or details.cost_nanousd:
-            figures = Figures.of(details)
-            self._total += figures
-            if len(self._each) < MAX_FIGURES:
-                self._each.add(figures)
+        if details.inside is not None:
+            self._merge(details.inside)
+        unsplit, given, produced, cost = (
+            details.unsplit_tokens,
+            details.input_tokens,
+            details.output_tokens,
+            details.cost_nanousd,
+        )
+        if unsplit or given or produced or cost:
+            self._each.append((unsplit, given, produced, cost, details.cost_source == "reported", details.model))
+            if len(self._each) > MAX_FIGURES:
+                self._fold()
+
+    def _merge(self, other: UsageInside) -> None:
+        self._each += other._each
+        self._rest += other._rest
+        if len(self._each) > MAX_FIGURES:
+            self._fold()
+        if len(self.results) < MAX_RESULTS:
+            self.results |= other.results
+
+    def _fold(self) -> None:
+        """Keep the total of the older half only."""
+        older, self._each = self._each[: -MAX_FIGURES // 2], self._each[-MAX_FIGURES // 2 :]
+        self._rest = sum(map(Figures.of, older), self._rest)
 
     def mark(self, result: object) -> None:
         """Remember that a call inside has told the figures of this result."""
@@ -99,10 +115,15 @@ class UsageInside:
 
     def covers(self, details: CallDetails) -> bool:
         """Return whether the figures of the call around are those of one call inside, or of all together."""
-        outer = Figures.of(details)
-        if not outer.tokens and not outer.reported_nanousd:
+        reported = details.cost_source == "reported"
+        if not details.tokens and not (reported and details.cost_nanousd):
             return False
-        return self._total.covers(outer) or any(each.covers(outer) for each in self._each)
+        outer = Figures.of((
+            details.unsplit_tokens, details.input_tokens, details.output_tokens, details.cost_nanousd, reported,
+            details.model,
+        ))  # fmt: skip
+        each = list(map(Figures.of, self._each))
+        return sum(each, self._rest).covers(outer) or any(one.covers(outer) for one in each)
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

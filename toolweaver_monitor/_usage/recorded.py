@@ -45,8 +45,14 @@ def record_figures(call: ToolCall, figures: dict[str, Any]) -> None:
             again = ToolCall(call.tool_name)
             apply_usage(again, usage)
             if again._details is not None:
-                call._add_used(again._details)
-                _add_parts(call._ensure_details(), again._details)
+                add_figures(call, again._details)
+
+
+def add_figures(call: ToolCall, more: CallDetails) -> None:
+    """Add figures to those of an open call: tokens, their parts and costs are summed, names overwritten."""
+    details = call._ensure_details()  # first: a call without details would take the others as its own
+    call._add_used(more)
+    _add_parts(details, more)
 
 
 def _add_parts(details: CallDetails, more: CallDetails) -> None:

@@ -137,7 +137,7 @@ def _wrapper_of(patch: Patch, part: Any, row: KnownClass | None, options: Instru
     else:
         check = super_call_check(patch.owner, patch.name) if is_class(patch.owner) else None
     declared = _declarations(row, options)
-    return wrap(original, name, is_super_call=check, watches_generators=not whole_module, **declared)
+    return wrap(original, name, is_super_call=check, of_module=whole_module, **declared)
 
 
 def _declarations(row: KnownClass | None, options: InstrumentOptions) -> dict[str, Any]:
