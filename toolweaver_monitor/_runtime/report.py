@@ -8,7 +8,7 @@ from toolweaver_monitor._budget import BudgetStatus
 from toolweaver_monitor._core.call import UNRATED_OUTCOMES
 from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._stats.tool_stats import ToolStats
-from toolweaver_monitor._text.display import escape, more, pluralize, rank_rows, table
+from toolweaver_monitor._text.display import escape, format_seconds, more, pluralize, rank_rows, table
 from toolweaver_monitor.sinks._memory.metrics import summarize
 
 
@@ -55,7 +55,7 @@ def _durations(stats: ToolStats) -> list[str]:
     if not stats.executed:
         return ["-"] * 4
     summary = summarize(stats)
-    return list(map(_seconds, (summary["avg_duration_s"], summary["p50_s"], summary["p95_s"], summary["p99_s"])))
+    return list(map(format_seconds, (summary["avg_duration_s"], summary["p50_s"], summary["p95_s"], summary["p99_s"])))
 
 
 def _sinks(components: Components) -> list[str]:
@@ -93,18 +93,11 @@ def _budget_hint(budget: BudgetStatus) -> str:
     if budget["remaining"] > 0:
         cure += " (what is left is too little for the next call)"
     elif budget["frees_in_s"]:
-        cure += f", or wait: it has room again in {_seconds(budget['frees_in_s'])}"
+        cure += f", or wait: it has room again in {format_seconds(budget['frees_in_s'])}"
     elif budget["per"] == "run":
         cure += ", or start a new run with setup()"
     calls = "call was" if budget["rejections"] == 1 else "calls were"
     return f"  {escape(budget['name'])}: {budget['rejections']:,} {calls} not run; {cure}"
-
-
-def _seconds(value: float) -> str:
-    """Return a duration in the unit in which it is easiest to read."""
-    if value >= 1:
-        return f"{value:.2f} s"
-    return f"{value * 1e3:.1f} ms" if value >= 1e-3 else f"{value * 1e6:.0f} us"
 
 
 def _amount(value: float, unit: str) -> str:

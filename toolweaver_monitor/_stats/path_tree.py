@@ -8,7 +8,7 @@ from typing import Any, Literal
 from toolweaver_monitor._core.context_tree import Node
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats.tool_stats import ToolStats
-from toolweaver_monitor._text.display import escape, shorten, table
+from toolweaver_monitor._text.display import escape, format_seconds, shorten, table
 from toolweaver_monitor.errors import ConfigurationError
 
 HEAVIEST = 50
@@ -230,7 +230,7 @@ def _heaviest(walked: list[tuple[tuple[str, ...], PathStats]], limit: int | None
 
 
 def _columns(stats: PathStats, total_nanousd: int) -> list[str]:
-    times = [_seconds(stats.time_s), _seconds(stats.own_s)]
+    times = [format_seconds(stats.time_s), format_seconds(stats.own_s)]
     costs = [_dollars(stats.cost_nanousd), _dollars(stats.own_cost_nanousd)]
     share = f"{stats.cost_nanousd / total_nanousd:.0%}" if total_nanousd else "-"
     return [f"{stats.calls:,}", f"{stats.errors:,}", *times, *costs, share]
@@ -245,12 +245,6 @@ def _name(path: tuple[str, ...], stats: PathStats, room: int) -> str:
 
 def _heaviest_first(path: PathStats) -> tuple[int, float, str]:
     return -path.cost_nanousd, -path.time_s, path.tool_name
-
-
-def _seconds(value: float) -> str:
-    if value >= 1:
-        return f"{value:,.1f} s"
-    return f"{value * 1e3:.1f} ms" if value >= 1e-3 else f"{value * 1e6:.0f} us"
 
 
 def _dollars(nano: int) -> str:

@@ -63,6 +63,13 @@ def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> list[str]:
     return lines
 
 
+def format_seconds(value: float) -> str:
+    """Return a duration in the unit in which it is easiest to read."""
+    if value >= 1:
+        return f"{value:,.2f} s"
+    return f"{value * 1e3:.1f} ms" if value >= 1e-3 else f"{value * 1e6:.0f} us"
+
+
 def rank_rows(
     rows: Mapping[str, T], weight: Callable[[T], float], limit: int | None
 ) -> tuple[list[tuple[str, T]], list[str]]:

@@ -100,10 +100,20 @@ def test_nothing_is_left_behind(doctor: Doctor, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "name", "says"),
     [
-        ("TOOLWEAVER_MONITOR_MAX_OPERATIONS", "many", "MAX_OPERATIONS", "give a whole number from 1 up, or unset it"),
-        ("TOOLWEAVER_MONITOR_PROMETEUS_PORT", "1", "PROMETEUS_PORT", "write TOOLWEAVER_MONITOR_PROMETHEUS_PORT"),
+        (
+            "TOOLWEAVER_MONITOR_MAX_OPERATIONS",
+            "many",
+            "TOOLWEAVER_MONITOR_MAX_OPERATIONS",
+            "give a whole number from 1 up, or unset it",
+        ),
+        (
+            "TOOLWEAVER_MONITOR_PROMETEUS_PORT",
+            "1",
+            "TOOLWEAVER_MONITOR_PROMETEUS_PORT",
+            "write TOOLWEAVER_MONITOR_PROMETHEUS_PORT",
+        ),
         ("TOOLWEAVER_MONITOR_SINKS", "grafanna", "grafanna", "there are prometheus, wandb, sqlite, log"),
-        ("TOOLWEAVER_MONITOR_ENABLED", "no", "ENABLED", "unset TOOLWEAVER_MONITOR_ENABLED"),
+        ("TOOLWEAVER_MONITOR_ENABLED", "no", "TOOLWEAVER_MONITOR_ENABLED", "unset TOOLWEAVER_MONITOR_ENABLED"),
         ("TOOLWEAVER_MONITOR_LOG_LEVEL", "LOUD", "log", "give one such as 'INFO'"),
         ("TOOLWEAVER_MONITOR_PROMETHEUS_ADDR", "0.0.0.0", "prometheus", "insecure=True"),
     ],
@@ -115,8 +125,9 @@ def test_what_the_environment_has_wrong_is_told_with_the_cure(
     monkeypatch.setenv(variable, value)
     options = () if name == "grafanna" else ("--sinks", "prometheus,log")
     code, found = doctor(*options)
-    assert (code, found[name]["state"]) == (1, "wrong")
-    assert says in found[name]["cure"]
+    shown = found[name or variable]
+    assert (code, shown["state"]) == (1, "wrong")
+    assert says in shown["cure"]
     assert found["agreement"]["state"] == "ok"
 
 
@@ -176,8 +187,8 @@ def test_settings_say_where_they_come_from(monkeypatch: pytest.MonkeyPatch, caps
     main(["doctor", "--sinks", "log"])
     text = capsys.readouterr().out
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith("  ")}
-    assert rows["WANDB_PROJECT"] == ["receipts\\x1b[31m", "TOOLWEAVER_MONITOR_WANDB_PROJECT"]
-    assert rows["MAX_OPERATIONS"] == ["10000", "default"]
+    assert rows["TOOLWEAVER_MONITOR_WANDB_PROJECT"] == ["receipts\\x1b[31m", "set"]
+    assert rows["TOOLWEAVER_MONITOR_MAX_OPERATIONS"] == ["10000"]
     assert "\x1b" not in text
     assert text.rstrip().endswith("All is well.")
 
@@ -256,6 +267,56 @@ def test_a_program_of_the_users_on_the_port_is_examined(doctor: Doctor) -> None:
     assert code == 0
     assert "served by a program of yours" in found["prometheus"]["says"]
     assert found["calls"]["says"] == "1 call of 1 tool, 0 failed, $0.2500 spent, 0 open now"
+
+
+def test_a_running_program_shows_a_table_of_its_tools(capsys: pytest.CaptureFixture[str]) -> None:
+    """The busiest first. Seen red: with the total alone, no tool was named."""
+    exporter = PrometheusExporter(port=0)
+    setup(exporter)
+    for name in ("ocr", "ocr", "parse"):
+        with track(name) as call:
+            call.record(cost=0.25)
+            if name == "parse":
+                call.fail("no total")
+    assert main(["doctor", "--url", exporter.url]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["tool", "calls", "failed", "average", "cost"] in rows
+    assert [row[:3] for row in rows if row and row[0] in ("ocr", "parse")] == [["ocr", "2", "0"], ["parse", "1", "1"]]
+    main(["doctor", "--json", "--url", exporter.url])
+    tools = json.loads(capsys.readouterr().out)["tools"]
+    assert [(tool["tool"], tool["calls"], tool["cost"]) for tool in tools] == [
+        ("ocr", "2", "$0.5000"),
+        ("parse", "1", "$0.2500"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "state", "cure"),
+    [
+        ("TOOLWEAVER_MONITOR_PROMETHUS_PORT", "wrong", "write TOOLWEAVER_MONITOR_PROMETHEUS_PORT"),
+        ("TOOLWEAVER_MONITER_SINKS", "wrong", "write TOOLWEAVER_MONITOR_SINKS"),
+        ("TOOLWEAVER_PROMETHEUS_PORT", "note", "set TOOLWEAVER_MONITOR_PROMETHEUS_PORT"),
+        ("MONITORING_BACKENDS", "note", "set TOOLWEAVER_MONITOR_SINKS"),
+    ],
+)
+def test_a_variable_that_nothing_here_reads_is_told(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, variable: str, state: str, cure: str
+) -> None:
+    """A misspelt one is wrong; one of ToolWeaver's own is no fault.
+
+    Seen red: only variables of our prefix were looked at.
+    """
+    monkeypatch.setenv(variable, "1")
+    _, found = doctor("--sinks", "log")
+    assert (found[variable]["state"], cure in found[variable]["cure"]) == (state, True)
+
+
+def test_the_dashboard_and_the_rules_are_named(doctor: Doctor) -> None:
+    """Where they are, in a checkout and in a wheel."""
+    _, found = doctor("--sinks", "log")
+    paths = found["grafana"]["says"].split(" and ")
+    assert [Path(path).name for path in paths] == ["grafana.json", "alerts.yml"]
+    assert all(Path(path).is_file() for path in paths)
 
 
 def test_a_running_program_tells_its_drops_its_queue_and_what_is_stuck(

@@ -8,9 +8,9 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import toolweaver_monitor
 from toolweaver_monitor._cli.doctor import running_program, settings, sink_checks
@@ -18,15 +18,24 @@ from toolweaver_monitor._cli.doctor.findings import Finding, lines
 from toolweaver_monitor._cli.doctor.subprocesses import ProbeProcess, clean_environment
 from toolweaver_monitor._core import config
 from toolweaver_monitor._runtime.options import IN_MEMORY, NAMES
-from toolweaver_monitor._text.display import pluralize
+from toolweaver_monitor._text.display import more, pluralize, table
 from toolweaver_monitor.errors import ConfigurationError
 
 PROBE_S = 60.0
 SETTINGS_TITLE = "Settings"
 NO_WANDB = Finding("wrong", "wandb", "wandb is not installed", "run `pip install 'toolweaver_monitor[wandb]'`")
 
-Section = tuple[str, list[Finding]]
-"""A title, and the findings under it."""
+MAX_TOOL_ROWS = 50
+
+
+class Section(NamedTuple):
+    """What is found out together."""
+
+    title: str
+    findings: list[Finding]
+    tools: Sequence[list[str]] = ()
+    """The table of a program's tools, its header first."""
+
 
 DESCRIPTION = """\
 Shows what is configured, checks that each sink can be reached, and makes a handful of calls to check that all sinks
@@ -75,12 +84,14 @@ def run(options: argparse.Namespace) -> int:
     if not options.json:
         print(f"toolweaver_monitor {toolweaver_monitor.__version__}, Python {platform.python_version()},", end=" ")
         print(f"{platform.system()} {platform.machine()}\n", flush=True)
-    for title, findings in sections:
-        done.append((title, findings))
+    for section in sections:
+        done.append(section)
         if not options.json:
-            head = settings.lines() if title == SETTINGS_TITLE else [title]
-            print(*head, *lines(findings), "", sep="\n", flush=True)
-    faults = sum(finding.state == "wrong" for _, findings in done for finding in findings)
+            head = settings.lines() if section.title == SETTINGS_TITLE else [section.title]
+            tools = ["", *table(section.tools[: MAX_TOOL_ROWS + 1])] if section.tools else []
+            left_out = more(MAX_TOOL_ROWS, len(section.tools) - 1) if section.tools else []
+            print(*head, *lines(section.findings), *tools, *left_out, "", sep="\n", flush=True)
+    faults = sum(finding.state == "wrong" for section in done for finding in section.findings)
     if options.json:
         print(json.dumps(_report(done, prices, ok=not faults), indent=2))
     elif faults:
@@ -97,13 +108,14 @@ def _report(sections: list[Section], prices: dict[str, Any], *, ok: bool) -> dic
         "version": toolweaver_monitor.__version__,
         "python": platform.python_version(),
         "settings": [row._asdict() for row in settings.rows()],
-        "findings": [{"about": title} | one._asdict() for title, findings in sections for one in findings],
+        "findings": [{"about": each.title} | one._asdict() for each in sections for one in each.findings],
+        "tools": [dict(zip(each.tools[0], row, strict=True)) for each in sections for row in each.tools[1:]],
     }
     return report | ({"prices": prices} if prices else {})
 
 
 def _program(url: str, token: str | None) -> Iterator[Section]:
-    yield f"Program at {url}", running_program.inspect_endpoint(url, token)
+    yield Section(f"Program at {url}", *running_program.inspect_endpoint(url, token))
 
 
 def _sinks(
@@ -145,15 +157,25 @@ def _environment(options: argparse.Namespace, token: str | None, prices: dict[st
         probes = ["collectors", "agreement", *(["--wandb"] if has_wandb else [])]
         self_check = ProbeProcess("self-check", probes, clean_environment(folder), folder)
         wandb = _wandb_probe(options.online, folder) if has_wandb else None
-        yield SETTINGS_TITLE, settings.findings()
+        yield Section(SETTINGS_TITLE, settings.findings())
         found, running = _sinks(names, options, token, wandb, is_requested=bool(requested))
-        yield "Sinks", found
+        yield Section("Sinks", found)
         for url in running:
             yield from _program(url, token)
         finding, status = sink_checks.prices()
         prices |= status
-        yield "Prices", [finding]
-        yield "Self-check", self_check.findings(PROBE_S)
+        yield Section("Prices", [finding])
+        yield Section("Dashboards", [_dashboards()])
+        yield Section("Self-check", self_check.findings(PROBE_S))
+
+
+def _dashboards() -> Finding:
+    """Name the dashboard and the alert rules: in the package, or in docs/ of a checkout."""
+    package = Path(toolweaver_monitor.__file__).parent
+    for folder in (package / "dashboards", package.parent / "docs" / "dashboards"):
+        if folder.is_dir():
+            return Finding("ok", "grafana", f"{folder / 'grafana.json'} and {folder / 'alerts.yml'}")
+    return Finding("note", "grafana", "the dashboards are not installed", "see docs/dashboards in the repository")
 
 
 def _wandb_probe(online: bool, folder: str) -> ProbeProcess:

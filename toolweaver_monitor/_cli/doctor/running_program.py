@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from toolweaver_monitor._cli.doctor import http_get
 from toolweaver_monitor._cli.doctor.findings import Finding
 from toolweaver_monitor._runtime.health import REASON_CURES
-from toolweaver_monitor._text.display import pluralize
+from toolweaver_monitor._text.display import escape, format_seconds, pluralize
 from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor.sinks._prometheus import catalog
 
@@ -32,17 +32,18 @@ Samples = dict[str, list[tuple[dict[str, str], float]]]
 """The labels and values of each metric, by its name."""
 
 
-def inspect_endpoint(url: str, token: str | None = None) -> list[Finding]:
-    """Return the findings about the program that serves its metrics at an address."""
+def inspect_endpoint(url: str, token: str | None = None) -> tuple[list[Finding], list[list[str]]]:
+    """Return the findings about the program that serves its metrics at an address, and the table of its tools."""
     answer = http_get.get(url, token)
     fault = find_fault(answer, url)
     if fault is not None:
-        return [fault]
+        return [fault], []
     samples = parse(answer.body)
     if samples is None:
         says = f"{url} answers with text that is not a metrics page"
-        return [Finding("wrong", "endpoint", says, "see what serves this address")]
-    return [Finding("ok", "endpoint", f"{url} answers"), *_tools(samples), *_sinks(samples, url, token)]
+        return [Finding("wrong", "endpoint", says, "see what serves this address")], []
+    found = [Finding("ok", "endpoint", f"{url} answers"), *_tools(samples), *_sinks(samples, url, token)]
+    return found, tool_table(samples)
 
 
 def find_fault(answer: http_get.Reply, url: str) -> Finding | None:
@@ -72,6 +73,30 @@ def parse(text: str) -> Samples | None:
 def total(samples: Samples, metric: catalog.Metric, **labels: str) -> float:
     """Return the sum of a metric over the samples that have these labels."""
     return sum(value for own, value in samples.get(metric.name, ()) if labels.items() <= own.items())
+
+
+def tool_table(samples: Samples) -> list[list[str]]:
+    """Return a row for each tool that has run, the busiest first, below a header; nothing if none has."""
+    calls = _by_tool(samples, catalog.EXECUTIONS.name)
+    failed = _by_tool(samples, catalog.ERRORS_BY_TYPE.name)
+    seconds = _by_tool(samples, f"{catalog.DURATION.name}_sum")
+    durations = _by_tool(samples, f"{catalog.DURATION.name}_count")
+    cost = _by_tool(samples, catalog.COST.name)
+    rows = []
+    for tool, count in sorted(calls.items(), key=lambda item: (-item[1], item[0])):
+        if count:
+            average = format_seconds(seconds[tool] / durations[tool]) if durations.get(tool) else "-"
+            rows.append(
+                [escape(tool), f"{count:,.0f}", f"{failed.get(tool, 0):,.0f}", average, f"${cost.get(tool, 0):,.4f}"]
+            )
+    return [["tool", "calls", "failed", "average", "cost"], *rows] if rows else []
+
+
+def _by_tool(samples: Samples, name: str) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for labels, value in samples.get(name, ()):
+        sums[labels["tool_name"]] = sums.get(labels["tool_name"], 0.0) + value
+    return sums
 
 
 def _tools(samples: Samples) -> Iterator[Finding]:
