@@ -78,7 +78,9 @@ def open_writer(path: Path, *, full_sync: bool) -> StoreConnection:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
     connection.execute(f"PRAGMA synchronous = {'FULL' if full_sync else 'NORMAL'}")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("PRAGMA secure_delete = 1")  # what is deleted is overwritten as well
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.create_aggregate("sum_counts", 1, CountsSum)  # type: ignore[arg-type]
     connection.create_function("add_counts", 2, add_counts, deterministic=True)
     return connection
 

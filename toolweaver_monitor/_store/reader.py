@@ -1,7 +1,7 @@
 """Read a store: sums from its roll-ups, single calls from its rows.
 
 A reader sees what was committed before each question, also while programs write, and never makes them wait. Times are
-Unix seconds; sums are of whole minutes.
+Unix seconds; sums are of whole minutes, older ones of hours and days.
 """
 
 from __future__ import annotations
@@ -193,8 +193,9 @@ class StoreReader:
 
         Args:
             by: `"all"`, `"tool"`, `"path"`, `"model"`, `"run"`, or `"tag:NAME"`.
-            since: only calls that ended in this minute or later.
-            until: only calls that ended before this minute.
+            since: only calls that ended in the minute of this moment or later; of calls of more than a day ago in its
+                hour, of more than a month ago on its day, since older sums are kept for longer periods.
+            until: only calls that ended before the minute, hour or day of this moment.
             run: only calls of this run.
             tool: only calls of this tool; not for models and tags, which are not counted by tool.
             every: the length of periods in seconds, a multiple of 60, for one result a period. Default: one in all.
@@ -203,9 +204,9 @@ class StoreReader:
             ConfigurationError: `by` is unknown; the hint names what there is.
         """
         kind, group, extra = self._group(by)
-        where, parameters = ["u.span = ?", "s.kind = ?"], [MINUTE, kind]
+        where, parameters = ["s.kind = ?"], list[Any]([kind])
         for clause, value in (
-            ("u.at >= ?", None if since is None else int(since) // MINUTE * MINUTE),
+            ("u.at + u.span > ?", since),
             ("u.at < ?", None if until is None else int(until) // MINUTE * MINUTE),
             ("u.run = ?", run),
             ("s.name = ?", extra if extra is not None else tool),
@@ -297,8 +298,8 @@ class StoreReader:
 
     def _seq_range(self, since: float | None, until: float | None) -> tuple[int, int]:
         """Return the first and the last row among which the calls of a period are."""
-        query = "SELECT min(first_seq), max(last_seq) FROM rollups WHERE span = ? AND at >= ? AND at < ?"
-        bounds = (MINUTE, int(since or 0) // MINUTE * MINUTE, 2**53 if until is None else until)
+        query = "SELECT min(first_seq), max(last_seq) FROM rollups WHERE at + span > ? AND at < ?"
+        bounds = (since or 0, 2**53 if until is None else until)
         first, last = next(self.rows(query, bounds))
         return (1, 0) if first is None else (first, last)
 

@@ -109,7 +109,11 @@ def _merge(name: str) -> str:
     return f"{name} = {pick}(coalesce({name}, excluded.{name}), coalesce(excluded.{name}, {name}))"
 
 
+def merge_clause() -> str:
+    """Return the end of an INSERT that adds to the roll-up with the same key. The connection needs `add_counts`."""
+    return f"ON CONFLICT ({', '.join(KEY)}) DO UPDATE SET {', '.join(map(_merge, VALUES))}"
+
+
 ADD_ROLLUP = f"""INSERT INTO rollups ({", ".join((*KEY, *VALUES))})
-    VALUES ({", ".join("?" * (len(KEY) + len(VALUES)))})
-    ON CONFLICT (span, at, series, run) DO UPDATE SET {", ".join(map(_merge, VALUES))}"""  # noqa: S608
-"""Adds a roll-up to the one with the same key, if there is one. The connection needs `add_counts`."""
+    VALUES ({", ".join("?" * (len(KEY) + len(VALUES)))}) {merge_clause()}"""  # noqa: S608 - names from this file
+"""Adds a roll-up to the one with the same key, if there is one."""

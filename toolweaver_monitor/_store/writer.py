@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._store import files, schema
-from toolweaver_monitor._store.connection import StoreConnection, check_version, is_damage, open_writer, unreadable
-from toolweaver_monitor._store.lock_file import LockFile
+from toolweaver_monitor._store.connection import StoreConnection, check_version, is_damage, open_writer
+from toolweaver_monitor._store.lock_file import LockFile, StoreBusy
+from toolweaver_monitor._store.salvage import carry_over, set_aside
 from toolweaver_monitor._store.schema import (
     ADD_ROLLUP,
     APPLICATION_ID,
@@ -27,6 +28,7 @@ from toolweaver_monitor._store.schema import (
     TABLES,
     VERSION,
 )
+from toolweaver_monitor._store.upkeep import UPKEEP_EVERY_S, Retention, forget_tag, is_due, tidy
 from toolweaver_monitor._text.names import safe_name
 
 T = TypeVar("T")
@@ -44,16 +46,26 @@ SeriesKey = tuple[str, int, str, str]
 """Kind, parent, name and value."""
 
 
+class StaleNumbers(Exception):
+    """The numbers of series and tags are of a store that is gone, or were deleted. Build the batch anew."""
+
+
 class StoreWriter:
     """The one connection of this process that writes to a store. It opens the store when first needed.
 
     Args:
         path: the file.
         full_sync: whether each batch waits until the disk has it, so that it survives a power cut.
+        retention: how long rows are kept.
     """
 
-    def __init__(self, path: Path, *, full_sync: bool = False) -> None:
+    def __init__(self, path: Path, *, full_sync: bool = False, retention: Retention | None = None) -> None:
         self.path = path
+        self._retention = retention or Retention()
+        self._is_damaged = False
+        self._next_upkeep = 0.0
+        self._naming: ExitStack | None = None
+        self._namer: StoreConnection | None = None
         self._full_sync = full_sync
         self._lock = LockFile(files.lock_path(path))
         self._connection: StoreConnection | None = None
@@ -67,10 +79,9 @@ class StoreWriter:
         self._forget_ids()
 
     def _forget_ids(self) -> None:
-        self._naming: ExitStack | None = None
-        self._namer: StoreConnection | None = None
         self._series: dict[SeriesKey, int] = {}
         self._run: int | None = None
+        self._epoch: object = None
         self.generation = getattr(self, "generation", 0) + 1
         """Changes whenever ids from before are not valid any more."""
 
@@ -90,7 +101,8 @@ class StoreWriter:
         """Hold the store's lock and a transaction for the length of a block."""
         if self._connection is None:
             self.check()  # before there is a lock file, which would make any file a store
-            files.create_folder(self.path)
+            if self._inode is None:  # once only: who moves the folder of a running program may move it back
+                files.create_folder(self.path)
         with self._lock.held(LOCK_WAIT_S):
             connection = self._current_connection()
             try:
@@ -108,15 +120,15 @@ class StoreWriter:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
             pass
-        if isinstance(error, sqlite3.Error):  # a full disk, a broken one: begin anew with a fresh connection
-            self._drop_connection()
+        if isinstance(error, sqlite3.Error):
+            self._is_damaged |= is_damage(error)
+            self._drop_connection()  # a full disk, a broken one: begin anew with a fresh connection
 
     def _current_connection(self) -> StoreConnection:
         """Return the connection, opened anew if the file is not the one that was opened."""
         if self._connection is not None and self._inode != _inode_of(self.path):
             self._drop_connection()
             self.check()
-            files.create_folder(self.path)
         if self._connection is None:
             self._connection = self._open()
             self._inode = _inode_of(self.path)
@@ -125,14 +137,25 @@ class StoreWriter:
     def _open(self) -> StoreConnection:
         if not files.check_is_store(self.path):
             self._create()
+        try:
+            return self._connect()
+        except sqlite3.Error as error:
+            if not self._is_damaged and not is_damage(error):
+                raise
+        aside = set_aside(self.path)
+        self._create()
+        self._is_damaged = False
+        connection = self._connect()
+        carry_over(aside, connection)
+        return connection
+
+    def _connect(self) -> StoreConnection:
+        if self._is_damaged:
+            raise sqlite3.DatabaseError("database disk image is malformed")
         connection = open_writer(self.path, full_sync=self._full_sync)
         try:
             check_version(self.path, connection.value("PRAGMA user_version"))
-        except sqlite3.Error as error:
-            connection.close()
-            if is_damage(error):
-                raise unreadable(self.path, error) from None
-            raise
+            connection.execute("SELECT max(seq), (SELECT count(*) FROM meta) FROM call_rows").fetchall()
         except BaseException:
             connection.close()
             raise
@@ -141,8 +164,8 @@ class StoreWriter:
     def _create(self) -> None:
         """Create a store under another name, so that a file with the store's name is always whole."""
         made = self.path.with_name(self.path.name + ".new")
-        for left in (made, made.with_name(made.name + "-journal")):
-            left.unlink(missing_ok=True)  # by a program that was killed right here
+        for left in (f"{made.name}", f"{made.name}-journal", f"{self.path.name}-wal", f"{self.path.name}-shm"):
+            self.path.with_name(left).unlink(missing_ok=True)  # of a program that was killed here, or a deleted store
         files.create_file(made)
         connection = open_writer(made, full_sync=True)
         try:
@@ -219,12 +242,14 @@ class StoreWriter:
         return self._insert_once(insert)
 
     def _insert_once(self, insert: Callable[[StoreConnection], int]) -> int:
-        if self._naming is None:
-            with self._transaction() as connection:
-                return insert(connection)
-        if self._namer is None:
-            self._namer = self._naming.enter_context(self._transaction())
-        return insert(self._namer)
+        with ExitStack() as alone:
+            connection = self._namer
+            if connection is None:
+                connection = (self._naming or alone).enter_context(self._transaction())
+                self._namer = None if self._naming is None else connection
+            if self._epoch is None:
+                self._epoch = connection.execute(_STATE).fetchone()[1]
+            return insert(connection)
 
     # --- batches ------------------------------------------------------------------------------------------------------
 
@@ -242,8 +267,12 @@ class StoreWriter:
             SinkUnavailable: the store cannot be written; the hint is the cure.
         """
         run = self.run()
+        generation = self.generation
         with self._transaction() as connection:
-            last = int(connection.value("SELECT value FROM meta WHERE name = 'last_seq'") or 0)  # type: ignore[call-overload]
+            last, epoch = connection.execute(_STATE).fetchone()
+            if self.generation != generation or self._epoch != epoch:
+                self._forget_ids()
+                raise StaleNumbers
             _insert_rows(connection, last + 1, rows)
             bounds = (last + 1, last + len(rows)) if rows else (None, None)
             connection.executemany(ADD_ROLLUP, _rollup_rows(rollups, run, *bounds))
@@ -253,6 +282,29 @@ class StoreWriter:
                 "UPDATE runs SET last_at = ?, calls = calls + ?, kept = kept + ? WHERE run = ?",
                 (time.time(), calls, len(rows), run),
             )
+        if time.monotonic() >= self._next_upkeep:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Do one step of the upkeep if it is due; the next follows with the next batch, until nothing is left to do."""
+        try:
+            with self._transaction() as connection:
+                due = self._next_upkeep < 0 or is_due(connection)
+                more = due and tidy(connection, self._retention, time.time())
+        except (StoreBusy, sqlite3.Error):
+            more = False
+        self._next_upkeep = -1.0 if more else time.monotonic() + UPKEEP_EVERY_S
+
+    def forget(self, name: str, value: str) -> dict[str, int]:
+        """Delete everything that a tag's value names, and overwrite it in the file; see `upkeep.forget_tag`."""
+        with self._transaction() as connection:
+            deleted = forget_tag(connection, name, value)
+        with self._lock.held(LOCK_WAIT_S):
+            self._current_connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return deleted
+
+
+_STATE = """SELECT (SELECT value FROM meta WHERE name = 'last_seq'), (SELECT value FROM meta WHERE name = 'epoch')"""
 
 
 def _insert_rows(connection: StoreConnection, first_seq: int, rows: Sequence[Row]) -> None:
@@ -272,11 +324,15 @@ def _rollup_rows(
 
 
 def _create_tables(connection: StoreConnection) -> None:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("BEGIN IMMEDIATE")
     for statement in TABLES:
         connection.execute(statement)
-    connection.execute("INSERT INTO meta VALUES ('last_seq', 0), ('created_at', ?)", (time.time(),))
+    connection.execute(
+        "INSERT INTO meta VALUES ('last_seq', 0), ('epoch', 0), ('tidied_at', ?), ('created_at', ?)",
+        (time.time(), time.time()),
+    )
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
     connection.execute("PRAGMA journal_mode = WAL")

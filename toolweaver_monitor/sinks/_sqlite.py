@@ -15,8 +15,10 @@ from toolweaver_monitor._core.context_tree import Node
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._stats.rollup import pack
 from toolweaver_monitor._stats.tool_stats import ToolStats
+from toolweaver_monitor._store.notable import NotableFilter
 from toolweaver_monitor._store.schema import COST_SOURCES, MINUTE, MODEL, OUTCOMES, PATH, TAG, UNKNOWN_COST
-from toolweaver_monitor._store.writer import Rollup, Row, StoreWriter
+from toolweaver_monitor._store.upkeep import Retention
+from toolweaver_monitor._store.writer import Rollup, Row, StaleNumbers, StoreWriter
 from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -60,6 +62,12 @@ class SQLiteStore:
             `toolweaver.db` in the current folder.
         durability: `"normal"`: what `flush()` has confirmed survives the death of the process; `"full"`: also that of
             the machine, at the price of waiting for the disk with each batch.
+        keep: `"all"`: every call has a row. `"notable"`: only errors, the slowest and the dearest call of each minute
+            at each place, one in `one_in` of the other outermost calls with all that is inside, and the calls around
+            any of these. Sums are of all calls in either case.
+        one_in: see `keep`.
+        max_days: rows that are older are deleted; sums stay. None for never.
+        max_gb: gigabytes that the file may use before the oldest rows are deleted. None for no limit.
 
     Raises:
         ConfigurationError: an argument cannot be used.
@@ -70,12 +78,28 @@ class SQLiteStore:
     max_calls = 32_768
 
     def __init__(
-        self, path: str | os.PathLike[str] | None = None, *, durability: Literal["normal", "full"] = "normal"
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        durability: Literal["normal", "full"] = "normal",
+        keep: Literal["all", "notable"] = "all",
+        one_in: int = 100,
+        max_days: float | None = 90,
+        max_gb: float | None = 10,
     ) -> None:
         if durability not in ("normal", "full"):
             raise ConfigurationError(f"durability={durability!r} is unknown", hint="give 'normal' or 'full'")
+        if keep not in ("all", "notable"):
+            raise ConfigurationError(f"keep={keep!r} is unknown", hint="give 'all' or 'notable'")
+        if type(one_in) is not int or one_in < 1:
+            raise ConfigurationError(f"one_in={one_in!r} is no number of calls", hint="give a whole number from 1 up")
+        for name, limit in (("max_days", max_days), ("max_gb", max_gb)):
+            if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0):
+                raise ConfigurationError(f"{name}={limit!r} is no limit", hint="give a number above 0, or None")
+        self._one_in = one_in if keep == "notable" else 0
+        retention = Retention(max_days, None if max_gb is None else int(min(max_gb, 1e6) * 1e9))
         self.path = _validate_path(config.STORE.value() if path is None else path)
-        self._writer = StoreWriter(self.path, full_sync=durability == "full")
+        self._writer = StoreWriter(self.path, full_sync=durability == "full", retention=retention)
         self._lock = locks.new_lock("calls without a row in the store")
         self._in_child()
         locks.after_fork_in_child_weak(self, SQLiteStore._in_child)
@@ -85,7 +109,10 @@ class SQLiteStore:
         self._places: dict[Any, Place] = {}
         self._generation = 0
         self._values: dict[str, set[str]] = {}
-        self._calls = self._rows = self._run = 0
+        self._calls = self._rows = self._overflow = self._run = 0
+        self._filter = NotableFilter(self._one_in) if self._one_in else None
+        self._batch: Sequence[ToolCall] = ()
+        self._weights: Sequence[int] = ()
 
     def start(self) -> None:
         """Check that the store can be opened or created.
@@ -116,24 +143,45 @@ class SQLiteStore:
     def _write(self, calls: Sequence[ToolCall], merged: Pending) -> None:
         groups = _count(calls)
         _add(groups, merged)
+        count = sum(stats.calls for stats in groups.values())
+        weights = self._weigh(calls)
+        try:
+            kept = self._append(calls, weights, groups, count)
+        except StaleNumbers:  # the file was replaced, or something in it forgotten
+            kept = self._append(calls, weights, groups, count)
+        self._calls += count
+        self._rows += kept
+        self._overflow += count - len(calls)
+
+    def _append(self, calls: Sequence[ToolCall], weights: Sequence[int], groups: Pending, count: int) -> int:
+        """Write a batch, and return how many rows it has."""
         with self._writer.naming():
             self._run = self._writer.run()
             if self._generation != self._writer.generation:
                 self._places.clear()
                 self._generation = self._writer.generation
-            rows = [self._row(call) for call in calls]
+            rows = [self._row(call, weight) for call, weight in zip(calls, weights, strict=True) if weight]
             rollups = self._rollups(groups)
-        count = sum(stats.calls for stats in groups.values())
         try:
             self._writer.append(rows, rollups, count)
         except (OverflowError, UnicodeEncodeError):  # an absurd number, or half a letter
             self._writer.append([tuple(map(_storable, row)) for row in rows], rollups, count)
-        self._calls += count
-        self._rows += len(rows)
+        return len(rows)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    def _row(self, call: ToolCall) -> Row:
+    def _weigh(self, calls: Sequence[ToolCall]) -> Sequence[int]:
+        """Return for how many calls the row of each call stands; 0 for one without a row.
+
+        A batch that is tried again gets the same answer.
+        """
+        if self._filter is None:
+            return [1] * len(calls)
+        if calls is not self._batch or not calls:
+            self._batch, self._weights = calls, [self._filter.weight(call) for call in calls]
+        return self._weights
+
+    def _row(self, call: ToolCall, weight: int) -> Row:
         node = call._node
         place = self._places.get(node) or self._place(node, call.tool_name)
         serial = call._serial or call._assign_id()
@@ -146,7 +194,7 @@ class SQLiteStore:
                 cost, source = place.declared_nanousd, _DECLARED
             return (
                 self._run, serial, parent, root, place.path, place.label, opened, call.duration_s,
-                _OUTCOME[call.outcome], 0, 0, 0, 0, cost, source, 0, "", "", 1, "",
+                _OUTCOME[call.outcome], 0, 0, 0, 0, cost, source, 0, "", "", weight, "",
             )  # fmt: skip
         model, error, more, nano = 0, "", "", details.cost_nanousd
         if details.model is not None or details.provider is not None:
@@ -157,7 +205,7 @@ class SQLiteStore:
             self._run, serial, parent, root, place.path, place.label, opened, call.duration_s, _OUTCOME[call.outcome],
             details.unsplit_tokens, details.input_tokens, details.output_tokens, details.cached_tokens,
             UNKNOWN_COST if nano is None else nano, _SOURCE[details.cost_source], model, details.error_type or "",
-            error, 1, more,
+            error, weight, more,
         )  # fmt: skip
 
     def _place(self, node: Node | None, tool_name: str) -> Place:
@@ -227,10 +275,9 @@ class SQLiteStore:
         return {"path": str(self.path), "calls": self._calls, "rows": self._rows, "note": self._note()}
 
     def _note(self) -> str:
-        missing = self._calls - self._rows
-        if not missing:
+        if not self._overflow:
             return ""
-        return f"{missing:,} calls came faster than they could be written: they are in every sum, but have no row"
+        return f"{self._overflow:,} calls came too fast for the disk: they are in every sum, but have no row"
 
 
 def _count(calls: Sequence[ToolCall]) -> Pending:
