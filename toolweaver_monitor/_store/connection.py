@@ -114,7 +114,7 @@ def _connect(address: str) -> StoreConnection:
     return connection
 
 
-def unreadable(path: Path, error: sqlite3.Error) -> SinkUnavailable:
+def unreadable(path: Path, error: Exception) -> SinkUnavailable:
     """Return the error to raise for a store that SQLite cannot read."""
     if is_damage(error):
         return SinkUnavailable(
@@ -125,10 +125,17 @@ def unreadable(path: Path, error: sqlite3.Error) -> SinkUnavailable:
     return SinkUnavailable(f"{show(path)} cannot be opened ({error})", hint=hint)
 
 
-def is_damage(error: sqlite3.Error) -> bool:
-    """Return True if an error says that the file is not as it was written."""
-    text = str(error)
-    return "malformed" in text or "not a database" in text or "no such table" in text or "no such column" in text
+DAMAGE = (
+    "malformed", "not a database", "no such table", "no such column", "has no column", "unsupported file format",
+    "constraint failed",
+)  # fmt: skip
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return True if an error says that the file is not as it was written. Our own statements are correct."""
+    if isinstance(error, UnicodeDecodeError):  # SQLite's message quotes what should be the layout
+        return True
+    return isinstance(error, sqlite3.Error) and any(text in str(error) for text in DAMAGE)
 
 
 def check_version(path: Path, found: object) -> None:

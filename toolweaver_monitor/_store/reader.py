@@ -113,7 +113,7 @@ class StoreReader:
         self._connection: StoreConnection = open_reader(self.path)
         try:
             check_version(self.path, self._connection.value("PRAGMA user_version"))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             self.close()
             raise unreadable(self.path, error) from None
         except SinkUnavailable:
@@ -139,7 +139,7 @@ class StoreReader:
         """
         try:
             yield from self._connection.execute(query, parameters)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if is_damage(error) or "locked" in str(error) or "disk I/O" in str(error):
                 raise unreadable(self.path, error) from None
             raise

@@ -17,6 +17,9 @@ from toolweaver_monitor._text.display import pluralize
 log = logging.getLogger("toolweaver_monitor")
 
 CHUNK = 500
+LONGEST_LEAP = 4_096
+UNKNOWN_LAST = 10_000_000
+"""The number at which to stop if the last one cannot be read."""
 TABLES_BY_KEY = (
     ("runs", "run"),
     ("series", "series"),
@@ -43,6 +46,7 @@ def carry_over(aside: Path, connection: StoreConnection) -> None:
     copied = 0
     with suppress(sqlite3.Error):
         damaged = sqlite3.connect(files.uri(aside, mode="rw"), uri=True, isolation_level=None)
+        damaged.execute("PRAGMA writable_schema = 1")  # else SQLite reads nothing of a file that was cut off
         damaged.text_factory = lambda data: data.decode("utf-8", "replace")
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -85,7 +89,7 @@ def _rows_by_key(damaged: sqlite3.Connection, table: str, key: str) -> Iterator[
             one = f"SELECT {key}, * FROM {table} WHERE {key} = ?"  # noqa: S608
             with suppress(sqlite3.Error):
                 yield from (row[1:] for row in damaged.execute(one, (at + 1,)).fetchall())
-            at, leap = at + leap, min(2 * leap, CHUNK)
+            at, leap = at + leap, min(2 * leap, LONGEST_LEAP)
             continue
         leap = 1
         if not found:
@@ -98,7 +102,7 @@ def _extreme(damaged: sqlite3.Connection, table: str, key: str, which: str) -> i
     try:
         found = damaged.execute(f"SELECT {which}({key}) FROM {table}").fetchone()[0]  # noqa: S608
     except sqlite3.Error:
-        return 1 if which == "min" else 0
+        return 1 if which == "min" else UNKNOWN_LAST
     return int(found or 0)
 
 

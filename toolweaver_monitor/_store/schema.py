@@ -67,7 +67,7 @@ def _more(name: str, default: str = "NULL") -> str:
 TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
     """CREATE TABLE runs (run INTEGER PRIMARY KEY, started_at REAL, last_at REAL, pid INTEGER, host TEXT, program TEXT,
-        version TEXT, python TEXT, calls INTEGER NOT NULL DEFAULT 0, kept INTEGER NOT NULL DEFAULT 0)""",
+        python TEXT, calls INTEGER NOT NULL DEFAULT 0, kept INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE series (series INTEGER PRIMARY KEY, kind TEXT NOT NULL, parent INTEGER NOT NULL,
         name TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (kind, parent, name, value))""",
     "CREATE TABLE labels (label INTEGER PRIMARY KEY, own_tags TEXT, tags TEXT)",

@@ -120,9 +120,14 @@ class StoreWriter:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
             pass
-        if isinstance(error, sqlite3.Error):
-            self._is_damaged |= is_damage(error)
+        if isinstance(error, sqlite3.Error | UnicodeDecodeError):
+            self._is_damaged |= is_damage(error) or self._is_locked_out(error)
             self._drop_connection()  # a full disk, a broken one: begin anew with a fresh connection
+
+    def _is_locked_out(self, error: Exception) -> bool:
+        """Return True if SQLite takes a writable file for one that it must not write: a byte of its header is wrong."""
+        is_same = self._inode is not None and self._inode == _inode_of(self.path)
+        return "readonly database" in str(error) and is_same and os.access(self.path, os.W_OK)
 
     def _current_connection(self) -> StoreConnection:
         """Return the connection, opened anew if the file is not the one that was opened."""
@@ -139,8 +144,8 @@ class StoreWriter:
             self._create()
         try:
             return self._connect()
-        except sqlite3.Error as error:
-            if not self._is_damaged and not is_damage(error):
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if not is_damage(error):
                 raise
         aside = set_aside(self.path)
         self._create()
