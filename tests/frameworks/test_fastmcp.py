@@ -1,7 +1,16 @@
-"""Tools of a FastMCP server, called by its client through its in-memory transport."""
+"""Tools of a FastMCP server, called by its client: through its in-memory transport, and over HTTP."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -156,3 +165,70 @@ async def test_an_instrumented_client_and_tool_show_each_call(trial: Any) -> Non
         await tool.run({"image": "a.png"})
         uninstrument(tool)
         trial.check(models=0, tools=(("success", 7, 0.01),))
+
+
+SERVER = """
+import os
+from fastmcp import FastMCP
+from toolweaver_monitor import monitored, setup
+from toolweaver_monitor._core import config
+from toolweaver_monitor._http import default_port
+
+# Other numbers than 8000 and 9464, which a test that runs beside this one may use.
+config.PROMETHEUS_PORT = config.PROMETHEUS_PORT._replace(default=int(os.environ["PORT"]))
+default_port.PORT_BESIDE_SERVER = int(os.environ["BESIDE"])
+setup("prometheus")
+mcp = FastMCP("receipts")
+
+@mcp.tool
+@monitored("find_receipts")
+def find(shop: str) -> str:
+    return shop
+
+if __name__ == "__main__":
+    mcp.run(transport="http", port=int(os.environ["PORT"]), show_banner=False)
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["python", "server.py"],
+        ["fastmcp", "run", "server.py", "--transport", "http", "--port", "PORT", "--no-banner"],
+    ],
+    ids=["run()", "fastmcp run"],
+)
+def test_over_http_the_server_answers_on_its_port_and_metrics_beside_it(command: list[str], tmp_path: Path) -> None:
+    """The server is on what would be the exporter's usual port.
+
+    Seen red: with `find_server` finding none, the exporter took the port and FastMCP could not bind it.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        port, beside = one.getsockname()[1], other.getsockname()[1]
+    (tmp_path / "server.py").write_text(SERVER)
+    env = os.environ | {"PORT": str(port), "BESIDE": str(beside), "PYTHONWARNINGS": "ignore"}
+    with (tmp_path / "log").open("wb") as log:
+        program, *rest = (part.replace("PORT", str(port)) for part in command)
+        path = str(Path(sys.executable).parent / program)
+        process = subprocess.Popen([path, *rest], cwd=tmp_path, env=env, stdout=log, stderr=log)
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+
+        async def find() -> str:
+            async with Client(f"http://127.0.0.1:{port}/mcp") as client:
+                return str((await client.call_tool("find", {"shop": "acme"})).data)
+
+        assert asyncio.run(find()) == "acme"
+        with urllib.request.urlopen(f"http://127.0.0.1:{beside}/metrics", timeout=5) as answer:
+            assert 'tool_name="find_receipts",status="success"} 1' in answer.read().decode()
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
