@@ -89,7 +89,7 @@ def _read_new(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: A
     left_out = False
     if tool.usage is not None:
         apply_failure(call, result)
-        usage = call_extractor(tool.usage, result, failed=UNREAD)
+        usage = call_extractor("usage", tool.usage, result, failed=UNREAD)
         if type(usage) is Usage:
             apply_usage(call, usage)
             mark_read_by_parent(call, result)
@@ -122,7 +122,7 @@ def ask_failed(failed: Callable[[Any], str | None], call: ToolCall, result: Any)
         call: a call that had not been marked as failed when its function returned.
         result: what the function returned, or an item of its generator.
     """
-    text = call_extractor(failed, result, failed=UNREAD)
+    text = call_extractor("failed", failed, result, failed=UNREAD)
     if (text is None or text is False) and call._details is not None and call._details.error_type is not None:
         details = call._ensure_details()
         details.error_type, details.raw_error = None, ""
@@ -236,7 +236,7 @@ def set_cost(tool: ToolSpec, call: ToolCall, result: Any, outcome: Outcome) -> N
     if outcome == "success" and tool.has_declared_cost and (details is None or details.cost_nanousd is None):
         cost = tool.declared_nanousd(call.tool_name)
         if cost is None and tool.cost is not None:
-            cost = nanodollars(call_extractor(tool.cost, result))
+            cost = nanodollars(call_extractor("cost", tool.cost, result))
         if cost is not None:
             details = call._ensure_details()
             details.cost_nanousd, details.cost_source = cost, "declared"

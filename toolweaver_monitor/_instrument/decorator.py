@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import types
@@ -161,7 +162,30 @@ def wrap(function: Any, name: Any = None, *, is_decorated: bool = False, **decla
         if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
             run = types.coroutine(run)
         return functools.update_wrapper(run, function)
+    if callable(name) and first_parameter(name) in {"self", "cls"}:
+        wrap_one = functools.partial(_wrap_with_self, wrap_one, tool)
     return make_proxy(MonitoredProxy, function, wrap_one, functools.partial(wrap, name=name, **declarations))
+
+
+def _wrap_with_self(wrap_one: Any, tool: ToolSpec, target: Any) -> Callable[..., Any]:
+    """Wrap a descriptor, as wrapt's decorators make, so that its naming function gets the object that it is bound to.
+
+    A method that is a function has the object among its arguments; a descriptor is bound before it is called.
+    """
+    bound_to = getattr(target, "__self__", None)
+    if bound_to is None or tool.name_from is None:
+        return wrap_one(target)  # type: ignore[no-any-return]
+    own = copy.copy(tool)
+    own.name_from = functools.partial(tool.name_from, bound_to)
+    return wrap_one.func(target, tool=own)  # type: ignore[no-any-return]
+
+
+def first_parameter(function: Any) -> str:
+    """Return the name of a callable's first parameter, or an empty string if it has none that is known."""
+    try:
+        return next(iter(inspect.signature(function).parameters), "")
+    except (TypeError, ValueError):
+        return ""
 
 
 def _reject_unsuitable(function: Any, kind: type) -> None:

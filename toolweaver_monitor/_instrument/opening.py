@@ -7,8 +7,8 @@ from typing import Any
 from toolweaver_monitor._bus.policy import CallPolicy
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context_tree import ToolKey, tool_key
-from toolweaver_monitor._core.sanitize import Diagnostics, merge_tags
-from toolweaver_monitor._instrument.shield import report_internal_error
+from toolweaver_monitor._core.sanitize import merge_tags
+from toolweaver_monitor._instrument.shield import report_extractor_error, report_internal_error
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._text import safe_repr
 
@@ -36,8 +36,8 @@ def prepare(
             key = tool.find_key(call, args, kwargs)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001 - the naming function is the user's, and no tool may fail for its name
-        Diagnostics.extractor_errors += 1
+    except BaseException as error:  # noqa: BLE001 - the naming function is the user's: no tool may fail for its name
+        report_extractor_error("tool_name", tool.name_from, error)
     if policy.needs_slow_open:
         try:
             apply_policy(policy, tool, call, args, kwargs)

@@ -80,7 +80,7 @@ class StreamObserver:
         if self.failed is not None and self.call.error_type is None:
             closing.ask_failed(self.failed, self.call, item)
         if self.cost is not None:
-            dollars = call_extractor(self.cost, item, failed=closing.UNREAD)
+            dollars = call_extractor("cost", self.cost, item, failed=closing.UNREAD)
             amount = None if dollars is closing.UNREAD else nanodollars(dollars)
             if amount is not None:
                 self.cost_nanousd = (self.cost_nanousd or 0) + amount
@@ -90,7 +90,7 @@ class StreamObserver:
             self.read(item)
         elif not self.was_counted(item):
             token = current.set(self.call)  # the consumer's is the current one
-            usage = call_extractor(self.reader, item, failed=closing.UNREAD)
+            usage = call_extractor("usage", self.reader, item, failed=closing.UNREAD)
             current.reset(token)
             if usage is None:
                 self.read(item)

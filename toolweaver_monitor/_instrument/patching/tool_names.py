@@ -204,6 +204,7 @@ def name_by_user(read_name: Callable[..., str], self_position: SelfPosition, cou
         count()
         return wanted(*args, **kwargs)
 
+    read_and_count.__dict__["__wrapped__"] = read_name  # which an error is reported of
     return read_and_count
 
 
