@@ -175,7 +175,7 @@ MEMBERS = {
     "CostTracker": "record costs counts report most_expensive by by_tag of roots unpriced",
     "ErrorTracker": "record_call errors total_calls error_rate report",
     "MetricsCollector": "record operations summary by_operation cost_by_operation",
-    "Monitor": "sinks closed budgets summary report tree active health flush aflush shutdown",
+    "Monitor": "sinks closed budgets record summary report tree active health flush aflush shutdown",
     "PrometheusExporter": "port url start text close",
     "Sink": "write flush close",
     "ToolCall": "record fail budget_left",

@@ -15,7 +15,7 @@ SINK = {"name", "write", "flush", "close"}
 PUBLIC = {
     Monitor: {
         *("metrics", "costs", "errors", "sinks"),
-        *("summary", "report", "to_dict", "to_json", "tree", "active", "budgets", "health"),
+        *("summary", "report", "to_dict", "to_json", "tree", "active", "budgets", "record", "health"),
         *("asgi", "wsgi"),
         *("flush", "aflush", "shutdown", "closed"),
     },

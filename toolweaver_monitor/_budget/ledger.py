@@ -178,6 +178,26 @@ class Ledger:
                 meter.repeats.add(meter, meter.key, call, digest or b"", meter.limit)
         return None
 
+    def charge(self, call: ToolCall) -> None:
+        """Charge a call that has run already, whether it fits or not. What it still records counts at once."""
+        with self._lock:
+            self._charge_each(call, call._cost_nanousd)
+        if self._warns and call._admission is not None:
+            call._admission.warn()
+
+    def _charge_each(self, call: ToolCall, known_nanousd: int | None) -> None:
+        taken: list[Admission] = []
+        for meter in self._common if self._common is not None else self._find_meters(call):
+            admission = None if meter.repeats is not None else meter.take(known_nanousd, forced=True)
+            if admission is not None:
+                taken.append(admission)
+        if taken:
+            call._admission = taken[0] if len(taken) == 1 else AdmissionGroup(tuple(taken))
+            call._ensure_details()
+            for admission in taken:
+                if admission.meter.counts_calls:
+                    admission.settle(call)
+
     def _find_repeat(
         self, meter: Meter, repeats: RepeatCounter, call: ToolCall, digest: bytes
     ) -> BudgetExceeded | None:

@@ -63,6 +63,8 @@ class Bus:
         self.runners: tuple[SinkRunner, ...] = ()
         self.enrich: Callable[[Sequence[ToolCall]], None] | None = None
         """Completes the calls of a batch before any sink sees them: redacts secrets, adds prices."""
+        self.before_drain: Callable[[bool], None] | None = None
+        """Closes calls that were recorded by hand; told whether the drain is a periodic one, for which nobody waits."""
         self._dispatcher = Worker("dispatcher", self._work)
         self._tickets: deque[_thread.LockType] = deque()
         self._switches: deque[Callable[[], None]] = deque()
@@ -137,6 +139,7 @@ class Bus:
 
     def drain(self, timeout_s: float = READ_S) -> bool:
         """Ensure that every call that ended before now is counted. Return False if that takes over `timeout_s`."""
+        self.close_recorded()
         passes = self._passes
         if (
             not self._busy
@@ -161,6 +164,11 @@ class Bus:
                 return True
             if left <= RECHECK_S:
                 return False
+
+    def close_recorded(self, is_periodic: bool = False) -> None:
+        """Close the calls that were recorded by hand; of a periodic drain not those of this moment."""
+        if self.before_drain is not None:
+            self._guard(self.before_drain, is_periodic)
 
     def open_calls(self) -> set[ToolCall]:
         """Return the calls that are open right now."""
@@ -201,6 +209,7 @@ class Bus:
         return True
 
     def _work(self) -> None:
+        self.close_recorded(is_periodic=True)
         tickets = [self._tickets.popleft() for _ in range(len(self._tickets))]
         with self._draining:
             self._drainer = _thread.get_ident()

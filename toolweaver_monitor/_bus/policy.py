@@ -45,6 +45,8 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     admit: Callable[[ToolCall, int | None, bytes | None], None] | None = None
     """Asks the budgets before a call starts. Gets the call, its cost in nano-dollars, if known, and a digest of its
     arguments, if that matters, and raises if a budget rejects it."""
+    charge: Callable[[ToolCall], None] | None = None
+    """Charges the budgets with a call that was recorded by hand: it has run, and is not rejected."""
     digest: Callable[[str, Sequence[str], tuple[Any, ...], Mapping[str, Any]], bytes | None] | None = None
     """Makes a digest of a call's arguments, for budgets that limit repeats."""
     on_first_call: Callable[[], None] | None = None

@@ -51,6 +51,7 @@ class Components(msgspec.Struct, kw_only=True, eq=False):
 
     def open_calls(self) -> list[dict[str, Any]]:
         """Return the calls open right now, the longest-running first; see `Monitor.active`."""
+        bus.close_recorded()
         now = clock.monotonic_s()
         return [
             {
@@ -90,6 +91,7 @@ class Components(msgspec.Struct, kw_only=True, eq=False):
             `active`: open calls by tool; `declared`: the tools that are exposed before their first call, with whether a
             cost is declared; `budgets`: the status of each; `sinks`: the counts of each.
         """
+        bus.close_recorded()
         return {
             "active": Counter(call.tool_name for call in bus.open_calls()),
             "declared": {**decorated_tools, **dict.fromkeys(self.prices.tools, True)} if bus.policy.on else {},

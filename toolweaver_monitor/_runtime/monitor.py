@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -12,8 +13,10 @@ from toolweaver_monitor._budget import BudgetHandle
 from toolweaver_monitor._budget.handles import BudgetHandles
 from toolweaver_monitor._bus import deferred_log, process_exit, sigterm
 from toolweaver_monitor._bus.bus import bus
+from toolweaver_monitor._core.call import ENDED, ERROR_OUTCOMES, Outcome
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._core.timeouts import run_off_loop, validate_timeout
+from toolweaver_monitor._instrument.by_hand import HandRecorder
 from toolweaver_monitor._runtime.components import POLL_S, Components
 from toolweaver_monitor._runtime.health import Health, health
 from toolweaver_monitor._runtime.report import report_text
@@ -21,7 +24,7 @@ from toolweaver_monitor._stats.path_tree import PathTree
 from toolweaver_monitor._text.display import DEFAULT_ROWS, pluralize
 from toolweaver_monitor._text.reportable import Reportable
 from toolweaver_monitor.sinks._memory.metrics import Summary
-from toolweaver_monitor.sinks._memory.view import InMemorySink
+from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call
 
 if TYPE_CHECKING:
     from toolweaver_monitor._http.mounted import ASGIApp, WSGIApp
@@ -52,6 +55,7 @@ class Monitor(Reportable):
         self.metrics, self.costs, self.errors = components.metrics, components.costs, components.errors
         self._components = components
         self._release = release
+        self._by_hand = HandRecorder(lambda: not components.closed)
         self._budgets = BudgetHandles(components.ledger)
         self._ended: bool | None = None
         self._summary_logged = False
@@ -164,6 +168,62 @@ class Monitor(Reportable):
         from toolweaver_monitor._runtime.mounts import mount
 
         return mount(self._components, token, allowed_hosts, insecure).wsgi
+
+    # --- recording ------------------------------------------------------------------------------------------------
+
+    def record(
+        self,
+        tool_name: str,
+        *,
+        duration_s: float,
+        outcome: Outcome = "success",
+        error: str | BaseException = "",
+        tokens: int | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cached_tokens: int | None = None,
+        cost: float | Decimal | None = None,
+        model: str | None = None,
+        provider: str | None = None,
+        cached: bool | None = None,
+        attempt: int | None = None,
+        **tags: Any,
+    ) -> None:
+        """Record a call that has ended elsewhere. It goes the way of all others, to budgets and sinks.
+
+        It is inside the call that is open in this context, if there is one. Budgets are charged and never refuse it.
+        Never raises; invalid values are left out and counted, as in `ToolCall.record`.
+
+        Args:
+            tool_name: the tool; anything that is not a name becomes `unnamed`.
+            duration_s: seconds that it took.
+            outcome: how it ended, as in `ToolCall.outcome`. Anything else is counted as invalid, and a failure.
+            error: what went wrong: a text or the exception itself, without secrets. With one a success is a failure.
+            tokens: tokens that are not split into input and output.
+            input_tokens: tokens sent to the model, cached ones included.
+            output_tokens: tokens produced by the model.
+            cached_tokens: the part of `input_tokens` served from the provider's cache.
+            cost: dollars.
+            model: the model's name, as its price list spells it.
+            provider: the name of the service, such as `"openai"`.
+            cached: whether your own cache answered the whole call, which then costs 0.
+            attempt: the number of this try of a retried operation, from 1.
+            **tags: your own labels.
+        """
+        if outcome not in ENDED:
+            Diagnostics.invalid_values += 1
+            outcome = "failure"
+        failed = outcome in ERROR_OUTCOMES or (outcome == "success" and bool(error))
+        call = make_call(tool_name, duration_s=duration_s, success=not failed, error=error)
+        if outcome != "success":
+            call.outcome = outcome
+        figures = {
+            "tokens": tokens, "input_tokens": input_tokens, "output_tokens": output_tokens,
+            "cached_tokens": cached_tokens, "cost": cost, "model": model, "provider": provider, "cached": cached,
+            "attempt": attempt,
+        }  # fmt: skip
+        told = {name: value for name, value in figures.items() if value is not None}
+        self._by_hand.hand_in(call, figures=told | tags)
 
     # --- ending ---------------------------------------------------------------------------------------------------
 

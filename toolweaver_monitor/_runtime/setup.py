@@ -144,7 +144,7 @@ def _replace(options: Options) -> Monitor:
     def switch() -> None:
         global _current  # noqa: PLW0603 - with the switch of the bus, at one moment
         for sink in in_memory:
-            sink._attach(aggregator)
+            sink._attach(aggregator, monitor._by_hand)
         _publish_policy(options)
         _current = monitor
 
@@ -233,6 +233,7 @@ def _publish_policy(options: Options) -> None:
             priced_tools=options.book.tools,
             price=options.book.cost_nanousd,
             admit=options.ledger.admit if options.ledger is not None else None,
+            charge=options.ledger.charge if options.ledger is not None else None,
             digest=options.ledger.digest if options.ledger is not None else None,
             on_first_call=_in_child if process_exit.is_child() else None,
         )

@@ -38,13 +38,17 @@ class CostTracker(InMemorySink, Reportable):
     def record(self, operation: str, cost: float) -> None:
         """Count one operation and its cost.
 
-        Never raises. Invalid values are left out and counted, as in `MetricsCollector.record`.
+        Right after `MetricsCollector.record` of the same operation and setup it is the cost of that call, if that had
+        none. Otherwise only this tracker counts it. Never raises. Invalid values are left out and counted, as in
+        `MetricsCollector.record`.
 
         Args:
             operation: its name; anything that is not a name becomes `unnamed`.
             cost: dollars. Anything else (negative, NaN, text) makes it an operation of unknown cost.
         """
-        self._own.record(make_call(operation, cost=cost))
+        call = make_call(operation, cost=cost)
+        if self._by_hand is None or not self._by_hand.add_cost(call):
+            self._own.record(call)
 
     @property
     def costs(self) -> dict[str, float]:

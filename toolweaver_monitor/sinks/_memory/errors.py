@@ -45,14 +45,18 @@ class ErrorTracker(InMemorySink, Reportable):
     def record_call(self, tool_name: str, success: bool, error: str | BaseException = "") -> None:
         """Count one call by hand.
 
-        Never raises. Invalid values are left out and counted, as in `MetricsCollector.record`.
+        Right after `MetricsCollector.record` of the same tool and setup it is the outcome of that call; of two the
+        failure stands. Otherwise only this tracker counts it. Never raises. Invalid values are left out and counted, as
+        in `MetricsCollector.record`.
 
         Args:
             tool_name: the tool; anything that is not a name becomes `unnamed`.
             success: whether the call succeeded.
             error: if it did not, what went wrong: a text or the exception itself. Secrets are removed.
         """
-        self._own.record(make_call(tool_name, success=success, error=error))
+        call = make_call(tool_name, success=success, error=error)
+        if self._by_hand is None or not self._by_hand.add_outcome(call):
+            self._own.record(call)
 
     @property
     def errors(self) -> dict[str, list[dict[str, Any]]]:

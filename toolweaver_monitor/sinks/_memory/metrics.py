@@ -71,8 +71,9 @@ class MetricsCollector(InMemorySink, AnswersGuesses):
     ) -> None:
         """Count one operation by hand.
 
-        Never raises, since it runs in the middle of the program's work. An invalid value (negative, NaN, text) is left
-        out and the operation is still counted; `health()["invalid"]` of a monitor shows how many there were.
+        The collector of a setup hands it to all sinks and to the budgets, which never refuse it. Another one counts it
+        for itself. Never raises, since it runs in the middle of the program's work. An invalid value (negative, NaN,
+        text) is left out and the operation is still counted; `health()["invalid"]` shows how many there were.
 
         Args:
             operation: its name; anything that is not a name becomes `unnamed`.
@@ -82,9 +83,9 @@ class MetricsCollector(InMemorySink, AnswersGuesses):
             success: whether it succeeded.
             error: if it did not, what went wrong. Secrets are removed.
         """
-        self._own.record(
-            make_call(operation, duration_s=duration, tokens=tokens, cost=cost or None, success=success, error=error)
-        )
+        call = make_call(operation, duration_s=duration, tokens=tokens, cost=cost or None, success=success, error=error)
+        if self._by_hand is None or not self._by_hand.hand_in(call, waits=True):
+            self._own.record(call)
 
     @property
     def operations(self) -> list[dict[str, Any]]:

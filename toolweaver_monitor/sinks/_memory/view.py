@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TypeGuard
+from typing import Protocol, TypeGuard
 
 from toolweaver_monitor._core.call import TOOL_ERROR, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
@@ -22,6 +22,19 @@ from toolweaver_monitor.errors import ConfigurationError
 MAX_DURATION_S = 1e9
 
 
+class ManualRecorder(Protocol):
+    """Takes calls that are recorded by hand to all sinks. Each method returns False if it does not take the call."""
+
+    def hand_in(self, call: ToolCall, waits: bool = False) -> bool:
+        """Send an ended call to all sinks."""
+
+    def add_cost(self, told: ToolCall) -> bool:
+        """Add a cost to the call of the same tool that was handed in right before."""
+
+    def add_outcome(self, told: ToolCall) -> bool:
+        """Add an outcome to the call of the same tool that was handed in right before."""
+
+
 class InMemorySink:
     """A sink that shows statistics: its own, filled by hand or by `write`, and those that `setup()` shares with it."""
 
@@ -32,6 +45,8 @@ class InMemorySink:
     def __init__(self, max_operations: int = 10_000) -> None:
         self._own = StatsAggregator(validate_max_operations(max_operations))
         self._shared: StatsAggregator | None = None
+        self._by_hand: ManualRecorder | None = None
+        """Where calls that are recorded by hand go. None without `setup()`: they are counted here."""
 
     def __repr__(self) -> str:
         tools = self._by_tool().values()
@@ -51,8 +66,9 @@ class InMemorySink:
     def _observe(self, calls: Sequence[ToolCall]) -> None:
         """Look at a batch of closed calls, if the sink needs to see every call. `setup()` subscribes it."""
 
-    def _attach(self, shared: StatsAggregator) -> None:
+    def _attach(self, shared: StatsAggregator, by_hand: ManualRecorder | None = None) -> None:
         """Show these statistics as well. What was shared before stays counted. `setup()` calls it."""
+        self._by_hand = by_hand
         earlier, self._shared = self._shared, shared
         if earlier is not None and earlier is not shared:
             self._own.merge(earlier)
