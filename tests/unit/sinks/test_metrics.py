@@ -24,7 +24,7 @@ def test_it_works_with_no_setup() -> None:
     assert (summary["total_tokens"], summary["total_cost_usd"], summary["avg_duration_s"]) == (30, 0.3, 1.0)
     assert metrics.operations[1] | {"timestamp": 0} == {
         "operation": "ocr", "duration": 1.5, "tokens": 20, "cost": 0.2, "success": False, "error": "blurred",
-        "timestamp": 0, "outcome": "failure", "error_type": "ToolFailed", "model": None, "tags": {},
+        "timestamp": 0, "outcome": "failure", "error_type": "tool_error", "model": None, "tags": {},
     }  # fmt: skip
 
 
