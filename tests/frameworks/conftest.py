@@ -6,12 +6,13 @@ docstrings describe the parameters: everything from which a framework makes a sc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import pytest
 
-from toolweaver_monitor import ToolCall, monitored
+from toolweaver_monitor import ToolCall, monitored, uninstrument
+from toolweaver_monitor._instrument.patching.everywhere import CLASSES, DECORATORS, instrument_everywhere
 
 try:
     from pydantic import BaseModel
@@ -138,3 +139,12 @@ class Trial:
 def trial(calls: Callable[[], list[ToolCall]]) -> Trial:
     """Return the script and the check of one trial."""
     return Trial(calls)
+
+
+@pytest.fixture
+def everywhere() -> Iterator[None]:
+    """Have everything that is known monitored, as `toolweaver-monitor run` has."""
+    instrument_everywhere()
+    yield
+    for name in (*CLASSES, *DECORATORS):
+        uninstrument(name)

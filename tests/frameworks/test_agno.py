@@ -74,3 +74,10 @@ def test_a_monitored_function_is_seen_below_the_framework(trial: Any) -> None:
     """Agno runs it with the arguments that the model made up."""
     agent(monitored("read_receipt")(trial.ocr), trial.script).run("read it")
     trial.check(models=0, name="read_receipt")
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_all_agents_are_seen_without_a_line_of_code(trial: Any) -> None:
+    """By the classes of the framework, as `toolweaver-monitor run` has them monitored."""
+    agent(trial.ocr, trial.script).run("read it")
+    trial.check(models=0)

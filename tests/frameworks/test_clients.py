@@ -104,3 +104,11 @@ async def test_litellm_shows_each_request(calls: Any, monkeypatch: pytest.Monkey
         ("gpt-4o-mini", "failure"),
     ]
     assert all(call.tokens and call.cost_usd for call in found[:2])
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_all_clients_are_seen_without_a_line_of_code(trial: Any) -> None:
+    """By the classes of the framework, as `toolweaver-monitor run` has them monitored."""
+    client(openai.OpenAI).chat.completions.create(**QUESTION)
+    client(anthropic.Anthropic).messages.create(max_tokens=9, **QUESTION)
+    trial.check(models=2, tools=())

@@ -167,6 +167,16 @@ async def test_an_instrumented_client_and_tool_show_each_call(trial: Any) -> Non
         trial.check(models=0, tools=(("success", 7, 0.01),))
 
 
+@pytest.mark.usefixtures("everywhere")
+async def test_all_servers_are_seen_without_a_line_of_code(trial: Any) -> None:
+    """By the classes of the framework, as `toolweaver-monitor run` has them monitored."""
+    server = FastMCP("receipts")
+    server.tool(trial.ocr)
+    async with Client(server) as client:
+        await client.call_tool("ocr", {"image": "a.png"})
+    trial.check(models=0, tools=(("success", 7, 0.01),))
+
+
 SERVER = """
 import os
 from fastmcp import FastMCP

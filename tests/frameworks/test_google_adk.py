@@ -91,3 +91,10 @@ async def test_a_monitored_function_is_seen_below_the_framework(trial: Any) -> N
     with pytest.raises(Exception, match="unreadable"):
         await run(agent(watched, [trial.good, trial.bad]))
     trial.check(models=0, name="read_receipt")
+
+
+@pytest.mark.usefixtures("everywhere")
+async def test_all_agents_are_seen_without_a_line_of_code(trial: Any) -> None:
+    """By the classes of the framework, as `toolweaver-monitor run` has them monitored."""
+    await run(agent(trial.ocr, [trial.good, "done"]))
+    trial.check(models=0, tools=(("success", 7, 0.01),))

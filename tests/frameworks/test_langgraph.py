@@ -78,3 +78,11 @@ def test_a_monitored_function_is_seen_below_the_decorator(trial: Any) -> None:
     with pytest.raises(ValueError, match="unreadable"):
         agent(watched, trial.script).invoke(QUESTION)
     trial.check(models=0, name="read_receipt")
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_all_agents_are_seen_without_a_line_of_code(trial: Any) -> None:
+    """By the classes of the framework, as `toolweaver-monitor run` has them monitored."""
+    with pytest.raises(ValueError, match="unreadable"):
+        agent(trial.ocr, trial.script).invoke(QUESTION)
+    trial.check(models=2)

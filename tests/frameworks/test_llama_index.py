@@ -83,3 +83,10 @@ async def test_a_monitored_function_is_seen_below_the_framework(trial: Any) -> N
     assert FunctionTool.from_defaults(watched).metadata.get_parameters_dict() == plain
     await agent(watched, trial.script).run("read it")
     trial.check(models=0, name="read_receipt")
+
+
+@pytest.mark.usefixtures("everywhere")
+async def test_all_agents_are_seen_without_a_line_of_code(trial: Any) -> None:
+    """By the classes of the framework, as `toolweaver-monitor run` has them monitored."""
+    await agent(trial.ocr, trial.script).run("read it")
+    trial.check(models=0)

@@ -122,3 +122,13 @@ async def test_a_single_tool_is_instrumented(trial: Any) -> None:
     await Runner.run(agent, "read it", run_config=RunConfig(tracing_disabled=True))
     uninstrument(tool)
     trial.check(models=0)
+
+
+@pytest.mark.usefixtures("everywhere")
+async def test_all_agents_are_seen_without_a_line_of_code(trial: Any) -> None:
+    """By the decorator that makes the tools, as `toolweaver-monitor run` has it monitored."""
+    from agents.tool import function_tool
+
+    agent = Agent("clerk", tools=[function_tool(trial.ocr)], model=Replaying(trial.script))
+    await Runner.run(agent, "read it", run_config=RunConfig(tracing_disabled=True))
+    trial.check(models=0)

@@ -99,3 +99,10 @@ async def test_a_model_that_streams_is_a_call_of_unknown_cost(calls: Any) -> Non
     uninstrument(agent)
     (call,) = calls()
     assert (call.tool_name, call.model, call.cost_usd) == ("test", "test", None)
+
+
+@pytest.mark.usefixtures("everywhere")
+async def test_all_agents_are_seen_without_a_line_of_code(trial: Any) -> None:
+    """By the classes of the framework, as `toolweaver-monitor run` has them monitored."""
+    await Agent(TestModel(), tools=[trial.ocr]).run("read it")
+    trial.check(models=0, tools=(("success", 7, 0.01),))

@@ -82,3 +82,10 @@ def test_a_monitored_function_is_seen_below_the_decorator(trial: Any) -> None:
     assert tool(watched).inputs == tool(trial.ocr).inputs
     agent(watched, [trial.good, trial.bad, END]).run("read it")
     trial.check(models=0, name="read_receipt")
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_all_agents_are_seen_without_a_line_of_code(trial: Any) -> None:
+    """By the classes of the framework, as `toolweaver-monitor run` has them monitored."""
+    agent(trial.ocr, [trial.good, trial.bad, "stop"]).run("read it")
+    trial.check(models=0)

@@ -99,3 +99,12 @@ def test_the_decorator_above_is_refused_with_its_cure(trial: Any) -> None:
     """The agent runs the tool by another way than by calling it, so `@monitored` would see nothing there."""
     with pytest.raises(ConfigurationError, match="below"):
         monitored("read_receipt")(tool(trial.ocr))
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_all_agents_are_seen_without_a_line_of_code(trial: Any) -> None:
+    """By the decorator that makes the tools, as `toolweaver-monitor run` has it monitored."""
+    from strands.tools.decorator import tool
+
+    agent(tool(trial.ocr), trial.script)("read it")
+    trial.check(models=0)

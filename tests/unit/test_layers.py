@@ -52,6 +52,7 @@ SHORT = {
     "_runtime/mounts.py",
     "_bus/policy.py",
     "_bus/retry.py",
+    "_instrument/patching/everywhere.py",
     "_instrument/patching/executors.py",
     "_instrument/patching/instance_patch.py",
     "_instrument/patching/options.py",

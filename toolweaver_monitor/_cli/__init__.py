@@ -9,9 +9,10 @@ import sys
 from collections.abc import Sequence
 
 import toolweaver_monitor
+from toolweaver_monitor._cli import run as run_command
 from toolweaver_monitor._cli.doctor import command as doctor_command
 
-COMMANDS = (doctor_command,)
+COMMANDS = (doctor_command, run_command)
 """Each has `add(commands)`, which adds its options, and `run(options)`, which returns the exit code."""
 
 
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "run" not in options:
         command_line.print_help(sys.stderr)
         raise SystemExit(2)
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper) and "keeps_stdout" not in options:
         sys.stdout.reconfigure(errors="backslashreplace")  # a letter that the terminal cannot show appears as its code
     try:
         code: int = options.run(options)

@@ -23,7 +23,7 @@ _pending: dict[str, InstrumentOptions] = {}
 
 def waiting_for_import() -> list[str]:
     """Return the dotted names given to `instrument()` whose modules have not been imported yet."""
-    return sorted(_pending)
+    return sorted(name for name, options in _pending.items() if not options.is_quiet)
 
 
 def instrument_name(name: str, options: InstrumentOptions) -> None:
@@ -40,7 +40,11 @@ def instrument_name(name: str, options: InstrumentOptions) -> None:
             _pending[name] = options
         module = import_hooks.when_imported(module_name, functools.partial(_on_import, name, path))
         if module is None or _pending.pop(name, None) is None:
-            log.info("toolweaver_monitor: %s is monitored as soon as it is imported", name)
+            log.log(
+                logging.DEBUG if options.is_quiet else logging.INFO,
+                "toolweaver_monitor: %s is monitored as soon as it is imported",
+                name,
+            )
             return
     half_imported = import_hooks.is_being_imported(module)  # by this very thread, further up its stack
     with lock:

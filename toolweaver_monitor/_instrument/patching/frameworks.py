@@ -76,6 +76,8 @@ _OPENAI = (
     "embeddings.create",
 )
 _ANTHROPIC = ("messages.create", "messages.parse", "messages.stream", "beta.messages.create")
+_RESOURCES = tuple(f"{kind}{name}" for kind in ("", "Async") for name in ("Completions", "Responses", "Embeddings"))
+_MESSAGES = ("Messages", "AsyncMessages")
 _LITELLM = ("completion", "acompletion", "responses", "aresponses", "embedding", "aembedding")
 
 TABLE: tuple[KnownClass, ...] = (
@@ -173,6 +175,8 @@ TABLE: tuple[KnownClass, ...] = (
     # Clients of models
     *(KnownClass(f"openai._client:{name}", _OPENAI, "model") for name in ("OpenAI", "AsyncOpenAI")),
     *(KnownClass(f"anthropic._client:{name}", _ANTHROPIC, "model") for name in ("Anthropic", "AsyncAnthropic")),
+    *(KnownClass(f"openai.resources:{name}", ("create", "parse"), "model") for name in _RESOURCES),
+    *(KnownClass(f"anthropic.resources:{name}", ("create", "parse", "stream"), "model") for name in _MESSAGES),
     KnownClass("litellm:", _LITELLM, "model"),
     KnownClass("litellm.router:Router", _LITELLM, "model"),
 )

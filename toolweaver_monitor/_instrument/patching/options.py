@@ -17,6 +17,8 @@ class InstrumentOptions(NamedTuple):
     tool_name: ToolName = None
     methods: tuple[str, ...] | None = None
     decorator: bool = False
+    is_quiet: bool = False
+    """Whether a module that is never imported is no matter."""
     declarations: Mapping[str, Any] = {}
     """What was declared for the tools, as `ToolSpec` takes it."""
 
@@ -30,7 +32,7 @@ def make_options(tool_name: Any, methods: Any, decorator: Any, **declarations: A
     declared = {name: value for name, value in declarations.items() if value is not None}
     ToolSpec(tool_name if tool_name is not None else "checked", **declared)
     if methods is None:
-        return InstrumentOptions(tool_name, None, bool(decorator), declared)
+        return InstrumentOptions(tool_name, None, bool(decorator), declarations=declared)
     names = () if isinstance(methods, str) or not isinstance(methods, Iterable) else tuple(methods)
     if not names or not all(isinstance(name, str) for name in names):
         raise ConfigurationError(f"methods={methods!r} is not a list of names", hint="write methods=['execute_tool']")
@@ -38,4 +40,4 @@ def make_options(tool_name: Any, methods: Any, decorator: Any, **declarations: A
         raise ConfigurationError(
             "decorator=True and methods= say two things", hint="name the decorator: 'package.module:decorator'"
         )
-    return InstrumentOptions(tool_name, names, False, declared)
+    return InstrumentOptions(tool_name, names, declarations=declared)

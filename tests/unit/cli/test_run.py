@@ -1,0 +1,114 @@
+"""A program runs under `toolweaver-monitor run` as it does under `python`, and its tools are reported at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+LOOK = """
+import pickle, sys
+class Kind: pass
+print(sys.argv, __name__, __file__, __package__, __spec__ if __spec__ is None else __spec__.name)
+print(sys.path[0], sys.modules["__main__"].__dict__ is globals(), type(pickle.loads(pickle.dumps(Kind()))).__module__)
+"""
+TOOLS = """
+import atexit, threading, time
+from toolweaver_monitor import monitored
+@monitored("ocr", cost=0.5)
+def ocr(): return 1
+ocr()
+atexit.register(ocr)
+threading.Thread(target=lambda: (time.sleep(0.1), ocr())).start()
+"""
+
+
+def run(folder: Path, *args: str, plain: bool = False, report: str = "--no-report") -> subprocess.CompletedProcess[str]:
+    ours = ["-m", "toolweaver_monitor", "run", *filter(None, [report])]
+    command = [sys.executable, *([] if plain else ours)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run([*command, *args], cwd=folder, capture_output=True, text=True, timeout=60, env=environment)
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A file, a folder, a zip file and a package, each of which prints what it finds."""
+    (tmp_path / "app.py").write_text(LOOK)
+    for name in ("folder", "package"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__main__.py").write_text(LOOK)
+    (tmp_path / "package" / "__init__.py").write_text("")
+    with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
+        archive.writestr("__main__.py", LOOK)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["app.py", "-m", "--json", "x"], ["-m", "package", "-x"], ["-m", "app"], ["folder", "x"], ["app.zip"]],
+    ids=" ".join,
+)
+def test_a_program_finds_what_it_finds_under_python(programs: Path, args: list[str]) -> None:
+    """Its arguments, its name, its file, the first folder of `sys.path`, and `__main__` as the module that it is."""
+    plain, ours = run(programs, *args, plain=True), run(programs, *args)
+    assert plain.returncode == 0, plain.stderr
+    assert (ours.stdout, ours.stderr, ours.returncode) == (plain.stdout, plain.stderr, 0)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "raise SystemExit",
+        "raise SystemExit(3)",
+        "raise SystemExit('no')",
+        "def deep():\n    raise ValueError('bad')\ndeep()",
+        "import nowhere",
+        "this is no code",
+        pytest.param(
+            "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)",
+            marks=pytest.mark.skipif(os.name != "posix", reason="signals"),
+        ),
+        pytest.param(
+            "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(9)",
+            marks=pytest.mark.skipif(os.name != "posix", reason="signals"),
+        ),
+    ],
+)
+def test_a_program_ends_as_it_does_under_python(tmp_path: Path, source: str) -> None:
+    """With the same exit code, or by the same signal, and with the same traceback."""
+    (tmp_path / "app.py").write_text(source)
+    plain, ours = run(tmp_path, "app.py", plain=True), run(tmp_path, "app.py")
+    assert ours.returncode == plain.returncode
+    assert ours.stderr == plain.stderr
+
+
+def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """With the exit code of `python`."""
+    ours = run(tmp_path, "lost.py")
+    assert (ours.returncode, "can't open file" in ours.stderr) == (2, True)
+    assert run(tmp_path, "-m", "lost").returncode == run(tmp_path, "-m", "lost", plain=True).returncode == 1
+
+
+def test_the_report_comes_last_and_counts_everything(tmp_path: Path) -> None:
+    """What threads and `atexit` hooks call as well; on stderr, so that the program's output stays its own."""
+    (tmp_path / "app.py").write_text(TOOLS)
+    done = run(tmp_path, "app.py", report="--json")
+    summary = json.loads(done.stderr)
+    assert (done.returncode, done.stdout, summary["count"], summary["total_cost_usd"]) == (0, "", 3, 1.5)
+    assert "3 calls, 0 failed" in run(tmp_path, "app.py", report="").stderr
+    assert run(tmp_path, "app.py").stderr == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_interrupt_still_reports(tmp_path: Path) -> None:
+    """A program that is stopped by Ctrl-C tells what it has done so far, and dies by the signal."""
+    (tmp_path / "app.py").write_text(f"{TOOLS}\nimport os, signal\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)")
+    done = run(tmp_path, "app.py", report="--json")
+    assert done.returncode == -signal.SIGINT
+    assert json.loads(done.stderr.splitlines()[-1])["count"] == 3

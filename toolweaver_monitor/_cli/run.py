@@ -1,0 +1,185 @@
+"""The command `toolweaver-monitor run`: a program, monitored without a line of code in it."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import builtins
+import contextlib
+import importlib.machinery
+import importlib.metadata
+import io
+import os
+import runpy
+import signal
+import sys
+import types
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import toolweaver_monitor
+from toolweaver_monitor._instrument.patching.everywhere import instrument_everywhere
+
+PURPOSE = """\
+Runs a Python program as `python` would, with its tools monitored: sets up from the environment
+(TOOLWEAVER_MONITOR_SINKS and the other settings), instruments the agent frameworks and clients that it imports, and
+prints a report on stderr when the program has ended.
+"""
+
+USES = """\
+examples:
+  toolweaver-monitor run app.py --its-own-option
+  toolweaver-monitor run -m package.module
+  TOOLWEAVER_MONITOR_SINKS=prometheus toolweaver-monitor run app.py
+
+exit code: that of the program
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "run",
+        help="run a program with the tools of known frameworks monitored",
+        description=PURPOSE,
+        epilog=USES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-m", dest="is_module", action="store_true", help="PROGRAM is a module, as for python -m")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON in place of the report")
+    parser.add_argument("--no-report", action="store_true", help="print nothing at the end")
+    parser.add_argument("program", metavar="PROGRAM", help="a file, a folder or zip file with __main__.py, or a module")
+    parser.add_argument("args", metavar="...", nargs=argparse.REMAINDER, help="the program's own arguments")
+    parser.set_defaults(run=run, keeps_stdout=True)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the program, and return its exit code."""
+    ending = _Ending(options)
+    atexit.register(ending)  # before `setup()`, so that it runs after the hooks of the program and of the library
+    ending.monitor = toolweaver_monitor.setup()
+    instrument_everywhere()
+    if _has_toolweaver():
+        toolweaver_monitor.instrument("toolweaver")
+    before = sys.modules["__main__"]
+    try:
+        start = _prepare(options)
+        start()
+    except KeyboardInterrupt as error:
+        ending.is_interrupted = True
+        _show(error)
+        return 130
+    except SystemExit as error:
+        return _exit_code(error)
+    except BaseException as error:  # noqa: BLE001 - as the interpreter ends a program, whatever it raises
+        _show(error)
+        return 1
+    finally:
+        ending.main = before  # kept alive: a module that is collected loses its names
+    return 0
+
+
+class _Ending:
+    """What happens after all that the program does, its threads and `atexit` hooks included."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.monitor: toolweaver_monitor.Monitor | None = None
+        self.main: types.ModuleType | None = None
+        self.is_interrupted = False
+
+    def __call__(self) -> None:
+        """Print the report, and end by the signal if the program was interrupted, so that a shell sees why."""
+        with contextlib.suppress(OSError, ValueError):  # stderr is closed
+            self._report()
+        if self.is_interrupted and os.name == "posix":
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def _report(self) -> None:
+        if self.monitor is None or self.options.no_report or sys.stderr is None:
+            return
+        if self.options.json:
+            import json
+
+            sys.stderr.write(json.dumps(self.monitor.summary()) + "\n")
+            return
+        with contextlib.redirect_stdout(io.StringIO()):
+            text = self.monitor.report()
+        sys.stderr.write(f"\n{text}\n")
+
+
+def _has_toolweaver() -> bool:
+    try:
+        importlib.metadata.version("toolweaver")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _prepare(options: argparse.Namespace) -> Callable[[], Any]:
+    """Make the process look as if `python` had been started with the program, and return what runs it."""
+    program: str = options.program
+    main = types.ModuleType("__main__")
+    vars(main)["__builtins__"] = builtins
+    sys.modules["__main__"] = main
+    if options.is_module:
+        sys.argv[:] = ["-m", *options.args]  # replaced by the path of the module
+        _set_path(Path.cwd())
+        return lambda: runpy._run_module_as_main(program, alter_argv=True)  # type: ignore[attr-defined]
+    sys.argv[:] = [program, *options.args]
+    if Path(program).is_dir() or zipfile.is_zipfile(program):
+        _set_path(Path(program).absolute())
+        return lambda: runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined]
+    _set_path(Path(program).resolve().parent)
+    return lambda: _run_file(str(Path(program).absolute()), main)
+
+
+def _set_path(folder: Path) -> None:
+    """Put the program's folder where that of this command stands, or in front."""
+    if not sys.flags.safe_path:
+        sys.path[0] = str(folder)
+
+
+def _run_file(program: str, main: types.ModuleType) -> None:
+    """Run a file as `__main__`."""
+    try:
+        with io.open_code(program) as file:
+            source = file.read()
+    except OSError as error:
+        sys.stderr.write(f"toolweaver-monitor: can't open file {program!r}: {error}\n")
+        raise SystemExit(2) from None
+    code = compile(source, program, "exec", dont_inherit=True)
+    vars(main).update(
+        __file__=program,
+        __cached__=None,
+        __package__=None,
+        __spec__=None,
+        __loader__=importlib.machinery.SourceFileLoader("__main__", program),
+    )
+    exec(code, vars(main))  # noqa: S102 - the program that the user names
+
+
+def _exit_code(error: SystemExit) -> int:
+    """Return the exit code of `sys.exit()`: 0 for None, 1 for a text, which is printed."""
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code
+    if sys.stderr is not None:
+        sys.stderr.write(f"{error.code}\n")
+    return 1
+
+
+def _show(error: BaseException) -> None:
+    """Print an exception as the interpreter would, without the frames of this command."""
+    own = {__file__, runpy.__file__, "<frozen runpy>"}
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_frame.f_code.co_filename in own:
+        traceback = traceback.tb_next
+    sys.excepthook(type(error), error.with_traceback(traceback), traceback)
