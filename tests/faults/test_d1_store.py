@@ -104,7 +104,9 @@ def test_d1_a_writer_that_is_killed_loses_nothing_confirmed(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_d1_200_killed_writers_lose_nothing_confirmed(tmp_path: Path) -> None:
-    """As above, 200 times. Seen red as `test_d1_a_writer_that_is_killed_loses_nothing_confirmed`."""
+    """As above, 200 times. Seen red as
+    `test_d1_a_writer_that_is_killed_loses_nothing_confirmed`, whose check it shares.
+    """
     kill_at_random_moments(tmp_path / "runs.db", 200)
 
 

@@ -138,5 +138,7 @@ def test_d9_flipped_bytes_stop_no_writer(pristine: Path, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_d9_200_flipped_bytes_stop_no_writer(pristine: Path, tmp_path: Path) -> None:
-    """As above, 200 times. Seen red as `test_d9_flipped_bytes_stop_no_writer`."""
+    """As above, 200 times. Seen red as
+    `test_d9_flipped_bytes_stop_no_writer`, whose check it shares.
+    """
     flip_bytes(pristine, tmp_path, 200)
