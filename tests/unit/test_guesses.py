@@ -125,3 +125,22 @@ def test_a_private_name_is_no_guess() -> None:
     """`copy`, `pickle` and their like ask for names that are not there."""
     with pytest.raises(AttributeError, match=r"no attribute '_nothing'$"):
         setup()._nothing  # noqa: B018
+
+
+def test_a_notebook_shows_tables_and_prints_a_report_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Asked as IPython asks. Seen red: with a plain `str`, the report was shown a second time below itself."""
+    interactive = pytest.importorskip("IPython.core.interactiveshell", reason="installed by `make venv`")
+
+    monitor = setup()
+    with track("<b>ocr</b>") as call:
+        call.record(cost=0.25)
+        call.fail("blurred")
+    shell = interactive.InteractiveShell.instance()
+    shell.user_ns["monitor"] = monitor
+    shell.run_cell("monitor.report()")
+    assert capsys.readouterr().out.count("Tools\n") == 1
+    for thing in (monitor, monitor.metrics, monitor.costs, monitor.errors):
+        formats, _ = shell.display_formatter.format(thing)
+        assert "<table>" in formats["text/html"]
+        assert "<td>&lt;b&gt;ocr&lt;/b&gt;</td>" in formats["text/html"]
+    assert isinstance(monitor.report(), str)

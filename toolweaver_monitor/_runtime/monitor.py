@@ -122,6 +122,9 @@ class Monitor(Reportable):
         """
         return self._components.open_calls()
 
+    def _repr_html_(self) -> str:
+        return self.metrics._repr_html_()
+
     def _text(self, limit: int | None = DEFAULT_ROWS) -> str:
         return report_text(self._components, limit)
 

@@ -140,3 +140,15 @@ def escape(text: str) -> str:
 
 _BLANK = "\u115f\u1160\u17b4\u17b5\u3164\uffa0\u2800"
 """Characters that Unicode calls letters and symbols, and that show nothing."""
+
+
+def html_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of text, the first of which is the header, as an HTML table; nothing in them is read as HTML."""
+    from html import escape as html_escape
+
+    if len(rows) < 2:
+        return "<p>no calls yet</p>"
+    head, *body = [[html_escape(cell) for cell in row] for row in rows]
+    lines = ["<table>", f"<tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>"]
+    lines += [f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in body]
+    return "\n".join([*lines, "</table>"])

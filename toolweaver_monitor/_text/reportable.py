@@ -10,6 +10,15 @@ from toolweaver_monitor._text.display import DEFAULT_ROWS
 from toolweaver_monitor._text.guesses import AnswersGuesses
 
 
+class PrintedText(str):
+    """A report that has been printed, which a notebook does not show a second time."""
+
+    __slots__ = ()
+
+    def _ipython_display_(self) -> None:
+        """Show nothing."""
+
+
 class Reportable(AnswersGuesses):
     """Base of everything that has a report to print, and figures to hand on."""
 
@@ -34,7 +43,7 @@ class Reportable(AnswersGuesses):
             limit: the most rows in each part, the most important first; None shows all. Totals always cover all.
 
         Returns:
-            The whole text, with these characters as they are.
+            The whole text, with these characters as they are. As a notebook's last line it is not shown again.
 
         Raises:
             ConfigurationError: `limit` is neither None nor a whole number from 1 up.
@@ -45,7 +54,7 @@ class Reportable(AnswersGuesses):
         except UnicodeEncodeError:
             encoding = getattr(sys.stdout, "encoding", None) or "ascii"  # the error's own says only `charmap`
             print(text.encode(encoding, "backslashreplace").decode(encoding))
-        return text
+        return PrintedText(text)
 
     def _text(self, limit: int | None = DEFAULT_ROWS) -> str:
         """Return the text of the report, safe for a terminal."""

@@ -11,7 +11,7 @@ from toolweaver_monitor._stats.aggregator import MAX_TAG_VALUES, StatsAggregator
 from toolweaver_monitor._stats.runs import Run
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._stats.totals import TotalsByName, UsageTotals
-from toolweaver_monitor._text.display import DEFAULT_ROWS, escape, pluralize, rank_rows, table, validate_n
+from toolweaver_monitor._text.display import DEFAULT_ROWS, escape, html_table, pluralize, rank_rows, table, validate_n
 from toolweaver_monitor._text.reportable import Reportable
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call
@@ -64,6 +64,13 @@ class CostTracker(InMemorySink, Reportable):
     def counts(self) -> dict[str, int]:
         """Calls of known cost by operation, all-time."""
         return {operation: stats.usage.costed for operation, stats in self._select_costed()}
+
+    def _repr_html_(self) -> str:
+        """Return a table of the operations for a notebook, the most expensive first."""
+        counts = self.counts
+        ranked = self.most_expensive(len(counts))
+        rows = [[name, f"${cost:,.4f}", f"{counts[name]:,}", f"${cost / counts[name]:,.4f}"] for name, cost in ranked]
+        return html_table([["operation", "total", "calls", "average"], *rows])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the total, and dollars and calls by operation, as plain values."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._stats.tool_stats import ToolStats
-from toolweaver_monitor._text.display import DEFAULT_ROWS, escape, pad, rank_rows, table, width
+from toolweaver_monitor._text.display import DEFAULT_ROWS, escape, html_table, pad, rank_rows, table, width
 from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor._text.reportable import Reportable
 from toolweaver_monitor.errors import ConfigurationError
@@ -94,6 +94,12 @@ class ErrorTracker(InMemorySink, Reportable):
             )
         stats = self._stats_of(safe_name(tool_name))
         return stats.failures / stats.rated if stats.rated else 0.0
+
+    def _repr_html_(self) -> str:
+        """Return a table of the tools for a notebook, those that failed most first."""
+        shown, _ = rank_rows(self._by_tool(), lambda stats: stats.failures, None)
+        rows = [[name, f"{stats.failures:,}", f"{stats.rated:,}", _rate(stats)] for name, stats in shown]
+        return html_table([["tool", "failed", "of", "rate"], *rows])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error rates, the calls and the latest errors by tool, as plain values."""

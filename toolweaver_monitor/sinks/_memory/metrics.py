@@ -8,11 +8,13 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats import histogram
 from toolweaver_monitor._stats.tool_stats import ToolStats
+from toolweaver_monitor._text.display import format_seconds, html_table, rank_rows
 from toolweaver_monitor._text.guesses import AnswersGuesses, GuessedKeys
 from toolweaver_monitor._text.names import safe_name
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call
 
+MAX_HTML_ROWS = 100
 PERCENTILES = (0.50, 0.95, 0.99)
 
 
@@ -124,6 +126,19 @@ class MetricsCollector(InMemorySink, AnswersGuesses):
                 f"{operation!r} is not a tool's name", hint="give its text, such as summary('ocr')"
             )
         return cast("Summary", totals)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the operations for a notebook, the busiest first."""
+        shown, _ = rank_rows(self._by_tool(), lambda stats: stats.calls, MAX_HTML_ROWS)
+        rows = [["operation", "calls", "failed", "average", "p95", "tokens", "cost"]]
+        for operation, stats in shown:
+            totals = summarize(stats)
+            counts = [f"{totals['count']:,}", f"{totals['failures']:,}"]
+            times = [format_seconds(totals["avg_duration_s"]), format_seconds(totals["p95_s"])]
+            rows.append(
+                [operation, *counts, *times, f"{totals['total_tokens']:,}", f"${totals['total_cost_usd']:,.4f}"]
+            )
+        return html_table(rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the totals, and those of each operation, as plain values."""
