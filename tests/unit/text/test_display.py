@@ -52,7 +52,7 @@ def test_a_report_shows_the_twenty_that_matter_most_and_says_how_many_there_are_
     busy(monitor, 50)
     tools, costs, errors = monitor._text().split("\n\n")
     assert tools.splitlines()[3].split()[:3] == ["tool", "06", "7"]
-    assert tools.splitlines()[1].startswith("  197 calls, 0 failed")
+    assert tools.splitlines()[1].startswith("  197 calls, 197 failed")
     assert costs.splitlines()[2].split()[:3] == ["tool", "48", "$3.3600"]
     assert costs.splitlines()[-2].split()[:3] == ["total", f"${sum(monitor.costs.costs.values()):.4f}", "197"]
     for part in (tools, costs, errors):
