@@ -93,7 +93,7 @@ Base units: seconds, dollars, tokens. A scrape shows every call that ended befor
     low, high = catalog.BUCKETS_S[0], catalog.BUCKETS_S[-1]
     yield f"""
 - `status` is [how the call ended](outcomes.md): {", ".join(f"`{outcome}`" for outcome in ENDED)}.
-- A tool is there from the start if `@monitored` names it or a price per call does, at 0:
+- A tool is there from the start if `@monitored`, `costs=` or a price per call names it, at 0:
   `toolweaver_tool_executions_total` with {", ".join(map("`{}`".format, catalog.ALWAYS_SHOWN))}, its durations, and its
   cost if one is declared. So `increase()` counts its first error. It does not with `toolweaver_tool_failures_total`,
   since types of errors are not known before. Any other tool is there from its first call.

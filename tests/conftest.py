@@ -12,7 +12,7 @@ import pytest
 import toolweaver_monitor
 from toolweaver_monitor import ToolCall, flush, setup
 from toolweaver_monitor._core.context import current
-from toolweaver_monitor._text.names import decorated_tools
+from toolweaver_monitor._text.names import exposed_tools
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
@@ -74,7 +74,7 @@ def calls() -> Iterator[Callable[[], list[ToolCall]]]:
 @pytest.fixture(autouse=True)
 def nothing_is_left_set_up() -> Iterator[None]:
     """End what a test has set up, so that the next one starts with nothing monitored."""
-    decorated_tools.clear()  # those of other tests would all be exposed
+    exposed_tools.clear()  # those of other tests would all be exposed
     yield
     toolweaver_monitor.shutdown()
     assert current.get() is None, "the test left a call open in this context: the next one's calls would be inside it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +12,7 @@ from toolweaver_monitor._core.call import ToolCall, detached
 from toolweaver_monitor._core.context_tree import ContextTree, Node, ToolKey, tool_key
 from toolweaver_monitor._core.sanitize import NANO, NO_TAGS, Diagnostics, TagValue, merge_tags, round_nanodollars
 from toolweaver_monitor._text import names
-from toolweaver_monitor._text.names import declared_names, decorated_tools
+from toolweaver_monitor._text.names import declared_names, exposed_tools
 from toolweaver_monitor._text.redact import UNSCRUBBABLE
 from toolweaver_monitor._usage import Usage
 from toolweaver_monitor.errors import ConfigurationError
@@ -266,8 +266,14 @@ def register(tool: ToolSpec, *, is_decorated: bool = False) -> ToolSpec:
     if tool.name_from is None:
         declared_names.add(tool.name)
         if is_decorated:
-            decorated_tools[tool.name] = tool.has_declared_cost or decorated_tools.get(tool.name, False)
+            exposed_tools[tool.name] = tool.has_declared_cost or exposed_tools.get(tool.name, False)
     return tool
+
+
+def declare_tools(names: Collection[str]) -> None:
+    """Reserve the names of tools with a declared cost, and expose them before their first call."""
+    declared_names.update(names)
+    exposed_tools.update(dict.fromkeys(names, True))
 
 
 _specs: dict[str, ToolSpec] = {}

@@ -14,7 +14,7 @@ from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor._core import clock
 from toolweaver_monitor._core.sanitize import scrub_tags
-from toolweaver_monitor._text.names import decorated_tools
+from toolweaver_monitor._text.names import exposed_tools
 from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.sinks._memory.costs import CostTracker
@@ -94,7 +94,7 @@ class Components(msgspec.Struct, kw_only=True, eq=False):
         bus.close_recorded()
         return {
             "active": Counter(call.tool_name for call in bus.open_calls()),
-            "declared": {**decorated_tools, **dict.fromkeys(self.prices.tools, True)} if bus.policy.on else {},
+            "declared": {**exposed_tools, **dict.fromkeys(self.prices.tools, True)} if bus.policy.on else {},
             "budgets": self.budgets(),
             "sinks": {runner.name: runner.stats().as_dict() for runner in self.runners},
         }

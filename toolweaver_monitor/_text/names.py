@@ -20,8 +20,9 @@ MAX_NAMES = 2_000
 declared_names: set[str] = set()
 """Tool names written in the code (`@monitored("ocr")`). Names invented at run time cannot take their place."""
 
-decorated_tools: dict[str, bool] = {}
-"""The tools of `@monitored`, each with whether a cost is declared for it. They are exposed before their first call."""
+exposed_tools: dict[str, bool] = {}
+"""The tools of `@monitored` and of `costs=`, which are exposed before their first call, each with whether a cost is
+declared for it."""
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories of what cannot be seen: controls, format characters (bidi, zero width), surrogates, private use,

@@ -385,6 +385,23 @@ def test_a_tool_with_a_price_is_at_0_before_its_first_call() -> None:
     assert "gpt-x" not in exporter.text()
 
 
+def test_a_tool_that_costs_names_is_at_0_before_its_first_call() -> None:
+    """With its cost. Nothing else of the orchestrator is known before.
+
+    Seen red: without `declare_tools` in `make_options`.
+    """
+
+    class Orchestrator:
+        def execute_tool(self, tool_name: str) -> None: ...
+
+    exporter = PrometheusExporter(port=0)
+    setup(exporter)
+    orchestrator = instrument(Orchestrator(), costs={"ocr": 0.1})
+    assert zeros(exporter.text(), "ocr") == NEVER_RAN | {COST}
+    assert "execute_tool" not in exporter.text()
+    uninstrument(orchestrator)
+
+
 def test_what_is_only_instrumented_or_named_by_arguments_is_not_at_0() -> None:
     """A module has functions by the hundred, and names from arguments are not known before the call.
 

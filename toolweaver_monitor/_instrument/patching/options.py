@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from toolweaver_monitor._instrument.tool import ToolSpec
+from toolweaver_monitor._instrument.tool import ToolSpec, declare_tools
 from toolweaver_monitor.errors import ConfigurationError
 
 ToolName = str | Callable[..., str] | None
@@ -30,7 +30,8 @@ def make_options(tool_name: Any, methods: Any, decorator: Any, **declarations: A
         ConfigurationError: one of them cannot be used.
     """
     declared = {name: value for name, value in declarations.items() if value is not None}
-    ToolSpec(tool_name if tool_name is not None else "checked", **declared)
+    checked = ToolSpec(tool_name if tool_name is not None else "checked", **declared)
+    declare_tools(checked.costs_nanousd)
     if methods is None:
         return InstrumentOptions(tool_name, None, bool(decorator), declarations=declared)
     names = () if isinstance(methods, str) or not isinstance(methods, Iterable) else tuple(methods)
