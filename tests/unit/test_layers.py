@@ -58,6 +58,7 @@ SHORT = {
     "_instrument/patching/options.py",
     "_instrument/patching/super_calls.py",
     "_instrument/shield.py",
+    "_usage/counted_ids.py",
     "_usage/pricing/fork_import.py",
     "_cli/doctor/findings.py",
     "integrations/toolweaver/_registry.py",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from toolweaver_monitor._bus.bus import bus
@@ -18,6 +18,7 @@ from toolweaver_monitor._instrument.shield import call_extractor
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._text import safe_repr
 from toolweaver_monitor._usage import (
+    MESSAGES_KEY,
     RAW_KEY,
     StreamUsage,
     Usage,
@@ -29,8 +30,12 @@ from toolweaver_monitor._usage import (
     apply_usage,
     clear_usage,
     figure_keys,
+    id_of,
     is_bare_usage,
+    is_counted,
     is_spending,
+    mark_counted,
+    messages_in,
     read_into,
 )
 
@@ -105,7 +110,7 @@ def _read_new(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: A
                 note_statistics(call.tool_name, result)
                 return False
             read_into(call, result)
-            if RAW_KEY in result:
+            if RAW_KEY in result or (MESSAGES_KEY in result and not has_figures(call)):
                 left_out = read_answers(call, result)
         else:
             handler(call, result)
@@ -146,14 +151,16 @@ def read_answers(call: ToolCall, result: Any, *, of_module: bool = False) -> boo
         Whether there are answers among them that have been counted.
     """
     answers = answers_in(result)
-    if not answers:
-        return False
     usage = StreamUsage()
     left_out = False
     has_inner = call._details is not None and call._details.inside is not None
+    if not answers:
+        answers, left_out = new_messages(call, messages_in(result), has_inner=has_inner), True
     for answer in answers:
         if known_results.is_known(answer):
             note_known(call, answer)
+            left_out = True
+        elif is_counted(id_of(answer)):
             left_out = True
         elif of_module and type(answer) is dict and not is_spending(answer):
             note_statistics(call.tool_name, answer)
@@ -166,6 +173,20 @@ def read_answers(call: ToolCall, result: Any, *, of_module: bool = False) -> boo
         apply_usage(call, total)
         call._ensure_details().is_repeat = False  # some of it is new
     return left_out
+
+
+def new_messages(call: ToolCall, answers: Sequence[Any], *, has_inner: bool) -> Sequence[Any]:
+    """Return the answers of a conversation whose ids no call has counted.
+
+    An answer without an id may be of an earlier turn: it is not counted, and the call is unpriced, unless calls inside
+    have told figures, which are those.
+    """
+    with_id = [answer for answer in answers if id_of(answer) is not None]
+    new = [answer for answer in with_id if not is_counted(id_of(answer))]
+    unknown = [answer for answer in answers if id_of(answer) is None and not known_results.is_known(answer)]
+    if unknown and not new and not has_inner:
+        note_unknown_cost(call)
+    return new
 
 
 def has_figures(call: ToolCall) -> bool:
@@ -202,6 +223,7 @@ def mark_read_by_parent(call: ToolCall, result: Any) -> None:
 def mark_read(around: Any, thing: Any) -> None:
     """Remember a result or an item as counted, by a call inside the one around, if it is one and open."""
     known_results.remember(thing)
+    mark_counted(id_of(thing))
     around = call_around(around)
     if isinstance(around, ToolCall) and around.outcome == "open":
         details = around._ensure_details()

@@ -59,7 +59,7 @@ from toolweaver_monitor._instrument.results import (
 )
 from toolweaver_monitor._instrument.shield import report_internal_error
 from toolweaver_monitor._instrument.tool import ToolSpec
-from toolweaver_monitor._usage import RAW_KEY
+from toolweaver_monitor._usage import MESSAGES_KEY, RAW_KEY
 from toolweaver_monitor.errors import BudgetExceeded
 
 UNTOLD = CallDetails(error_type="RecursionError", raw_error="maximum recursion depth exceeded", redacted=True)
@@ -257,7 +257,7 @@ def finish_read(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
     """Do what `finish` does, for a call whose result has been read, but has no price yet or must be charged."""
     outcome: Outcome = "success" if call.error_type is None else "failure"
     try:
-        if RAW_KEY in result:
+        if RAW_KEY in result or (MESSAGES_KEY in result and not closing.has_figures(call)):
             closing.read_answers(call, result)
         closing.set_cost(tool, call, result, outcome)
     except Exception as error:  # noqa: BLE001 - as in finish

@@ -55,11 +55,24 @@ def set_usage_reading(on: bool) -> None:
 
 
 def may_hold_answers(result: Sequence[Any]) -> bool:
-    """Return whether a tuple or list is short and not all of plain values, as most are."""
-    return len(result) <= MAX_ELEMENTS and not _holds_nothing(map(type, result))
+    """Return whether a tuple or list is short and not all of plain values, as most are, or ends as a conversation."""
+    if len(result) <= MAX_ELEMENTS:
+        return not _holds_nothing(map(type, result))
+    last = type(result[-1])
+    if last in _plain_types:
+        return False
+    return _has_role(result[-1]) if last is dict else "Message" in name_of(last)
 
 
-_holds_nothing = frozenset((int, str, float, bool, bytes, type(None), list, tuple, set)).issuperset
+def _has_role(message: dict[Any, Any]) -> bool:
+    try:
+        return "role" in message
+    except Exception:  # noqa: BLE001 - a user's key with the hash of this text, which raises when compared
+        return False
+
+
+_plain_types = frozenset((int, str, float, bool, bytes, type(None), list, tuple, set))
+_holds_nothing = _plain_types.issuperset
 
 
 def handler_for(kind: type) -> Handler | None:

@@ -70,17 +70,22 @@ def _sinks(components: Components) -> list[str]:
 
 
 def _budgets(budgets: Sequence[BudgetStatus], limit: int | None) -> list[str]:
-    """Return limit, spent, left and rejections of each account; if there are too many, of those with the least left."""
+    """Return limit, spent, left and rejections of each account; if there are too many, of those with the least left.
+
+    Calls of unknown cost get a column if there are any.
+    """
     count = len(budgets)
     if limit is not None and count > limit:
         budgets = sorted(budgets, key=lambda one: (-one["rejections"], one["remaining"] / (one["limit"] or 1)))[:limit]
-    rows = [["budget", "limit", "spent", "left", "rejected"]]
+    has_unknown = any(budget["unknown_cost_calls"] for budget in budgets)
+    rows = [["budget", "limit", "spent", "left", "rejected", *(["unknown cost"] if has_unknown else [])]]
     for budget in budgets:
         unit = budget["unit"]
         amounts = [_amount(value, unit) for value in (budget["limit"], budget["spent"], budget["remaining"])]
         if unit == "repeats":  # each call has its own
             amounts[1:] = ["-", "-"]
-        rows.append([escape(budget["name"]), *amounts, f"{budget['rejections']:,}"])
+        unknown = [f"{budget['unknown_cost_calls']:,}"] if has_unknown else []
+        rows.append([escape(budget["name"]), *amounts, f"{budget['rejections']:,}", *unknown])
     lines = [*table(rows), *more(len(budgets), count)]
     return lines + [hint for budget in budgets if (hint := _budget_hint(budget))]
 

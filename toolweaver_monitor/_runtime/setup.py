@@ -39,6 +39,7 @@ from toolweaver_monitor._text.guesses import suggest_keywords
 from toolweaver_monitor._text.names import declared_names
 from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor._text.safe_repr import ErrorTextSource, fault_text, hint_text
+from toolweaver_monitor._usage.counted_ids import forget_ids
 from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._base import SetupAware, SetupContext, Sink
@@ -240,6 +241,7 @@ def _publish_policy(options: Options) -> None:
     )
     declared_names.update(options.book.tools)
     known_results.forget_all()
+    forget_ids()
     FigureNotes.forget()
     TagRedaction.scrub = scrub if options.scrubbing else truncate
     results.set_usage_reading(options.usage)

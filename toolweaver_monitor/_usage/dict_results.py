@@ -13,6 +13,7 @@ from toolweaver_monitor._core.details import CallDetails, CompactDetails
 from toolweaver_monitor._core.known_results import ALONE, exchange, is_known, kept, recent, remember
 from toolweaver_monitor._core.sanitize import MAX_COUNT, MAX_FAST, MAX_LABEL_CHARS, NANO, Diagnostics
 from toolweaver_monitor._text.redact import AHEAD
+from toolweaver_monitor._usage.counted_ids import id_of, mark_counted
 from toolweaver_monitor._usage.extract import (
     DICT_KEYS,
     ENVELOPE_KEYS,
@@ -28,7 +29,10 @@ from toolweaver_monitor._usage.usage import Usage, apply_usage
 RAW_KEY = "parsing_error"
 """A key of LangChain's `include_raw`, a dict that holds an answer (see `readers.answers_in`)."""
 
-_READ_KEYS = DICT_KEYS | FAILURE_KEYS | {RAW_KEY}
+MESSAGES_KEY = "messages"
+"""A key of a graph's state, whose messages are read as a list of them (see `readers.messages_in`)."""
+
+_READ_KEYS = DICT_KEYS | FAILURE_KEYS | {RAW_KEY, MESSAGES_KEY}
 _has_only_amounts = (_READ_KEYS - {"tokens_used", "cost"}).isdisjoint
 _has_only_common_keys = ((_READ_KEYS | TIER_KEYS) - {"tokens_used", "cost", "model", "provider", "cached"}).isdisjoint
 _has_nothing_to_read = _READ_KEYS.isdisjoint
@@ -86,6 +90,7 @@ def apply_dict(call: ToolCall, result: Fields) -> bool:
         if not read_into(call, result):
             if call._details is not None:
                 remember(result)
+                mark_counted(id_of(result))
             return False
     except KeyboardInterrupt:
         raise

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from toolweaver_monitor._core.introspect import mro_of, name_of, vars_of
-from toolweaver_monitor._usage.dict_results import RAW_KEY, read_dict
+from toolweaver_monitor._usage.dict_results import MESSAGES_KEY, RAW_KEY, read_dict
 from toolweaver_monitor._usage.extract import MODEL_KEYS, USAGE_KEYS, ProviderOf, extract_usage
 from toolweaver_monitor._usage.fields import MAX_CACHED_TYPES, Fields, get_field, has_none_of, read_fields
 from toolweaver_monitor._usage.token_counts import SPLIT_NAMES
@@ -120,6 +120,43 @@ def answers_in(container: object) -> Sequence[object]:
         found = list({id(element): element for element in found}.values())
         return [element for element in found if not is_bare_usage(element)] or found
     return found
+
+
+MAX_MESSAGES = 256
+"""Messages at the end of a conversation that are looked at."""
+
+
+def messages_in(result: object) -> Sequence[object]:
+    """Return the answers with usage in a list of messages, or in a state that holds one as `messages`.
+
+    They may belong to earlier calls as well: count only those whose id no call has counted. Runs no code of theirs.
+    """
+    if type(result) is dict:
+        result = get_field(cast(Fields, result), MESSAGES_KEY)
+    if type(result) is not list or not result or not _is_message(result[-1]):
+        return ()
+    found = []
+    for message in result[-MAX_MESSAGES:]:
+        reader = find_reader(type(message)) if _is_message(message) and not _is_input(message) else None
+        usage = reader(message) if reader is not None else None
+        if usage is not None and (usage.cost or usage.tokens or usage.input_tokens or usage.output_tokens):
+            found.append(message)
+    return found
+
+
+def _is_message(element: object) -> bool:
+    """Return whether an element is a message, by its class or its `role`."""
+    of = type(element)
+    if of is dict:
+        return type(get_field(cast(Fields, element), "role")) is str
+    return of not in _PLAIN and "Message" in name_of(of) and find_reader(of) is not None
+
+
+def _is_input(message: object) -> bool:
+    """Return whether a message is one to a model."""
+    if type(message) is dict:
+        return get_field(cast(Fields, message), "role") in _INPUT_ROLES
+    return name_of(type(message)) in _INPUT_MESSAGES
 
 
 def is_bare_usage(element: object) -> bool:

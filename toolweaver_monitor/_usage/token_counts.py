@@ -112,7 +112,10 @@ class TokenCounts:
                 counts.parts = read_parts(fields, gemini=counts.provider == "google")
                 break
         counts.total = read_first_count(fields, *TOTAL_NAMES)
-        return None if counts.has_only_total and counts.total is None else counts
+        if counts.has_only_total and counts.total is None:
+            counts.parts = read_parts(fields, gemini=False)  # a rerank is billed in other units than tokens
+            return counts if "other_units" in counts.parts else None
+        return counts
 
     @classmethod
     def sum(cls, several: list[TokenCounts]) -> TokenCounts:
