@@ -35,7 +35,7 @@ def afford(job: Job, left: int = MOST) -> Job:
 
 
 leaves = st.tuples(
-    st.sampled_from(["plain", "async", "generator", "async generator", "declared"]),
+    st.sampled_from(["plain", "async", "generator", "async generator", "declared", "again", "relay"]),
     st.integers(0, MOST),
     st.sampled_from(["success", "failure", "cached", "cancelled", "dropped", "retried"]),
     st.integers(0, 3),
@@ -91,6 +91,8 @@ class Office:
         self.monitor = monitor
         self.ledger = monitor._components.ledger
         self.spent = Spent()
+        self.stored: dict[tuple[int, str, int], dict[str, Any]] = {}
+        """Results that come again, by thread, customer and cents."""
 
     def check_limits(self) -> None:
         assert self.ledger is not None
@@ -108,7 +110,7 @@ class Office:
         doing: dict[str, Any] = {
             "plain": self.plain, "async": self.coroutine, "generator": self.generator,
             "async generator": self.async_generator, "declared": self.declared, "block": self.block,
-            "agent": self.agent,
+            "agent": self.agent, "again": self.again, "relay": self.relay,
         }  # fmt: skip
         task = asyncio.create_task(doing[kind](customer, cents, how, turns, inside))
         if how == "cancelled":
@@ -220,6 +222,46 @@ class Office:
                     charged = cents
             finally:
                 self.spent.end(customer, charged)
+
+        await tool()
+
+    async def again(self, customer: str, cents: int, how: str, *_: Any) -> None:
+        """Run a tool that stores its result: each is charged to the call that returned it first."""
+
+        @monitored("again")
+        def tool() -> dict[str, Any]:
+            key = threading.get_ident(), customer, cents
+            if how == "failure":
+                self.spent.end(customer, 0)
+                raise OSError
+            self.spent.end(customer, 0 if key in self.stored else cents)
+            return self.stored.setdefault(key, {"cost": cents / 100})
+
+        tool()
+
+    async def relay(self, customer: str, cents: int, how: str, turns: int, *_: Any) -> None:
+        """Run a tool that hands on the usage of the calls inside it, in a result of its own."""
+
+        @monitored("model")
+        async def model(share: int) -> dict[str, Any]:
+            charged = 0
+            try:
+                await self.turns(turns)
+                charged = share
+                if how == "failure":
+                    raise OSError
+                return {"tokens_used": 7 * share, "cost": share / 100}
+            finally:
+                self.spent.end(customer, 0 if how == "failure" else charged)
+
+        @monitored("relay")
+        async def tool() -> dict[str, Any]:
+            try:
+                await model(cents // 2)
+                await model(cents - cents // 2)
+                return {"tokens_used": 7 * cents, "total_cost_usd": cents / 100}
+            finally:
+                self.spent.end(customer, 0)
 
         await tool()
 
