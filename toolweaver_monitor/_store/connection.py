@@ -97,7 +97,6 @@ def open_reader(path: Path) -> StoreConnection:
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         connection.execute("PRAGMA query_only = 1")
-        connection.create_aggregate("sum_counts", 1, CountsSum)  # type: ignore[arg-type]
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error as error:
         connection.close()

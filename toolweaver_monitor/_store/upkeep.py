@@ -12,7 +12,7 @@ import msgspec
 from toolweaver_monitor._store.connection import StoreConnection
 from toolweaver_monitor._store.schema import DAY, HOUR, KEY, LEAST, MAPS, MINUTE, MOST, SUMS, TAG, VALUES, merge_clause
 
-MINUTES_KEPT_S = DAY
+MINUTES_KEPT_S = 6 * HOUR
 """Sums by minute are merged to hours once they are this old, in seconds."""
 HOURS_KEPT_S = 31 * DAY
 """The same for hours, which become days."""
