@@ -194,8 +194,8 @@ class StoreReader:
 
         Args:
             by: `"all"`, `"tool"`, `"path"`, `"model"`, `"run"`, or `"tag:NAME"`.
-            since: only calls that ended in the minute of this moment or later; in its hour if that is more than six hours
-                ago, on its day if it is more than a month ago, since older sums are kept for longer periods.
+            since: only calls that ended in the minute of this moment or later; if it is more than six hours ago, in its
+                hour or later; if more than a month, on its day or later, since older sums are of longer periods.
             until: only calls that ended before the minute, hour or day of this moment.
             run: only calls of this run.
             tool: only calls of this tool; not for models and tags, which are not counted by tool.
