@@ -51,9 +51,12 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Makes a digest of a call's arguments, for budgets that limit repeats."""
     on_first_call: Callable[[], None] | None = None
     """Runs when the next call opens. Set in a forked child, whose first call starts the dispatcher."""
+    number_attempt: Callable[[ToolCall], None] | None = None
+    """Gets each call that opens. Set while an operation is retried whose last attempt has failed."""
     needs_slow_open: bool = False
     """Whether opening a call takes more than the plain steps. Computed from the fields above."""
 
     def __post_init__(self) -> None:
-        slow = self.tags or self.needs_tags or self.capture or self.priced_tools or self.on_first_call or self.digest
+        rare = self.on_first_call or self.digest or self.number_attempt
+        slow = self.tags or self.needs_tags or self.capture or self.priced_tools or rare
         force_setattr(self, "needs_slow_open", bool(slow))

@@ -39,7 +39,7 @@ from typing import Any
 
 from toolweaver_monitor._bus.bus import HIGH_WATER, bus
 from toolweaver_monitor._bus.bus import inbox as inbox  # noqa: PLC0414 - explicitly exported, for `wrappers`
-from toolweaver_monitor._core.call import Outcome, ToolCall
+from toolweaver_monitor._core.call import ERROR_OUTCOMES, Outcome, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import SUPPRESSED as SUPPRESSED  # noqa: PLC0414 - as inbox
 from toolweaver_monitor._core.context import current
@@ -57,6 +57,7 @@ from toolweaver_monitor._instrument.results import (
     stream,
     unknown_type,
 )
+from toolweaver_monitor._instrument.retries import note_failure
 from toolweaver_monitor._instrument.shield import report_internal_error
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._usage import MESSAGES_KEY, RAW_KEY
@@ -361,6 +362,8 @@ def finish_with_error(tool: ToolSpec, call: ToolCall, error: BaseException) -> N
         outcome: Outcome = "failure"
         try:
             outcome = closing.note_error(call, error, tool.control_flow)
+            if outcome in ERROR_OUTCOMES:
+                note_failure(call)
             closing.set_cost(tool, call, None, outcome)
         except Exception as own:  # noqa: BLE001 - the user's error must propagate, not this one
             report_internal_error(own)

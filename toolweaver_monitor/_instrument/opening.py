@@ -68,6 +68,8 @@ def apply_policy(
     """Add what the current setup requires of every call."""
     if policy.on_first_call is not None:
         policy.on_first_call()
+    if policy.number_attempt is not None:
+        policy.number_attempt(call)
     if call.tool_name in policy.priced_tools:
         call._ensure_details()
     if policy.capture:

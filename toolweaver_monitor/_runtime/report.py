@@ -29,7 +29,8 @@ def report_text(components: Components, limit: int | None) -> str:
 def _tools(tools: Mapping[str, ToolStats], limit: int | None) -> list[str]:
     """Return how often each tool ran, how it ended and how long it took; the most calls first.
 
-    An outcome, or tokens, get a column only if a tool has some.
+    An outcome, retries, or tokens, get a column only if a tool has some. A failed attempt of which another one came
+    did not fail in the end.
     """
     shown, left_out = rank_rows(tools, lambda stats: stats.calls, limit)
     total = ToolStats()
@@ -42,9 +43,12 @@ def _tools(tools: Mapping[str, ToolStats], limit: int | None) -> list[str]:
     lines = ["  " + ", ".join(totals)]
     if tools:
         tokens = ["tokens"] if total.usage.tokens else []
-        rows = [["tool", "calls", "failed", *unusual, *tokens, "average", "p50", "p95", "p99"]]
+        retries = ["retries", "failed in the end"] if total.usage.retries else []
+        rows = [["tool", "calls", "failed", *retries, *unusual, *tokens, "average", "p50", "p95", "p99"]]
         for tool, stats in shown:
-            counts = [stats.calls, stats.failures, *(stats.outcomes[outcome] for outcome in unusual)]
+            counts = [stats.calls, stats.failures]
+            counts += [stats.usage.retries, max(0, stats.failures - stats.usage.retries)] if retries else []
+            counts += [*(stats.outcomes[outcome] for outcome in unusual)]
             counts += [stats.usage.tokens] if tokens else []
             rows.append([escape(tool), *(f"{count:,}" for count in counts), *_durations(stats)])
         lines += [*table(rows), *left_out]

@@ -1,0 +1,186 @@
+"""Attempts that are numbered without being told, where a library of retries runs the tool again."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import Monitor, ToolCall, current_call, monitored, setup, track
+from toolweaver_monitor._bus.bus import bus
+
+ended: list[ToolCall] = []
+"""The calls of a test."""
+
+
+@pytest.fixture
+def monitor() -> Iterator[Monitor]:
+    ended.clear()
+    with setup(ended.append) as found:
+        yield found
+
+
+def with_tenacity(function: Callable[..., Any], tries: int = 3) -> Any:
+    tenacity = pytest.importorskip("tenacity")
+    return tenacity.retry(stop=tenacity.stop_after_attempt(tries), reraise=True)(function)
+
+
+def with_stamina(function: Callable[..., Any], tries: int = 3) -> Any:
+    stamina = pytest.importorskip("stamina")
+    return stamina.retry(on=OSError, attempts=tries, wait_initial=0, wait_jitter=0)(function)
+
+
+def with_backoff(function: Callable[..., Any], tries: int = 3) -> Any:
+    backoff = pytest.importorskip("backoff")
+    return backoff.on_exception(backoff.constant, OSError, max_tries=tries, interval=0, jitter=None)(function)
+
+
+LIBRARIES = [with_tenacity, with_stamina, with_backoff]
+
+
+def attempts(monitor: Monitor, tool: str = "tool") -> list[tuple[str, int]]:
+    """Return the outcome and the number of each call of a tool."""
+    assert monitor.flush(10)
+    return [(call.outcome, call.attempt) for call in ended if call.tool_name == tool]
+
+
+class Flaky:
+    """A tool that fails so often, and then works."""
+
+    __name__ = "flaky"  # backoff logs it
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+
+    def __call__(self, page: int = 0) -> str:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise OSError("busy")
+        return "done"
+
+
+@pytest.mark.parametrize("retry", LIBRARIES)
+@pytest.mark.parametrize("way", ["function", "coroutine", "block", "inside a call"])
+def test_attempts_are_numbered_without_being_told(retry: Any, way: str, monitor: Monitor) -> None:
+    """The failed ones and the last, which succeeded; one operation, of two retries.
+
+    Seen red: every call was attempt 1. Without `number_attempt` the last one still is.
+    """
+    work = Flaky(2)
+
+    @monitored("tool")
+    async def coroutine() -> str:
+        await asyncio.sleep(0)
+        return work()
+
+    def block() -> str:
+        with track("tool"):
+            return work()
+
+    if way == "coroutine":
+        assert asyncio.run(retry(coroutine)()) == "done"
+    elif way == "inside a call":
+        with track("agent"):
+            assert retry(monitored("tool")(work))() == "done"
+    else:
+        assert retry(block if way == "block" else monitored("tool")(work))() == "done"
+    assert attempts(monitor) == [("failure", 1), ("failure", 2), ("success", 3)]
+    counts = monitor.costs.by("tool")["tool"]
+    assert (counts["calls"], counts["operations"], counts["retries"]) == (3, 1, 2)
+
+
+@pytest.mark.parametrize("retry", LIBRARIES)
+def test_the_next_operation_begins_at_one(retry: Any, monitor: Monitor) -> None:
+    """Also if the one before was given up; and calls open by the short way again."""
+    for failures in (9, 0, 1):
+        try:
+            retry(monitored("tool")(Flaky(failures)))()
+        except OSError:
+            pass
+    assert attempts(monitor) == [
+        ("failure", 1), ("failure", 2), ("failure", 3), ("success", 1), ("failure", 1), ("success", 2),
+    ]  # fmt: skip
+    gc.collect()
+    with track("another"):
+        pass
+    assert not bus.policy.needs_slow_open
+
+
+def test_operations_that_run_at_once_are_told_apart(monitor: Monitor) -> None:
+    """Each task has its own operation of one tool."""
+
+    async def several() -> None:
+        async def one(failures: int) -> str:
+            work = Flaky(failures)
+
+            @monitored("tool", tags={"failures": failures})
+            async def tool() -> str:
+                await asyncio.sleep(0)
+                return work()
+
+            found: str = await with_tenacity(tool, 5)()
+            return found
+
+        await asyncio.gather(*(one(failures) for failures in range(5)))
+
+    asyncio.run(several())
+    found = sorted(attempts(monitor))
+    wanted = [("failure", n + 1) for failures in range(5) for n in range(failures)]
+    assert found == sorted(wanted + [("success", failures + 1) for failures in range(5)])
+
+
+def test_an_operation_between_two_attempts_of_another_is_told_apart(monitor: Monitor) -> None:
+    """Both are of the same tool."""
+    tenacity = pytest.importorskip("tenacity")
+    between = with_tenacity(monitored("tool")(Flaky(0)))
+    tool = monitored("tool")(Flaky(1))
+    tenacity.retry(before_sleep=lambda state: between())(tool)()
+    assert attempts(monitor) == [("failure", 1), ("success", 1), ("success", 2)]
+
+
+def test_a_loop_that_calls_a_tool_with_other_arguments_is_no_retry(monitor: Monitor) -> None:
+    """Nor is a second call after a failure that the program has caught, without a library between."""
+    tool = monitored("tool")(Flaky(2))
+    for page in range(4):
+        try:
+            tool(page)
+        except OSError:
+            pass
+    assert attempts(monitor) == [("failure", 1), ("failure", 1), ("success", 1), ("success", 1)]
+    assert monitor.costs.by("tool")["tool"]["retries"] == 0
+
+
+def test_what_a_retried_function_calls_is_no_retry_of_its_own(monitor: Monitor) -> None:
+    """The call around it is: between that one and the library is no other call."""
+    tool = monitored("tool")(Flaky(2))
+    with_tenacity(monitored("agent")(tool))()
+    assert attempts(monitor, "agent") == [("failure", 1), ("failure", 2), ("success", 3)]
+    assert attempts(monitor) == [("failure", 1), ("failure", 1), ("success", 1)]
+
+
+def test_what_the_program_records_goes_before(monitor: Monitor) -> None:
+    """`record(attempt=...)` counts as it is said."""
+    work = Flaky(2)
+
+    @monitored("tool")
+    def tool() -> str:
+        current_call().record(attempt=7)
+        return work()
+
+    with_tenacity(tool)()
+    assert attempts(monitor) == [("failure", 7), ("failure", 7), ("success", 7)]
+
+
+def test_the_report_has_retries_and_what_failed_in_the_end(monitor: Monitor) -> None:
+    """Two operations of three attempts each, of which one was given up."""
+    for failures in (2, 9):
+        try:
+            with_tenacity(monitored("tool")(Flaky(failures)))()
+        except OSError:
+            pass
+    lines = monitor.report().splitlines()
+    assert "  retries  failed in the end  " in lines[2]
+    assert lines[3].split()[:5] == ["tool", "6", "5", "4", "1"]
