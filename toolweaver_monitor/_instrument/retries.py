@@ -18,6 +18,8 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.introspect import name_of
 from toolweaver_monitor._usage import get_field, read_fields
 
+_WRAPPERS = "toolweaver_monitor._instrument.wrappers"
+"""The module of the outermost frame of a call."""
 MAX_FRAMES = 24
 MAX_PENDING = 1_000
 
@@ -84,8 +86,9 @@ def set_attempt(call: ToolCall, attempt: int) -> None:
 def find_retries() -> Retries | None:
     """Return the retried operation between the call that opens or closes here and the call around it, or None."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_own(frame):
-        frame = frame.f_back
+    module = ""
+    while frame is not None and _is_own(frame) and module != _WRAPPERS:  # those of the call itself
+        module, frame = _module_of(frame), frame.f_back
     for _ in range(MAX_FRAMES):
         if frame is None or _is_own(frame):  # the call around
             return None
