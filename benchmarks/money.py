@@ -26,7 +26,7 @@ TABLE = {"gpt-4o": {"input": 2.50, "cached_input": 1.25, "output": 10.00}}
 def priced(model: str) -> ToolCall:
     """A call of that model, closed but for its cost."""
     details = CallDetails(input_tokens=2_006, output_tokens=300, cached_tokens=1_920, model=model)
-    return ToolCall("chat", "success", 0.1, time.perf_counter(), details)
+    return ToolCall("chat", "success", 0.1, time.perf_counter(), _details=details)
 
 
 def price(results: Results, options: Options) -> None:

@@ -235,7 +235,7 @@ def test_d6_a_strike_at_any_place_of_a_delivery_loses_no_call(
             (counted.extend,),
             lambda calls: [call._redact(lambda *_: "redacted") for call in calls],
         )
-        inbox.extend(ToolCall("tool", "failure", 0.5, 1.0, CallDetails(raw_error="secret")) for _ in range(4))
+        inbox.extend(ToolCall("tool", "failure", 0.5, 1.0, _details=CallDetails(raw_error="secret")) for _ in range(4))
         try:
             struck = interrupted(pipe._work, place, strike_so)
         except kind:

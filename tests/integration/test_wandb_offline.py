@@ -48,7 +48,7 @@ def a_call(tool="ocr", outcome="success", seconds=0.5, cost=None, tokens=0):
     details = CallDetails(cost_nanousd=cost, unsplit_tokens=tokens)
     if outcome in ("failure", "timeout"):
         details.error_type, details.raw_error, details.redacted = "ValueError", f"{tool} went wrong", True
-    return ToolCall(tool, outcome, seconds, 100.0, details)
+    return ToolCall(tool, outcome, seconds, 100.0, _details=details)
 
 CALLS = [a_call(**call) for call in json.loads(os.environ["CALLS"])]
 """

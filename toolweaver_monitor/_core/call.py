@@ -75,15 +75,15 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     """Seconds, from the monotonic clock."""
     _opened_at: float = 0.0
     """Seconds of the monotonic clock. `started_at` is the wall clock's label for the same moment."""
+    _node: Node | None = None
+    """Its place in the calling-context tree, with its tags and its declared cost."""
+    _parent_serial: int | None = None
+    _root_serial: int = 0
     _details: CallDetails | None = None
     _serial: int = 0
     """0 until something needs the call's number: most calls never get one."""
-    _parent_serial: int | None = None
-    _root_serial: int = 0
     _token: Token[ToolCall | None] | None = None
     """Restores the context in which the call was opened. None once it has closed."""
-    _node: Node | None = None
-    """Its place in the calling-context tree, with its tags and its declared cost."""
     _admission: Any = None
     """What budgets set aside for this call. It stays until the dispatcher enriches the call."""
 

@@ -59,4 +59,7 @@ def call_around(call: Any) -> Any:
 
 def current_call() -> ToolCall:
     """Return the innermost open call, from any depth; outside any call, a no-op call that records nothing."""
-    return call_around(current.get()) or NOOP_CALL
+    call = current.get()
+    if type(call) is TagScope:
+        call = call.around
+    return call or NOOP_CALL

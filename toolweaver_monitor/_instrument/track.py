@@ -118,9 +118,12 @@ _block_keys: dict[tuple[str, tuple[tuple[str, Any], ...]], ToolKey] = {}
 """Keys by the tool's name and its tags, for tags whose values are all strings."""
 
 
+_are_strings = frozenset((str,)).issuperset
+
+
 def _find_key(tool: ToolSpec, tags: dict[str, Any]) -> ToolKey:
     """Return the key of a tool with tags."""
-    if not all([type(value) is str for value in tags.values()]):  # noqa: C419 - a list takes half the time
+    if not _are_strings(map(type, tags.values())):
         warn_of_misspelt(tags)
         return tool.key.with_tags(tags)
     named = (tool.name, tuple(tags.items()))

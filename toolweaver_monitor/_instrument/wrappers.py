@@ -28,6 +28,7 @@ from typing import Any
 from toolweaver_monitor._bus.bus import HIGH_WATER, Bus, bus
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
+from toolweaver_monitor._core.details import UsageDetails
 from toolweaver_monitor._instrument import hot_path, returned
 from toolweaver_monitor._instrument.generators import run_async_generator, run_awaitable_generator, run_generator
 from toolweaver_monitor._instrument.hot_path import (
@@ -59,14 +60,17 @@ def wrap_function(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functio
             return function(*args, **kwargs)
         parent = hot_path.get_current()
         if plain and not policy.needs_slow_open and (parent is None or (alone and parent is not hot_path.SUPPRESSED)):
-            call, token = ToolCall(name, "open", 0.0, monotonic_s()), None  # `begin` and `finish`, inlined
+            token = None  # `begin` and `finish`, inlined
             if parent is None:
-                call._node = tool.node if tool.node.tree is policy.tree else tool.place(policy.tree)
+                node = tool.node
+                if node.tree is not policy.tree:
+                    node = tool.place(policy.tree)
+                call = ToolCall(name, "open", 0.0, monotonic_s(), node)
             else:
-                call._parent_serial = parent._serial or parent._assign_id()
-                call._root_serial = parent._root_serial
                 around = parent._node or policy.tree.root
-                call._node = around.children.get(key) or around.child(key)
+                node = around.children.get(key) or around.child(key)
+                serial = parent._serial or parent._assign_id()
+                call = ToolCall(name, "open", 0.0, monotonic_s(), node, serial, parent._root_serial)
             if policy.admit is not None:
                 ask_budgets(policy.admit, call, key.cost_nanousd)
             try:
@@ -75,10 +79,19 @@ def wrap_function(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functio
                 result = function(*args, **kwargs)
                 call.duration_s = monotonic_s() - call._opened_at
                 handler = hot_path.get_handler(type(result), unknown_type)
+                details = call._details
                 if (handler is not None and (handler is not container or may_hold_answers(result))) or (
-                    call._details is not None and not is_complete(call, parent)
+                    details is not None
+                    and (  # the same for an outermost call as in `is_complete`
+                        parent is not None
+                        or type(details) is not UsageDetails
+                        or details.cost_nanousd is None
+                        or details.cached_tokens
+                        or call._admission is not None
+                    )
+                    and not is_complete(call, parent)
                 ):
-                    if handler is not apply_dict or call._details is not None or parent is not None or of_module:
+                    if handler is not apply_dict or details is not None or parent is not None or of_module:
                         call._token = token
                         return finish_slow(tool, call, result)
                     if not apply_dict(call, result) or call._admission is not None:
@@ -106,7 +119,9 @@ def wrap_function(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functio
     return run
 
 
-def wrap_coroutine(function: Function, tool: ToolSpec, bus: Bus = bus) -> Function:
+def wrap_coroutine(  # noqa: PLR0915 - written out for speed
+    function: Function, tool: ToolSpec, bus: Bus = bus
+) -> Function:
     """Wrap a coroutine function. If it returns a stream, its call closes when that has ended."""
     tool.watch = returned.watch
     name, key, plain, alone = tool.name, tool.key, not tool.has_declarations, tool.is_super_call is None
@@ -118,14 +133,17 @@ def wrap_coroutine(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functi
             return await function(*args, **kwargs)
         parent = hot_path.get_current()
         if plain and not policy.needs_slow_open and (parent is None or (alone and parent is not hot_path.SUPPRESSED)):
-            call, token = ToolCall(name, "open", 0.0, monotonic_s()), None  # `begin` and `finish`, inlined
+            token = None  # `begin` and `finish`, inlined
             if parent is None:
-                call._node = tool.node if tool.node.tree is policy.tree else tool.place(policy.tree)
+                node = tool.node
+                if node.tree is not policy.tree:
+                    node = tool.place(policy.tree)
+                call = ToolCall(name, "open", 0.0, monotonic_s(), node)
             else:
-                call._parent_serial = parent._serial or parent._assign_id()
-                call._root_serial = parent._root_serial
                 around = parent._node or policy.tree.root
-                call._node = around.children.get(key) or around.child(key)
+                node = around.children.get(key) or around.child(key)
+                serial = parent._serial or parent._assign_id()
+                call = ToolCall(name, "open", 0.0, monotonic_s(), node, serial, parent._root_serial)
             if policy.admit is not None:
                 ask_budgets(policy.admit, call, key.cost_nanousd)
             try:
@@ -136,10 +154,19 @@ def wrap_coroutine(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functi
                 result = await body
                 call.duration_s = monotonic_s() - call._opened_at
                 handler = hot_path.get_handler(type(result), unknown_type)
+                details = call._details
                 if (handler is not None and (handler is not container or may_hold_answers(result))) or (
-                    call._details is not None and not is_complete(call, parent)
+                    details is not None
+                    and (  # the same for an outermost call as in `is_complete`
+                        parent is not None
+                        or type(details) is not UsageDetails
+                        or details.cost_nanousd is None
+                        or details.cached_tokens
+                        or call._admission is not None
+                    )
+                    and not is_complete(call, parent)
                 ):
-                    if handler is not apply_dict or call._details is not None or parent is not None or of_module:
+                    if handler is not apply_dict or details is not None or parent is not None or of_module:
                         call._token = token
                         return finish_slow(tool, call, result)
                     if not apply_dict(call, result) or call._admission is not None:

@@ -36,12 +36,23 @@ class CallEnricher:
         """Complete a batch of closed calls. May run again for calls that are complete."""
         for call in calls:
             details = call._details
-            if details is None or type(details) is CompactDetails:
+            if details is None:
                 continue
-            if type(details) is UsageDetails and details.cost_nanousd is not None and details.provider is None:
-                shown = None if details.model is None else self._shown.get((details.model, MAX_LABEL_CHARS))
-                if details.model is None or shown is not None:
-                    details.model, call._admission = shown, None
+            kind = type(details)
+            if kind is CompactDetails:
+                continue
+            if (
+                kind is UsageDetails
+                and details.cost_nanousd is not None
+                and details.provider is None
+                and call._admission is None
+            ):
+                model = details.model
+                if model is None:
+                    continue
+                shown = self._shown.get((model, MAX_LABEL_CHARS))
+                if shown is not None:
+                    details.model = shown
                     continue
             bus._guard(self._complete, call, details)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ERROR_OUTCOMES, ToolCall
 from toolweaver_monitor._core.context_tree import ContextTree, Node, TagRedaction, tool_key
+from toolweaver_monitor._core.details import CompactDetails
 from toolweaver_monitor._core.sanitize import TagValue, scrub_tag_value
 from toolweaver_monitor._stats.runs import Runs
 from toolweaver_monitor._stats.tool_stats import ToolStats
@@ -133,7 +135,9 @@ class StatsAggregator:
 
     def _count_detailed(self, node: Node, usage: UsageTotals, calls: list[ToolCall]) -> None:
         """Add what calls used, to their node and to their models."""
-        models = {call._details.model for call in calls}  # type: ignore[union-attr]
+        found: list[Any] = [call._details for call in calls]
+        # Read from the class, the model of a compact one would take five times as long.
+        models = {None if type(details) is CompactDetails else details.model for details in found}
         for model in models:
             group = calls if len(models) == 1 else [call for call in calls if call.model == model]
             totals = UsageTotals()
@@ -145,7 +149,9 @@ class StatsAggregator:
             if model is not None:
                 totals.calls = len(group)
                 self.by_model.entry(model).add(totals)
-        self.last_errors.extend([call for call in calls if call.outcome in ERROR_OUTCOMES])
+        others = [call for call in calls if call.outcome != "success"]
+        if others:
+            self.last_errors.extend([call for call in others if call.outcome in ERROR_OUTCOMES])
 
     def _unpriced(self, tool: str, model: str) -> UsageTotals:
         key = (tool, model)

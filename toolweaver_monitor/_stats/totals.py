@@ -56,33 +56,31 @@ class UsageTotals:
     def add_details(self, calls: Sequence[ToolCall]) -> None:
         """Add what calls with details used and how they ended; their number is added elsewhere."""
         found: list[Any] = [call._details for call in calls]
-        compact = [details for details in found if type(details) is CompactDetails]
-        if compact:
+        kinds = set(map(type, found))
+        if CompactDetails in kinds:
+            compact = found if len(kinds) == 1 else [each for each in found if type(each) is CompactDetails]
             self.costed += len(compact)
             self.cost_nanousd += sum_nanodollars([details.cost for details in compact])
             self.unsplit_tokens += sum([details.unsplit_tokens for details in compact])
-            if len(compact) == len(found):
+            if len(kinds) == 1:
                 return
             found = [details for details in found if type(details) is not CompactDetails]
-        costed = cost = unsplit = given = produced = cached = 0
-        for details in found:
-            nano = details.cost_nanousd
-            if nano is not None:
-                costed += 1
-                cost += nano
-            elif details.lacks_price:
-                self.unpriced += 1
-            unsplit += details.unsplit_tokens
-            given += details.input_tokens
-            produced += details.output_tokens
-            cached += details.cached_tokens
-        self.costed += costed
-        self.cost_nanousd += cost
-        self.unsplit_tokens += unsplit
-        self.input_tokens += given
-        self.output_tokens += produced
-        self.cached_tokens += cached
-        for call in [call for call in calls if type(call._details) is CallDetails]:
+        costs = [details.cost_nanousd for details in found]
+        if None in costs:
+            self.unpriced += len([details for details in found if details.lacks_price])
+            costs = [cost for cost in costs if cost is not None]
+        self.costed += len(costs)
+        self.cost_nanousd += sum(costs)
+        self.unsplit_tokens += sum([details.unsplit_tokens for details in found])
+        self.input_tokens += sum([details.input_tokens for details in found])
+        self.output_tokens += sum([details.output_tokens for details in found])
+        self.cached_tokens += sum([details.cached_tokens for details in found])
+        if CallDetails in kinds:
+            self._add_ends([call for call in calls if type(call._details) is CallDetails])
+
+    def _add_ends(self, calls: Sequence[ToolCall]) -> None:
+        """Count errors, rejections, retries and answers from the user's cache."""
+        for call in calls:
             details = cast("CallDetails", call._details)
             self.errors += call.outcome in ERROR_OUTCOMES
             self.rejected += call.outcome == "rejected"

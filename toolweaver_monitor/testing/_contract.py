@@ -42,7 +42,7 @@ def sample_calls() -> list[ToolCall]:
             first_item_s=0.001,
             items=number,
         )
-        calls.append(ToolCall(f'tool "{number}" \u00e4\\{{}}', outcome, 0.25 * number, now, details))
+        calls.append(ToolCall(f'tool "{number}" \u00e4\\{{}}', outcome, 0.25 * number, now, _details=details))
     return calls
 
 

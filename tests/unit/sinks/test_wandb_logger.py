@@ -28,7 +28,7 @@ from toolweaver_monitor.sinks._wandb.run import WandbRun
 
 def a_call(tool: str = "ocr", outcome: Any = "success", seconds: float = 0.5, **more: Any) -> ToolCall:
     """A closed call, as the bus hands it to a sink."""
-    return ToolCall(tool, outcome, seconds, 100.0, CallDetails(**more) if more else None)
+    return ToolCall(tool, outcome, seconds, 100.0, _details=CallDetails(**more) if more else None)
 
 
 class FakeRun:

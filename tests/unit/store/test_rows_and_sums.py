@@ -60,7 +60,7 @@ def test_a_call_comes_back_with_all_its_fields(store: SQLiteStore, read: Read) -
         arguments="(1,)", result="2", audio_tokens=(1, 2, 3), rare_parts={"image_tokens": 4}, service_tier="flex",
         is_repeat=True,
     )  # fmt: skip
-    call = ToolCall("ocr", "failure", 0.25, monotonic_s(), details)
+    call = ToolCall("ocr", "failure", 0.25, monotonic_s(), _details=details)
     store.write([call])
     (found,) = read().calls()
     same = ("tool_name outcome duration_s error_type error tokens input_tokens output_tokens cached_tokens cost_usd "
@@ -187,7 +187,7 @@ def test_calls_beyond_the_queue_are_in_the_sums(store: SQLiteStore, read: Read, 
 def test_absurd_values_are_stored_as_well_as_they_can_be(store: SQLiteStore, read: Read) -> None:
     """No call is lost because of a number beyond 64 bits, or half a letter. Seen red: without the second try."""
     details = CallDetails(unsplit_tokens=2**70, raw_error="half a letter: \ud83d", redacted=True, error_type="E")
-    store.write([ToolCall("ocr", "failure", 0.1, monotonic_s(), details), ToolCall("ocr", "success", 0.1)])
+    store.write([ToolCall("ocr", "failure", 0.1, monotonic_s(), _details=details), ToolCall("ocr", "success", 0.1)])
     reader = read()
     assert len(reader.calls()) == 2
     assert reader.calls(outcomes=ERRORS)[0].error == "half a letter: \\ud83d"
