@@ -148,19 +148,22 @@ class Ledger:
         taken: list[Admission] = []
         is_stale = False
         for meter in meters:
-            error = None
-            if meter.repeats is not None:
-                if digest is not None and meter not in forced:
-                    error = self._find_repeat(meter, meter.repeats, call, digest)
-            elif (admission := meter.take(known_nanousd, meter in forced)) is not None:
-                taken.append(admission)
-            else:
+            if meter.repeats is None:
+                admission = meter.take(known_nanousd, meter in forced)
+                if admission is not None:
+                    taken.append(admission)
+                    is_stale = is_stale or meter.is_closed
+                    continue
                 error = exceeded_error(meter, call.tool_name, known_nanousd)
-            if error is not None:
-                for other in taken:
-                    other.release()
-                return meter.open_admission(0), error
-            is_stale = is_stale or meter.is_closed
+            else:
+                is_checked = digest is not None and meter not in forced
+                repeat = self._find_repeat(meter, meter.repeats, call, digest or b"") if is_checked else None
+                if repeat is None:
+                    continue
+                error = repeat
+            for other in taken:
+                other.release()
+            return meter.open_admission(0), error
         if is_stale:  # a signal handler has closed an account since it was looked up
             for admission in taken:
                 admission.release()

@@ -244,7 +244,7 @@ class Meter(Window):
     def collect(self) -> None:
         """Bring the window up to now, and give back what vanished calls held; what they had recorded is spent."""
         while True:
-            if not self.is_current():
+            if self.slots and not 0 < self.edge_s - self.now() <= self.width_s:  # or the wall clock was set back
                 self.advance()
             if not self.dropped:
                 return

@@ -77,10 +77,6 @@ class Window:
             self.slots[0] = 0
         self.edge_s = end_s
 
-    def is_current(self) -> bool:
-        """Return whether no slot has to leave, and the wall clock was not set back to an earlier month."""
-        return not self.slots or 0 < self.edge_s - self.now() <= self.width_s
-
     def gone_s(self) -> float:
         """Return when all that is spent by now has left the window, in seconds of the clock; infinite without one."""
         return self.edge_s if len(self.slots) == 1 else self.now() + self.width_s * SLOTS
