@@ -13,7 +13,7 @@ from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
 from toolweaver_monitor._instrument.outcomes import ExceptionClasses, outcome_of
-from toolweaver_monitor._instrument.results import Handler, container, deferred, result_handlers
+from toolweaver_monitor._instrument.results import Handler, container, deferred, handlers
 from toolweaver_monitor._instrument.shield import call_extractor
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._text import safe_repr
@@ -287,7 +287,7 @@ def count_as_cached(call: ToolCall, details: CallDetails, result: Any) -> None:
     What its result tells was counted before. A cost that was recorded or declared, and a price per call, stay.
     """
     details.cached = True
-    handler = result_handlers.get(type(result))
+    handler = handlers.get(type(result))
     again = ToolCall(call.tool_name)
     if handler is apply_dict:
         read_into(again, result)

@@ -52,8 +52,8 @@ from toolweaver_monitor._instrument.results import (
     container,
     deferred,
     handler_for,
+    handlers,
     may_hold_answers,
-    result_handlers,
     stream,
     unknown_type,
 )
@@ -70,7 +70,7 @@ get_current = current.get
 set_current = current.set
 reset_current = current.reset
 append_call = inbox.append
-get_handler = result_handlers.get
+get_handler = handlers.get
 
 
 def begin(

@@ -6,12 +6,14 @@ harm.
 
 from __future__ import annotations
 
+import io
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.introspect import mro_of, name_of
+from toolweaver_monitor._core.figure_notes import FigureNotes
+from toolweaver_monitor._core.introspect import mro_of, name_of, vars_of
 from toolweaver_monitor._usage import MAX_ELEMENTS, apply_dict, apply_failure, apply_usage, can_tell_failure, reader_for
 
 Handler = Callable[[ToolCall, Any], object]
@@ -25,7 +27,16 @@ def deferred(call: ToolCall, result: Any) -> None:
 
 
 def stream(call: ToolCall, result: Any) -> None:
-    """Mark generators and the streams of SDKs: their calls close at the end of the items."""
+    """Mark generators and the streams of SDKs: their calls close at the end of the items, or it is noted."""
+    unread(call, result)
+
+
+def unread(call: ToolCall, result: Any) -> None:
+    """Note an iterator that comes back as it is if a budget limits what its call may spend."""
+    admission = call._admission
+    parts = getattr(admission, "parts", (admission,)) if admission is not None else ()
+    if any(getattr(part, "meter", part).unit != "calls" for part in parts):
+        FigureNotes.add("unread", call.tool_name, name_of(type(result)))
 
 
 def container(call: ToolCall, result: Any) -> None:
@@ -37,21 +48,19 @@ def unknown_type(call: ToolCall, result: Any) -> None:
 
 
 handlers: dict[type, Handler | None] = dict.fromkeys(
-    (int, str, float, bool, bytes, type(None), list, tuple, set, frozenset, bytearray, memoryview)
+    (int, str, float, bool, bytes, type(None), set, frozenset, bytearray, memoryview)
 )
 """The handler of each type that has been seen; None if its objects report no usage."""
 handlers[dict] = apply_dict
 handlers[types.CoroutineType] = deferred
 handlers[types.GeneratorType] = handlers[types.AsyncGeneratorType] = stream
-
-result_handlers: dict[type, Handler | None] = {**handlers, list: container, tuple: container}
-"""The same for what a function returns. The items of a stream are not looked into."""
+handlers[list] = handlers[tuple] = container
 
 
 def set_usage_reading(on: bool) -> None:
     """Set whether dicts, tuples and lists are searched for usage. The hot path does not look at the policy for them."""
-    handlers[dict] = result_handlers[dict] = apply_dict if on else None
-    result_handlers[list] = result_handlers[tuple] = container if on else None
+    handlers[dict] = apply_dict if on else None
+    handlers[list] = handlers[tuple] = container if on else None
 
 
 def may_hold_answers(result: Sequence[Any]) -> bool:
@@ -81,7 +90,7 @@ def handler_for(kind: type) -> Handler | None:
         return handlers[kind]
     if len(handlers) >= MAX_TYPES:  # the program creates classes without end
         return None
-    handlers[kind] = result_handlers[kind] = handler = _make_handler(kind)
+    handlers[kind] = handler = _make_handler(kind)
     return handler
 
 
@@ -93,7 +102,7 @@ def _make_handler(kind: type) -> Handler | None:
     except Exception:  # noqa: BLE001 - a type so odd that it cannot be examined carries no usage
         return None
     if reader is None:
-        return apply_failure if tells_failure else None
+        return apply_failure if tells_failure else unread if _is_iterator(kind) else None
     if _is_stream(kind):
         return stream
 
@@ -105,6 +114,12 @@ def _make_handler(kind: type) -> Handler | None:
             apply_failure(call, result)
 
     return read
+
+
+def _is_iterator(kind: type) -> bool:
+    """Return whether objects of this type are iterators, files apart."""
+    bases = mro_of(kind)
+    return io.IOBase not in bases and any(name in vars_of(base) for base in bases for name in ("__next__", "__anext__"))
 
 
 def _is_stream(kind: type) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from toolweaver_monitor._bus.bus import bus
@@ -11,10 +12,20 @@ from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
 from toolweaver_monitor._instrument import closing
-from toolweaver_monitor._instrument.results import handler_for, handlers, unknown_type
+from toolweaver_monitor._instrument.results import handler_for, handlers, may_hold_answers, unknown_type
 from toolweaver_monitor._instrument.shield import call_extractor, report_internal_error
 from toolweaver_monitor._instrument.tool import ToolSpec
-from toolweaver_monitor._usage import StreamUsage, Usage, apply_usage
+from toolweaver_monitor._usage import (
+    MAX_ELEMENTS,
+    MESSAGES_KEY,
+    StreamUsage,
+    Usage,
+    answers_in,
+    apply_usage,
+    id_of,
+    is_counted,
+    messages_in,
+)
 
 _get_handler = handlers.get
 
@@ -29,8 +40,8 @@ class StreamObserver:
     """
 
     __slots__ = (
-        "call", "cost", "cost_nanousd", "failed", "has_extractors", "has_started", "is_charged", "last_id", "reader",
-        "usage",
+        "call", "cost", "cost_nanousd", "failed", "has_extractors", "has_started", "is_charged",
+        "last_id", "reader", "usage",
     )  # fmt: skip
 
     def __init__(self, call: ToolCall, tool: ToolSpec, *, is_charged: bool = False) -> None:
@@ -109,10 +120,42 @@ class StreamObserver:
             if self.reader is not False and bus.policy.read_results:
                 if self.usage is None:
                     self.usage = StreamUsage()
-                if self.was_counted(item) or self.usage.observe(item):
+                kind = type(item)
+                if kind is tuple or kind is list:
+                    self.read_parts(item)
+                elif self.was_counted(item) or self.usage.observe(item):
                     self.mark(item)
+                elif kind is dict:
+                    self.read_state(item)
         except Exception as error:  # noqa: BLE001 - the item must reach its consumer in any case
             report_internal_error(error)
+
+    def read_parts(self, item: Any) -> None:
+        """Read the answers in a tuple or list: an answer beside other values, or as a graph yields them, in a pair."""
+        if may_hold_answers(item):
+            self.read_each(answers_in(item))
+        if len(item) <= MAX_ELEMENTS:
+            for part in item:
+                if type(part) is tuple:  # of several modes of a graph at once: the mode, and what it yields
+                    self.read_each(answers_in(part))
+                elif type(part) is dict:
+                    self.read_state(part)
+
+    def read_state(self, state: Any) -> None:
+        """Read the answers in the state of a graph that no call has counted."""
+        states = (state, *state.values()) if len(state) <= MAX_ELEMENTS else (state,)  # or a state for each node
+        has_inner = self.call._details is not None and self.call._details.inside is not None
+        for each in states:
+            if type(each) is dict and MESSAGES_KEY in each:
+                for answer in closing.new_messages(self.call, messages_in(each), has_inner=has_inner):
+                    if not is_counted(id_of(answer)):
+                        self.read_each((answer,))
+
+    def read_each(self, answers: Iterable[Any]) -> None:
+        """Read the usage of the answers that one item holds."""
+        for answer in answers:
+            if self.was_counted(answer) or self.usage.observe(answer):  # type: ignore[union-attr]
+                self.mark(answer)
 
     def was_counted(self, item: Any) -> bool:
         """Return whether the figures of an item were counted before it came out of this generator.
@@ -147,7 +190,8 @@ class StreamObserver:
                 report_internal_error(error)
         if self.cost_nanousd is not None and details.cost_nanousd is None:
             details.cost_nanousd, details.cost_source = self.cost_nanousd, "declared"
-        if self.is_charged and items and not details.tokens and not details.is_repeat and details.inside is None:
+        has_told = details.tokens or details.is_repeat or details.inside is not None
+        if self.is_charged and items and not has_told:
             closing.note_unknown_cost(call)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import msgspec
+
 from toolweaver_monitor._core.introspect import mro_of, name_of, vars_of
 from toolweaver_monitor._usage.dict_results import MESSAGES_KEY, RAW_KEY, read_dict
 from toolweaver_monitor._usage.extract import MODEL_KEYS, USAGE_KEYS, ProviderOf, extract_usage
@@ -72,6 +74,8 @@ def reader_for(kind: type) -> Reader | None:
         package = module.split(".", 1)[0]
         if package == "google":
             package = ".".join(module.split(".", 2)[:2])
+        if package in SDKS and any(name_of(base).endswith(_RAW_RESPONSES) for base in bases):
+            return _make_raw_reader(SDKS[package])
         if package in SDKS:
             return _make_reader(SDKS[package], increment=_is_increment(package, kind))
     return None
@@ -193,5 +197,38 @@ def _make_reader(provider_of: ProviderOf | None, *, increment: bool) -> Reader:
     def read(result: object) -> Usage | None:
         fields = read_fields(result)
         return None if fields is None else extract_usage(fields, provider_of, increment=increment)
+
+    return read
+
+
+# --- raw HTTP responses: `with_raw_response`, `with_streaming_response` ----------------------------------------------
+
+_RAW_RESPONSES = ("APIResponse", "ResponseContextManager", "HttpResponse")
+"""How their classes end: those of the SDKs of OpenAI, Anthropic and Groq; what opens a streaming one; Cohere's."""
+MAX_BODY = 4 << 20
+"""Bytes up to which a body is decoded. A larger one, as of many embeddings, takes the caller's time."""
+_UNKNOWN = Usage(other_units=1)
+
+
+def _make_raw_reader(provider_of: ProviderOf | None) -> Reader:
+    """Return the reader of responses that hold the body of an answer, or of Cohere's, which hold the parsed answer.
+
+    A body that has not come when the call ends, is no JSON or is too large has an unknown cost.
+    """
+
+    def read(response: object) -> Usage | None:
+        fields = read_fields(response) or {}
+        parsed = get_field(fields, "_data")
+        if parsed is not None:
+            reader = find_reader(type(parsed))
+            return None if reader is None else reader(parsed)
+        body = get_field(read_fields(get_field(fields, "http_response")) or {}, "_content")
+        if type(body) is not bytes or len(body) > MAX_BODY:
+            return _UNKNOWN
+        try:
+            answer = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return _UNKNOWN
+        return extract_usage(answer, provider_of) if type(answer) is dict else None
 
     return read

@@ -483,3 +483,19 @@ def test_of_an_instrumented_module_only_the_streams_of_sdks_are_watched(recorder
     finally:
         uninstrument(module)
     assert [(call.tokens, call.items) for call in recorder.calls()] == [(0, None), (120, 3)]
+
+
+@pytest.mark.parametrize("make", [lambda: map(str, (1, 2)), lambda: iter([1])], ids=["map", "iterator"])
+def test_another_iterator_comes_back_as_itself_and_a_budget_says_so(make: Callable[[], Any]) -> None:
+    """Once for each tool, and only if a budget of dollars or tokens applies to it."""
+    made = make()
+    for budget, notes in ((Budget(limit_usd=1), 1), (Budget(limit_tokens=1), 1), (Budget(limit_calls=9), 0), (None, 0)):
+        with setup(budget=budget) as monitor:
+            assert monitored("rows")(returning(lambda: made))() is made
+            monitored("rows")(returning(make))()
+            monitored("other", usage=False)(returning(make))()
+            found = [note for note in monitor.health()["notes"] if note.startswith("no budget of dollars or tokens")]
+            assert len(found) == notes
+            assert all("holds for 'rows'" in note for note in found)
+            assert monitor.summary()["unpriced_calls"] == 0
+    assert len(list(made)) in (1, 2)

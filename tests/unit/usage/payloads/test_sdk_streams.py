@@ -35,6 +35,13 @@ ANTHROPIC: list[dict[str, Any]] = [
     {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 20}},
     {"type": "message_stop"},
 ]  # fmt: skip
+WHOLE: dict[str, dict[str, Any]] = {
+    "openai": {
+        "id": "c1", "object": "chat.completion", "created": 1, "model": "gpt-4o", "usage": OPENAI[-1]["usage"],
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "total"}, "finish_reason": "stop"}],
+    },
+    "anthropic": {**ANTHROPIC[0]["message"], "usage": {"input_tokens": 100, "output_tokens": 20}},
+}  # fmt: skip
 USD = {"openai": 100 * 2.5e-6 + 20 * 10e-6, "anthropic": 100 * 3e-6 + 20 * 15e-6}
 
 
@@ -54,7 +61,7 @@ def http_of(name: str) -> Any:
 
 
 def client_of(name: str, *, is_async: bool, broken: bool = False) -> Any:
-    """Return a client of an SDK whose every answer is the stream of its provider."""
+    """Return a client of an SDK whose answers are those of its provider: a stream, if one is requested."""
     http, package = http_of(name), sdk(name)
     events = OPENAI if name == "openai" else ANTHROPIC
     lines = [(f"event: {one['type']}\n" if "type" in one else "") + f"data: {json.dumps(one)}\n\n" for one in events]
@@ -72,7 +79,9 @@ def client_of(name: str, *, is_async: bool, broken: bool = False) -> Any:
             for line in self:
                 yield line
 
-    def answer(_: Any) -> Any:
+    def answer(request: Any) -> Any:
+        if not json.loads(request.content).get("stream"):
+            return http.Response(200, json=WHOLE[name])
         return http.Response(200, headers={"content-type": "text/event-stream"}, stream=Body())
 
     transport = http.MockTransport(answer)
@@ -225,3 +234,47 @@ async def test_the_stream_of_litellm_is_counted(recorder: ToolRecorder, monkeypa
     told = [(call.outcome, call.tokens, call.cost_usd, call.items) for call in recorder.calls()]
     assert told == [told[0]] * 3
     assert told[0][1] > 0
+
+
+def endpoint(name: str, client: Any) -> Any:
+    return client.chat.completions if name == "openai" else client.messages
+
+
+def asked(name: str, **options: Any) -> dict[str, Any]:
+    options |= {"messages": [{"role": "user", "content": "add up"}]}
+    return options | ({"model": "gpt-4o"} if name == "openai" else {"model": "claude", "max_tokens": 99})
+
+
+async def test_a_raw_response_is_read(name: str, recorder: ToolRecorder) -> None:
+    """From the body that it holds; nothing of it is called."""
+
+    @monitored("chat")
+    def chat(**options: Any) -> Any:
+        return endpoint(name, client_of(name, is_async=False)).with_raw_response.create(**asked(name, **options))
+
+    @monitored("achat")
+    async def achat() -> Any:
+        return await endpoint(name, client_of(name, is_async=True)).with_raw_response.create(**asked(name))
+
+    assert chat().http_response.status_code == 200
+    await achat()
+    for call in recorder.calls():
+        assert (call.outcome, call.tokens, call.cost_usd) == ("success", 120, pytest.approx(USD[name]))
+    assert len(recorder.calls()) == 2
+    chat(stream=True)
+    assert recorder.calls()[2].tokens == 0
+    assert recorder.monitor.summary()["unpriced_calls"] == 1
+
+
+def test_a_streaming_response_is_unpriced(name: str, recorder: ToolRecorder) -> None:
+    """Its body has not come when the call ends."""
+
+    @monitored("chat")
+    def chat() -> Any:
+        return endpoint(name, client_of(name, is_async=False)).with_streaming_response.create(**asked(name))
+
+    with chat() as response:
+        assert [line for line in response.iter_lines() if line]
+    (call,) = recorder.calls()
+    assert (call.outcome, call.tokens, call.cost_usd) == ("success", 0, None)
+    assert recorder.monitor.summary()["unpriced_calls"] == 1
