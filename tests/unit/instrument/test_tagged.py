@@ -254,6 +254,17 @@ def test_a_block_that_is_open_while_setup_is_called_tags_what_follows() -> None:
             assert {node.tree for node in monitor.metrics._shared.by_node} == {bus.policy.tree}  # type: ignore[union-attr]
 
 
+def test_a_call_handed_in_has_the_tags_too() -> None:
+    """As one that runs: `monitor.record()` inside the block.
+
+    Seen red: with the tags left out of `TaggedPlace.child`.
+    """
+    monitor = setup()
+    with tagged(customer="acme"):
+        monitor.record("search", duration_s=0.5, cost=0.25)
+    assert monitor.costs.by_tag("customer")["acme"]["cost_usd"] == 0.25
+
+
 def test_outside_any_call_there_is_still_none() -> None:
     """`current_call()` records nothing, and says so.
 
