@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import http.client
 import logging
-import multiprocessing
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -136,31 +136,32 @@ def test_a_port_that_this_process_has_served_is_taken_again_at_once() -> None:
     assert status(setup(PrometheusExporter(port=port)))["listening"]
 
 
-def serve_until_told(connection: Any) -> None:
-    endpoint = Endpoint({"/it": lambda _: Response()}, port=0, name="test")
-    endpoint.start()
-    connection.send(endpoint.port)
-    connection.recv()
-    endpoint.close()
-    connection.send("closed")
+PROGRAM = """
+from toolweaver_monitor._http.endpoint import Endpoint
+from toolweaver_monitor._http.messages import Response
+endpoint = Endpoint({"/it": lambda _: Response()}, port=0, name="test")
+endpoint.start()
+print(endpoint.port, flush=True)
+input()
+"""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell what is acknowledged")
 def test_a_program_that_was_scraped_and_is_started_again_serves_at_once() -> None:
-    """Prometheus keeps its connection open between scrapes. When the program ends, that leaves no TIME_WAIT behind.
+    """Prometheus keeps its connection open between scrapes. However the program ends, that leaves no TIME_WAIT behind.
 
     Seen red: without `_free_port`, the bind found the port in use.
     """
-    here, there = multiprocessing.Pipe()
-    program = multiprocessing.get_context("spawn").Process(target=serve_until_told, args=(there,))
-    program.start()
-    scraper = http.client.HTTPConnection("127.0.0.1", here.recv())
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", PROGRAM]
+    program = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    scraper = http.client.HTTPConnection("127.0.0.1", int(program.stdout.readline()))
     scraper.request("GET", "/it")
     assert scraper.getresponse().read() == b""
     time.sleep(0.3)  # until the endpoint has seen that the response was received
-    here.send("end")
-    assert here.recv() == "closed"
-    program.join(10)
+    program.kill()
+    program.communicate(timeout=10)
     again = Endpoint({"/it": lambda _: Response()}, port=scraper.port, name="test")
     again.start()
     assert again.close()
