@@ -14,7 +14,7 @@ from __future__ import annotations
 import _thread
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -33,6 +33,8 @@ inbox: deque[ToolCall] = deque()
 
 HIGH_WATER = 24_576
 """A caller that finds more calls in the inbox waits for the dispatcher: memory stays bounded, nothing is lost."""
+CHECK_EVERY = 64
+"""Calls that end between two looks at the length of the inbox; past the high-water mark each call looks."""
 BATCH = 1_024
 """Calls taken from the inbox at a time."""
 STEP_TRIES = 4
@@ -65,6 +67,8 @@ class Bus:
         """Completes the calls of a batch before any sink sees them: redacts secrets, adds prices."""
         self.before_drain: Callable[[bool], None] | None = None
         """Closes calls that were recorded by hand; told whether the drain is a periodic one, for which nobody waits."""
+        self.ticks: Iterator[None] = repeat(None, CHECK_EVERY)
+        """Has an item for each call that may end before the next look at the inbox. To take one costs half a look."""
         self._dispatcher = Worker("dispatcher", self._work)
         self._tickets: deque[_thread.LockType] = deque()
         self._switches: deque[Callable[[], None]] = deque()
@@ -180,9 +184,12 @@ class Bus:
 
     def apply_backpressure(self) -> None:
         """Make a caller past the high-water mark wait, but not long, until the inbox is empty again."""
-        deadline = time.monotonic() + BACKPRESSURE_S
-        while not self.drain(BACKPRESSURE_S) and len(inbox) > 4 * HIGH_WATER and time.monotonic() < deadline:
-            time.sleep(0.001)
+        if len(inbox) > HIGH_WATER:
+            deadline = time.monotonic() + BACKPRESSURE_S
+            while not self.drain(BACKPRESSURE_S) and len(inbox) > 4 * HIGH_WATER and time.monotonic() < deadline:
+                time.sleep(0.001)
+        if len(inbox) <= HIGH_WATER:
+            self.ticks = repeat(None, CHECK_EVERY)
 
     def wake(self) -> None:
         """Start the dispatcher if there are sinks that do I/O. A forked child does this at its first call."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from toolweaver_monitor._bus.bus import HIGH_WATER, INTERVAL_S, bus, inbox
+from toolweaver_monitor._bus.bus import INTERVAL_S, bus, inbox
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import Outcome, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
@@ -81,7 +81,7 @@ class HandRecorder:
                 _last.set(waiting)
             else:
                 _finish(waiting)
-            if len(inbox) > HIGH_WATER:
+            if next(bus.ticks, True):
                 bus.apply_backpressure()
         except Exception as error:  # noqa: BLE001 - the program's own work goes on
             report_internal_error(error)

@@ -37,11 +37,10 @@ from collections.abc import Callable
 from contextvars import Token
 from typing import Any
 
-from toolweaver_monitor._bus.bus import HIGH_WATER, bus
-from toolweaver_monitor._bus.bus import inbox as inbox  # noqa: PLC0414 - explicitly exported, for `wrappers`
+from toolweaver_monitor._bus.bus import bus, inbox
 from toolweaver_monitor._core.call import ERROR_OUTCOMES, Outcome, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
-from toolweaver_monitor._core.context import SUPPRESSED as SUPPRESSED  # noqa: PLC0414 - as inbox
+from toolweaver_monitor._core.context import SUPPRESSED as SUPPRESSED  # noqa: PLC0414 - exported, for `wrappers`
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.context_tree import ToolKey
 from toolweaver_monitor._core.details import CallDetails, UsageDetails
@@ -183,7 +182,7 @@ def finish(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
         reset_current(call._token)  # type: ignore[arg-type]
         call._token = None
         call.outcome = "success"
-        if len(inbox) > HIGH_WATER:
+        if next(bus.ticks, True):
             bus.apply_backpressure()
     except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
         recover(call, "success", error)
@@ -406,7 +405,7 @@ def publish(call: ToolCall, outcome: Outcome) -> None:
             call.outcome = outcome
         if to_warn is not None:  # last, since it may run the user's code
             to_warn.warn()
-        if len(inbox) > HIGH_WATER:
+        if next(bus.ticks, True):
             bus.apply_backpressure()
     except Exception as error:  # noqa: BLE001 - as in finish
         recover(call, outcome, error)

@@ -8,7 +8,7 @@ from typing import Any, Never, cast, overload
 
 import msgspec
 
-from toolweaver_monitor._bus.bus import HIGH_WATER, bus, inbox
+from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import NOOP_CALL
@@ -191,7 +191,7 @@ class Block(ToolCall, gc=False, eq=False):
                     reset_current(token)
                     self._token = None
                     self.outcome = "success"
-                    if len(inbox) > HIGH_WATER:
+                    if next(bus.ticks, True):
                         bus.apply_backpressure()
                 except Exception as own:  # noqa: BLE001 - the block succeeded, and its user must see just that
                     recover(self, "success", own)
@@ -243,7 +243,7 @@ class Block(ToolCall, gc=False, eq=False):
                     reset_current(token)
                     self._token = None
                     self.outcome = "success"
-                    if len(inbox) > HIGH_WATER:
+                    if next(bus.ticks, True):
                         bus.apply_backpressure()
                 except Exception as own:  # noqa: BLE001 - the block succeeded, and its user must see just that
                     recover(self, "success", own)

@@ -25,7 +25,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from toolweaver_monitor._bus.bus import HIGH_WATER, Bus, bus
+from toolweaver_monitor._bus.bus import Bus, bus
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.details import UsageDetails
@@ -100,7 +100,7 @@ def wrap_function(function: Function, tool: ToolSpec, bus: Bus = bus) -> Functio
                 try:
                     hot_path.reset_current(token)
                     call.outcome = "success"
-                    if len(hot_path.inbox) > HIGH_WATER:
+                    if next(bus.ticks, True):
                         bus.apply_backpressure()
                 except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
                     recover(call, "success", error)
@@ -175,7 +175,7 @@ def wrap_coroutine(  # noqa: PLR0915 - written out for speed
                 try:
                     hot_path.reset_current(token)
                     call.outcome = "success"
-                    if len(hot_path.inbox) > HIGH_WATER:
+                    if next(bus.ticks, True):
                         bus.apply_backpressure()
                 except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
                     recover(call, "success", error)

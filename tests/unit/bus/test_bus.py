@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from toolweaver_monitor import monitored, setup, track
-from toolweaver_monitor._bus.bus import Bus, bus
+from toolweaver_monitor._bus.bus import CHECK_EVERY, HIGH_WATER, Bus, bus, inbox
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor.testing.faults import KeepSink
 
@@ -121,3 +121,22 @@ def test_a_call_comes_before_the_one_that_it_ran_inside_also_where_that_one_has_
                     pass
         assert monitor.flush()
     assert [call.tool_name for call in sink.calls] == ["inner", "outer"] * 5
+
+
+def test_the_inbox_stays_below_its_high_water_mark() -> None:
+    """Without a sink and a reader nothing takes calls from the inbox but a caller that finds it full.
+
+    A caller looks at its length after every 64 calls. Seen red: with `ticks` that never end.
+    """
+    setup()
+
+    @monitored("step")
+    def step() -> None:
+        pass
+
+    lengths = []
+    for _ in range(2 * HIGH_WATER):
+        step()
+        lengths.append(len(inbox))
+    assert HIGH_WATER < max(lengths) <= HIGH_WATER + CHECK_EVERY
+    assert lengths[-1] < HIGH_WATER
