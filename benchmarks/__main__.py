@@ -40,6 +40,7 @@ SUITE: dict[str, added.Benchmark] = {
     "generators": kinds.generators,
     "result": extras.result,
     "budget": extras.budget,
+    "names": extras.names,
     "sinks": extras.sinks,
     "off": extras.off,
     "threads": concurrency.threads,

@@ -10,7 +10,7 @@ from benchmarks.harness import Contender, Rounds, interleaved
 from benchmarks.options import Options
 from benchmarks.ours import BEFORE_SETUP, BURST, DISABLED, USUAL, Mode, NoOpSink
 from benchmarks.results import Results
-from toolweaver_monitor import Budget
+from toolweaver_monitor import Budget, instrument, uninstrument
 
 
 def _mine(name: str, run: loops.Run, mode: Mode, over: str = "bare") -> Contender:
@@ -73,6 +73,37 @@ def budget(results: Results, options: Options) -> None:
     for name in ("per run, declared cost", "sliding window, declared cost"):
         results.put_added("budget", rounds, [name])
         results.put("budget", name, "floors more", rounds.extra(name, "ours, declared cost", "floor"), "x")
+
+
+def _orchestrator() -> type:
+    """Make a class that runs tools by name."""
+
+    class Orchestrator:
+        def execute_tool(self, tool_name: str, arguments: object = None) -> None:
+            """Run no tool."""
+
+    return Orchestrator
+
+
+def names(results: Results, options: Options) -> None:
+    """A call whose name is read from its arguments, beside one with a fixed name."""
+    kinds = [_orchestrator() for _ in range(3)]
+    instrument(kinds[1], tool_name="ocr")
+    instrument(kinds[2])
+    plain, fixed, read = (kind() for kind in kinds)
+    rounds = interleaved(
+        [
+            Contender("bare", loops.calls(lambda: plain.execute_tool("ocr")), over=None),
+            Contender("floor", loops.calls(peers.floor(lambda: plain.execute_tool("ocr")))),
+            _mine("ours", loops.calls(lambda: fixed.execute_tool("ocr")), USUAL),
+            _mine("read by position", loops.calls(lambda: read.execute_tool("ocr")), USUAL),
+            _mine("read by keyword", loops.calls(lambda: read.execute_tool(tool_name="ocr")), USUAL),
+        ],
+        rounds=options.rounds,
+    )
+    _more_than_ours(results, "names", rounds, ["read by position", "read by keyword"])
+    for kind in kinds:
+        uninstrument(kind)
 
 
 def sinks(results: Results, options: Options) -> None:
