@@ -96,12 +96,16 @@ def names(results: Results, options: Options) -> None:
             Contender("bare", loops.calls(lambda: plain.execute_tool("ocr")), over=None),
             Contender("floor", loops.calls(peers.floor(lambda: plain.execute_tool("ocr")))),
             _mine("ours", loops.calls(lambda: fixed.execute_tool("ocr")), USUAL),
+            _mine("ours, by keyword", loops.calls(lambda: fixed.execute_tool(tool_name="ocr")), USUAL),
             _mine("read by position", loops.calls(lambda: read.execute_tool("ocr")), USUAL),
             _mine("read by keyword", loops.calls(lambda: read.execute_tool(tool_name="ocr")), USUAL),
         ],
         rounds=options.rounds,
     )
-    _more_than_ours(results, "names", rounds, ["read by position", "read by keyword"])
+    _more_than_ours(results, "names", rounds, ["read by position"])
+    results.put_added("names", rounds, ["ours, by keyword", "read by keyword"])
+    more = rounds.extra("read by keyword", "ours, by keyword", "floor")
+    results.put("names", "read by keyword", "floors more", more, "x")
     for kind in kinds:
         uninstrument(kind)
 

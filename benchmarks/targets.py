@@ -91,6 +91,8 @@ TARGETS = (
     Target("result dict with cost and tokens", "result/result dict/floors more", 2.0, "floors more"),
     Target("open budget per run", "budget/per run/floors more", 2.0, "floors more"),
     Target("budget with a sliding window", "budget/sliding window/floors more", 4.0, "floors more"),
+    Target("a name read from the arguments", "names/read by position/floors more", 2.0, "floors more"),
+    Target("the same, passed by keyword", "names/read by keyword/floors more", 2.0, "floors more"),
     Target("one no-op I/O sink", "sinks/a no-op sink/floors more", 1.0, "floors more"),
     Target("four no-op I/O sinks", "sinks/four no-op sinks/floors more", 1.0, "floors more"),
     Target("a log", "sinks/LogSink/floors more", 1.0, "floors more"),

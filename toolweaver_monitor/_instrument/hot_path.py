@@ -96,8 +96,17 @@ def begin(
         known_nanousd, digest = tool.cost_nanousd, None
         policy = bus.policy
         key = key or tool.key
-        if tool.has_declarations or policy.needs_slow_open:
+        if policy.needs_slow_open or tool.costs_nanousd:
             key, known_nanousd, digest = opening.prepare(policy, tool, key, call, args, kwargs)
+        elif tool.name_from is not None:
+            place = tool.name_position
+            name = args[place] if place < len(args) else kwargs.get(tool.name_parameter)
+            known = tool.keys.get(name) if type(name) is str else None
+            if known is not None:
+                tool.name_count()
+                key, call.tool_name = known, known.tool_name
+            else:
+                key = opening.find_key(tool, key, call, args, kwargs)
         if (
             tool.is_super_call is not None
             and parent is not None
@@ -174,7 +183,7 @@ def finish(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
         handler = get_handler(type(result), unknown_type)
         if (
             (handler is not None and (handler is not container or may_hold_answers(result)))
-            or tool.has_declarations
+            or tool.has_extractors
             or call.outcome != "open"
             or (call._details is not None and not is_complete(call, getattr(call._token, "old_value", None)))
         ):

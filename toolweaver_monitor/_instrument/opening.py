@@ -31,13 +31,8 @@ def prepare(
         of its arguments, or None if no budget needs it or if they have none.
     """
     digest = None
-    try:
-        if tool.name_from is not None:
-            key = tool.find_key(call, args, kwargs)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - the naming function is the user's: no tool may fail for its name
-        report_extractor_error("tool_name", tool.name_from, error)
+    if tool.name_from is not None:
+        key = find_key(tool, key, call, args, kwargs)
     if policy.needs_slow_open:
         try:
             apply_policy(policy, tool, call, args, kwargs)
@@ -49,6 +44,22 @@ def prepare(
         base = tool_key(key.tool_name, merge_tags(policy.tags, key.base.tags), key.cost_nanousd)
         key = base if key.base is key else base.with_tags(key.tags)
     return key, find_known_cost(policy, tool, call), digest
+
+
+def find_key(tool: ToolSpec, key: ToolKey, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolKey:
+    """Name a new call by its arguments, and return the key by which it is counted, or `key` if that fails."""
+    try:
+        name: object = tool.name_from(*args, **kwargs)  # type: ignore[misc]  # asked for by the caller
+        found = tool.keys.get(name) if type(name) is str else None
+        if found is None:
+            found = tool.make_key(name)
+        call.tool_name = found.tool_name
+        return found
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the naming function is the user's: no tool may fail for its name
+        report_extractor_error("tool_name", tool.name_from, error)
+        return key
 
 
 def find_known_cost(policy: CallPolicy, tool: ToolSpec, call: ToolCall) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from toolweaver_monitor._core.introspect import is_a
 from toolweaver_monitor._core.sanitize import TagValue
-from toolweaver_monitor._instrument.decorator import Cost, UsageReader
+from toolweaver_monitor._instrument.decorator import Cost, Failed, UsageReader
 from toolweaver_monitor._instrument.patching.apply import apply_to, withdraw_from
 from toolweaver_monitor._instrument.patching.by_name import instrument_name, lock, uninstrument_name
 from toolweaver_monitor._instrument.patching.options import InstrumentOptions, ToolName, make_options
@@ -48,6 +48,7 @@ def instrument(
     costs: Mapping[str, float] | None = None,
     usage: UsageReader = None,
     tags: Mapping[str, TagValue] | None = None,
+    failed: Failed = None,
     decorator: bool = False,
 ) -> T:
     """Monitor the tools that an orchestrator runs, without changing its code.
@@ -74,6 +75,7 @@ def instrument(
         costs: dollars per call by the name of the tool, `{"ocr": 0.10}`; `cost` is for tools that it does not name.
         usage: a callable that gets the result and returns a `Usage`, or False, as for `monitored`.
         tags: your own labels for every call.
+        failed: a callable that gets the result and returns the text of a failure, or None, as for `monitored`.
         decorator: the target is the name of a decorator, `"package.module:tool"`, that registers tools. What it is
             given from then on is monitored, under the name that the decorator is given, else that of the function.
 
@@ -84,7 +86,7 @@ def instrument(
         ConfigurationError: there is no such method, or nothing to monitor, or the target cannot be changed; the
             message suggests what may have been meant.
     """
-    options = make_options(tool_name, methods, decorator, cost=cost, costs=costs, usage=usage, tags=tags)
+    options = make_options(tool_name, methods, decorator, cost=cost, costs=costs, usage=usage, tags=tags, failed=failed)
     if is_a(target, str) and (integration := _integration(str(target))) is not None:
         if options != InstrumentOptions():
             raise ConfigurationError(f"instrument({str(target)!r}) takes no other argument", hint="leave them out")

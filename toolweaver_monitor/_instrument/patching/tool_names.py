@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
+from toolweaver_monitor._instrument.tool import NamePlace
+
 NameReader = Callable[..., str]
 
 ORCHESTRATOR_METHODS: tuple[str, ...] = tuple(
@@ -137,6 +139,8 @@ def name_from_arguments(
             return extract_tool_name(args[first]) or name
         return name
 
+    if candidates and candidates[0][2]:  # a text in the first place is the name
+        return NamePlace(candidates[0][1], candidates[0][0], count, read_name)
     return read_name
 
 

@@ -57,6 +57,26 @@ def test_usage_and_cost_are_read_by_the_callables_that_were_given(calls: Any) ->
     assert [call.cost_usd for call in calls()] == [1.0, 0.5]
 
 
+def test_a_failure_that_only_the_program_knows_is_told(calls: Any) -> None:
+    """`failed=` gets the result and returns a text."""
+    runner = instrument(Runner(), failed=lambda result: "too slow" if result["seconds"] > 1 else None)
+    runner.execute_tool("ocr")
+    uninstrument(runner)
+    assert [(call.tool_name, call.outcome, call.error) for call in calls()] == [("ocr", "failure", "too slow")]
+
+
+def test_a_name_is_read_anew_for_each_call(calls: Any) -> None:
+    """Names are remembered with their costs and tags; a name that is none is the method's."""
+    runner = instrument(Runner(), tags={"team": "a"})
+    for name in ("ocr", "parse", "ocr", 7, " ", "x" * 300):
+        runner.execute_tool(name)  # type: ignore[arg-type]
+    uninstrument(runner)
+    found = calls()
+    assert [call.tool_name for call in found[:5]] == ["ocr", "parse", "ocr", "execute_tool", "execute_tool"]
+    assert len(found[5].tool_name) <= 128
+    assert {call.tags["team"] for call in found} == {"a"}
+
+
 def test_a_fixed_name_takes_its_cost_from_costs(calls: Any) -> None:
     """Also where the name does not come from the arguments."""
     runner = instrument(Runner(), methods=["buy"], tool_name="shop", costs={"shop": 0.3})
@@ -72,6 +92,7 @@ def test_a_fixed_name_takes_its_cost_from_costs(calls: Any) -> None:
         ({"costs": {"ocr": "much"}}, "not an amount"),
         ({"cost": -1}, "not an amount"),
         ({"usage": 3}, "returns Usage"),
+        ({"failed": 3}, "failed"),
         ({"tags": 3}, "tags must be a mapping"),
         ({"decorator": True}, "'package.module:decorator'"),
         ({"decorator": True, "methods": ["a"]}, "name the decorator"),
