@@ -11,8 +11,10 @@ from collections.abc import Sequence
 import toolweaver_monitor
 from toolweaver_monitor._cli import run as run_command
 from toolweaver_monitor._cli.doctor import command as doctor_command
+from toolweaver_monitor._cli.store import compare, forget, query, replay, report, tail, tree
+from toolweaver_monitor.errors import ToolweaverMonitorError
 
-COMMANDS = (doctor_command, run_command)
+COMMANDS = (report, tail, tree, compare, query, replay, forget, doctor_command, run_command)
 """Each has `add(commands)`, which adds its options, and `run(options)`, which returns the exit code."""
 
 
@@ -41,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not isinstance(error, BrokenPipeError):  # a full disk, for example; `| head` closes the pipe on purpose
             sys.stderr.write(f"toolweaver-monitor: {error.strerror or error}\n")
         return 1
+    except ToolweaverMonitorError as error:
+        sys.stderr.write(f"toolweaver-monitor: {error}\n")
+        return 2
     except KeyboardInterrupt:
         return 130
     return code

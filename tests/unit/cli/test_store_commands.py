@@ -1,0 +1,299 @@
+"""The commands on a store: `report`, `tail`, `tree`, `compare`, `query`, `replay` and `forget`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolweaver_monitor import setup, track
+from toolweaver_monitor._cli import main
+from toolweaver_monitor._cli.store.significance import holm, mean_p, proportion_p, rank_sum_p
+from toolweaver_monitor._stats.histogram import bucket_of
+from toolweaver_monitor.sinks import SQLiteStore
+
+
+def fill(path: Path, *, seed: int = 1, slower: float = 1.0, calls: int = 100) -> Path:
+    """Write a store: receipts of two customers, each with an OCR and a model call, one in twenty of which fails."""
+    chance = random.Random(seed)
+    with setup(SQLiteStore(path)) as monitor:
+        for number in range(calls):
+            with track("receipt", customer=("acme", "bolt")[number % 2]):
+                with track("ocr") as call:
+                    call.record(cost=0.002)
+                with track("gpt") as call:
+                    call.record(tokens=100, cost=0.01, model="gpt-4o")
+                    if number % 20 == 0:
+                        call.fail("blurred \x1b[31m")
+            monitor.record("timed", duration_s=chance.lognormvariate(-1, 0.5) * slower, cost=0.001)
+        assert monitor.flush()
+    return path
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fill(tmp_path_factory.mktemp("store") / "runs.db")
+
+
+class Shell:
+    """Runs the command; keeps what it printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *argv: Any, code: int = 0) -> str:
+        found = main([str(each) for each in argv])
+        self.out, self.err = self.capsys.readouterr()
+        assert found == code, self.err
+        return self.out
+
+
+@pytest.fixture
+def sh(capsys: pytest.CaptureFixture[str]) -> Shell:
+    capsys.readouterr()
+    return Shell(capsys)
+
+
+def test_a_report_shows_tools_the_dearest_first_and_the_last_errors(sh: Shell, store: Path) -> None:
+    lines = sh("report", store).splitlines()
+    assert lines[1] == "  400 calls, 5 failed, 98.8% succeeded, $1.3000"
+    assert [line.split()[0] for line in lines[3:8]] == ["tool", "gpt", "ocr", "timed", "receipt"]
+    assert lines[4].split()[1:3] == ["100", "5"]
+    assert lines[-1].endswith(r"receipt > gpt  tool_error: blurred \x1b[31m")
+
+
+def test_a_report_as_json_opens_with_the_summary_that_the_monitor_has(sh: Shell, store: Path) -> None:
+    """Seen red: with rows first, `.summary` was not what a script reads first."""
+    report = json.loads(sh("report", store, "--json"))
+    assert next(iter(report)) == "summary"
+    assert report["summary"].keys() == setup().summary().keys()
+    assert report["summary"]["total_cost_usd"] == pytest.approx(1.3)
+    assert {row["name"]: row["calls"] for row in report["rows"]} == dict.fromkeys(
+        ["gpt", "ocr", "timed", "receipt"], 100
+    )
+    assert report["errors"][0]["tags"]["customer"] == "acme"
+    assert [run["calls"] for run in report["runs"]] == [400]
+
+
+def test_a_report_is_by_whatever_was_asked(sh: Shell, store: Path) -> None:
+    """As CSV, for each grouping, the calls and the dollars."""
+    shown = {}
+    for by in ("tool", "model", "path", "run", "tag:customer"):
+        rows = list(csv.DictReader(io.StringIO(sh("report", store, "--by", by, "--csv"))))
+        shown[by] = {next(iter(row.values())): (row["calls"], round(float(row["cost_usd"]), 6)) for row in rows}
+    assert shown["model"] == {"gpt-4o": ("100", 1.0)}
+    assert shown["tag:customer"] == {"acme": ("150", 0.6), "bolt": ("150", 0.6)}
+    assert shown["path"]["receipt > gpt"] == ("100", 1.0)
+    assert shown["run"] == {"1": ("400", 1.3)}
+
+
+def test_a_period_without_calls_says_so(sh: Shell, store: Path) -> None:
+    assert "no call in this period" in sh("report", store, "--until", "2020-01-01")
+    assert "400 calls" in sh("report", store, "--since", "1h")
+
+
+def test_the_tree_shows_where_the_money_went(sh: Shell, store: Path) -> None:
+    """The same tree as `Monitor.tree()`."""
+    tree = json.loads(sh("tree", store, "--json"))
+    receipt = next(path for path in tree["paths"] if path["tool_name"] == "receipt")
+    assert {child["tool_name"]: child["calls"] for child in receipt["children"]} == {"gpt": 100, "ocr": 100}
+    assert receipt["cost_usd"] == pytest.approx(1.2)
+    assert "receipt;gpt 1000000000" in sh("tree", store, "--folded", "cost").splitlines()
+    assert sh("tree", store).splitlines()[1].split()[0] == "receipt"
+
+
+def test_tail_shows_the_last_calls_oldest_first(sh: Shell, store: Path) -> None:
+    calls = [json.loads(line) for line in sh("tail", store, "-n", "3", "--json").splitlines()]
+    assert [call["tool_name"] for call in calls] == ["gpt", "receipt", "timed"]
+    assert [line.split()[2] for line in sh("tail", store, "--errors", "-n", "2").splitlines()] == ["failure"] * 2
+    assert "customer=bolt" in sh("tail", store, "-n", "2")
+
+
+def test_tail_follows_a_program_that_writes(tmp_path: Path) -> None:
+    """In a process of its own, while this one writes. Seen red: without the loop it ended at once."""
+    path = fill(tmp_path / "runs.db", calls=1)
+    command = [sys.executable, "-m", "toolweaver_monitor", "tail", str(path), "-n", "0", "--follow", "--json"]
+    done = threading.Event()
+
+    def write() -> None:
+        with setup(SQLiteStore(path)) as monitor:
+            while not done.wait(0.2):
+                with track("new"):
+                    pass
+                monitor.flush()
+
+    writer = threading.Thread(target=write)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
+        writer.start()
+        try:
+            assert follower.stdout is not None
+            assert json.loads(follower.stdout.readline())["tool_name"] == "new"
+        finally:
+            done.set()
+            follower.kill()
+            writer.join()
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("DELETE FROM runs", "may only read"),
+        ("INSERT INTO meta VALUES ('a', 1)", "may only read"),
+        ("PRAGMA journal_mode = DELETE", "may only read"),
+        ("ATTACH 'other.db' AS other", "may only read"),
+        ("SELECT load_extension('x')", "may only read"),
+        ("SELECT 1; SELECT 2", "more than one statement"),
+        ("SELECT * FROM nothing_here", "docs/reference/store.md"),
+        ("WITH RECURSIVE a(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM a) SELECT count(*) FROM a", "took longer than"),
+        ("", "one SELECT"),
+        ("VACUUM INTO 'copy.db'", "may only read"),
+    ],
+)
+def test_a_query_can_only_read(sh: Shell, store: Path, tmp_path: Path, sql: str, says: str) -> None:
+    """Hostile SQL gets one line with the cure, exit code 2, and leaves the file as it was.
+
+    Seen red: without the authorizer PRAGMA and ATTACH ran; without the progress handler the recursion never ended.
+    """
+    before = store.read_bytes()
+    sh("query", store, "--sql", sql, "--timeout", "0.5", code=2)
+    assert says in sh.err
+    assert len(sh.err.splitlines()) == 1
+    assert store.read_bytes() == before
+
+
+def test_a_query_is_answered_in_every_form(sh: Shell, store: Path) -> None:
+    sql = "SELECT path, count(*) AS calls FROM calls GROUP BY path ORDER BY path"
+    assert json.loads(sh("query", store, "--sql", sql, "--json"))[0] == {"path": "receipt", "calls": 100}
+    assert sh("query", store, "--sql", sql, "--csv").splitlines()[:2] == ["path,calls", "receipt,100"]
+    assert "only the first 2 rows" in sh("query", store, "--sql", sql, "--max-rows", "2")
+
+
+def test_a_replay_gives_each_call_once_however_often_it_is_run(sh: Shell, tmp_path: Path) -> None:
+    """Also after it was cut in the middle of a line. Seen red: without `_last_seq` every call came twice."""
+    path, out = fill(tmp_path / "runs.db", calls=5), tmp_path / "calls.jsonl"
+    assert sh("replay", path, "--to", "jsonl", "-o", out).startswith("20 calls written")
+    assert sh("replay", path, "--to", "jsonl", "-o", out).startswith("0 calls written")
+    out.write_text(out.read_text()[:-50])
+    fill(path, calls=1)
+    assert sh("replay", path, "--to", "jsonl", "-o", out).startswith("5 calls written")
+    assert [json.loads(line)["seq"] for line in out.read_text().splitlines()] == list(range(1, 25))
+
+
+def test_a_trace_can_be_opened_by_chromes_viewer(sh: Shell, tmp_path: Path) -> None:
+    """The Trace Event Format: an array of complete events, whose end may be missing."""
+    path = fill(tmp_path / "runs.db", calls=2)
+    for _ in range(2):
+        sh("replay", path, "--to", "chrome-trace")
+    text = (tmp_path / "runs.trace.json").read_text()
+    events = json.loads(text.rstrip().rstrip(",") + "]")
+    assert len(events) == 8
+    assert {event["ph"] for event in events} == {"X"}
+    inner, outer = events[0], events[2]
+    assert (inner["name"], outer["name"], inner["tid"]) == ("ocr", "receipt", outer["tid"])
+    assert outer["ts"] <= inner["ts"]
+    assert inner["ts"] + inner["dur"] <= outer["ts"] + outer["dur"] + 1_000
+
+
+def test_a_file_of_anothers_is_not_written_to(sh: Shell, store: Path, tmp_path: Path) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("my notes\n")
+    sh("replay", store, "--to", "jsonl", "-o", other, code=2)
+    assert "was not written by this command" in sh.err
+    assert other.read_text() == "my notes\n"
+
+
+def test_forget_deletes_what_a_tag_names(sh: Shell, tmp_path: Path) -> None:
+    path = fill(tmp_path / "runs.db", calls=10)
+    assert "15 calls" in sh("forget", path, "--tag", "customer=acme")
+    assert "acme" not in sh("report", path, "--by", "tag:customer")
+    assert b"acme" not in path.read_bytes()
+    assert "no call has the tag" in sh("forget", path, "--tag", "customer=acme", code=1)
+
+
+def test_compare_finds_a_slowdown_and_does_not_cry_over_the_same(sh: Shell, tmp_path: Path) -> None:
+    """400 calls a store of a lognormal duration; a fifth slower is worse, another draw of the same is not."""
+    base = fill(tmp_path / "base.db", seed=1, calls=400)
+    slow = fill(tmp_path / "slow.db", seed=2, calls=400, slower=1.25)
+    same = fill(tmp_path / "same.db", seed=3, calls=400)
+    found = json.loads(sh("compare", base, slow, "--least", "15", "--json", code=1))
+    verdicts = {(one["tool"], one["what"]): one["verdict"] for one in found["measures"]}
+    assert verdicts["timed", "latency"] == "worse"
+    assert verdicts["timed", "cost"] == verdicts["gpt", "errors"] == "same"
+    found = json.loads(run_any(sh, "compare", base, same, "--json"))
+    assert next(one for one in found["measures"] if one["tool"] == "timed")["verdict"] == "same"
+
+
+def run_any(sh: Shell, *argv: Any) -> str:
+    """Run a command whose exit code depends on how busy the machine is."""
+    main([str(each) for each in argv])
+    out, _ = sh.capsys.readouterr()
+    return out
+
+
+def test_how_often_a_slowdown_is_found_and_how_often_it_cries_wolf() -> None:
+    """100 pairs of each, 400 calls each, at p < 0.01: a fifth slower is found nearly always, the same hardly ever."""
+    chance = random.Random(5)
+
+    def draw(slower: float) -> Counter[int]:
+        return Counter(bucket_of(chance.lognormvariate(-1, 0.5) * slower) for _ in range(400))
+
+    found = sum(rank_sum_p(draw(1.0), draw(1.2)) < 0.01 for _ in range(100))
+    cried = sum(rank_sum_p(draw(1.0), draw(1.0)) < 0.01 for _ in range(100))
+    assert found >= 95
+    assert cried <= 4
+
+
+def test_the_tests_behind_compare_give_the_values_of_scipy() -> None:
+    """mannwhitneyu(method="asymptotic"), a two-sided z-test, and ttest_ind(equal_var=False) with many values."""
+    assert rank_sum_p({0: 3, 1: 2}, {0: 1, 1: 4}) == pytest.approx(0.2703441406547801)
+    assert rank_sum_p({0: 30, 1: 20, 2: 10}, {0: 20, 1: 25, 2: 15, 3: 2}) == pytest.approx(0.03501941746198142)
+    assert rank_sum_p({}, {1: 3}) == 1.0
+    assert proportion_p(5, 100, 15, 100) == pytest.approx(0.01842, abs=1e-4)
+    assert proportion_p(0, 10, 0, 10) == 1.0
+    assert mean_p([1.0] * 5, [2.0] * 5) == 0.0
+    assert mean_p([1.0], [2.0]) == 1.0
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+@pytest.mark.parametrize("command", ["report", "tail", "tree", "query", "replay", "forget"])
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: None, "there is no file"),
+        (lambda path: path.write_text("hello, this is no database"), "is not a store"),
+        (lambda path: path.touch(), "is empty"),
+        (lambda path: path.mkdir(), "is no file"),
+    ],
+)
+def test_what_is_no_store_gets_one_line_with_the_cure(
+    sh: Shell, tmp_path: Path, command: str, make: Any, says: str
+) -> None:
+    """Exit code 2, and the file is untouched."""
+    path = tmp_path / "what.db"
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    more = {"query": ["--sql", "SELECT 1"], "replay": ["--to", "jsonl"], "forget": ["--tag", "a=b"]}.get(command, [])
+    sh(command, path, *more, code=2)
+    assert says in sh.err
+    assert len(sh.err.splitlines()) == 1
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+@pytest.mark.parametrize(
+    "argv", [["report", "--since", "yesterday"], ["forget", "--tag", "customer"], ["tail", "-n", "x"]]
+)
+def test_a_command_line_that_cannot_be_understood_ends_with_2(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(argv)
+    assert "error" in capsys.readouterr().err

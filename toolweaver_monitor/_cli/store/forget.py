@@ -1,0 +1,64 @@
+"""The command `toolweaver-monitor forget`: delete from a store what a tag names."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from toolweaver_monitor._cli.store import options as common
+from toolweaver_monitor._store.reader import StoreReader
+from toolweaver_monitor._store.writer import StoreWriter
+from toolweaver_monitor._text.display import escape, pluralize
+
+FORGET_PURPOSE = """\
+Delete from a store the calls with a tag, and every sum by it. The calls inside these go as well; what was deleted is
+overwritten in the file. Sums by tool, model and path stay, as they do not name it.
+"""
+FORGET_USES = """\
+examples:
+  toolweaver-monitor forget runs.db --tag customer=acme
+
+exit code: 0 if something was deleted, 1 if no call has this tag, 2 if there is no store that can be written
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = common.add_command(commands, "forget", FORGET_PURPOSE, FORGET_USES)
+    common.add_store(parser)
+    parser.add_argument(
+        "--tag", required=True, type=_tag, metavar="NAME=VALUE", help="the tag and the text of its value"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Delete, and print what was deleted."""
+    path = Path(common.store_path(options)).expanduser()
+    with StoreReader(path):
+        pass  # raises if there is none: a writer would create it
+    writer = StoreWriter(path)
+    try:
+        deleted = writer.forget(*options.tag)
+    finally:
+        writer.close()
+    name, value = (escape(part) for part in options.tag)
+    if options.json:
+        print(json.dumps(deleted))
+    elif any(deleted.values()):
+        print(
+            f"{pluralize(deleted['rows'], 'call')} and {pluralize(deleted['rollups'], 'sum')} of {name}={value} deleted"
+        )
+    else:
+        print(f"no call has the tag {name}={value}")
+    return 0 if any(deleted.values()) else 1
+
+
+def _tag(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is no tag; write NAME=VALUE, such as customer=acme")
+    return name, value

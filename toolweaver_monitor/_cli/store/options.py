@@ -1,0 +1,118 @@
+"""What the commands on a store share: the file, the period, and the form of the output."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from toolweaver_monitor._core import config
+from toolweaver_monitor._store.files import OWN_FILE
+from toolweaver_monitor._store.reader import StoreReader
+from toolweaver_monitor._text.display import escape, table
+from toolweaver_monitor.errors import SinkUnavailable
+
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+EARLIEST, LATEST = 0.0, 32_503_680_000.0
+"""1970 and 3000."""
+
+
+def add_command(commands: Any, name: str, purpose: str, uses: str) -> argparse.ArgumentParser:
+    """Add a command; the first sentence of its purpose is its line in the list of all."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=purpose.split(".", maxsplit=1)[0].replace("\n", " ").lower(),
+        description=purpose,
+        epilog=uses,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names the store."""
+    parser.add_argument(
+        "store", metavar="STORE", nargs="?", help="the file; default: TOOLWEAVER_MONITOR_STORE, else toolweaver.db"
+    )
+
+
+def add_period(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose calls by time and by run."""
+    parser.add_argument("--since", type=moment, metavar="WHEN", help="2h, 30m, 7d ago, or 2026-11-28, 2026-11-28T14:30")
+    parser.add_argument("--until", type=moment, metavar="WHEN", help="the same, for the end")
+    parser.add_argument(
+        "--run", dest="of_run", type=int, metavar="N", help="only this run; `runs` in --json lists them"
+    )
+
+
+def open_store(options: argparse.Namespace) -> StoreReader:
+    """Open the store that the command line names, for reading.
+
+    Raises:
+        SinkUnavailable: there is none that can be read.
+    """
+    try:
+        return StoreReader(store_path(options))
+    except SinkUnavailable as error:
+        if error.hint == OWN_FILE:
+            raise SinkUnavailable(str(error).removesuffix(f"; {error.hint}"), hint="give the path of a store") from None
+        raise
+
+
+def store_path(options: argparse.Namespace) -> str:
+    """Return the path of the store that the command line names."""
+    return options.store or config.STORE.value()
+
+
+def moment(text: str) -> float:
+    """Return the Unix seconds that a text such as `2h` or `2026-11-28T14:30` means; local time unless it says a zone.
+
+    Raises:
+        argparse.ArgumentTypeError: it means none.
+    """
+    ago = _AGO.fullmatch(text.strip())
+    try:
+        if ago:
+            found = time.time() - float(ago[1]) * _SECONDS[ago[2]]
+        else:
+            found = datetime.fromisoformat(text.strip()).timestamp()
+    except (ValueError, OverflowError, OSError):
+        found = -1.0
+    if not EARLIEST <= found <= LATEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 2h, 30m, 7d, or 2026-11-28T14:30")
+    return found
+
+
+def print_rows(rows: Sequence[Sequence[Any]], form: str) -> None:
+    """Print rows, the first of which is the header.
+
+    Args:
+        rows: the rows.
+        form: `"text"` for aligned columns, `"csv"`, or `"json"` for a list of objects.
+    """
+    head, *body = rows
+    if form == "csv":
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+    elif form == "json":
+        print(json.dumps([dict(zip(head, row, strict=True)) for row in body], indent=2))
+    else:
+        print(*table([[shown(cell) for cell in row] for row in rows]), sep="\n")
+
+
+def shown(value: Any) -> str:
+    """Return a value as text for a terminal."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if type(value) is int else escape(str(value))
+
+
+def when(seconds: float) -> str:
+    """Return a moment in local time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -1,0 +1,106 @@
+"""The command `toolweaver-monitor query`: SQL on a store, which it can only read."""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+import time
+from typing import Any
+
+from toolweaver_monitor._cli.store import options as common
+from toolweaver_monitor._store.reader import StoreReader
+from toolweaver_monitor.errors import ConfigurationError
+
+QUERY_PURPOSE = """\
+Ask a store in SQL. Its views calls and stats are documented in docs/reference/store.md; nothing can be changed.
+"""
+QUERY_USES = """\
+examples:
+  toolweaver-monitor query runs.db --sql "SELECT path, count(*) FROM calls WHERE outcome = 'failure' GROUP BY path"
+  toolweaver-monitor query runs.db --sql "SELECT * FROM calls ORDER BY cost_usd DESC LIMIT 5" --json
+"""
+ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+FORBIDDEN_FUNCTIONS = {"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"}
+STEPS_BETWEEN_LOOKS = 10_000
+
+
+def add(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = common.add_command(commands, "query", QUERY_PURPOSE, QUERY_USES)
+    common.add_store(parser)
+    parser.add_argument("--sql", required=True, metavar="SQL", help="one SELECT statement")
+    parser.add_argument("--max-rows", type=int, default=1_000, metavar="N", help="rows to print at most (1,000)")
+    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long it may take (10)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a list of JSON objects")
+    form.add_argument("--csv", action="store_true", help="print CSV")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the rows that the query finds."""
+    with common.open_store(options) as store:
+        head, rows, is_cut = select(store, options.sql, max_rows=options.max_rows, timeout_s=options.timeout)
+    form = "json" if options.json else "csv" if options.csv else "text"
+    common.print_rows([head, *rows], form)
+    if is_cut and form == "text":
+        print(f"  only the first {options.max_rows:,} rows: --max-rows shows more")
+    return 0
+
+
+def select(store: StoreReader, sql: str, *, max_rows: int, timeout_s: float) -> tuple[list[str], list[list[Any]], bool]:
+    """Run one SELECT that can only read the store.
+
+    Args:
+        store: the store.
+        sql: the statement.
+        max_rows: the most rows to return.
+        timeout_s: the longest time it may take, in seconds.
+
+    Returns:
+        The names of the columns, the rows, and whether there were more.
+
+    Raises:
+        ConfigurationError: it is no SELECT, is wrong, or took too long.
+    """
+    connection = store._connection
+    deadline = time.monotonic() + timeout_s
+    connection.set_authorizer(_authorize)
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
+    try:
+        cursor = connection.execute(sql)
+        if cursor.description is None:
+            raise ConfigurationError("this is no question", hint="write one SELECT statement")
+        found = [[_plain(value) for value in row] for row in cursor.fetchmany(max(0, max_rows) + 1)]
+        names = [column[0] for column in cursor.description]
+    except sqlite3.Warning as error:
+        raise ConfigurationError(str(error), hint="write one SELECT statement") from None
+    except sqlite3.Error as error:
+        raise _explain(error, timeout_s) from None
+    finally:
+        connection.set_authorizer(None)
+        connection.set_progress_handler(None, 0)
+    return names, found[: max(0, max_rows)], len(found) > max_rows
+
+
+def _authorize(action: int, _first: str | None, second: str | None, _database: str | None, _source: str | None) -> int:
+    if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in FORBIDDEN_FUNCTIONS:
+        return sqlite3.SQLITE_DENY
+    return sqlite3.SQLITE_OK if action in ALLOWED else sqlite3.SQLITE_DENY
+
+
+def _plain(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _explain(error: sqlite3.Error, timeout_s: float) -> ConfigurationError:
+    text = str(error)
+    if "interrupted" in text:
+        return ConfigurationError(f"the query took longer than {timeout_s:g} s", hint="ask for less, or --timeout 60")
+    if "not authorized" in text or "authorization" in text or "prohibited" in text or "readonly" in text:
+        return ConfigurationError("a query may only read", hint="write one SELECT statement")
+    if "execute one statement" in text:
+        return ConfigurationError("there is more than one statement", hint="write one SELECT statement")
+    return ConfigurationError(
+        f"SQLite says: {text}", hint="see docs/reference/store.md for the views and their columns"
+    )

@@ -1,0 +1,141 @@
+"""The command `toolweaver-monitor report`: what a store's calls add up to."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from typing import Any
+
+from toolweaver_monitor._cli.store import options as common
+from toolweaver_monitor._core.sanitize import NANO
+from toolweaver_monitor._stats.rollup import unpack
+from toolweaver_monitor._stats.tool_stats import ToolStats
+from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
+from toolweaver_monitor._store.schema import OUTCOMES
+from toolweaver_monitor._text.display import escape, format_seconds, more, pluralize, table
+from toolweaver_monitor.sinks._memory.metrics import summarize
+
+REPORT_PURPOSE = """\
+Show what the calls of a store add up to. All that is in the file, or a period, or one run of a program.
+"""
+REPORT_USES = """\
+examples:
+  toolweaver-monitor report runs.db
+  toolweaver-monitor report runs.db --since 2h --by model
+  toolweaver-monitor report runs.db --by tag:customer --csv > customers.csv
+  toolweaver-monitor report runs.db --json | jq .summary.total_cost_usd
+
+exit code: 0, or 2 if there is no store that can be read
+"""
+ERRORS_SHOWN = 10
+
+
+def add(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = common.add_command(commands, "report", REPORT_PURPOSE, REPORT_USES)
+    common.add_store(parser)
+    common.add_period(parser)
+    parser.add_argument("--by", default="tool", metavar="WHAT", help="tool (default), model, path, run or tag:NAME")
+    parser.add_argument("--limit", type=int, default=20, metavar="N", help="rows to show, the dearest first; 0 for all")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print the rows as CSV")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the report."""
+    with common.open_store(options) as store:
+        period = {"since": options.since, "until": options.until, "run": options.of_run}
+        total = ToolStats()
+        for sums in store.sums("all", **period):
+            total.add(unpack(sums.values, OUTCOMES))
+        groups: dict[str, ToolStats] = {}
+        for sums in store.sums(options.by, **period):
+            groups.setdefault(sums.name, ToolStats()).add(unpack(sums.values, OUTCOMES))
+        ranked = sorted(groups.items(), key=lambda item: (-item[1].usage.cost_nanousd, -item[1].calls, item[0]))
+        errors = store.calls(outcomes=ERRORS, limit=ERRORS_SHOWN, **period)
+        if options.json:
+            rows = [dict(zip(_HEAD, _row(options.by, name, stats), strict=True)) for name, stats in ranked]
+            found = {"summary": dict(summarize(total)), "by": options.by, "rows": rows}
+            found |= {"errors": [_error(call) for call in errors], "runs": store.runs()}
+            print(json.dumps(found, indent=2))
+        elif options.csv:
+            head = [_key(options.by), *_HEAD[1:]]
+            common.print_rows([head, *(_row(options.by, name, stats) for name, stats in ranked)], "csv")
+        else:
+            print(_text(store, options, total, ranked, errors))
+    return 0
+
+
+_HEAD = (
+    "name", "calls", "failed", "success_rate", "avg_s", "p50_s", "p95_s", "p99_s", "tokens", "cost_usd", "unpriced",
+    "retries", "cache_hits",
+)  # fmt: skip
+
+
+def _key(by: str) -> str:
+    return by.removeprefix("tag:")
+
+
+def _row(by: str, name: str, stats: ToolStats) -> list[Any]:
+    totals = summarize(stats)
+    usage = stats.usage
+    return [
+        name or f"(no {_key(by)})", stats.calls, stats.failures, totals["success_rate"], totals["avg_duration_s"],
+        totals["p50_s"], totals["p95_s"], totals["p99_s"], usage.tokens, usage.cost_nanousd / NANO, usage.unpriced,
+        usage.retries, usage.cache_hits,
+    ]  # fmt: skip
+
+
+def _error(call: StoredCall) -> dict[str, Any]:
+    return {
+        "at": call.started_at + call.duration_s,
+        "tool_name": call.tool_name,
+        "path": call.path,
+        "outcome": call.outcome,
+        "error_type": call.error_type,
+        "error": call.error,
+        "tags": call.tags,
+    }
+
+
+def _text(
+    store: StoreReader,
+    options: argparse.Namespace,
+    total: ToolStats,
+    ranked: list[tuple[str, ToolStats]],
+    errors: list[StoredCall],
+) -> str:
+    runs = store.runs()
+    lines = [f"{escape(str(store.path))}: {pluralize(len(runs), 'run')}"]
+    if not total.calls:
+        return "\n".join([*lines, "  no call in this period" if runs else "  no call yet"])
+    lines[0] += f", {common.when(runs[0]['started_at'])} to {common.when(runs[-1]['last_at'])}"
+    rate = summarize(total)["success_rate"]
+    told = [pluralize(total.calls, "call"), f"{total.failures:,} failed"]
+    told += [f"{count:,} {outcome}" for outcome in OUTCOMES[3:] if (count := total.outcomes[outcome])]
+    told += [] if rate is None else [f"{rate:.1%} succeeded"]
+    told += [f"${total.usage.cost_nanousd / NANO:,.4f}"]
+    told += [f"{total.usage.unpriced:,} unpriced"] if total.usage.unpriced else []
+    limit = len(ranked) if options.limit <= 0 else options.limit
+    rows = [[_key(options.by), "calls", "failed", "average", "p50", "p95", "p99", "tokens", "cost"]]
+    for name, stats in ranked[:limit]:
+        totals = summarize(stats)
+        times = [format_seconds(totals[key]) for key in ("avg_duration_s", "p50_s", "p95_s", "p99_s")]
+        counts = [f"{stats.calls:,}", f"{stats.failures:,}"]
+        name = name or f"(no {_key(options.by)})"
+        usage = stats.usage
+        cost = "unknown" if usage.unpriced and not usage.costed else f"${usage.cost_nanousd / NANO:,.4f}"
+        rows.append([escape(name), *counts, *(times if stats.executed else ["-"] * 4), f"{usage.tokens:,}", cost])
+    lines += ["  " + ", ".join(told), "", *table(rows), *more(min(limit, len(ranked)), len(ranked))]
+    kinds = Counter[str]()
+    for _, stats in ranked:
+        kinds.update(stats.errors)
+    if kinds:
+        lines += ["", "Errors", "  " + ", ".join(f"{escape(kind)} {count:,}" for kind, count in kinds.most_common(10))]
+    for call in errors:
+        text = ": ".join(escape(part) for part in (call.error_type, call.error) if part)
+        lines.append(f"  {common.when(call.started_at + call.duration_s)}  {escape(call.path)}  {text}")
+    return "\n".join(lines)

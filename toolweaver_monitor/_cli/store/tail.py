@@ -1,0 +1,74 @@
+"""The command `toolweaver-monitor tail`: the last calls of a store, and new ones as they end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import Any
+
+import msgspec
+
+from toolweaver_monitor._cli.store import options as common
+from toolweaver_monitor._store.reader import ERRORS, StoredCall
+from toolweaver_monitor._text.display import escape, format_seconds
+
+TAIL_PURPOSE = """\
+Show the last calls of a store. With --follow also each call that ends from now on, until Ctrl-C.
+"""
+TAIL_USES = """\
+examples:
+  toolweaver-monitor tail runs.db
+  toolweaver-monitor tail runs.db --follow --errors
+  toolweaver-monitor tail runs.db -n 1000 --tool ocr --json | jq .duration_s
+"""
+FOLLOW_EVERY_S = 0.5
+
+
+def add(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = common.add_command(commands, "tail", TAIL_PURPOSE, TAIL_USES)
+    common.add_store(parser)
+    parser.add_argument("-n", type=int, default=10, metavar="N", dest="count", help="how many of the last calls (10)")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with each new call")
+    parser.add_argument("--tool", metavar="NAME", help="only calls of this tool")
+    parser.add_argument("--errors", action="store_true", help="only failures and timeouts")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each call, one a line")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the calls."""
+    outcomes = ERRORS if options.errors else None
+    with common.open_store(options) as store:
+        after = store.last_seq()
+        calls = store.calls(tool=options.tool, outcomes=outcomes, limit=max(0, options.count)) if options.count else []
+        for call in reversed(calls):
+            _print(call, options)
+        while options.follow:
+            time.sleep(FOLLOW_EVERY_S)
+            for call in store.calls(tool=options.tool, outcomes=outcomes, after=after, order="oldest", limit=None):
+                _print(call, options)
+                after = max(after, call.seq)
+    return 0
+
+
+def _print(call: StoredCall, options: argparse.Namespace) -> None:
+    print(json.dumps(msgspec.to_builtins(call)) if options.json else _line(call), flush=options.follow)
+
+
+def _line(call: StoredCall) -> str:
+    parts = [
+        common.when(call.started_at + call.duration_s),
+        f"{call.outcome:<9}",
+        f"{format_seconds(call.duration_s):>9}",
+    ]
+    parts.append(escape(call.path))
+    if call.cost_usd is not None:
+        parts.append(f"${call.cost_usd:,.6f}")
+    if call.tokens:
+        parts.append(f"{call.tokens:,} tokens")
+    parts += [escape(f"{name}={value}") for name, value in call.own_tags.items()]
+    if call.error_type:
+        parts.append(escape(f"{call.error_type}: {call.error}"))
+    return "  ".join(parts)
