@@ -57,19 +57,19 @@ def run(options: argparse.Namespace) -> int:
         ranked = sorted(groups.items(), key=lambda item: (-item[1].usage.cost_nanousd, -item[1].calls, item[0]))
         errors = store.calls(outcomes=ERRORS, limit=ERRORS_SHOWN, **period)
         if options.json:
-            rows = [dict(zip(_HEAD, _row(options.by, name, stats), strict=True)) for name, stats in ranked]
+            rows = [dict(zip(_COLUMNS_SHOWN, _row(options.by, name, stats), strict=True)) for name, stats in ranked]
             found = {"summary": dict(summarize(total)), "by": options.by, "rows": rows}
             found |= {"errors": [_error(call) for call in errors], "runs": store.runs()}
             print(json.dumps(found, indent=2))
         elif options.csv:
-            head = [_key(options.by), *_HEAD[1:]]
+            head = [_key(options.by), *_COLUMNS_SHOWN[1:]]
             common.print_rows([head, *(_row(options.by, name, stats) for name, stats in ranked)], "csv")
         else:
             print(_text(store, options, total, ranked, errors))
     return 0
 
 
-_HEAD = (
+_COLUMNS_SHOWN = (
     "name", "calls", "failed", "success_rate", "avg_s", "p50_s", "p95_s", "p99_s", "tokens", "cost_usd", "unpriced",
     "retries", "cache_hits",
 )  # fmt: skip
