@@ -12,6 +12,7 @@ from toolweaver_monitor._budget.messages import convert_amount, exceeded_error, 
 from toolweaver_monitor._budget.meter import Admission, AdmissionGroup, Meter
 from toolweaver_monitor._budget.repeats import RepeatCounter, compute_digest
 from toolweaver_monitor._budget.scope import Scope
+from toolweaver_monitor._budget.shared import SharedMeter, SharedSums
 from toolweaver_monitor._core import clock, locks
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.locks import HAS_GIL
@@ -31,7 +32,7 @@ class Ledger:
 
     A ledger belongs to one process. A forked child continues with its own copy: what was spent up to the fork stays
     spent, what the parent's running calls had set aside is dropped (they end in the parent), and rejections start from
-    0. So n worker processes may spend n times the limit. For a ledger shared by processes see `Meter`.
+    0. So n worker processes may spend n times the limit, but for budgets with common sums: see `share`.
 
     Args:
         budgets: at least one; a call must fit all that apply to it.
@@ -273,12 +274,25 @@ class Ledger:
             meter = scope.find_meter(unit, account)
             if meter is not None:
                 meter.collect()
-            return scope.limits[unit] if meter is None else meter.limit - meter.spent - meter.held
+            return scope.limits[unit] if meter is None else meter.limit - meter.shown_spent() - meter.held
 
     def raise_limit(self, scope: Scope, unit: Unit, limit: int) -> None:
         """Let each account of a budget spend so much from now on."""
         with self._lock:
             scope.raise_limit(unit, limit)
+
+    def share(self, sums: SharedSums) -> None:
+        """Make the budgets per minute, hour, day and month common to all processes with the same sums."""
+        for scope in self.scopes:
+            scope.share(sums)
+        self._find_shortcuts()
+
+    def give_back(self, *, at_once: bool = False) -> None:
+        """Give back to the common sums what is not in use; see `SharedMeter.give_back`."""
+        for scope in self.scopes:
+            for meter in scope.all_meters():
+                if isinstance(meter, SharedMeter):
+                    meter.give_back(at_once=at_once)
 
     def status(self) -> list[BudgetStatus]:
         """Return the state of every budget: one entry for each limit of each account, accounts by name."""
@@ -302,9 +316,9 @@ def _describe(meter: Meter) -> BudgetStatus:
         "unit": unit,
         "per": meter.budget.per,
         "limit": convert_amount(meter.limit, unit),
-        "spent": convert_amount(meter.spent, unit),
+        "spent": convert_amount(meter.shown_spent(), unit),
         "reserved": convert_amount(meter.held, unit),
-        "remaining": convert_amount(max(0, meter.limit - meter.spent - meter.held), unit),
+        "remaining": convert_amount(max(0, meter.limit - meter.shown_spent() - meter.held), unit),
         "rejections": meter.rejections,
         "overruns": meter.overruns,
         "unknown_cost_calls": meter.unknown_calls,

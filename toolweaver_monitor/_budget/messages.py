@@ -15,7 +15,8 @@ def exceeded_error(meter: Meter, tool_name: str, known_nanousd: int | None) -> B
     asked = meter.estimate(known_nanousd)
     frees_in_s = meter.compute_wait_s(asked)
     limit = _format_amount(meter.limit, unit) + ("" if meter.budget.per == "run" else f" per {meter.budget.per}")
-    spent = format_dollars(meter.spent) if unit == "usd" else f"{meter.spent:,}"
+    shown = meter.shown_spent()
+    spent = format_dollars(shown) if unit == "usd" else f"{shown:,}"
     state = f"{spent} of {limit} spent"
     if meter.held:
         state += f", {_format_amount(meter.held, unit)} set aside for running calls"
@@ -25,7 +26,7 @@ def exceeded_error(meter: Meter, tool_name: str, known_nanousd: int | None) -> B
         hint=_choose_hint(meter, asked, frees_in_s),
         budget=meter.budget.label,
         limit=convert_amount(meter.limit, unit),
-        spent=convert_amount(meter.spent + meter.held, unit),
+        spent=convert_amount(shown + meter.held, unit),
         asked=convert_amount(asked, unit),
         unit=unit,
         frees_in_s=frees_in_s,
@@ -62,11 +63,11 @@ def _choose_hint(meter: Meter, asked: int, frees_in_s: float | None) -> str:
         return f"call only tools that are declared as free (cost=0), or {raise_limit}"
     if max(asked, 1) > meter.limit:
         return f"{raise_limit}: one such call exceeds the whole limit"
-    if meter.spent + asked <= meter.limit and meter.held:
+    if meter.shown_spent() + asked <= meter.limit and meter.held:
         return f"run fewer calls at once, or {raise_limit}: there is room again when running calls end"
     if frees_in_s is not None:
         return f"wait {frees_in_s:.1f} s or {raise_limit}"
-    if meter.slots:
+    if meter.budget.per != "run":
         return f"wait until running calls end and the {meter.budget.per} passes, or {raise_limit}"
     return f"{raise_limit} or start a new run with setup()"
 
@@ -74,8 +75,9 @@ def _choose_hint(meter: Meter, asked: int, frees_in_s: float | None) -> str:
 def warning_text(meter: Meter) -> str:
     """Return the warning that most of this meter's limit is spent."""
     limit = _format_amount(meter.limit, meter.unit) + ("" if meter.budget.per == "run" else f" per {meter.budget.per}")
-    spent = format_dollars(meter.spent) if meter.unit == "usd" else f"{meter.spent:,}"
-    share = f"{meter.spent / meter.limit:.0%}" if meter.limit else "all"
+    shown = meter.shown_spent()
+    spent = format_dollars(shown) if meter.unit == "usd" else f"{shown:,}"
+    share = f"{shown / meter.limit:.0%}" if meter.limit else "all"
     return (
         f"budget {meter.name!r} is nearly spent: {spent} of {limit} ({share}); raise limit_{meter.unit} or spend less"
     )

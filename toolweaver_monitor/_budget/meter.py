@@ -39,10 +39,6 @@ class Meter(Window):
 
     A meter is also the admission of the calls that set nothing aside, since those have nothing to give back. Such a
     call gets an admission of its own when it records usage while it runs.
-
-    A ledger shared by several processes would attach here: `take`, and an admission's `note`, `settle` and `charge`,
-    would use a common store. The code above (which meters a call must fit, all or none, what happens when it is
-    rejected) would stay as it is.
     """
 
     __slots__ = (
@@ -129,12 +125,16 @@ class Meter(Window):
         if self.now() >= self.warn_again_s:
             self.set_limit(self.limit)
 
+    def shown_spent(self) -> int:
+        """Return what is spent, for people; see `SharedMeter`."""
+        return self.spent
+
     def left(self) -> int | None:
         """Return the nano-dollars that are neither spent nor set aside; None for a limit of something else."""
         if not self.in_dollars:
             return None
         self.collect()
-        return self.limit - self.spent - self.held
+        return self.limit - self.shown_spent() - self.held
 
     def measure(self, call: ToolCall) -> int:
         """Return what a call has used so far, in this meter's unit."""

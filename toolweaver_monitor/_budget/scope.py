@@ -10,6 +10,7 @@ from contextvars import Token
 from toolweaver_monitor._budget.budget import Budget, Unit
 from toolweaver_monitor._budget.meter import Admission, AdmissionGroup, Meter
 from toolweaver_monitor._budget.repeats import RepeatCounter
+from toolweaver_monitor._budget.shared import SHARED_PER, SharedMeter, SharedSums
 from toolweaver_monitor._budget.window import slot_width_s
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current
@@ -48,6 +49,7 @@ class Scope:
         self._now = now
         self._announce = announce
         self._repeats = RepeatCounter()
+        self._sums: SharedSums | None = None
         self.accounts: OrderedDict[str | None, tuple[Meter, ...]] = OrderedDict()
         """The meters of each account; the least recently used account first."""
         if self.tag is None or self.value is not None:
@@ -61,13 +63,20 @@ class Scope:
         but not long."""
 
     def _new_meters(self, key: str | None) -> tuple[Meter, ...]:
-        return tuple(
-            Meter(
-                self.budget, unit, limit, key, self._lock, self._now, self._announce,
-                self._repeats if unit == "repeats" else None,
-            )
-            for unit, limit in self.limits.items()
-        )  # fmt: skip
+        return tuple(self._new_meter(unit, limit, key) for unit, limit in self.limits.items())
+
+    def _new_meter(self, unit: Unit, limit: int, key: str | None) -> Meter:
+        common = self.budget, unit, limit, key, self._lock, self._now, self._announce
+        if self._sums is not None and unit != "repeats":
+            return SharedMeter(*common, self._sums)
+        return Meter(*common, self._repeats if unit == "repeats" else None)
+
+    def share(self, sums: SharedSums) -> None:
+        """Share the budget with other processes, unless it is per run."""
+        if self.budget.per in SHARED_PER:
+            self._sums = sums
+            for key in list(self.accounts):
+                self.accounts[key] = self._new_meters(None)
 
     def raise_limit(self, unit: Unit, limit: int) -> None:
         """Let each account spend so much of a unit from now on."""

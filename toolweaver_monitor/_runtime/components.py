@@ -14,6 +14,7 @@ from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._bus.sink_runner import SinkRunner
 from toolweaver_monitor._core import clock
 from toolweaver_monitor._core.sanitize import scrub_tags
+from toolweaver_monitor._runtime.shared_budgets import SharedBudgets
 from toolweaver_monitor._text.names import exposed_tools
 from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor._usage.pricing import PriceBook
@@ -45,6 +46,8 @@ class Components(msgspec.Struct, kw_only=True, eq=False):
     """One for each sink that is not in memory."""
     ledger: Ledger | None
     prices: PriceBook
+    shared: SharedBudgets | None = None
+    """The budgets whose sums are in a store."""
     faults: dict[str, Fault] = {}
     """What the environment refused at setup, by the sink's name."""
     closed: bool = False

@@ -279,6 +279,8 @@ class Monitor(Reportable):
         done = bus.drain(timeout / 2)
         self._release(self)
         self._log_summary()
+        if parts.shared is not None:
+            _quietly(parts.shared.close)
         for runner in parts.runners:
             runner.request_close(deadline)
         for sink in self.sinks:

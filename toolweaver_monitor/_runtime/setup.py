@@ -33,6 +33,7 @@ from toolweaver_monitor._runtime.options import (
     validate_error_text,
     validate_flags,
 )
+from toolweaver_monitor._runtime.shared_budgets import share_budgets
 from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor._text.guesses import suggest_keywords
@@ -198,6 +199,7 @@ def _make_components(options: Options, earlier: Monitor | None, gate: Gate) -> C
         sinks=sinks,
         runners=tuple(runners),
         ledger=options.ledger,
+        shared=share_budgets(options.ledger, options.sinks),
         prices=options.book,
     )
 

@@ -78,6 +78,10 @@ TABLES = (
     "CREATE INDEX call_rows_by_root ON call_rows (root)",  # rises within a process, so it costs little
     f"""CREATE TABLE rollups (span INTEGER NOT NULL, at INTEGER NOT NULL, series INTEGER NOT NULL,
         run INTEGER NOT NULL, {_rollup_columns()}, PRIMARY KEY (span, at, series, run)) WITHOUT ROWID""",
+    """CREATE TABLE ledger (budget TEXT, per TEXT, unit TEXT, slot INTEGER, spent INTEGER NOT NULL,
+        PRIMARY KEY (budget, per, unit, slot)) WITHOUT ROWID""",
+    """CREATE TABLE refusals (budget TEXT, per TEXT, unit TEXT, at REAL NOT NULL,
+        PRIMARY KEY (budget, per, unit)) WITHOUT ROWID""",
     f"""CREATE VIEW calls AS SELECT r.seq, r.run, p.name AS tool_name, p.value AS path, r.started_at, r.duration_s,
         {_case("r.outcome", OUTCOMES)} AS outcome, nullif(r.error_type, '') AS error_type,
         nullif(r.error, '') AS error, r.unsplit_tokens + r.input_tokens + r.output_tokens AS tokens, r.input_tokens,

@@ -15,6 +15,7 @@ from toolweaver_monitor._core.context_tree import Node
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._stats.rollup import pack
 from toolweaver_monitor._stats.tool_stats import ToolStats
+from toolweaver_monitor._store.ledger import StoreLedger
 from toolweaver_monitor._store.notable import NotableFilter
 from toolweaver_monitor._store.schema import COST_SOURCES, MINUTE, MODEL, OUTCOMES, PATH, TAG, UNKNOWN_COST
 from toolweaver_monitor._store.upkeep import Retention
@@ -99,7 +100,8 @@ class SQLiteStore:
         self._one_in = one_in if keep == "notable" else 0
         retention = Retention(max_days, None if max_gb is None else int(min(max_gb, 1e6) * 1e9))
         self.path = _validate_path(config.STORE.value() if path is None else path)
-        self._writer = StoreWriter(self.path, full_sync=durability == "full", retention=retention)
+        self._full_sync = durability == "full"
+        self._writer = StoreWriter(self.path, full_sync=self._full_sync, retention=retention)
         self._lock = locks.new_lock("calls without a row in the store")
         self._in_child()
         locks.after_fork_in_child_weak(self, SQLiteStore._in_child)
@@ -269,6 +271,10 @@ class SQLiteStore:
         if self._pending:
             self.write(())
         self._writer.close()
+
+    def _open_ledger(self) -> StoreLedger:
+        """Return the sums of budgets that this store's processes share. `setup()` asks for it."""
+        return StoreLedger(StoreWriter(self.path, full_sync=self._full_sync))
 
     def status(self) -> dict[str, Any]:
         """Return the file, and how many calls and rows this process has written, for `health()`."""

@@ -1,0 +1,135 @@
+"""The sums of budgets that all processes of a store share.
+
+A budget's sums are kept by sixtieths of its window, or by the calendar month, in wall-clock time (UTC). What a process
+leases counts as spent at once, and what it gives back does not any more. So a process that is killed has spent its
+lease. A clock that is set back frees nothing: the latest sixtieth that was written to stays the current one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from toolweaver_monitor._store.connection import StoreConnection
+from toolweaver_monitor._store.writer import StoreWriter
+
+SIXTIETHS = 60
+SHARE = 32
+"""A lease is this part of what is left."""
+CAREFUL_S = 1.0
+"""For so long after a refusal nobody is granted more than asked for."""
+WINDOWS_S = {"minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
+
+
+class Account(NamedTuple):
+    """One budget of all processes: its name, its window and its unit."""
+
+    name: str
+    per: str
+    unit: str
+
+
+class Grant(NamedTuple):
+    """The answer to a request.
+
+    Attributes:
+        amount: what was granted; 0 if it was refused.
+        spent: what is spent by all processes, their leases included.
+        frees_in_s: seconds until there is room again; None if that is unknown, 0.0 if there is.
+        refused: whether any process was refused within the last second.
+        is_old: whether this process's lease was charged to an earlier part of the window.
+    """
+
+    amount: int
+    spent: int
+    frees_in_s: float | None
+    refused: bool
+    is_old: bool
+
+
+class StoreLedger:
+    """The budgets of a store.
+
+    Args:
+        writer: a connection of its own to the store.
+        wall_s: returns the Unix seconds.
+    """
+
+    def __init__(self, writer: StoreWriter, wall_s: Callable[[], float] = time.time) -> None:
+        self._writer = writer
+        self._wall_s = wall_s
+        self._leased_in: dict[Account, int] = {}
+        """The slot to which this process's last lease was charged."""
+
+    def exchange(self, account: Account, limit: int, back: int, need: int) -> Grant:
+        """Give back what is left of a lease, and ask for a new one, in one transaction.
+
+        Args:
+            account: whose sums.
+            limit: what may be spent in the window.
+            back: the amount to give back; below 0, to charge more than was leased.
+            need: the least amount to lease; 0 for none.
+
+        Raises:
+            OSError: the store is busy or broken.
+            sqlite3.Error: as above.
+            SinkUnavailable: it cannot be written.
+        """
+        with self._writer._transaction() as connection:
+            now = self._wall_s()
+            latest = connection.value(_LATEST, *account)
+            slot = max(slot_of(account.per, now), latest if isinstance(latest, int) else 0)
+            if back:
+                self._charge(connection, account, self._leased_in.get(account, slot) if back > 0 else slot, -back)
+            first = slot if account.per == "month" else slot - SIXTIETHS
+            connection.execute("DELETE FROM ledger WHERE budget = ? AND per = ? AND unit = ? AND slot < ?",
+                               (*account, first))  # fmt: skip
+            slots = connection.execute(_SLOTS, account).fetchall()
+            spent = sum(amount for _, amount in slots)
+            refused_at = connection.value(_REFUSED, *account)
+            refused = isinstance(refused_at, float) and abs(now - refused_at) < CAREFUL_S
+            amount = 0
+            if need and need <= limit - spent:
+                amount = need if refused else max(need, (limit - spent) // SHARE)
+                self._charge(connection, account, slot, amount)
+                self._leased_in[account] = slot
+            elif need:
+                connection.execute("INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?)", (*account, now))
+                refused = True
+            wait_s = 0.0 if spent + need <= limit else _wait_s(account.per, slots, spent + need - limit, now)
+        return Grant(amount, spent + amount, wait_s, refused, self._leased_in.get(account, slot) != slot)
+
+    def _charge(self, connection: StoreConnection, account: Account, slot: int, amount: int) -> None:
+        connection.execute(_CHARGE, (*account, slot, amount))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._writer.close()
+
+
+_LATEST = "SELECT max(slot) FROM ledger WHERE budget = ? AND per = ? AND unit = ?"
+_SLOTS = "SELECT slot, spent FROM ledger WHERE budget = ? AND per = ? AND unit = ? ORDER BY slot"
+_REFUSED = "SELECT at FROM refusals WHERE budget = ? AND per = ? AND unit = ?"
+_CHARGE = """INSERT INTO ledger VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (budget, per, unit, slot) DO UPDATE SET spent = spent + excluded.spent"""
+
+
+def slot_of(per: str, now: float) -> int:
+    """Return the number of the sixtieth, or of the month, that a moment of Unix time is in."""
+    if per == "month":
+        moment = time.gmtime(now)
+        return moment.tm_year * 12 + moment.tm_mon - 1
+    return int(now // (WINDOWS_S[per] / SIXTIETHS))
+
+
+def _wait_s(per: str, slots: list[tuple[int, int]], missing: int, now: float) -> float | None:
+    """Return the seconds until the oldest sums that make up an amount have left the window."""
+    if per == "month":
+        return None
+    width_s = WINDOWS_S[per] / SIXTIETHS
+    for slot, spent in slots:
+        missing -= spent
+        if missing <= 0:
+            return max(0.0, (slot + SIXTIETHS + 1) * width_s - now)
+    return None
