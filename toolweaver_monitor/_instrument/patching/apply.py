@@ -85,6 +85,8 @@ def _parts(target: Any, options: InstrumentOptions) -> list[tuple[Any, KnownClas
 
 
 def _patch_part(part: Any, row: KnownClass | None, options: InstrumentOptions, watch: Watch) -> None:
+    if row is not None and options.methods is None:
+        watch.framework = row.path.partition(":")[0].split(".")[0]
     wrappers: dict[tuple[int, int], Any] = {}  # so that two names of one function get the same wrapper
     requests: list[tuple[Patch, Any, Any]] = []
     for holder, (owner, name) in _attributes(part, row, options):

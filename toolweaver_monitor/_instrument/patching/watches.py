@@ -44,6 +44,8 @@ class Watch:
         """Called once a call whose name is read from its arguments."""
         self.patches: dict[int, Patch] = {}
         """By their ids."""
+        self.framework = ""
+        """The known package from which the target is, whose other modules and classes are no surprise."""
 
     def add_part(self, part: Any) -> None:
         """Note an object in which something is patched."""
@@ -66,7 +68,12 @@ class Watch:
         Args:
             holders: where else the functions of patched modules are held, by the id of the function.
         """
-        held = sorted(name for patch in self.patches.values() for name in holders.get(id(patch.original), ()))
+        held = sorted(
+            name
+            for patch in self.patches.values()
+            for name in holders.get(id(patch.original), ())
+            if not self._is_own(name.partition(":")[0])
+        )
         if held:
             shown = ", ".join(held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
             yield (
@@ -75,12 +82,20 @@ class Watch:
             )
         for patch in self.patches.values():
             if is_class(patch.owner) and self.target() is patch.owner and not (self.has_reader and self.seen()):
-                overriding = _overriding(patch)
+                overriding = [
+                    name_of(kind)
+                    for kind in _overriding(patch)
+                    if not self._is_own(str(namespace(kind).get("__module__")))
+                ]
                 if overriding:
                     yield (
                         f"instrument({self.title}) does not see {patch.name}() of {', '.join(overriding[:3])}, "
                         f"which override{'s' if len(overriding) == 1 else ''} it; instrument these classes"
                     )
+
+    def _is_own(self, module: str) -> bool:
+        """Return whether a module is of the framework from which the target is."""
+        return bool(self.framework) and f"{module}.".startswith(f"{self.framework}.")
 
 
 watches: dict[tuple[int, str], Watch] = {}
@@ -109,9 +124,10 @@ def _home_of(function: Any) -> object:
     return getattr(function, "__module__", None)
 
 
-def _overriding(patch: Patch) -> list[str]:
+def _overriding(patch: Patch) -> list[type]:
     """Return the subclasses that have a method of their own in the place of the patched one."""
-    found, level = [], [patch.owner]
+    found: list[type] = []
+    level = [patch.owner]
     while level:
         following = []
         for kind in level:
@@ -120,9 +136,9 @@ def _overriding(patch: Patch) -> list[str]:
                 if own is MISSING:
                     following.append(below)
                 elif (id(below), patch.name) not in patches:
-                    found.append(name_of(below))
+                    found.append(below)
         level = following
-    return sorted(set(found))
+    return list(dict.fromkeys(found))
 
 
 def watch_for(target: Any, title: str) -> Watch:

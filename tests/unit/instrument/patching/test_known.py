@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import Usage, instrument, monitored, uninstrument
+from toolweaver_monitor import Usage, instrument, monitored, setup, uninstrument
 from toolweaver_monitor._instrument.patching import known
 from toolweaver_monitor._instrument.patching.frameworks import TABLE
 from toolweaver_monitor.errors import ConfigurationError
@@ -166,6 +166,30 @@ def test_a_module_has_a_row_as_well(write: Any, calls: Any) -> None:
     module.helper()
     uninstrument(module)
     assert [(call.tool_name, call.cost_usd) for call in calls()] == [("gpt-4o-mini", 0.5)]
+
+
+def test_what_a_framework_does_by_itself_is_no_problem(write: Any) -> None:
+    """Its own modules that took a function, and its own classes that override a method; those of the user are told."""
+    write("litellm.py", "def completion(model): return 1\n")
+    module = importlib.import_module("litellm")
+    write("litellm_user.py", "from litellm import completion\n")
+    importlib.import_module("litellm_user")
+    monitor = setup()
+    instrument(module)
+    (problem,) = monitor.health()["problems"]
+    assert problem.startswith("litellm_user:completion: imported before")
+    uninstrument(module)
+    base = of("google.adk.tools.base_tool", "BaseTool", run_async=run_async_name)
+    theirs = type("TheirTool", (base,), {"run_async": run_async_name, "__module__": "google.adk.tools.other"})
+    instrument(base)
+    assert monitor.health()["problems"] == []
+    mine = type("MyTool", (base,), {"run_async": run_async_name})
+    (problem,) = monitor.health()["problems"]
+    assert "MyTool" in problem
+    assert "TheirTool" not in problem
+    uninstrument(base)
+    assert issubclass(theirs, base)
+    assert issubclass(mine, base)
 
 
 def test_a_client_is_known_by_what_its_attributes_lead_to(calls: Any) -> None:
