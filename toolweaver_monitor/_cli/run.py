@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import toolweaver_monitor
+from toolweaver_monitor._instrument.patching import watches
 from toolweaver_monitor._instrument.patching.everywhere import instrument_everywhere
+from toolweaver_monitor._text.display import pluralize
 
 PURPOSE = """\
 Runs a Python program as `python` would, with its tools monitored: sets up from the environment
@@ -60,12 +62,12 @@ def run(options: argparse.Namespace) -> int:
     ending = _Ending(options)
     atexit.register(ending)  # before `setup()`, so that it runs after the hooks of the program and of the library
     ending.monitor = toolweaver_monitor.setup()
+    before = sys.modules["__main__"]
+    start = _prepare(options)
     instrument_everywhere()
     if _has_toolweaver():
         toolweaver_monitor.instrument("toolweaver")
-    before = sys.modules["__main__"]
     try:
-        start = _prepare(options)
         start()
     except KeyboardInterrupt as error:
         ending.is_interrupted = True
@@ -111,7 +113,17 @@ class _Ending:
             return
         with contextlib.redirect_stdout(io.StringIO()):
             text = self.monitor.report()
-        sys.stderr.write(f"\n{text}\n")
+        sys.stderr.write(f"\n{text}\n\n{_seen()}\n")
+
+
+def _seen() -> str:
+    """Return what was monitored of what the program has imported, how many calls were seen, and what was not."""
+    lines = ["Monitored"]
+    for target, methods, calls, _ in watches.shown():
+        told = "" if calls is None else f": {pluralize(calls, 'call')}"
+        lines.append(f"  {target} ({', '.join(methods)}){told}")
+    lines += [f"  {problem}" for problem in watches.problems()]
+    return "\n".join(lines if len(lines) > 1 else ["Monitored", "  no known framework or client was imported"])
 
 
 def _has_toolweaver() -> bool:

@@ -101,8 +101,19 @@ def test_the_report_comes_last_and_counts_everything(tmp_path: Path) -> None:
     done = run(tmp_path, "app.py", report="--json")
     summary = json.loads(done.stderr)
     assert (done.returncode, done.stdout, summary["count"], summary["total_cost_usd"]) == (0, "", 3, 1.5)
-    assert "3 calls, 0 failed" in run(tmp_path, "app.py", report="").stderr
+    told = run(tmp_path, "app.py", report="").stderr
+    assert "3 calls, 0 failed" in told
+    assert told.endswith("Monitored\n  no known framework or client was imported\n")
     assert run(tmp_path, "app.py").stderr == ""
+
+
+def test_a_client_that_the_program_imports_is_monitored(tmp_path: Path) -> None:
+    """By the functions of the module that stands here for LiteLLM; the report says what was seen of it."""
+    (tmp_path / "litellm.py").write_text("def completion(model): return {'tokens_used': 7, 'cost': 0.5}\n")
+    (tmp_path / "app.py").write_text("import litellm\nfor _ in range(2): litellm.completion('gpt-4o-mini')\n")
+    told = run(tmp_path, "app.py", report="").stderr
+    assert "gpt-4o-mini" in told
+    assert told.endswith("Monitored\n  litellm (completion): 2 calls\n")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
