@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import ToolCall, Usage, current_call, monitored, setup, track
+from toolweaver_monitor import ToolCall, Usage, current_call, instrument, monitored, setup, track, uninstrument
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.testing import ToolRecorder
@@ -333,3 +333,30 @@ def test_a_told_failure_that_comes_again_is_no_hit_of_a_cache() -> None:
             tool()
         assert monitor.errors.error_rate("tool") == 1.0
         assert monitor.costs.by("tool")["tool"]["cache_hits"] == 0
+
+
+def test_instrument_takes_failed_as_well() -> None:
+    """For all tools of an orchestrator; of known classes it holds against what is known of these.
+
+    Seen red: with `failed` left out of what `instrument()` declares.
+    """
+
+    class Workbench:
+        def call_tool(self, name: str) -> dict[str, Any]:
+            return {"total": None} if name == "ocr" else {"success": False, "error": "x", "total": 3}
+
+    bench = Workbench()
+    instrument(bench, failed=lambda result: "no total" if result["total"] is None else None)
+    try:
+        with ToolRecorder() as recorder:
+            bench.call_tool("ocr")
+            bench.call_tool("search")
+            calls = recorder.calls()
+    finally:
+        uninstrument(bench)
+    assert [(call.tool_name, call.outcome, call.error) for call in calls] == [
+        ("ocr", "failure", "no total"),
+        ("search", "success", ""),
+    ]
+    with pytest.raises(ConfigurationError, match="failed='text' is not a way"):
+        instrument(Workbench(), failed="text")  # type: ignore[arg-type]

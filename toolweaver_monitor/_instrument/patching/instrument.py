@@ -74,6 +74,8 @@ def instrument(
         cost: dollars per call, as for `monitored`.
         costs: dollars per call by the name of the tool, `{"ocr": 0.10}`; `cost` is for tools that it does not name.
         usage: a callable that gets the result and returns a `Usage`, or False, as for `monitored`.
+        failed: a callable that gets the result and returns the text of the failure that it tells, or None, as for
+            `monitored`.
         tags: your own labels for every call.
         failed: a callable that gets the result and returns the text of a failure, or None, as for `monitored`.
         decorator: the target is the name of a decorator, `"package.module:tool"`, that registers tools. What it is
