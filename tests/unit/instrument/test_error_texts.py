@@ -73,6 +73,8 @@ class Tables:
 
     def define_metric(self, *_: Any, **__: Any) -> None: ...
 
+    def finish(self) -> None: ...
+
     @staticmethod
     def Table(columns: list[str], data: list[list[str]]) -> list[list[str]]:
         return data
