@@ -226,7 +226,10 @@ class Office:
         await tool()
 
     async def again(self, customer: str, cents: int, how: str, *_: Any) -> None:
-        """Run a tool that stores its result: each is charged to the call that returned it first."""
+        """Run a tool that stores its result: each is charged to the call that returned it first.
+
+        Seen red: with `is_known` never true; for `relay` with `covers` never true.
+        """
 
         @monitored("again")
         def tool() -> dict[str, Any]:

@@ -75,7 +75,7 @@ def agent_of(work: Callable[[], Any], way: str) -> Callable[[], Any]:
 def test_usage_that_is_handed_on_counts_once(case: str, way: str) -> None:
     """The figures of one call inside, however deep, or of all of them; a note says so once.
 
-    Seen red: with `covers` never true, without the total in it, and without `inside` passed on in `add`.
+    Seen red: with `covers` never true, without the total in it, and without `_merge` in `add`.
     """
     work, tokens = HANDED_ON[case]
     monitor = setup(prices=PRICES)
@@ -113,7 +113,7 @@ def test_usage_of_a_callable_is_compared_as_that_of_a_result() -> None:
 def test_what_a_block_inside_recorded_is_handed_on_as_well() -> None:
     """The model's call is a block, and the agent returns what it recorded.
 
-    Seen red: without `_parent_serial` in `is_complete`.
+    Seen red: without `tell` in `is_complete`.
     """
 
     @monitored("agent")

@@ -47,7 +47,7 @@ WAYS = {"a list": lambda messages: messages, "a state": lambda messages: {"messa
 def test_only_answers_that_no_call_has_counted_are_those_of_this_call(kind: Any, way: str) -> None:
     """A conversation grows by one answer a turn, and comes back whole, as copies, each time.
 
-    Seen red: with no id ever counted, and with conversations not read.
+    Seen red: with no id ever counted.
     """
     monitor = setup()
 
