@@ -4,7 +4,8 @@ As in `least`, with the counting: a call has two readings of a clock, its place 
 inbox, the context variable that holds the current call, and values that are checked and exact (nano-dollars, counts). A
 batch is counted by node: calls, outcomes, durations as a histogram, tokens and costs, models, the totals of each
 outermost call, and the last 10,000 calls. There is no switch, budget, limit of nodes, secret removed, price, late tag,
-error's text or exporter: what is above these in ours is the library.
+result that comes again, error's text or exporter, and only one thread records on a call: what is above these in ours is
+the library.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from itertools import count
-from threading import RLock
+from math import floor
 from time import perf_counter
 from typing import Any
 
 import msgspec
 
 from benchmarks.least import nothing_else
-from toolweaver_monitor._core.sanitize import MAX_COUNT, MAX_LABEL_CHARS, NANO
+from toolweaver_monitor._core.sanitize import MAX_COUNT, MAX_LABEL_CHARS, NANO, ROUND
 from toolweaver_monitor._core.structs import use_plain_setattr
 from toolweaver_monitor._stats.histogram import count_into
 from toolweaver_monitor._usage.dict_results import SMALL_DICT
@@ -81,22 +82,21 @@ class Call(msgspec.Struct, gc=False, eq=False):
         model: str | None = None,
     ) -> None:
         """Add what the running call used; what is not valid is left out."""
-        with _recording:
-            if self.outcome != "open":
-                return
-            used = self.used
-            if used is None:
-                used = self.used = Used()
-            if type(tokens) is int and 0 <= tokens <= MAX_COUNT:
-                used.tokens += tokens
-            if type(input_tokens) is int and 0 <= input_tokens <= MAX_COUNT:
-                used.given += input_tokens
-            if type(output_tokens) is int and 0 <= output_tokens <= MAX_COUNT:
-                used.produced += output_tokens
-            if type(cost) is float and 0.0 <= cost <= 1e6:
-                used.cost_nanousd = round(cost * NANO) + (used.cost_nanousd or 0)
-            if type(model) is str and len(model) <= MAX_LABEL_CHARS:
-                used.model = model
+        if self.outcome != "open":
+            return
+        used = self.used
+        if used is None:
+            used = self.used = Used()
+        if type(tokens) is int and 0 <= tokens <= MAX_COUNT:
+            used.tokens += tokens
+        if type(input_tokens) is int and 0 <= input_tokens <= MAX_COUNT:
+            used.given += input_tokens
+        if type(output_tokens) is int and 0 <= output_tokens <= MAX_COUNT:
+            used.produced += output_tokens
+        if type(cost) is float and 0.0 <= cost <= 1e6:
+            used.cost_nanousd = floor(cost * 1e9 + ROUND - ROUND) + (used.cost_nanousd or 0)
+        if type(model) is str and len(model) <= MAX_LABEL_CHARS:
+            used.model = model
 
 
 class Block(Call, gc=False, eq=False):
@@ -123,7 +123,6 @@ class Block(Call, gc=False, eq=False):
 _box: deque[Call] = deque()
 _current: ContextVar[Call | None] = ContextVar("least", default=None)
 _put, _take, _get, _set, _reset = _box.append, _box.popleft, _current.get, _current.set, _current.reset
-_recording = RLock()
 _serials = count(1)
 _top = Place((), None, None)
 _last: deque[Call] = deque(maxlen=10_000)

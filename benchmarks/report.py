@@ -53,8 +53,8 @@ WHY = {
         "a call with money, tags or a parent",
         ("ToolCall()", "contextvar set + reset", "perf_counter() twice", "deque.append"),
         "a call inside another takes part in the totals of its outermost call, and so needs that call's number. "
-        "`record()` may be called from several threads: it takes a lock, checks each value, and makes a record of what "
-        "was used; the drain adds up these values call by call. A block looks up a key of its tags, and makes two "
+        "`record()` checks each value, and makes a record of what was used; the drain adds up these values call by "
+        "call. A block looks up a key of its tags, and makes two "
         "Python calls more. The least code does this and its counting (`benchmarks/least_counted.py`). Ours also looks "
         "at budgets, limits, prices, secrets and tags that come late. In CPU: nested calls and the receipt as a "
         "multiple of a plain call of the same code, the others by what they add to it, as a share of the cached "
