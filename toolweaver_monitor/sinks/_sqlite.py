@@ -158,17 +158,23 @@ class SQLiteStore:
     def _append(self, calls: Sequence[ToolCall], weights: Sequence[int], groups: Pending, count: int) -> int:
         """Write a batch, and return how many rows it has."""
         with self._writer.naming():
-            self._run = self._writer.run()
-            if self._generation != self._writer.generation:
-                self._places.clear()
-                self._generation = self._writer.generation
-            rows = [self._row(call, weight) for call, weight in zip(calls, weights, strict=True) if weight]
-            rollups = self._rollups(groups)
+            rows, rollups = self._encode(calls, weights, groups)
         try:
             self._writer.append(rows, rollups, count)
         except (OverflowError, UnicodeEncodeError):  # an absurd number, or half a letter
             self._writer.append([tuple(map(_storable, row)) for row in rows], rollups, count)
         return len(rows)
+
+    def _encode(
+        self, calls: Sequence[ToolCall], weights: Sequence[int], groups: Pending
+    ) -> tuple[list[Row], list[Rollup]]:
+        """Return the rows and roll-ups of a batch, with the numbers that the store has for their names."""
+        self._run = self._writer.run()
+        if self._generation != self._writer.generation:
+            self._places.clear()
+            self._generation = self._writer.generation
+        rows = [self._row(call, weight) for call, weight in zip(calls, weights, strict=True) if weight]
+        return rows, self._rollups(groups)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -44,20 +44,25 @@ def run(options: argparse.Namespace) -> int:
     path = options.output or Path(common.store_path(options)).with_suffix(suffix)
     with common.open_store(options) as store:
         after, is_new = _last_seq(path)
-        count = 0
         with path.open("a", encoding="utf-8") as file:
-            if is_new:
-                file.write(opening)
-            for calls in _batches(store, after):
-                file.writelines(encode(call) + "\n" for call in calls)
-                file.flush()
-                count += len(calls)
-                if sys.stderr.isatty():
-                    sys.stderr.write(f"\r{count:,} calls")
+            file.write(opening if is_new else "")
+            count = _write(file, encode, _batches(store, after))
     if sys.stderr.isatty():
         sys.stderr.write("\r\033[K")
     print(f"{pluralize(count, 'call')} written to {escape(str(path))}")
     return 0
+
+
+def _write(file: IO[str], encode: Callable[[StoredCall], str], batches: Iterable[list[StoredCall]]) -> int:
+    """Write calls as lines, and return their number; a terminal sees it rise."""
+    count = 0
+    for calls in batches:
+        file.writelines(encode(call) + "\n" for call in calls)
+        file.flush()
+        count += len(calls)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r{count:,} calls")
+    return count
 
 
 def _batches(store: StoreReader, after: int) -> Iterator[list[StoredCall]]:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from toolweaver_monitor._cli.store import options as common
-from toolweaver_monitor._store.reader import ERRORS, StoredCall
+from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
 from toolweaver_monitor._text.display import escape, format_seconds
 
 TAIL_PURPOSE = """\
@@ -39,18 +39,22 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the calls."""
-    outcomes = ERRORS if options.errors else None
     with common.open_store(options) as store:
-        after = store.last_seq()
-        calls = store.calls(tool=options.tool, outcomes=outcomes, limit=max(0, options.count)) if options.count else []
-        for call in reversed(calls):
-            _print(call, options)
-        while options.follow:
-            time.sleep(FOLLOW_EVERY_S)
-            for call in store.calls(tool=options.tool, outcomes=outcomes, after=after, order="oldest", limit=None):
-                _print(call, options)
-                after = max(after, call.seq)
+        _show(store, options)
     return 0
+
+
+def _show(store: StoreReader, options: argparse.Namespace) -> None:
+    outcomes = ERRORS if options.errors else None
+    after = store.last_seq()
+    calls = store.calls(tool=options.tool, outcomes=outcomes, limit=max(0, options.count)) if options.count else []
+    for call in reversed(calls):
+        _print(call, options)
+    while options.follow:
+        time.sleep(FOLLOW_EVERY_S)
+        for call in store.calls(tool=options.tool, outcomes=outcomes, after=after, order="oldest", limit=None):
+            _print(call, options)
+            after = max(after, call.seq)
 
 
 def _print(call: StoredCall, options: argparse.Namespace) -> None:

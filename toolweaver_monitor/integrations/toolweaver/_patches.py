@@ -58,12 +58,16 @@ def uninstrument() -> None:
     """Stop counting, and put back what ToolWeaver had."""
     with _lock:
         Switch.on = False
-        for patch in list(patches.values()):
-            if patch.withdraw(_target):
-                patch.apply()
-        for cell, function in _cells:
-            cell.cell_contents = function
-        _cells.clear()
+        _restore()
+
+
+def _restore() -> None:
+    for patch in list(patches.values()):
+        if patch.withdraw(_target):
+            patch.apply()
+    for cell, function in _cells:
+        cell.cell_contents = function
+    _cells.clear()
 
 
 _cells: list[tuple[types.CellType, Any]] = []
@@ -93,16 +97,20 @@ def _on_import(module: Any) -> None:
 
 def _patch_module(module: Any) -> None:
     with _lock:
-        name = module.__name__
-        for way in WAYS:
-            if way.module == name:
-                _patch_way(module, way)
-        if name == _DECORATORS:
-            _patch(module, "_register_bound_function", _watch_registration)
-        if name == REGISTRY_MODULE:
-            _patch(module.PluginRegistry, "register", _watch_plugins)
-        for plugin in plugins():
-            _watch_plugin(plugin)
+        _patch_ways(module)
+
+
+def _patch_ways(module: Any) -> None:
+    name = module.__name__
+    for way in WAYS:
+        if way.module == name:
+            _patch_way(module, way)
+    if name == _DECORATORS:
+        _patch(module, "_register_bound_function", _watch_registration)
+    if name == REGISTRY_MODULE:
+        _patch(module.PluginRegistry, "register", _watch_plugins)
+    for plugin in plugins():
+        _watch_plugin(plugin)
 
 
 def _patch_way(module: Any, way: Way) -> None:
