@@ -76,29 +76,41 @@ class StoreLedger:
             sqlite3.Error: as above.
             SinkUnavailable: it cannot be written.
         """
+        reading = self._writer.reading_connection() if not back and not need else None
+        if reading is not None:
+            return self._look(reading, account, limit)
         with self._writer._transaction() as connection:
-            now = self._wall_s()
-            latest = connection.value(_LATEST, *account)
-            slot = max(slot_of(account.per, now), latest if isinstance(latest, int) else 0)
+            now, slot, _ = self._window(connection, account)
             if back:
                 self._charge(connection, account, self._leased_in.get(account, slot) if back > 0 else slot, -back)
-            first = slot if account.per == "month" else slot - SIXTIETHS
-            connection.execute("DELETE FROM ledger WHERE budget = ? AND per = ? AND unit = ? AND slot < ?",
-                               (*account, first))  # fmt: skip
-            slots = connection.execute(_SLOTS, account).fetchall()
-            spent = sum(amount for _, amount in slots)
-            refused_at = connection.value(_REFUSED, *account)
-            refused = isinstance(refused_at, float) and abs(now - refused_at) < CAREFUL_S
-            amount = 0
-            if need and need <= limit - spent:
-                amount = need if refused else max(need, (limit - spent) // SHARE)
+            connection.execute(_DELETE, (*account, first_slot(account.per, slot)))
+            grant = self._look(connection, account, limit, need)
+            if need and need <= limit - grant.spent:
+                amount = need if grant.refused else max(need, (limit - grant.spent) // SHARE)
                 self._charge(connection, account, slot, amount)
                 self._leased_in[account] = slot
+                grant = grant._replace(amount=amount, spent=grant.spent + amount, frees_in_s=0.0, is_old=False)
             elif need:
                 connection.execute("INSERT OR REPLACE INTO refusals VALUES (?, ?, ?, ?)", (*account, now))
-                refused = True
-            wait_s = 0.0 if spent + need <= limit else _wait_s(account.per, slots, spent + need - limit, now)
-        return Grant(amount, spent + amount, wait_s, refused, self._leased_in.get(account, slot) != slot)
+                grant = grant._replace(refused=True)
+        return grant
+
+    def _window(self, connection: StoreConnection, account: Account) -> tuple[float, int, list[tuple[int, int]]]:
+        """Return the time, the current slot, and the sums of the slots that count."""
+        now = self._wall_s()
+        latest = connection.value(_LATEST, *account)
+        slot = max(slot_of(account.per, now), latest if isinstance(latest, int) else 0)
+        return now, slot, connection.execute(_SLOTS, (*account, first_slot(account.per, slot))).fetchall()
+
+    def _look(self, connection: StoreConnection, account: Account, limit: int, need: int = 0) -> Grant:
+        """Return the present sums, without changing anything."""
+        now, slot, slots = self._window(connection, account)
+        spent = sum(amount for _, amount in slots)
+        refused_at = connection.value(_REFUSED, *account)
+        refused = isinstance(refused_at, float) and abs(now - refused_at) < CAREFUL_S
+        missing = spent + max(need, 1) - limit
+        wait_s = _wait_s(account.per, slots, missing, now) if missing > 0 else 0.0
+        return Grant(0, spent, wait_s, refused, self._leased_in.get(account, slot) != slot)
 
     def _charge(self, connection: StoreConnection, account: Account, slot: int, amount: int) -> None:
         connection.execute(_CHARGE, (*account, slot, amount))
@@ -109,7 +121,8 @@ class StoreLedger:
 
 
 _LATEST = "SELECT max(slot) FROM ledger WHERE budget = ? AND per = ? AND unit = ?"
-_SLOTS = "SELECT slot, spent FROM ledger WHERE budget = ? AND per = ? AND unit = ? ORDER BY slot"
+_SLOTS = "SELECT slot, spent FROM ledger WHERE budget = ? AND per = ? AND unit = ? AND slot >= ? ORDER BY slot"
+_DELETE = "DELETE FROM ledger WHERE budget = ? AND per = ? AND unit = ? AND slot < ?"
 _REFUSED = "SELECT at FROM refusals WHERE budget = ? AND per = ? AND unit = ?"
 _CHARGE = """INSERT INTO ledger VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (budget, per, unit, slot) DO UPDATE SET spent = spent + excluded.spent"""
@@ -121,6 +134,11 @@ def slot_of(per: str, now: float) -> int:
         moment = time.gmtime(now)
         return moment.tm_year * 12 + moment.tm_mon - 1
     return int(now // (WINDOWS_S[per] / SIXTIETHS))
+
+
+def first_slot(per: str, slot: int) -> int:
+    """Return the earliest slot that counts while another one is filled."""
+    return slot if per == "month" else slot - SIXTIETHS
 
 
 def _wait_s(per: str, slots: list[tuple[int, int]], missing: int, now: float) -> float | None:

@@ -179,6 +179,12 @@ class StoreWriter:
             connection.close()
         files.put_in_place(made, self.path)
 
+    def reading_connection(self) -> StoreConnection | None:
+        """Return the open connection for a query that takes no lock; None if there is none for the present file."""
+        connection = self._connection
+        is_usable = connection is not None and connection.is_mine() and self._inode == _inode_of(self.path)
+        return connection if is_usable else None
+
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
         self._forget_ids()
