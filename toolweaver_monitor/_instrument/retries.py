@@ -50,6 +50,8 @@ def note_failure(call: ToolCall) -> None:
     Args:
         call: a call that has raised an error and is about to close.
     """
+    if _READERS.keys().isdisjoint(sys.modules):  # most programs have none of them, and pay one look
+        return
     retries = find_retries()
     if retries is None:
         return
