@@ -17,6 +17,7 @@ from toolweaver_monitor._cli.doctor import running_program, settings, sink_check
 from toolweaver_monitor._cli.doctor.findings import Finding, lines
 from toolweaver_monitor._cli.doctor.subprocesses import ProbeProcess, clean_environment
 from toolweaver_monitor._core import config
+from toolweaver_monitor._instrument.patching.everywhere import installed_frameworks
 from toolweaver_monitor._runtime.options import IN_MEMORY, NAMES
 from toolweaver_monitor._text.display import more, pluralize, table
 from toolweaver_monitor.errors import ConfigurationError
@@ -166,6 +167,8 @@ def _environment(options: argparse.Namespace, token: str | None, prices: dict[st
         prices |= status
         yield Section("Prices", [finding])
         yield Section("Dashboards", [_dashboards()])
+        if known := [Finding("ok", name, version) for name, version in installed_frameworks().items()]:
+            yield Section("Frameworks that `toolweaver-monitor run` and instrument() know", known)
         yield Section("Self-check", self_check.findings(PROBE_S))
 
 

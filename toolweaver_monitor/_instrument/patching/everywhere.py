@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import util
+from importlib import metadata, util
 
 from toolweaver_monitor._instrument.patching.by_name import instrument_name
 from toolweaver_monitor._instrument.patching.options import InstrumentOptions
@@ -46,3 +46,11 @@ def instrument_everywhere() -> None:
     for name in (*CLASSES, *DECORATORS):
         if util.find_spec(name.partition(".")[0].partition(":")[0]) is not None:
             instrument_name(name, InstrumentOptions(decorator=name in DECORATORS, is_quiet=True))
+
+
+def installed_frameworks() -> dict[str, str]:
+    """Return the packages of known frameworks that are installed, each with its version; none is imported."""
+    packages = {name.partition(":")[0].split(".")[0] for name in (*CLASSES, *DECORATORS)} - {"google"}
+    distributions = metadata.packages_distributions()
+    found = {name: distributions[name][0] for name in sorted(packages) if name in distributions}
+    return {name: metadata.version(distribution) for name, distribution in found.items()}

@@ -9,6 +9,7 @@ import pytest
 
 from toolweaver_monitor import Usage, instrument, monitored, setup, uninstrument
 from toolweaver_monitor._instrument.patching import known
+from toolweaver_monitor._instrument.patching.everywhere import installed_frameworks
 from toolweaver_monitor._instrument.patching.frameworks import TABLE
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -190,6 +191,14 @@ def test_what_a_framework_does_by_itself_is_no_problem(write: Any) -> None:
     uninstrument(base)
     assert issubclass(theirs, base)
     assert issubclass(mine, base)
+
+
+def test_the_doctor_names_the_frameworks_that_are_installed(write: Any) -> None:
+    """With their versions, by their metadata alone: none is imported."""
+    write("smolagents/__init__.py", "raise AssertionError('imported')\n")
+    write("smolagents-9.9.dist-info/METADATA", "Metadata-Version: 2.1\nName: smolagents\nVersion: 9.9\n")
+    write("smolagents-9.9.dist-info/top_level.txt", "smolagents\n")
+    assert installed_frameworks()["smolagents"] == "9.9"
 
 
 def test_a_client_is_known_by_what_its_attributes_lead_to(calls: Any) -> None:
