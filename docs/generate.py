@@ -103,7 +103,12 @@ Base units: seconds, dollars, tokens. A scrape shows every call that ended befor
   you need others, give `PrometheusExporter(buckets=..., first_item_buckets=...)`, or set
   `TOOLWEAVER_MONITOR_BUCKETS_S` and `TOOLWEAVER_MONITOR_FIRST_ITEM_BUCKETS_S`.
 - At most {config.MAX_LABEL_VALUES.default:,} values of `tool_name` are told apart; the rest is `__overflow__`, and
-  totals stay exact.
+  totals stay exact. `TOOLWEAVER_MONITOR_MAX_LABEL_VALUES` sets another number.
+- `PrometheusExporter(labels=["customer", "model"])` makes labels of tags, and of the model that a call records, on
+  {" and ".join(", ".join(f"`{metric.name}`" for metric in catalog.LABELLED).rsplit(", ", 1))}. They are those that
+  the call and the calls around it had when it ended; a call without the tag has `""`, which for Prometheus is no
+  label. At most {config.MAX_LABEL_VALUES.default:,} combinations of tool and labels are told apart; the rest has
+  `__overflow__` in each of these labels, and totals stay exact.
 
 ## Weights & Biases
 

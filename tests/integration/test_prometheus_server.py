@@ -268,6 +268,31 @@ def test_the_first_error_of_a_declared_tool_is_an_increase(tmp_path: Path, requi
             server.stop()
 
 
+def test_labels_of_the_users_choice_are_summed_by_the_server(tmp_path: Path, require_program: object) -> None:
+    """By customer, by model, and over all: each query gives what was spent. An empty label is none.
+
+    Seen red: with `(none)` for a missing tag, the last query found nothing.
+    """
+    require_program("prometheus", "apt-get install prometheus")  # type: ignore[operator]
+    exporter = PrometheusExporter(port=0, labels=["customer", "model"])
+    with setup(exporter):
+        server = Server(tmp_path, exporter.port)
+        try:
+            for customer, model, cost in (("acme", "gpt-4o", 0.25), ("acme", "haiku", 0.5), ("bob", "haiku", 1.0)):
+                with track("ask", customer=customer) as call:
+                    call.record(model=model, cost=cost, input_tokens=10)
+            with track("ask") as call:
+                call.record(cost=2.0)
+            cost = "toolweaver_tool_cost_usd_total"
+            server.wait_for(f"sum({cost})", {(): 3.75})
+            assert server.query(f"sum by (model) ({cost})") == {("gpt-4o",): 0.25, ("haiku",): 1.5, (): 2.0}
+            assert server.query(f'sum by (customer) ({cost}{{customer!=""}})') == {("acme",): 0.75, ("bob",): 1.0}
+            assert server.query('sum(toolweaver_tool_tokens_total{type="input",customer="acme"})') == {(): 20}
+            assert server.query(f'{cost}{{customer=""}}') == {("ask",): 2.0}
+        finally:
+            server.stop()
+
+
 def test_promtool_has_nothing_to_say(monitor: Monitor, require_program: object) -> None:
     """The exposition is valid and follows Prometheus' own rules for names and help."""
     require_program("promtool")  # type: ignore[operator]

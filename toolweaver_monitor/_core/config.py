@@ -143,7 +143,10 @@ STORE = Setting[str]("STORE", str, "toolweaver.db", "The file of the sink sqlite
 BUDGET_USD = Setting[float | None]("BUDGET_USD", as_dollars, None, "Dollars that one run may spend.")
 MAX_OPERATIONS = Setting[int]("MAX_OPERATIONS", as_count, 10_000, "How many of the latest calls are kept in memory.")
 MAX_LABEL_VALUES = Setting[int](
-    "MAX_LABEL_VALUES", as_count, 2_000, "Distinct values of a label; all others become __overflow__."
+    "MAX_LABEL_VALUES",
+    as_count,
+    2_000,
+    "Tools told apart, and tools by their labels; all others become __overflow__.",
 )
 REDACT = Setting[bool]("REDACT", as_bool, True, "Whether secrets are removed from error texts and tags.")
 LOG_LEVEL = Setting[str]("LOG_LEVEL", str, "INFO", "Level of the log sink's lines for calls that succeeded.")

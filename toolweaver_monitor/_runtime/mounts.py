@@ -26,7 +26,7 @@ def mount(
         if isinstance(sink, PrometheusExporter):
             return sink._mount(rules)
     exporter = PrometheusExporter(listen=False)
-    if exporter._has_custom_buckets:
+    if exporter._sees_calls:
         raise ConfigurationError(
             "buckets of your own must be counted from the start",
             hint="call setup(PrometheusExporter(listen=False)), which opens no port",

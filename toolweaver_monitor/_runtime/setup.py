@@ -141,7 +141,7 @@ def _replace(options: Options) -> Monitor:
     all_sinks = (components.metrics, components.costs, components.errors, *options.sinks)
     in_memory = [sink for sink in all_sinks if isinstance(sink, InMemorySink)]
     consumers: list[Consumer] = [aggregator.add_batch]
-    consumers += [sink._observe for sink in in_memory if sink._has_custom_buckets]
+    consumers += [sink._observe for sink in in_memory if sink._sees_calls]
 
     def switch() -> None:
         global _current  # noqa: PLW0603 - with the switch of the bus, at one moment

@@ -172,9 +172,9 @@ class StatsAggregator:
 
     def _shift(self, key: str, old: TagValue | None, new: TagValue, totals: UsageTotals) -> None:
         added, removed = self._tables(key)
-        added.entry(_text_of(key, new)).add(totals)
+        added.entry(tag_text(key, new)).add(totals)
         if old is not None:
-            removed.entry(_text_of(key, old)).add(totals)
+            removed.entry(tag_text(key, old)).add(totals)
 
     def sync(self) -> None:
         """Count all that has ended and is not counted yet.
@@ -234,13 +234,13 @@ class StatsAggregator:
         found = TotalsByName(MAX_TAG_VALUES)
         for node, stats in self.by_node.items():
             if key in node.tags:
-                found.entry(_text_of(key, node.tags[key])).add(stats.usage)
+                found.entry(tag_text(key, node.tags[key])).add(stats.usage)
 
         def shift(shifted: str, old: TagValue | None, new: TagValue, totals: UsageTotals) -> None:
             if shifted == key:
-                found.entry(_text_of(key, new)).add(totals)
+                found.entry(tag_text(key, new)).add(totals)
                 if old is not None:
-                    found.entry(_text_of(key, old)).subtract(totals)
+                    found.entry(tag_text(key, old)).subtract(totals)
 
         self.runs.open_shifts(self._open_calls(), shift)
         added, removed = self._by_tag.get(key, ({}, {}))
@@ -268,7 +268,8 @@ def _count_outermost(calls: Sequence[ToolCall]) -> int:
     return len([call for call in calls if call._parent_serial is None])
 
 
-def _text_of(key: str, value: TagValue) -> str:
+def tag_text(key: str, value: TagValue) -> str:
+    """Return the value of a tag as text, without secrets unless `setup(redact=False)`."""
     return _shown(key, value, TagRedaction.scrub)
 
 

@@ -187,7 +187,7 @@ class _CallKeeper(InMemorySink):
     """A sink that keeps the calls themselves. As an in-memory sink it has no thread of its own and loses no call."""
 
     name = "recorder"
-    _has_custom_buckets = True
+    _sees_calls = True
 
     def __init__(self) -> None:
         super().__init__()

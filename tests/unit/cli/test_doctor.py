@@ -290,6 +290,26 @@ def test_a_running_program_shows_a_table_of_its_tools(capsys: pytest.CaptureFixt
     ]
 
 
+def test_a_running_program_shows_its_labels_and_whether_they_have_too_many_values(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table of tools is the same. Seen red: labels went unsaid, and their overflow too."""
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_MAX_LABEL_VALUES", "2")
+    exporter = PrometheusExporter(port=0, labels=["customer", "model"])
+    setup(exporter)
+    for customer in ("acme", "bob"):
+        with track("ocr", customer=customer) as call:
+            call.record(cost=0.25)
+    assert main(["doctor", "--url", exporter.url]) == 0
+    said = capsys.readouterr().out
+    assert "customer (2 values), model (0 values)" in said
+    assert ["ocr", "2", "0"] in [line.split()[:3] for line in said.splitlines()]
+    with track("ocr", customer="eve"):
+        pass
+    assert main(["doctor", "--url", exporter.url]) == 1
+    assert "choose tags with few values" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("variable", "state", "cure"),
     [

@@ -127,6 +127,7 @@ def _tools(samples: Samples) -> Iterator[Finding]:
             f"there are too many tool names to keep apart; the rest is counted as {OVERFLOW}",
             "give tools fixed names and put what varies into tags; TOOLWEAVER_MONITOR_MAX_LABEL_VALUES raises the cap",
         )
+    yield from _labels(samples)
     unpriced = total(samples, catalog.UNPRICED)
     if unpriced:
         yield Finding(
@@ -139,6 +140,25 @@ def _tools(samples: Samples) -> Iterator[Finding]:
         if count:
             says = f"{labels['budget']} has rejected {count:,.0f} calls"
             yield Finding("note", "budget", says, "raise its limit if they should have run")
+
+
+def _labels(samples: Samples) -> Iterator[Finding]:
+    """Name the labels that the user has chosen, with how many values each has so far."""
+    values: dict[str, set[str]] = {}
+    for labels, _ in samples.get(catalog.EXECUTIONS.name, ()):
+        for label, value in labels.items():
+            if label not in catalog.EXECUTIONS.labels:
+                values.setdefault(label, set()).add(value)
+    shown = ", ".join(f"{escape(label)} ({pluralize(len(found - {''}), 'value')})" for label, found in values.items())
+    if any(OVERFLOW in found for found in values.values()):
+        yield Finding(
+            "wrong",
+            "labels",
+            f"{shown}: too many to keep apart; the rest is counted as {OVERFLOW}",
+            "choose tags with few values; TOOLWEAVER_MONITOR_MAX_LABEL_VALUES raises the cap",
+        )
+    elif values:
+        yield Finding("ok", "labels", shown)
 
 
 def _sinks(samples: Samples, url: str, token: str | None) -> Iterator[Finding]:

@@ -39,8 +39,8 @@ class InMemorySink:
     """A sink that shows statistics: its own, filled by hand or by `write`, and those that `setup()` shares with it."""
 
     name = "memory"
-    _has_custom_buckets = False
-    """Whether it must see every call, since buckets that are not powers of two cannot be read from the statistics."""
+    _sees_calls = False
+    """Whether it must see every call: buckets of its own and labels cannot be read from the statistics."""
 
     def __init__(self, max_operations: int = 10_000) -> None:
         self._own = StatsAggregator(validate_max_operations(max_operations))

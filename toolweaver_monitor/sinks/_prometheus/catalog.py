@@ -67,6 +67,9 @@ SINK_CALLS = Metric(
 )
 QUEUE_SIZE = Metric("toolweaver_monitor_queue_size", "gauge", ("sink",), "Calls that wait for a sink.")
 
+LABELLED = (EXECUTIONS, COST, TOKENS)
+"""What has the labels of `PrometheusExporter(labels=...)` as well."""
+
 METRICS = (
     EXECUTIONS, DURATION, COST, ACTIVE, ACTIVE_BY_TOOL, ERRORS_BY_TYPE, TOKENS, FIRST_ITEM, UNPRICED, CACHE_HITS,
     RETRIES, BUDGET_LIMIT, BUDGET_SPENT, BUDGET_REJECTIONS, SINK_CALLS, QUEUE_SIZE,

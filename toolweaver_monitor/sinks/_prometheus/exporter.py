@@ -23,6 +23,7 @@ from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._base import SetupAware
 from toolweaver_monitor.sinks._memory.view import InMemorySink
 from toolweaver_monitor.sinks._prometheus import catalog, exposition
+from toolweaver_monitor.sinks._prometheus.labels import LabelledCounts, validate_labels
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -49,6 +50,8 @@ class PrometheusExporter(InMemorySink, SetupAware):
         registry: a `prometheus_client` registry that shows these metrics too; the endpoint then serves all of it.
         buckets: upper bounds of the duration buckets in seconds, rising. Default: powers of two from 2**-10 to 2**10.
         first_item_buckets: the same for the time to the first item of a stream.
+        labels: keys of a few tags with few values, such as `["customer", "model"]`, that become labels of executions,
+            cost and tokens. `model` is also the model that a call records.
         token: a bearer token that scrapes must carry.
         certfile: a TLS certificate (PEM).
         keyfile: its key (PEM), if that is in another file.
@@ -71,6 +74,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
         registry: Any = None,
         buckets: Sequence[float] | None = None,
         first_item_buckets: Sequence[float] | None = None,
+        labels: Sequence[str] = (),
         token: str | None = None,
         certfile: str | None = None,
         keyfile: str | None = None,
@@ -102,9 +106,11 @@ class PrometheusExporter(InMemorySink, SetupAware):
         own_first = config.FIRST_ITEM_BUCKETS.value(validate_buckets(first_item_buckets, "first_item_buckets"))
         self._bounds = own or catalog.BUCKETS_S
         self._first_item_bounds = own_first or catalog.BUCKETS_S
-        self._has_custom_buckets = own is not None or own_first is not None
-        self._counts: dict[str, exposition.OwnCounts] | None = {} if self._has_custom_buckets else None
+        self._counts: dict[str, exposition.OwnCounts] | None = None if own is None and own_first is None else {}
         self._max_names = config.MAX_LABEL_VALUES.value()
+        tags = validate_labels(labels)
+        self._labelled = LabelledCounts(tags, self._max_names) if tags else None
+        self._sees_calls = self._counts is not None or self._labelled is not None
         self._dynamic_names = 0
         """Names counted in `_counts` that are not written in the code; capped as in `StatsAggregator`."""
         self._wait: PortWait | None = None
@@ -174,7 +180,9 @@ class PrometheusExporter(InMemorySink, SetupAware):
         log.info("metrics are served on %s%s", self.url, f" ({self._port_reason})" if self._port_reason else "")
 
     def _observe(self, calls: Sequence[ToolCall]) -> None:
-        """Count durations and times to the first item into the user's buckets."""
+        """Count what the statistics do not tell: durations in the user's buckets, and calls by their labels."""
+        if self._labelled is not None:
+            self._labelled.count(calls)
         counts = self._counts
         if counts is not None:
             for call in calls:
@@ -211,8 +219,12 @@ class PrometheusExporter(InMemorySink, SetupAware):
 
     def _take_snapshot(self) -> exposition.Snapshot:
         """Collect everything that is exposed right now."""
+        tools = self._by_tool()  # first: it counts what has ended
+        labelled = self._labelled
         return exposition.Snapshot(
-            tools=self._by_tool(),
+            tools=tools,
+            labels=labelled.labels if labelled is not None else (),
+            labelled=labelled.rows() if labelled is not None else {},
             own_buckets=self._counts,
             bounds=self._bounds,
             first_item_bounds=self._first_item_bounds,

@@ -42,6 +42,10 @@ class Snapshot(NamedTuple):
     """Counts per tool for buckets that are not powers of two."""
     bounds: tuple[float, ...] = catalog.BUCKETS_S
     first_item_bounds: tuple[float, ...] = catalog.BUCKETS_S
+    labels: tuple[str, ...] = ()
+    """Tags that are labels of what `catalog.LABELLED` lists."""
+    labelled: Mapping[tuple[str, ...], ToolStats] = {}
+    """What was counted by tool and by the values of these tags."""
     max_names: int = MAX_NAMES
     """Tools with a name of their own; the rest is `__overflow__`."""
 
@@ -52,9 +56,24 @@ NEVER_RAN = ToolStats()
 def list_tools(snapshot: Snapshot) -> Mapping[str, ToolStats]:
     """Return every tool to show with its statistics: those that ran, those that are declared, those that run."""
     tools = dict(snapshot.tools)
-    for tool in (*snapshot.declared, *snapshot.active):
+    for tool in (*snapshot.declared, *snapshot.active, *(row[0] for row in snapshot.labelled)):
         tools.setdefault(tool, NEVER_RAN)
     return cap_tools(tools, snapshot.max_names)
+
+
+def list_rows(snapshot: Snapshot, tools: Mapping[str, ToolStats]) -> list[tuple[str, tuple[str, ...], ToolStats]]:
+    """Return every tool to show, once for each combination of labels, with the statistics of its calls."""
+    if not snapshot.labels:
+        return [(tool, (), stats) for tool, stats in tools.items()]
+    none = ("",) * len(snapshot.labels)
+    rows = {(tool, *none): ToolStats() for tool in snapshot.declared if tool in tools}
+    for (tool, *values), stats in snapshot.labelled.items():
+        row = (tool if tool in tools else OVERFLOW, *values)
+        if row in rows:
+            rows[row].add(stats)
+        else:
+            rows[row] = stats
+    return [(tool, tuple(values), stats) for (tool, *values), stats in rows.items()]
 
 
 def cap_tools(tools: Mapping[str, ToolStats], max_names: int) -> Mapping[str, ToolStats]:
@@ -100,20 +119,24 @@ def read_metrics(snapshot: Snapshot) -> Iterator[tuple[Metric, list[Sample]]]:
     def per_tool(value: Callable[[ToolStats], float]) -> list[Sample]:
         return [("", (tool,), value(stats)) for tool, stats in tools.items() if value(stats)]
 
-    yield catalog.EXECUTIONS, [s for tool, stats in tools.items() for s in _read_outcomes(tool, stats)]
+    rows = list_rows(snapshot, tools)
+
+    def labelled(metric: Metric, samples: Callable[[str, ToolStats], Iterable[Sample]]) -> tuple[Metric, list[Sample]]:
+        return metric._replace(labels=metric.labels + snapshot.labels), [
+            (suffix, own + values, value) for tool, values, stats in rows for suffix, own, value in samples(tool, stats)
+        ]
+
+    def costs(tool: str, stats: ToolStats) -> Iterator[Sample]:
+        if stats.usage.costed or snapshot.declared.get(tool):
+            yield "", (tool,), stats.usage.cost_nanousd / NANO
+
+    yield labelled(catalog.EXECUTIONS, _read_outcomes)
     yield catalog.DURATION, [s for tool, stats in tools.items() for s in _read_durations(tool, stats, snapshot)]
-    yield (
-        catalog.COST,
-        [
-            ("", (tool,), stats.usage.cost_nanousd / NANO)
-            for tool, stats in tools.items()
-            if stats.usage.costed or snapshot.declared.get(tool)
-        ],
-    )
+    yield labelled(catalog.COST, costs)
     yield catalog.ACTIVE, [("", (), sum(snapshot.active.values()))]
     yield catalog.ACTIVE_BY_TOOL, _read_active(tools, snapshot.active)
     yield catalog.ERRORS_BY_TYPE, [("", (tool, e), n) for tool, stats in tools.items() for e, n in stats.errors.items()]
-    yield catalog.TOKENS, [s for tool, stats in tools.items() for s in _read_tokens(tool, stats)]
+    yield labelled(catalog.TOKENS, _read_tokens)
     yield catalog.FIRST_ITEM, [s for tool, stats in tools.items() for s in _read_first_items(tool, stats, snapshot)]
     yield catalog.UNPRICED, per_tool(lambda stats: stats.usage.unpriced)
     yield catalog.CACHE_HITS, per_tool(lambda stats: stats.usage.cache_hits)
