@@ -50,7 +50,7 @@ def note_failure(call: ToolCall) -> None:
     Args:
         call: a call that has raised an error and is about to close.
     """
-    if _READERS.keys().isdisjoint(sys.modules):  # most programs have none of them, and pay one look
+    if not any(map(sys.modules.__contains__, _READERS)):  # most programs have none of them, and pay three looks
         return
     retries = find_retries()
     if retries is None:
