@@ -20,7 +20,7 @@ Calls = Callable[..., list[ToolCall]]
 
 
 def test_threads_of_one_process_take_turns(tmp_path: Path) -> None:
-    """`flock` does not keep threads apart that share a descriptor. Seen red: with one open descriptor and no lock."""
+    """`flock` does not keep threads apart that share a descriptor. Seen red: without `flock` and the threads' lock."""
     lock = LockFile(tmp_path / "lock")
     inside, most = 0, 0
 

@@ -196,7 +196,7 @@ def test_the_upkeep_is_done_with_the_batches(
 def test_what_a_tag_names_is_forgotten_down_to_the_bytes(path: Path, read: Read) -> None:
     """A customer's calls, those inside them, and all that only they were tagged with; the sums of the rest stay.
 
-    Seen red: without `secure_delete`, the order's name was still in the file; without the calls inside, one row stayed.
+    Seen red: with `secure_delete = 0`, the name was still in the file; without the calls inside, one row stayed.
     """
     store = SQLiteStore(path)
     setup(store)
