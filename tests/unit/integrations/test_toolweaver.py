@@ -490,6 +490,35 @@ def test_a_function_that_a_module_took_before_is_told_with_a_cure(tmp_path: Path
     assert "__main__.dispatch_agents was taken from ToolWeaver before" in shown
 
 
+def test_a_function_that_a_module_took_before_is_a_problem_until_it_is_taken_again(tmp_path: Path) -> None:
+    """Seen red: before, `health()` said that all was well."""
+    shown = run_program(
+        """
+        from orchestrator.tools.sub_agent import dispatch_agents
+        import orchestrator.tools.sub_agent
+        from toolweaver_monitor import instrument, setup, uninstrument
+
+        monitor = setup()
+        instrument("toolweaver")
+        print(*monitor.health()["problems"])
+        (watched,) = monitor.health()["instrumented"]
+        print(watched["target"], "dispatch_agents" in watched["methods"])
+        dispatch_agents = orchestrator.tools.sub_agent.dispatch_agents
+        print(monitor.health()["problems"])
+        uninstrument("toolweaver")
+        print(monitor.health()["instrumented"])
+        """,
+        tmp_path,
+    )
+    assert shown.splitlines() == [
+        "__main__:dispatch_agents: imported before instrument() was given toolweaver, and not monitored; call "
+        + "instrument('toolweaver') before these imports",
+        "toolweaver True",
+        "[]",
+        "[]",
+    ]
+
+
 def test_it_waits_for_the_import(tmp_path: Path) -> None:
     shown = run_program(
         """

@@ -44,6 +44,8 @@ class Watch:
         """Called once a call whose name is read from its arguments."""
         self.patches: dict[int, Patch] = {}
         """By their ids."""
+        self.cure = ""
+        """What to do about names that were imported before, if they cannot be targets themselves."""
         self.framework = ""
         """The known package from which the target is, whose other modules and classes are no surprise."""
 
@@ -76,10 +78,8 @@ class Watch:
         )
         if held:
             shown = ", ".join(held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
-            yield (
-                f"{shown}: imported before instrument() was given {self.title}, and not monitored; "
-                f"instrument({held[0]!r}) as well, or call instrument() before these imports"
-            )
+            cure = self.cure or f"instrument({held[0]!r}) as well, or call instrument() before these imports"
+            yield f"{shown}: imported before instrument() was given {self.title}, and not monitored; {cure}"
         for patch in self.patches.values():
             if is_class(patch.owner) and self.target() is patch.owner and not (self.has_reader and self.seen()):
                 overriding = [
@@ -108,12 +108,13 @@ failures: dict[str, str] = {}
 def _find_holders(patched: Iterable[Patch]) -> dict[int, list[str]]:
     """Return where modules hold the unpatched functions of other modules, as `module:name`, by the functions' ids.
 
-    Where a function is defined it is no surprise, as what `instrument()` was given there is a re-export.
+    Where a function is defined it is no surprise, as what `instrument()` was given there is a re-export. It looks at
+    copies, since other threads may import something while a list of items is made.
     """
     originals = {id(patch.original): patch for patch in patched if is_module(patch.owner)}
     found: dict[int, list[str]] = {}
-    for module_name, module in list(sys.modules.items()) if originals else ():
-        for name, value in list(vars(module).items()) if is_module(module) else ():
+    for module_name, module in sys.modules.copy().items() if originals else ():
+        for name, value in vars(module).copy().items() if is_module(module) else ():
             patch = originals.get(id(value))
             if patch is not None and module is not patch.owner and _home_of(value) != module_name:
                 found.setdefault(id(value), []).append(f"{module_name}:{name}")

@@ -13,7 +13,7 @@ from typing import Any
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.introspect import is_class, is_module, mro_of, namespace
 from toolweaver_monitor._instrument.decorator import is_monitored
-from toolweaver_monitor._instrument.patching import import_hooks
+from toolweaver_monitor._instrument.patching import import_hooks, watches
 from toolweaver_monitor._instrument.patching.patch import patch_for, patches
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.integrations.toolweaver._registry import REGISTRY_MODULE, plugins
@@ -65,9 +65,17 @@ def _restore() -> None:
     for patch in list(patches.values()):
         if patch.withdraw(_target):
             patch.apply()
+    watches.forget(_watch(), None)
     for cell, function in _cells:
         cell.cell_contents = function
     _cells.clear()
+
+
+def _watch() -> watches.Watch:
+    """Return what `health()` shows of ToolWeaver."""
+    watch = watches.watch_for(_target, "toolweaver")
+    watch.cure = "call instrument('toolweaver') before these imports"
+    return watch
 
 
 _cells: list[tuple[types.CellType, Any]] = []
@@ -119,9 +127,11 @@ def _patch_way(module: Any, way: Way) -> None:
         owner = vars(module).get(owner_name)
         if is_class(owner) and method in namespace(owner):
             _patch(owner, method, way.wrapper)
+            _watch().methods[way.path] = None
             return
     elif way.path in vars(module):
         _patch_function(module, way) if way.everywhere else _patch(module, way.path, way.wrapper)
+        _watch().methods[way.path] = None
         return
     log.warning("toolweaver_monitor: this version of ToolWeaver has no %s.%s, which is not counted", *way[:2])
 
@@ -139,11 +149,12 @@ def _patch_function(module: Any, way: Way) -> None:
     if id(_target) in patch.whole:
         return
     original, wrapped = patch.original, way.wrapper(patch.original)
-    for holder_name, holder in list(sys.modules.items()):
+    _watch().patches[id(patch)] = patch
+    for holder_name, holder in sys.modules.copy().items():  # not a list: others may import meanwhile
         if not is_module(holder):
             continue
         ours = f"{holder_name}.".startswith(f"{PACKAGE}.")
-        for name, value in list(vars(holder).items()):
+        for name, value in vars(holder).copy().items():
             if value is not original:
                 continue
             if ours:
