@@ -510,13 +510,10 @@ def test_a_function_that_a_module_took_before_is_a_problem_until_it_is_taken_aga
         """,
         tmp_path,
     )
-    assert shown.splitlines() == [
-        "__main__:dispatch_agents: imported before instrument() was given toolweaver, and not monitored; call "
-        + "instrument('toolweaver') before these imports",
-        "toolweaver True",
-        "[]",
-        "[]",
-    ]
+    problem, *rest = shown.splitlines()
+    assert problem.startswith("__main__:dispatch_agents: imported before instrument() was given toolweaver")
+    assert problem.endswith("; call instrument('toolweaver') before these imports")
+    assert rest == ["toolweaver True", "[]", "[]"]
 
 
 def test_it_waits_for_the_import(tmp_path: Path) -> None:
