@@ -106,7 +106,7 @@ def test_a_network_mount_is_refused_in_one_line(
 
 
 def test_a_fault_of_the_file_never_raises_at_setup(path: Path) -> None:
-    """The program runs on; `health()` says what is wrong, with the cure. Seen red: with the file overwritten."""
+    """The program runs on; `health()` says what is wrong, with the cure. Seen red: with any file taken for a store."""
     path.write_text("mine")
     monitor = setup(SQLiteStore(path))
     with track("ocr"):

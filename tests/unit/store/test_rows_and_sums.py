@@ -44,7 +44,7 @@ IN_MORE = (
 
 
 def test_every_field_of_a_call_is_stored_or_says_why_not() -> None:
-    """A field that is added to calls goes into the store, too. Seen red: without `items` among the rare fields."""
+    """A field that is added to calls goes into the store, too. Seen red: when calls got `is_repeat`."""
     fields = {*ToolCall.__struct_fields__, *CallDetails.__struct_fields__}
     stored = {*StoredCall.__struct_fields__, *IN_MORE}
     assert fields - stored == set(NOT_STORED)
@@ -52,7 +52,7 @@ def test_every_field_of_a_call_is_stored_or_says_why_not() -> None:
 
 
 def test_a_call_comes_back_with_all_its_fields(store: SQLiteStore, read: Read) -> None:
-    """A call with every field filled is read back as it was. Seen red: with `attempt` left out of `more`."""
+    """A call with every field filled is read back as it was. Seen red: with `items` left out of `more`."""
     details = CallDetails(
         unsplit_tokens=1, input_tokens=20, output_tokens=30, cached_tokens=4, cost_nanousd=5, cost_source="priced",
         cache_write_tokens=6, cache_write_1h_tokens=7, saved_nanousd=8, model="a-model", provider="a-provider",
@@ -82,7 +82,7 @@ def values_of(stats: ToolStats) -> dict[str, object]:
 
 
 def test_the_sums_are_those_of_the_memory(path: Path, read: Read) -> None:
-    """By tool, path, tag and model, the store says what the monitor says. Seen red: with `retries` not merged."""
+    """By tool, path, tag and model, the store says what the monitor says. Seen red: with sums replaced, not added."""
     monitor = setup(SQLiteStore(path), tags={"env": "test"})
 
     @monitored("ocr", cost=0.01)

@@ -226,7 +226,7 @@ def test_what_a_tag_names_is_forgotten_down_to_the_bytes(path: Path, read: Read)
 
 
 def test_an_old_clock_breaks_nothing(store: SQLiteStore, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that is set back by a day writes to that day. Seen red: with the upkeep waiting for the old time."""
+    """A clock that is set back by a day writes to that day. Seen red: with sums by the time of writing."""
     store.write([call_at(NOW)])
     monkeypatch.setattr(clock, "_offsets", [(float("-inf"), clock._offsets[-1][1] - DAY)])
     store.write([ToolCall("ocr", "success", 0.1, monotonic_s())])
