@@ -30,6 +30,10 @@ def tool() -> None:
     pass
 
 
+AGAIN = "setup() was called again: the figures of 1 call start from 0; call it once, or shutdown() before a new run\n"
+"""What a process is told once."""
+
+
 def test_c1_setup_twenty_times_leaves_one_set_of_threads_and_no_call_twice(tmp_path: Path) -> None:
     """After twenty there are as many threads as after one, and each call has arrived once.
 
@@ -54,7 +58,7 @@ print(first == settled(first), len(first), len(get_monitor()._components.runners
 """,
         str(out),
     )
-    assert (ended.code, ended.err) == (0, "")
+    assert (ended.code, ended.err) == (0, AGAIN)
     assert ended.out.split() == ["True", "2", "1"]
     assert len(delivered(out)) == 21
 
@@ -86,7 +90,8 @@ print(len(ours()), len(get_monitor()._components.runners), get_monitor().health(
 """,
         str(out),
     )
-    assert (ended.code, ended.err) == (0, "")
+    assert (ended.code, len(ended.err.splitlines())) == (0, 1)
+    assert ended.err.startswith("setup() was called again: ")
     assert ended.out.split() == ["2", "1", "True"]
     assert len(delivered(out)) == 140
 
@@ -217,7 +222,7 @@ tool()
         str(out),
         options=("-W", "ignore"),
     )
-    assert (ended.code, ended.err) == (0, "")
+    assert (ended.code, ended.err) == (0, AGAIN)
     assert ended.out.split() == ["2", "True"]
     assert len(delivered(out)) == 5
 

@@ -52,6 +52,8 @@ from toolweaver_monitor.sinks._memory.view import InMemorySink, validate_max_ope
 log = logging.getLogger("toolweaver_monitor")
 
 _current: Monitor | None = None
+_has_warned = False
+"""Whether this process was told that a second `setup()` begins from 0."""
 _setup_lock = locks.new_rlock("setup")
 
 
@@ -168,7 +170,10 @@ def _replace(options: Options) -> Monitor:
 
 
 def _warn_of_losses(earlier: Monitor, monitor: Monitor) -> None:
-    """Log one warning if figures, or what budgets had spent, start from 0 because a setup was replaced."""
+    """Log a warning, once, if figures, or what budgets had spent, start from 0 because a setup was replaced."""
+    global _has_warned  # noqa: PLW0603 - once a process: a notebook's cell is run often
+    if _has_warned:
+        return
     losses = []
     calls = earlier.metrics.summary()["count"] if earlier.metrics is not monitor.metrics else 0
     if calls:
@@ -176,6 +181,7 @@ def _warn_of_losses(earlier: Monitor, monitor: Monitor) -> None:
     if any(entry["spent"] for entry in earlier._components.budgets()):
         losses.append("what its budgets had spent")
     if losses:
+        _has_warned = True
         log.warning(
             "setup() was called again: %s start from 0; call it once, or shutdown() before a new run",
             " and ".join(losses),
