@@ -21,7 +21,7 @@ FLOORS = (
     ("_text",),
     ("_core",),
     ("_usage", "_budget", "_bus", "_stats", "_http", "_store"),
-    ("_instrument", "sinks"),
+    ("_instrument", "_page", "sinks"),
     ("_runtime",),
     ("__init__", "testing"),
     ("_cli", "integrations"),
@@ -143,7 +143,7 @@ def test_prices_are_looked_up_by_the_runtime_only() -> None:
 def test_every_room_has_a_floor() -> None:
     """A new room gets its place here before it is moved into, and the top level stays small."""
     assert {room_of(module) for module in modules()} == set(FLOOR_OF)
-    assert len(FLOOR_OF) - 2 <= 15, "names on the top level, dunders apart"
+    assert len(FLOOR_OF) - 2 <= 16, "names on the top level, dunders apart"
     assert len(FLOORS) <= 9
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import CostTracker, ErrorTracker, MetricsCollector, Monitor, setup
-from toolweaver_monitor.sinks import LogSink, PrometheusExporter, SQLiteStore, WandBLogger
+from toolweaver_monitor.sinks import Dashboard, LogSink, PrometheusExporter, SQLiteStore, WandBLogger
 
 SINK = {"name", "write", "flush", "close"}
 """What every sink has; some of those below also have optional parts of the protocol, such as `status`."""
 PUBLIC = {
     Monitor: {
         *("metrics", "costs", "errors", "sinks"),
-        *("summary", "report", "to_dict", "to_json", "tree", "active", "budgets", "record", "health"),
+        *("summary", "report", "to_dict", "to_json", "tree", "html", "active", "budgets", "record", "health"),
         *("asgi", "wsgi"),
         *("flush", "aflush", "shutdown", "closed"),
     },
@@ -28,6 +28,7 @@ PUBLIC = {
         *SINK,
         *("record_call", "errors", "latest", "total_calls", "error_rate", "report", "to_dict", "to_json"),
     },
+    Dashboard: {*SINK, "port", "url", "start", "status"},
     LogSink: {*SINK, "status"},
     MetricsCollector: {
         *SINK,

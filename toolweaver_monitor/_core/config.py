@@ -140,6 +140,9 @@ FIRST_ITEM_BUCKETS = Setting[tuple[float, ...] | None](
 WANDB_PROJECT = Setting[str]("WANDB_PROJECT", str, "", "W&B project.")
 WANDB_ENTITY = Setting[str]("WANDB_ENTITY", str, "", "W&B entity (user or team).")
 STORE = Setting[str]("STORE", str, "toolweaver.db", "The file of the sink sqlite.")
+DASHBOARD = Setting[int | None](
+    "DASHBOARD", as_port, None, "Port of the page, which is served if this is set; 0 picks a free one."
+)
 BUDGET_USD = Setting[float | None]("BUDGET_USD", as_dollars, None, "Dollars that one run may spend.")
 MAX_OPERATIONS = Setting[int]("MAX_OPERATIONS", as_count, 10_000, "How many of the latest calls are kept in memory.")
 MAX_LABEL_VALUES = Setting[int](
@@ -156,5 +159,5 @@ HANDLE_SIGTERM = Setting[bool](
 
 SETTINGS: tuple[Setting[Any], ...] = (
     ENABLED, SINKS, PROMETHEUS_PORT, PROMETHEUS_ADDR, BUCKETS, FIRST_ITEM_BUCKETS, WANDB_PROJECT, WANDB_ENTITY, STORE,
-    BUDGET_USD, MAX_OPERATIONS, MAX_LABEL_VALUES, REDACT, LOG_LEVEL, HANDLE_SIGTERM,
+    DASHBOARD, BUDGET_USD, MAX_OPERATIONS, MAX_LABEL_VALUES, REDACT, LOG_LEVEL, HANDLE_SIGTERM,
 )  # fmt: skip

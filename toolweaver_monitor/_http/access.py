@@ -13,6 +13,8 @@ from toolweaver_monitor.errors import ConfigurationError
 class BearerToken:
     """The token that a request must carry. Only its digest is kept: no dump, `repr` or debugger shows the token.
 
+    It may also come as the password of Basic authentication, which a browser asks for, with any user name.
+
     Args:
         token: printable ASCII without spaces.
 
@@ -34,7 +36,22 @@ class BearerToken:
         import hmac  # with OpenSSL behind it: 5 ms
 
         scheme, _, token = authorization.partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(_digest(token.strip()), self._digest)
+        if scheme.lower() == "basic":
+            token = _password_of(token)
+        elif scheme.lower() != "bearer":
+            return False
+        return hmac.compare_digest(_digest(token.strip()), self._digest)
+
+
+def _password_of(credentials: str) -> str:
+    """Return the password in the credentials of Basic authentication (RFC 7617); empty if there is none."""
+    import base64
+    import binascii
+
+    try:
+        return base64.b64decode(credentials.strip(), validate=True).decode("utf-8", "replace").partition(":")[2]
+    except binascii.Error:
+        return ""
 
 
 def _digest(token: str) -> bytes:

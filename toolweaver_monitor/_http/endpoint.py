@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from toolweaver_monitor._core import locks
@@ -18,6 +19,7 @@ from toolweaver_monitor._http import access
 from toolweaver_monitor._http.messages import (
     Request,
     Response,
+    Route,
     error_response,
     parse_request,
     serialize,
@@ -27,6 +29,8 @@ from toolweaver_monitor.errors import ConfigurationError
 
 log = logging.getLogger("toolweaver_monitor")
 
+ASK_IN_BROWSER = (("WWW-Authenticate", 'Basic realm="toolweaver_monitor", charset="UTF-8"'),)
+"""Has a browser ask for the token, as the password of any user."""
 BACKLOG = 128
 EXCLUSIVE: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", 0)
 """For Windows, where SO_REUSEADDR allows two listeners on one port."""
@@ -38,7 +42,7 @@ class Endpoint:
     """An HTTP endpoint that serves fixed paths to `GET` and `HEAD`.
 
     Args:
-        routes: exact path -> function that makes the response, given the request's headers by names in lower case.
+        routes: exact path -> function that makes the response to a request.
         port: the port to listen on; 0 takes a free one.
         addr: the address to bind: `127.0.0.1`, `::1`, `0.0.0.0`, or a host name.
         token: the token that `Authorization: Bearer ...` must carry.
@@ -46,6 +50,8 @@ class Endpoint:
         keyfile: its key (PEM), if it is in another file.
         allowed_hosts: host names to answer to, besides loopback and the bound address; checked only without a token.
         insecure: listen beyond loopback with neither token nor TLS.
+        page: whether `add_page` adds anything. Default: if the endpoint is on loopback or has a token, since the page
+            shows the texts of errors and the values of tags.
         name: names the endpoint in logs and its thread.
 
     Raises:
@@ -54,7 +60,7 @@ class Endpoint:
 
     def __init__(
         self,
-        routes: Mapping[str, Callable[[Mapping[str, str]], Response]],
+        routes: Mapping[str, Route],
         *,
         port: int,
         addr: str = "127.0.0.1",
@@ -63,9 +69,11 @@ class Endpoint:
         keyfile: str | os.PathLike[str] | None = None,
         allowed_hosts: Sequence[str] | None = None,
         insecure: bool = False,
+        page: bool | None = None,
         name: str,
     ) -> None:
         self.routes, self.name = dict(routes), name
+        self._page_paths: frozenset[str] = frozenset()
         self.port = access.validate_port(port)
         self.addr = access.validate_addr(addr)
         self._takes_any_port = port == 0
@@ -76,6 +84,11 @@ class Endpoint:
                 f"addr={addr!r} can be reached from other machines",
                 hint="give token='...', or certfile='...', or insecure=True if everybody who can reach it may read it",
             )
+        if page not in (True, False, None):
+            raise ConfigurationError(f"page must be True, False or None, not {page!r}")
+        private = access.is_loopback(self.addr) or self.rules.token is not None
+        self.serves_page: bool = private if page is None else page
+        """Whether those who may read this endpoint may read the page as well."""
         self._loop: Loop | None = None
         self._route_errors = LogThrottle()
         locks.after_fork_in_child_weak(self, Endpoint._in_child)
@@ -84,6 +97,12 @@ class Endpoint:
         return (
             f"Endpoint({self.url!r}, token={'yes' if self.rules.token else 'no'}, tls={'yes' if self._tls else 'no'})"
         )
+
+    def add_page(self, routes: Mapping[str, Route]) -> None:
+        """Serve a page at these paths as well, if the rules allow one. It replaces an earlier one."""
+        if self.serves_page:
+            self.routes.update(routes)
+            self._page_paths = frozenset(routes)
 
     @property
     def listening(self) -> bool:
@@ -156,15 +175,18 @@ class Endpoint:
             return serialize(error_response(400, str(error)), closing=True), False
         own_hosts = (self.addr, access.normalize_address(str(local[0])))
         response = self.rules.reject(request.method, request.headers, own_hosts) or self._respond(request)
+        if response.status == HTTPStatus.UNAUTHORIZED and request.path in self._page_paths:
+            response = response._replace(headers=ASK_IN_BROWSER)
         again = request.keeps_alive
         return serialize(response, closing=not again, without_body=request.method == "HEAD"), again
 
     def _respond(self, request: Request) -> Response:
         route = self.routes.get(request.path)
         if route is None:
-            return error_response(404, f"not found; this endpoint serves {', '.join(self.routes)}")
+            shown = [path for path in self.routes if path == "/" or path not in self._page_paths]
+            return error_response(404, f"not found; this endpoint serves {', '.join(shown)}")
         try:
-            return route(request.headers)
+            return route(request)
         except BaseException:  # the route may run a collector of the user's
             if self._route_errors.ready():
                 log.exception("toolweaver_monitor: %s could not be answered; please report it", request.path)

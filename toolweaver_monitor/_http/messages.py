@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ class Response(NamedTuple):
     body: bytes = b""
     encoding: str = ""
     """The compression of the body; empty for none."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further headers; one of `SECURITY_HEADERS` stands in the place of that."""
 
 
 class Request(NamedTuple):
@@ -40,6 +43,12 @@ class Request(NamedTuple):
     """By names in lower case."""
     keeps_alive: bool
     """Whether the client can use the connection again."""
+    query: str = ""
+    """What stands behind the `?`, as it was sent."""
+
+
+Route = Callable[[Request], Response]
+"""Makes the response to a request."""
 
 
 def parse_request(head: bytes) -> Request:
@@ -68,7 +77,8 @@ def parse_request(head: bytes) -> Request:
         raise ValueError("the header host is missing")
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     keeps_alive = is_http_1_1 and not has_body and "close" not in headers.get("connection", "").lower()
-    return Request(request[1], request[2].partition("?")[0], headers, keeps_alive)
+    path, _, query = request[2].partition("?")
+    return Request(request[1], path, headers, keeps_alive, query)
 
 
 def parse_hostname(host: str) -> str:
@@ -87,7 +97,9 @@ def headers_of(response: Response) -> list[tuple[str, str]]:
     encoding = [("Content-Encoding", response.encoding), ("Vary", "Accept-Encoding")] if response.encoding else []
     required = [_REQUIRED[response.status]] if response.status in _REQUIRED else []
     length = ("Content-Length", str(len(response.body)))
-    return [("Content-Type", response.content_type), *encoding, length, *required, *SECURITY_HEADERS]
+    own = {name for name, _ in response.headers}
+    security = [header for header in SECURITY_HEADERS if header[0] not in own]
+    return [("Content-Type", response.content_type), *encoding, length, *required, *response.headers, *security]
 
 
 def status_line(response: Response) -> str:

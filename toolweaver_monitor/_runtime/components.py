@@ -51,6 +51,8 @@ class Components(msgspec.Struct, kw_only=True, eq=False):
     faults: dict[str, Fault] = {}
     """What the environment refused at setup, by the sink's name."""
     closed: bool = False
+    started_at: float = msgspec.field(default_factory=time.time)
+    """Unix seconds of the setup."""
 
     def open_calls(self) -> list[dict[str, Any]]:
         """Return the calls open right now, the longest-running first; see `Monitor.active`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -135,6 +137,24 @@ class Monitor(Reportable):
             A `Health`: problems, notes, and the state of every sink, budget and price list. Ready for JSON.
         """
         return health(self._components)
+
+    def html(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page with the figures of this moment as one file, which a browser opens from disk.
+
+        The file holds the texts of errors and the values of tags; it loads nothing, and sends nothing.
+
+        Args:
+            path: the file; one that is there is replaced.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        from toolweaver_monitor._runtime.page import write_page
+
+        return write_page(self._components, path)
 
     # --- serving --------------------------------------------------------------------------------------------------
 

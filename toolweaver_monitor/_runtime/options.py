@@ -9,6 +9,7 @@ from itertools import chain, count
 from typing import Any, NamedTuple
 
 from toolweaver_monitor._budget import Budget, Ledger
+from toolweaver_monitor._core import config
 from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor._text.safe_repr import ErrorTextSource
@@ -132,6 +133,26 @@ def assign_names(sinks: Sequence[Any]) -> Iterator[tuple[str, Any]]:
         name = next(name for name in candidates if name not in taken)
         taken.add(name)
         yield name, sink
+
+
+def make_dashboard(given: Any) -> list[Any]:
+    """Return the dashboard that an argument of `setup()` or the environment asks for, in a list; an empty one if none.
+
+    Raises:
+        ConfigurationError: it is neither a port nor a `Dashboard`.
+    """
+    port = config.DASHBOARD.value(None) if given is None else given
+    if port is None or port is False:
+        return []
+    from toolweaver_monitor.sinks._dashboard import Dashboard
+
+    if isinstance(port, Dashboard):
+        return [port]
+    if port is not True and type(port) is not int:
+        raise ConfigurationError(
+            f"dashboard={port!r} is neither a port nor a Dashboard", hint="give dashboard=8050, or Dashboard(port=8050)"
+        )
+    return [Dashboard(None if port is True else port)]
 
 
 # --- other arguments ------------------------------------------------------------------------------------------------

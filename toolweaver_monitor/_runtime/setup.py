@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from toolweaver_monitor._budget import Budget
 from toolweaver_monitor._bus import process_exit, sigterm
@@ -27,12 +28,14 @@ from toolweaver_monitor._runtime.monitor import Monitor
 from toolweaver_monitor._runtime.options import (
     Options,
     assign_names,
+    make_dashboard,
     make_ledger,
     make_sink,
     setup_keyword_hint,
     validate_error_text,
     validate_flags,
 )
+from toolweaver_monitor._runtime.page import make_page
 from toolweaver_monitor._runtime.shared_budgets import share_budgets
 from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._text.display import pluralize
@@ -48,6 +51,9 @@ from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 from toolweaver_monitor.sinks._memory.view import InMemorySink, validate_max_operations
+
+if TYPE_CHECKING:
+    from toolweaver_monitor.sinks._dashboard import Dashboard
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -70,6 +76,7 @@ def setup(
     redact: bool | None = None,
     max_operations: int | None = None,
     enabled: bool | None = None,
+    dashboard: int | Dashboard | None = None,
 ) -> Monitor:
     """Start monitoring: every monitored call from now on goes to these sinks.
 
@@ -94,6 +101,8 @@ def setup(
         redact: remove secrets from error texts and tags. Default: yes.
         max_operations: how many of the last calls are kept in memory. Default: 10,000; totals are all-time in any case.
         enabled: whether to monitor at all. Default: yes.
+        dashboard: the port on this machine at which the page is served, or a `Dashboard`, which has a token, TLS and
+            other addresses; True is port 8050. A `PrometheusExporter` serves the page without it.
 
     Returns:
         The `Monitor`: statistics, health, flush and shutdown.
@@ -110,8 +119,9 @@ def setup(
         )
     validate_flags(usage=usage, capture=capture, redact=redact, enabled=enabled)
     validate_error_text(error_text)
+    given = list(map(make_sink, sinks or config.SINKS.value()))
     options = Options(
-        sinks=list({id(sink): sink for sink in map(make_sink, sinks or config.SINKS.value())}.values()),
+        sinks=list({id(sink): sink for sink in (*given, *make_dashboard(dashboard))}.values()),
         max_operations=validate_max_operations(config.MAX_OPERATIONS.value(max_operations)),
         max_names=config.MAX_LABEL_VALUES.value(),
         tags=validate_tags(tags),
@@ -268,7 +278,8 @@ def _start(sink: Any, name: str, components: Components) -> None:
     """Start a sink that has `start()`; a fault of the environment is logged once, and kept for `health()`."""
     try:
         if isinstance(sink, SetupAware):
-            sink._connect(SetupContext(components.live_values, process_exit.run_first, components.flush_sink))
+            parts = (components.live_values, process_exit.run_first, components.flush_sink)
+            sink._connect(SetupContext(*parts, partial(make_page, components)))
         start = getattr(sink, "start", None)
         if callable(start):
             start()

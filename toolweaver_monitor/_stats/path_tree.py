@@ -31,6 +31,7 @@ class PathStats:
         children_s: seconds of the calls inside, added up; more than `time_s` if they ran at once.
         cost_nanousd: the cost of these calls and of all calls inside them.
         own_cost_nanousd: the cost of these calls alone.
+        own_tokens: the tokens of these calls alone.
         unpriced: calls of unknown cost.
         around: the path one tool further out; None for the root.
         children: the paths one tool further in, by tool.
@@ -45,6 +46,7 @@ class PathStats:
         "costed",
         "errors",
         "own_cost_nanousd",
+        "own_tokens",
         "time_s",
         "tool_name",
         "unpriced",
@@ -60,6 +62,7 @@ class PathStats:
         self.costed = 0
         self.cost_nanousd = 0
         self.own_cost_nanousd = 0
+        self.own_tokens = 0
         self.unpriced = 0
         self.children: dict[str, PathStats] = {}
 
@@ -141,6 +144,7 @@ class PathTree:
                 places[node.parent].children_s += stats.duration_sum_s
             path.costed += usage.costed
             path.own_cost_nanousd += usage.cost_nanousd
+            path.own_tokens += usage.tokens
             path.unpriced += usage.unpriced
             if usage.cost_nanousd:
                 for each in path.outwards():

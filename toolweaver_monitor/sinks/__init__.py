@@ -11,6 +11,7 @@ from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 
 if TYPE_CHECKING:
+    from toolweaver_monitor.sinks._dashboard import Dashboard
     from toolweaver_monitor.sinks._log.sink import LogSink
     from toolweaver_monitor.sinks._prometheus.exporter import PrometheusExporter
     from toolweaver_monitor.sinks._sqlite import SQLiteStore
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CostTracker",
+    "Dashboard",
     "ErrorTracker",
     "LogSink",
     "MetricsCollector",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Dashboard": "_dashboard",
     "LogSink": "_log.sink",
     "PrometheusExporter": "_prometheus.exporter",
     "SQLiteStore": "_sqlite",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from toolweaver_monitor._core.call import ToolCall
+
+if TYPE_CHECKING:
+    from toolweaver_monitor._http.messages import Route
 
 
 @runtime_checkable
@@ -71,6 +74,8 @@ class SetupContext(NamedTuple):
     """Moves the shutdown before the exit hooks that others have registered so far."""
     flush: Callable[[Any, float], bool] = lambda _sink, _timeout_s: True
     """Writes every call that ended before now to this sink, within so many seconds. Returns whether it did."""
+    page_routes: Callable[[], Mapping[str, Route]] = dict
+    """Returns what serves the page of this setup, by path."""
 
 
 class SetupAware:

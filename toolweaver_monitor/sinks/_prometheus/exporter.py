@@ -57,6 +57,8 @@ class PrometheusExporter(InMemorySink, SetupAware):
         keyfile: its key (PEM), if that is in another file.
         allowed_hosts: Host names to answer to, besides loopback and the bound address; checked only without a token.
         insecure: listen beyond loopback with neither a token nor TLS.
+        page: whether the endpoint serves the page at `/` as well, which shows the texts of errors and the values of
+            tags. Default: if it is on loopback or has a token.
         listen: False opens no port, for metrics that `Monitor.asgi()` or `Monitor.wsgi()` serves in an application.
 
     Raises:
@@ -80,6 +82,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
         keyfile: str | None = None,
         allowed_hosts: Sequence[str] | None = None,
         insecure: bool = False,
+        page: bool | None = None,
         listen: bool = True,
     ) -> None:
         super().__init__(max_operations=1)
@@ -90,7 +93,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
         self._chooses_port = requested is None
         self._port_reason = ""
         self._endpoint = Endpoint(
-            {"/metrics": self._respond},
+            {"/metrics": lambda request: self._respond(request.headers)},
             port=config.PROMETHEUS_PORT.default if requested is None else requested,
             addr=config.PROMETHEUS_ADDR.value(addr),
             token=token,
@@ -98,6 +101,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
             keyfile=keyfile,
             allowed_hosts=allowed_hosts,
             insecure=insecure,
+            page=page,
             name="prometheus",
         )
         self._registry = validate_registry(registry)
@@ -138,6 +142,8 @@ class PrometheusExporter(InMemorySink, SetupAware):
         Raises:
             SinkUnavailable: the port is taken, without a setup, or may not be bound; its `hint` names the fix.
         """
+        if self._listens:
+            self._endpoint.add_page(self._context.page_routes())
         if self._endpoint.listening or (self._wait is not None and self._wait.waiting):
             return
         if self._registry is not None and self._collector is None:

@@ -1,0 +1,71 @@
+"""`Monitor.html`: the page with its figures inside, as one file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from toolweaver_monitor import setup, track
+
+HOSTILE = "</script><script>alert(1)</script><!--"
+
+
+def figures_in(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    figures: dict[str, Any] = json.loads(found[1])
+    return figures
+
+
+def test_the_file_holds_the_figures_and_names_no_other_file(tmp_path: Path) -> None:
+    """It opens from disk, with details and traces of the calls that it lists, and can load nothing."""
+    with setup() as monitor:
+        with track("receipt"), track("ocr") as call:
+            call.record(cost=0.02, tokens=7)
+        path = monitor.html(tmp_path / "report.html")
+        summary = monitor.summary()
+    assert path == tmp_path / "report.html"
+    page = path.read_text("utf-8")
+    assert not re.search(r'(src|href)="[a-z]+\.(js|css|svg)"', page)
+    figures = figures_in(page)
+    assert figures["total"]["calls"] == summary["count"] == 2
+    assert figures["total"]["cost"] == summary["total_cost_usd"] == 0.02
+    assert figures["tree"]["frames"][0][0] == "receipt"
+    slowest = figures["details"]["ocr"]["slowest"][0]
+    assert [each["tool"] for each in figures["traces"][slowest["id"]]["calls"]] == ["receipt", "ocr"]
+
+
+def test_the_file_may_run_its_own_blocks_only(tmp_path: Path) -> None:
+    """The policy in it names the digests of its style and its script. Seen red: with a space added."""
+    with setup() as monitor:
+        page = monitor.html(tmp_path / "report.html").read_text("utf-8")
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    assert policy is not None
+    assert "unsafe" not in policy[1]
+    for tag in ("script", "style"):
+        block = re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        assert block is not None
+        digest = base64.b64encode(hashlib.sha256(block[1].encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy[1]
+
+
+def test_a_hostile_name_stays_text(tmp_path: Path) -> None:
+    """A tool or an error that looks like markup ends no block of the file. Seen red: without the escaped `<`."""
+    with setup() as monitor:
+        with track(HOSTILE, customer=HOSTILE) as call:
+            call.fail(HOSTILE)
+        page = monitor.html(tmp_path / "report.html").read_text("utf-8")
+    assert "alert(1)</script>" not in page
+    figures = figures_in(page)
+    assert [row["name"] for row in figures["tools"]] == [HOSTILE]
+    assert figures["latest"][0]["text"] == HOSTILE
+
+
+def test_the_file_of_a_program_without_calls_is_written(tmp_path: Path) -> None:
+    """It says that there is none."""
+    with setup() as monitor:
+        assert figures_in(monitor.html(str(tmp_path / "report.html")).read_text("utf-8"))["total"]["calls"] == 0

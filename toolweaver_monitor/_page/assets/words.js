@@ -1,0 +1,102 @@
+// Numbers, times and elements: how everything on the page is written.
+(function (twm) {
+  "use strict";
+  const NONE = "—";
+  const plain = new Intl.NumberFormat("en-US", { maximumFractionDigits: 12 });
+
+  function digits(value) {
+    // Three significant digits, without an exponent.
+    const places = value === 0 ? 0 : Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
+    return value.toLocaleString("en-US", { minimumFractionDigits: Math.min(places, 12), maximumFractionDigits: Math.min(places, 12) });
+  }
+
+  function count(value) {
+    if (value === null || value === undefined) return NONE;
+    if (value < 1e6) return plain.format(Math.round(value));
+    const [unit, name] = value < 1e9 ? [1e6, "M"] : [1e9, "G"];
+    return digits(value / unit) + " " + name;
+  }
+
+  function seconds(value) {
+    if (value === null || value === undefined) return NONE;
+    if (value === 0) return "0 s";
+    if (value < 1e-3) return digits(value * 1e6) + " µs";
+    if (value < 0.9995) return digits(value * 1e3) + " ms";
+    if (value < 119.5) return digits(value) + " s";
+    return span(value);
+  }
+
+  function span(value) {
+    if (value < 1) return Math.max(0, value).toFixed(1) + " s";
+    if (value < 119.5) return Math.round(value) + " s";
+    if (value < 7170) return Math.round(value / 60) + " min";
+    if (value < 172000) {
+      const minutes = Math.round(value / 60);
+      return Math.floor(minutes / 60) + " h " + (minutes % 60) + " min";
+    }
+    return Math.round(value / 86400) + " days";
+  }
+
+  function dollars(value) {
+    if (value === null || value === undefined) return NONE;
+    if (value === 0) return "$0";
+    if (value >= 0.995) return "$" + value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+    return "$" + digits(value).replace(/(\.\d\d)0+$/, "$1");
+  }
+
+  function percent(value) {
+    if (value === null || value === undefined || !isFinite(value)) return NONE;
+    const of100 = value * 100;
+    if (of100 === 0) return "0 %";
+    if (of100 < 0.05) return "<0.1 %";
+    return (of100 < 9.95 ? of100.toFixed(1) : Math.round(of100)) + " %";
+  }
+
+  function ago(at, now) {
+    const passed = now - at;
+    return passed < 2 ? "just now" : span(passed) + " ago";
+  }
+
+  function clock(at) {
+    return new Date(at * 1000).toLocaleString(undefined, { hour12: false });
+  }
+
+  function exact(value, unit) {
+    return value === null || value === undefined ? "unknown, or none" : plain.format(value) + (unit ? " " + unit : "");
+  }
+
+  function plural(value, noun) {
+    return count(value) + " " + noun + (value === 1 ? "" : "s");
+  }
+
+  function hue(name) {
+    let hash = 7;
+    for (let i = 0; i < name.length; i++) hash = (hash * 31 + name.charCodeAt(i)) >>> 0;
+    return "h" + (hash % 12);
+  }
+
+  // Texts go in as text nodes only; there is no way to hand in markup, and no attribute that runs or styles.
+  function fill(node, attributes, children) {
+    for (const [name, value] of Object.entries(attributes || {})) {
+      if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+      else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : String(value));
+    }
+    for (const child of children.flat(Infinity)) {
+      if (child !== null && child !== undefined && child !== false) {
+        node.append(child instanceof Node ? child : document.createTextNode(String(child)));
+      }
+    }
+    return node;
+  }
+  function el(tag, attributes, ...children) {
+    return fill(document.createElement(tag), attributes, children);
+  }
+  function svg(tag, attributes, ...children) {
+    return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+  }
+  function moment(at, now) {
+    return el("time", { "data-at": at, title: clock(at) }, ago(at, now));
+  }
+
+  Object.assign(twm, { NONE, count, seconds, span, dollars, percent, ago, clock, exact, plural, hue, el, svg, moment });
+})((window.twm = window.twm || {}));

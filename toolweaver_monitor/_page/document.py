@@ -1,0 +1,97 @@
+"""The files that the page is made of, what serves them, and all of them as one file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+from toolweaver_monitor._http.messages import Request, Response, Route, error_response
+from toolweaver_monitor._page.feed import Feed
+
+STYLE, ICON = "page.css", "icon.svg"
+SCRIPTS = ("words.js", "charts.js", "table.js", "detail.js", "page.js")
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+_OWN_HEADERS = (
+    ("Content-Security-Policy", POLICY),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+)
+_TYPES = {"svg": "image/svg+xml", "html": "text/html", "css": "text/css", "js": "text/javascript"}
+_LINK = re.compile(r'<link rel="icon" [^>]*>\n<link rel="stylesheet" href="page\.css">')
+_SCRIPT = re.compile(r'<script src="([a-z]+\.js)"></script>\n?')
+
+
+@cache
+def asset(name: str) -> str:
+    """Return the text of one of the page's files."""
+    return files(__package__).joinpath("assets", name).read_text("utf-8")
+
+
+def page_routes(feed: Feed) -> Mapping[str, Route]:
+    """Return what serves the page, its files and its figures, by path."""
+
+    def serve(name: str) -> Route:
+        kind = f"{_TYPES[name.rpartition('.')[2]]}; charset=utf-8"
+        return lambda _: Response(body=asset(name).encode(), content_type=kind, headers=_OWN_HEADERS)
+
+    def poll(request: Request) -> Response:
+        cursor, answer = feed.poll(_argument(request, "since"))
+        tag = ("ETag", f'"{cursor}"')
+        if answer is None and request.headers.get("if-none-match") == tag[1]:
+            return Response(304, headers=(*_OWN_HEADERS, tag))
+        return _json(answer if answer is not None else feed.poll()[1], tag)
+
+    def download(_: Request) -> Response:
+        named = ("Content-Disposition", 'attachment; filename="report.html"')
+        body = single_file(feed.whole()).encode()
+        return Response(body=body, content_type="text/html; charset=utf-8", headers=(named,))
+
+    return {
+        "/": serve("page.html"),
+        **{f"/{name}": serve(name) for name in (STYLE, ICON, *SCRIPTS)},
+        "/report.html": download,
+        "/data.json": poll,
+        "/tool.json": lambda request: _json(feed.tool(_argument(request, "name"))),
+        "/trace.json": lambda request: _json(feed.trace(_argument(request, "id"))),
+    }
+
+
+def _argument(request: Request, name: str) -> str:
+    """Return an argument in the query of a request; empty if it is not there."""
+    return parse_qs(request.query, max_num_fields=10).get(name, [""])[0] if request.query else ""
+
+
+def _json(body: bytes | None, *headers: tuple[str, str]) -> Response:
+    if body is None:
+        return error_response(404, "this is not kept, or never was")
+    return Response(body=body, content_type="application/json", headers=(*_OWN_HEADERS, *headers))
+
+
+def single_file(data: Mapping[str, Any]) -> str:
+    """Return the page as one file that shows these figures, and that may load and run nothing else."""
+    style = asset(STYLE)
+    script = "\n".join(asset(name) for name in SCRIPTS)
+    policy = f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; base-uri 'none'"
+    shown = msgspec.json.encode(data).decode().replace("<", "\\u003c")
+    page = asset("page.html")
+    page = _SCRIPT.sub("", page)
+    page = _LINK.sub(
+        lambda _: f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{style}</style>', page
+    )
+    blocks = f'<script type="application/json" id="figures">{shown}</script>\n<script>{script}</script>\n</body>'
+    return page.replace("</body>", blocks)
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
