@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import toolweaver_monitor
 from toolweaver_monitor._core.call import ENDED, ToolCall
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._core.sanitize import NANO
@@ -470,3 +472,67 @@ def test_health_says_what_in_the_environment_keeps_w_and_b_from_logging(
     )
     assert done.stdout.startswith(state), done.stderr
     assert f"wandb: {said}" in done.stdout
+
+
+def problems_before_any_call(folder: Path, *options: str, **variables: str) -> str:
+    """Return the problems of a program that has only called `setup()`, in a home of its own."""
+    program = (
+        "import os, sys; from toolweaver_monitor import setup\n"
+        "monitor = setup('wandb')\n"
+        "print(*monitor.health()['problems'], monitor.health()['sinks']['wandb']['cure'], 'wandb' in sys.modules)\n"
+        "os.environ['WANDB_API_KEY'] = 'k' * 40\n"
+        "print(monitor.health()['problems'])\n"
+    )
+    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_") and name != "NETRC"}
+    command = [sys.executable, *options, "-c", program]
+    done = subprocess.run(
+        command, cwd=folder, env=own | {"HOME": str(folder)} | variables, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_not_logged_in_is_a_problem_from_the_start_and_ends_with_a_login(tmp_path: Path) -> None:
+    """Before any call, and without the import of W&B. Seen red: before, all was well until the first call."""
+    pytest.importorskip("wandb")
+    cure = "run `wandb login`, or set WANDB_MODE=offline to keep runs on this machine"
+    said = problems_before_any_call(tmp_path)
+    assert said.splitlines() == [f"wandb: W&B is not logged in; {cure} {cure} False", "[]"]
+
+
+@pytest.mark.parametrize("why", ["offline", "key", "netrc", "own server", "settings", "unreadable"])
+def test_no_problem_is_told_where_w_and_b_may_have_what_it_needs(why: str, tmp_path: Path) -> None:
+    """Seen red: with only the variables looked at, `wandb login` was not believed."""
+    pytest.importorskip("wandb")
+    netrc = tmp_path / ".netrc"
+    variables = {}
+    match why:
+        case "offline":
+            variables = {"WANDB_MODE": "offline"}
+        case "key":
+            variables = {"WANDB_API_KEY": "k" * 40}
+        case "netrc":
+            netrc.write_text("machine api.wandb.ai\n  login user\n  password " + "k" * 40)
+        case "own server":
+            netrc.write_text("machine wandb.example.org:8443\n  login user\n  password " + "k" * 40)
+            variables = {"WANDB_BASE_URL": "https://wandb.example.org:8443"}
+        case "settings":
+            (tmp_path / "wandb").mkdir()
+            (tmp_path / "wandb" / "settings").write_text("[default]\nmode = offline\n")
+        case "unreadable":
+            netrc.write_text('machine "')
+    if netrc.exists():
+        netrc.chmod(0o600)
+    assert problems_before_any_call(tmp_path, **variables).splitlines()[0].strip() == "False"
+
+
+def test_a_missing_w_and_b_is_a_problem_from_the_start(tmp_path: Path) -> None:
+    """With a folder `./wandb`, where offline runs are kept, too. Seen red: before, only the first call told it."""
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in ("msgspec", "wrapt", "prometheus_client"):
+        (site / name).symlink_to(Path(importlib.import_module(name).__file__ or "").parent)
+    (tmp_path / "wandb").mkdir()
+    root = Path(toolweaver_monitor.__file__).parents[1]
+    said = problems_before_any_call(tmp_path, "-S", PYTHONPATH=os.pathsep.join([str(root), str(site)]))
+    assert said.startswith("wandb: wandb is not installed; run `pip install 'toolweaver_monitor[wandb]'`")

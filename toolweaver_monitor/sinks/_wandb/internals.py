@@ -45,9 +45,19 @@ def require_login(base_url: str) -> None:
             f"W&B's credentials cannot be used ({type(error).__name__})", hint="run `wandb login --relogin`"
         ) from error
     if credentials is None:
-        raise SinkUnavailable(
-            "W&B is not logged in", hint="run `wandb login`, or set WANDB_MODE=offline to keep runs on this machine"
-        )
+        raise not_logged_in()
+
+
+def not_logged_in() -> SinkUnavailable:
+    """Return the error for a missing key."""
+    return SinkUnavailable(
+        "W&B is not logged in", hint="run `wandb login`, or set WANDB_MODE=offline to keep runs on this machine"
+    )
+
+
+def is_set_up() -> bool:
+    """Return whether wandb has begun to work in this process, so that only it knows its settings and keys."""
+    return _setup() is not None
 
 
 def is_inherited(run: Any) -> bool:

@@ -20,6 +20,7 @@ from toolweaver_monitor.sinks._wandb import finish_hook, internals
 from toolweaver_monitor.sinks._wandb import run as runs
 from toolweaver_monitor.sinks._wandb.deadline import DeadlineExecutor
 from toolweaver_monitor.sinks._wandb.feed import MERGE_ABOVE
+from toolweaver_monitor.sinks._wandb.login import find_fault
 from toolweaver_monitor.sinks._wandb.router import RunRouter
 
 log = logging.getLogger("toolweaver_monitor")
@@ -126,7 +127,10 @@ class WandBLogger(SetupAware):
         if run is None and self._last_status:
             return self._last_status
         rows, calls, merged_calls = router.counts()
+        fault = None if run is not None or self._pid is not None or not self._has_setup else find_fault()
+        early = {"state": "unavailable", "last_error": str(fault), "cure": fault.hint} if fault is not None else {}
         return {
+            **early,
             "run": run.location if run else None,
             "our_run": run.is_ours if run else None,
             "rows": rows,

@@ -73,7 +73,7 @@ class WandbRun:
                 self._defined.add(name)
 
 
-def _not_installed() -> SinkUnavailable:
+def not_installed() -> SinkUnavailable:
     """Return the error for a missing wandb."""
     return SinkUnavailable("wandb is not installed", hint="run `pip install 'toolweaver_monitor[wandb]'`")
 
@@ -90,11 +90,11 @@ def import_wandb() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "wandb":
             raise SinkUnavailable(f"wandb lacks the package {error.name!r}", hint=upgrade) from None
-        raise _not_installed() from None
+        raise not_installed() from None
     except Exception as error:
         raise SinkUnavailable(f"wandb cannot be imported ({type(error).__name__})", hint=upgrade) from error
     if not hasattr(wandb, "init"):  # a folder ./wandb, where offline runs are kept, looks like an empty package
-        raise _not_installed()
+        raise not_installed()
     return wandb
 
 
