@@ -79,7 +79,7 @@ def test_d8_a_store_on_a_disk_that_takes_nothing_is_tried_again(fault: str, tmp_
     """The program goes on, `health()` says `degraded`, the store is well again by itself once the disk is, and holds
     whole batches: as many rows as its sums count. Retries ten times as fast.
 
-    Seen red: with the connection kept after an error, "full" stayed full.
+    Seen red: with SQLite's errors swallowed, `health()` stayed "ok".
     """
     ended = run_on(fault, tmp_path)
     assert ended.code == 0, ended.err
