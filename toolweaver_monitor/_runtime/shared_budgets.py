@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 from toolweaver_monitor._budget import Ledger
 from toolweaver_monitor._bus.worker import Worker
 from toolweaver_monitor._core.sanitize import Diagnostics
-from toolweaver_monitor._store.ledger import Account
-from toolweaver_monitor.errors import SinkUnavailable
 
 TICK_S = 0.2
 
@@ -30,13 +27,11 @@ class SharedBudgets:
         ledger.share(self)
 
     def exchange(self, name: str, per: str, unit: str, limit: int, back: int, need: int) -> Any:
-        """Pass a request on to the store; see `StoreLedger.exchange`. Return None if that is out of reach."""
+        """Pass a request on to the store; see `StoreLedger.request`. Return None if that is out of reach."""
         if need:
             self._ticker.ensure_running()
         try:
-            return self._sums.exchange(Account(name, per, unit), limit, back, need)
-        except (OSError, sqlite3.Error, SinkUnavailable):
-            return None
+            return self._sums.request(name, per, unit, limit, back, need)
         except Exception:  # noqa: BLE001 - a fault of ours must not stop the program's calls
             Diagnostics.internal_errors += 1
             return None

@@ -7,12 +7,14 @@ lease. A clock that is set back frees nothing: the latest sixtieth that was writ
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 from toolweaver_monitor._store.connection import StoreConnection
 from toolweaver_monitor._store.writer import StoreWriter
+from toolweaver_monitor.errors import SinkUnavailable
 
 SIXTIETHS = 60
 SHARE = 32
@@ -61,6 +63,13 @@ class StoreLedger:
         self._wall_s = wall_s
         self._leased_in: dict[Account, int] = {}
         """The slot to which this process's last lease was charged."""
+
+    def request(self, name: str, per: str, unit: str, limit: int, back: int, need: int) -> Grant | None:
+        """Do what `exchange` does. Return None if the store is busy, broken, or cannot be written."""
+        try:
+            return self.exchange(Account(name, per, unit), limit, back, need)
+        except (OSError, sqlite3.Error, SinkUnavailable):
+            return None
 
     def exchange(self, account: Account, limit: int, back: int, need: int) -> Grant:
         """Give back what is left of a lease, and ask for a new one, in one transaction.

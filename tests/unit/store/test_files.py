@@ -151,3 +151,10 @@ def test_asking_what_a_file_is_drops_no_lock_of_this_process(path: Path, calls_o
     assert "locked" in ended.stderr
     holder.execute("ROLLBACK")
     holder.close()
+
+
+def test_a_program_without_a_store_does_not_import_sqlite() -> None:
+    """Who has no store does not pay for it. Seen red: when the shared budgets imported the store."""
+    code = "import sys, toolweaver_monitor as t; t.setup('log', budget=1.0); print('sqlite3' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("False\n", "")
