@@ -213,11 +213,13 @@ def calls_of_every_outcome() -> Counter[str]:
         raise TimeoutError
     with pytest.raises(TimeoutError):
         asyncio.run(too_slow())
+    with pytest.raises(SystemExit), track("pause"):
+        raise SystemExit(0)
     dropped = lines()
     next(dropped)
     dropped.close()
     assert list(lines()) == ["a", "b"]
-    return Counter(success=2, rejected=1, failure=1, timeout=1, cancelled=1, abandoned=1)
+    return Counter(success=2, rejected=1, failure=1, timeout=1, cancelled=1, abandoned=1, interrupted=1)
 
 
 def test_it_keeps_to_what_setup_counts_on(case: Case) -> None:
