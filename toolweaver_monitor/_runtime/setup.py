@@ -188,7 +188,8 @@ def _warn_of_losses(earlier: Monitor, monitor: Monitor) -> None:
     calls = earlier.metrics.summary()["count"] if earlier.metrics is not monitor.metrics else 0
     if calls:
         losses.append(f"the figures of {pluralize(calls, 'call')}")
-    if any(entry["spent"] for entry in earlier._components.budgets()):
+    goes_on = monitor._components.shared is not None  # the sums of all but budgets per run are in the store
+    if any(entry["spent"] and not (goes_on and entry["per"] != "run") for entry in earlier._components.budgets()):
         losses.append("what its budgets had spent")
     if losses:
         _has_warned = True

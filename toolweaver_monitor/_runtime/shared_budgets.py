@@ -24,10 +24,13 @@ class SharedBudgets:
         self._ledger = ledger
         self._sums = store._open_ledger()
         self._ticker = Worker("shared budgets", self._tick, TICK_S)
+        self._is_closed = False
         ledger.share(self)
 
     def exchange(self, name: str, per: str, unit: str, limit: int, back: int, need: int) -> Any:
         """Pass a request on to the store; see `StoreLedger.request`. Return None if that is out of reach."""
+        if self._is_closed:  # a late look at the status must not open the store again
+            return None
         if need:
             self._ticker.ensure_running()
         try:
@@ -43,6 +46,7 @@ class SharedBudgets:
         """Give everything back that no running call holds."""
         self._ticker.stop()
         self._ledger.give_back(at_once=True)
+        self._is_closed = True
         self._sums.close()
 
 

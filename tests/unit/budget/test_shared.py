@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import Budget, BudgetExceeded, get_monitor, monitored, setup, shutdown, track
+from toolweaver_monitor import Budget, BudgetExceeded, MetricsCollector, get_monitor, monitored, setup, shutdown, track
 from toolweaver_monitor._budget import Ledger
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._store.ledger import Account, StoreLedger
@@ -232,6 +232,21 @@ def test_a_setup_with_a_store_shares_its_budgets(tmp_path: Path) -> None:
         assert monitor is not None
         assert monitor.budgets["daily"].remaining() == pytest.approx(1.0 - 0.25 * {3: 3, 1: 4, 0: 4}[expected])
         assert shutdown()
+
+
+def test_a_second_setup_with_the_store_loses_nothing_and_says_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its budgets go on, so there is no loss to warn of. Seen red: with every spent budget told as lost."""
+    monkeypatch.setattr("toolweaver_monitor._runtime.setup._has_warned", False)
+    metrics = MetricsCollector()
+    for _ in range(2):
+        monitor = setup(SQLiteStore(tmp_path / "runs.db"), metrics, budget=Budget(limit_usd=1.0, per="day", name="d"))
+        with track("ocr") as call:
+            call.record(cost=0.25)
+        assert monitor.flush()
+    assert monitor.budgets["d"].remaining() == 0.5
+    assert caplog.text == ""
 
 
 def test_a_store_that_is_locked_stops_no_call(tmp_path: Path) -> None:
