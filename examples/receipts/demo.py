@@ -50,7 +50,7 @@ def demo(options: Namespace) -> int:
     say(f"\n{what_came_of_it(readings, options.budget)}\n\nWhere to look next")
     say(f"  expenses  {near(options.output / 'expenses.csv')}")
     if served and not options.keep:
-        say(f"  metrics   {prometheus.url} answered while it ran; --keep leaves it open")
+        say(f"  metrics   {prometheus.url} answered while it ran; `make demo ARGS=--keep` leaves it open")
     say(f"  W&B       {of_run(wandb)}")
     return exit_code(readings)
 
@@ -71,15 +71,17 @@ def write_csv(readings: Sequence[Reading], file: Path) -> None:
     """Keep what was read. Its cost is declared as 0, so that it runs when the budget is spent, too."""
     with file.open("w", newline="") as out:
         rows = csv.writer(out)
-        rows.writerow(("receipt", "outcome", "total", "kinds"))
-        rows.writerows((r.file, r.outcome, r.total / 100, json.dumps(r.kinds)) for r in readings)
+        rows.writerow(("receipt", "outcome", "total_usd", "kinds_usd", "why"))
+        for shown in (reading.in_dollars() for reading in readings):
+            kinds = json.dumps(shown["kinds"]) if shown["kinds"] else ""
+            rows.writerow((shown["file"], shown["outcome"], shown["total"], kinds, shown["why"]))
 
 
 def as_json(monitor: Monitor, readings: Sequence[Reading]) -> str:
     """Return everything as JSON, for another program."""
     return json.dumps(
         {
-            "receipts": [reading._asdict() for reading in readings],
+            "receipts": [reading.in_dollars() for reading in readings],
             "summary": monitor.summary(),
             "cost_by_operation": monitor.metrics.cost_by_operation(),
             "by_employee": monitor.costs.by_tag("employee"),
@@ -91,10 +93,13 @@ def as_json(monitor: Monitor, readings: Sequence[Reading]) -> str:
 
 
 def keep(prometheus: PrometheusExporter) -> None:
-    """Serve the metrics until the user stops the program."""
-    say(f"\n{prometheus.url} stays open; Ctrl-C ends it")
+    """Serve the metrics until the user ends it: on a terminal by Enter, after which `make` has nothing to say."""
+    is_terminal = sys.stdin is not None and sys.stdin.isatty()
+    say(f"\n{prometheus.url} stays open; {'Enter' if is_terminal else 'Ctrl-C'} ends it")
     try:
-        while True:
+        if is_terminal:
+            sys.stdin.readline()
+        while not is_terminal:
             time.sleep(3600)
     except KeyboardInterrupt:
         say("")

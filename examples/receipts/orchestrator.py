@@ -19,11 +19,16 @@ class Reading(NamedTuple):
     file: str
     outcome: str
     """`read`, `failed`, or `refused` by a budget."""
-    total: int = 0
-    """Cents."""
+    total: int | None = None
+    """Cents; None if it was not read."""
     kinds: Mapping[str, int] = {}
     """Cents by kind of expense."""
     why: str = ""
+
+    def in_dollars(self) -> dict[str, Any]:
+        """Return what files and JSON show; there all money is in dollars."""
+        total = None if self.total is None else self.total / 100
+        return self._asdict() | {"total": total, "kinds": {kind: cents / 100 for kind, cents in self.kinds.items()}}
 
 
 class Orchestrator:
@@ -54,26 +59,15 @@ class Orchestrator:
             yield await done
 
     async def read(self, image: Path) -> Reading:
-        """Read one receipt. Its tools' cost is counted for the person who handed it in."""
+        """Read one receipt; a failure is a result like any other. The cost counts for who handed the receipt in."""
         try:
-            with track("receipt", employee=image.stem.partition("-")[2]):  # a budget may refuse this, too
-                return await self._through_tools(image)
+            # What ends the block ends the call: a receipt on which a tool fails is a failure itself.
+            with track("receipt", employee=image.stem.partition("-")[2]):
+                text = await self.execute_tool("ocr", {"image": image})
+                slip = await self.execute_tool("parse_items", {"lines": text["lines"]})
+                sums = await self.execute_tool("categorize", {"items": slip["items"]})
         except BudgetExceeded as refusal:
-            return refused(image, refusal)
-
-    async def _through_tools(self, image: Path) -> Reading:
-        """Take one receipt through all tools; a failure is a result like any other."""
-        try:
-            text = await self.execute_tool("ocr", {"image": image})
-            slip = await self.execute_tool("parse_items", {"lines": text["lines"]})
-            sums = await self.execute_tool("categorize", {"items": slip["items"]})
-        except BudgetExceeded as refusal:
-            return refused(image, refusal)
+            return Reading(image.name, "refused", why=f"the budget {refusal.budget!r} is spent")
         except (OSError, ValueError) as error:
             return Reading(image.name, "failed", why=f"{type(error).__name__}: {error}")
         return Reading(image.name, "read", slip["total"], sums["kinds"])
-
-
-def refused(image: Path, refusal: BudgetExceeded) -> Reading:
-    """Return the reading of a receipt that a budget refused."""
-    return Reading(image.name, "refused", why=f"the budget {refusal.budget!r} is spent")

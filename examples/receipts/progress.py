@@ -76,5 +76,5 @@ def describe(reading: Reading) -> str:
     """Describe one receipt in one line."""
     if reading.outcome == "read":
         kinds = ", ".join(f"{kind} {money(cents)}" for kind, cents in sorted(reading.kinds.items()))
-        return f"{reading.file}  read     {money(reading.total):>6}  ({kinds})"
+        return f"{reading.file}  read     {money(reading.total or 0):>6}  ({kinds})"
     return f"{reading.file}  {reading.outcome:<7}  {reading.why}"
