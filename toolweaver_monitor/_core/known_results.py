@@ -25,8 +25,10 @@ SWEEP_S = 0.2
 _CONSTANTS = frozenset({str, bytes, int, float, complex, bool, type(None), tuple, frozenset, range})
 """Types whose objects a program may share without a cache, as the interpreter does with the constants of a function."""
 
-recent: deque[Any] = deque([None])
-"""The last result without a weak reference. What is appended here displaces one, so that it is never empty."""
+recent: deque[Any] = deque([None], maxlen=1)
+"""The last result without a weak reference. What is appended displaces the one before, which is read first: between the
+two no other thread runs, and an interrupt there changes nothing.
+"""
 kept: dict[int, Any] = {}
 """Earlier ones that something else referred to when they were last looked at, by their `id`."""
 _weak: dict[int, ref[Any]] = {}
@@ -50,8 +52,8 @@ class Recognition:
 def _count_alone() -> tuple[int, int]:
     """Return the reference counts of what only a local variable holds, and of what `kept` holds as well."""
     recent.append([])
-    recent.rotate(1)
-    held = recent.popleft()
+    held = recent[-1]
+    recent.append(None)
     alone = getrefcount(held)
     some = {0: held}
     del held
@@ -88,8 +90,8 @@ def remember(thing: Any) -> None:
             pass
         else:
             return
+    held = recent[-1]
     recent.append(thing)
-    held = recent.popleft()
     if getrefcount(held) > ALONE:
         exchange(held, None)
 
@@ -129,8 +131,8 @@ def _keep(held: Any) -> None:
 
 def forget_dropped() -> bool:
     """Let go of results that nothing else refers to, and return whether any are left to be looked at again."""
+    held = recent[-1]
     recent.append(None)
-    held = recent.popleft()
     if held is not None and getrefcount(held) > ALONE and Recognition.counts_references:
         kept[id(held)] = held
     held = None
@@ -153,9 +155,7 @@ def _sweep() -> None:
 
 def forget_all() -> None:
     """Forget every result: another setup begins."""
-    for _ in range(len(recent)):
-        recent.append(None)
-        recent.popleft()
+    recent.append(None)
     kept.clear()
     _weak.clear()
 

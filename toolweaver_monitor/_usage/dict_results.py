@@ -46,7 +46,6 @@ SMALL_DICT = 64
 MAX_NOTED_KEYS = 8
 
 _put_recent = recent.append
-_take_displaced = recent.popleft
 
 
 def apply_dict(call: ToolCall, result: Fields) -> bool:
@@ -71,8 +70,8 @@ def apply_dict(call: ToolCall, result: Fields) -> bool:
                 if "cost" in names:
                     tokens, cost = result["tokens_used"] if "tokens_used" in names else 0, result["cost"]
                     if type(tokens) is int and type(cost) is float and 0 <= tokens <= MAX_FAST and 0.0 <= cost <= 1e6:
+                        held = recent[-1]
                         _put_recent(result)
-                        held = _take_displaced()
                         is_alone = getrefcount(held) <= ALONE
                         if (not is_alone or kept) and exchange(None if is_alone else held, result):
                             call._ensure_details().is_repeat = True
