@@ -1,6 +1,6 @@
 """Calls that have ended elsewhere and are recorded by hand: `Monitor.record()` and the records of the trackers.
 
-A program may tell several trackers about one operation, one after the other. So a call that `MetricsCollector.record`
+A program may tell several trackers about one call, one after the other. So a call that `MetricsCollector.record`
 hands in waits for what the others say of it. It stays open until the next such call of its context, a read, or a drain
 closes it. Budgets know of its cost from the start.
 """

@@ -36,7 +36,7 @@ class Monitor(Reportable):
     """The statistics and sinks of one `setup()`.
 
     It ends with `shutdown()`, with the process, or as a sync or async context manager. Its report shows the busiest
-    tools, the most expensive operations, the latest errors and the budgets with the least left.
+    tools, the most expensive tools, the latest errors and the budgets with the least left.
     """
 
     _meant: ClassVar[Mapping[str, str]] = {

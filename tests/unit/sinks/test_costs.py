@@ -20,10 +20,10 @@ def test_the_report_reads_like_a_bill(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == f"{text}\n"
     assert text.splitlines() == [
         "Costs",
-        "  operation       total  calls     average",
-        "  vision        $3.0000      2     $1.5000",
-        "  embed      $0.0000021      1  $0.0000021",
-        "  total         $3.0000      3     $1.0000",
+        "  tool         total  calls     average",
+        "  vision     $3.0000      2     $1.5000",
+        "  embed   $0.0000021      1  $0.0000021",
+        "  total      $3.0000      3     $1.0000",
     ]
 
 

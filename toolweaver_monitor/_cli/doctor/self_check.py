@@ -41,7 +41,7 @@ def collectors() -> Iterator[Finding]:
     errors.record_call("doctor", success=True)
     errors.record_call("doctor", success=False, error="on purpose")
     summary = metrics.summary()
-    yield _check("record", summary["count"] == 1 and summary["total_tokens"] == 100, "an operation is counted")
+    yield _check("record", summary["count"] == 1 and summary["total_tokens"] == 100, "a call is counted")
     yield _check("cost", math.isclose(costs.costs["doctor"], 0.01), "a cost is counted")
     yield _check("error rate", errors.error_rate("doctor") == 0.5, "one error in two calls is a rate of 50%")
     for _ in range(5_000):

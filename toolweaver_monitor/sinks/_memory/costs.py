@@ -25,9 +25,9 @@ MAX_IN_LINE = 5
 
 
 class CostTracker(InMemorySink, Reportable):
-    """Dollars and calls by operation. Also works on its own, without `setup()`.
+    """Dollars and calls by tool. Also works on its own, without `setup()`.
 
-    Its report shows what each operation cost, the most expensive first, with total, calls and average.
+    Its report shows what each tool cost, the most expensive first, with total, calls and average.
     """
 
     name = "costs"
@@ -36,15 +36,15 @@ class CostTracker(InMemorySink, Reportable):
         super().__init__(max_operations=1)
 
     def record(self, operation: str, cost: float) -> None:
-        """Count one operation and its cost.
+        """Count one call and its cost.
 
-        Right after `MetricsCollector.record` of the same operation and setup it is the cost of that call, if that had
+        Right after `MetricsCollector.record` of the same tool and setup it is the cost of that call, if that had
         none. Otherwise only this tracker counts it. Never raises. Invalid values are left out and counted, as in
         `MetricsCollector.record`.
 
         Args:
-            operation: its name; anything that is not a name becomes `unnamed`.
-            cost: dollars. Anything else (negative, NaN, text) makes it an operation of unknown cost.
+            operation: the tool; anything that is not a name becomes `unnamed`.
+            cost: dollars. Anything else (negative, NaN, text) makes it a call of unknown cost.
         """
         call = make_call(operation, cost=cost)
         if self._by_hand is None or not self._by_hand.add_cost(call):
@@ -52,32 +52,32 @@ class CostTracker(InMemorySink, Reportable):
 
     @property
     def costs(self) -> dict[str, float]:
-        """Dollars by operation, all-time."""
-        return {operation: stats.usage.cost_nanousd / NANO for operation, stats in self._select_costed()}
+        """Dollars by tool, all-time."""
+        return {tool: stats.usage.cost_nanousd / NANO for tool, stats in self._select_costed()}
 
     @property
     def total(self) -> float:
-        """Dollars over all operations, all-time; calls of unknown cost are left out."""
+        """Dollars over all tools, all-time; calls of unknown cost are left out."""
         return self._total().usage.cost_nanousd / NANO
 
     @property
     def counts(self) -> dict[str, int]:
-        """Calls of known cost by operation, all-time."""
-        return {operation: stats.usage.costed for operation, stats in self._select_costed()}
+        """Calls of known cost by tool, all-time."""
+        return {tool: stats.usage.costed for tool, stats in self._select_costed()}
 
     def _repr_html_(self) -> str:
-        """Return a table of the operations for a notebook, the most expensive first."""
+        """Return a table of the tools for a notebook, the most expensive first."""
         counts = self.counts
         ranked = self.most_expensive(len(counts))
         rows = [[name, f"${cost:,.4f}", f"{counts[name]:,}", f"${cost / counts[name]:,.4f}"] for name, cost in ranked]
-        return html_table([["operation", "total", "calls", "average"], *rows])
+        return html_table([["tool", "total", "calls", "average"], *rows])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the total, and dollars and calls by operation, as plain values."""
+        """Return the total, and dollars and calls by tool, as plain values."""
         return {"total": self.total, "costs": self.costs, "counts": self.counts}
 
     def most_expensive(self, n: int = 5) -> list[tuple[str, float]]:
-        """Return the `n` operations that cost most in total, each with its dollars, the most expensive first.
+        """Return the `n` tools that cost most in total, each with its dollars, the most expensive first.
 
         Raises:
             ConfigurationError: `n` is not a whole number.
@@ -93,7 +93,7 @@ class CostTracker(InMemorySink, Reportable):
                 the number of outermost calls.
 
         Returns:
-            For each name `calls` (attempts), `operations` (a retried one counts once), `retries`, `errors` (failures
+            For each name `calls` (attempts), `operations` (one with all its attempts), `retries`, `errors` (failures
             and timeouts), `rejected`, `cost_usd` (None if no cost is known although tokens or a model were seen),
             `unpriced` (calls of unknown cost, which `cost_usd` leaves out), `saved_usd` and `cache_hits` (calls served
             from a cache cost 0), `tokens`, `input_tokens`, `output_tokens`, `cached_tokens` (a part of input). All
@@ -207,12 +207,12 @@ class CostTracker(InMemorySink, Reportable):
 
     def _text(self, limit: int | None = DEFAULT_ROWS) -> str:
         tools = self._by_tool()
-        costed = {operation: stats for operation, stats in tools.items() if stats.usage.costed}
+        costed = {tool: stats for tool, stats in tools.items() if stats.usage.costed}
         shown, more = rank_rows(costed, lambda stats: stats.usage.cost_nanousd, limit)
         lines = ["Costs"]
         if costed:
-            rows = [["operation", "total", "calls", "average"]]
-            rows += [_format_row(escape(operation), stats) for operation, stats in shown]
+            rows = [["tool", "total", "calls", "average"]]
+            rows += [_format_row(escape(tool), stats) for tool, stats in shown]
             total = ToolStats()
             total.add(*costed.values())
             lines += [*table([*rows, _format_row("total", total)]), *more]
@@ -267,12 +267,12 @@ class CostTracker(InMemorySink, Reportable):
         return _as_dicts(by_name)
 
     def _select_costed(self) -> Iterator[tuple[str, ToolStats]]:
-        return ((operation, stats) for operation, stats in self._by_tool().items() if stats.usage.costed)
+        return ((tool, stats) for tool, stats in self._by_tool().items() if stats.usage.costed)
 
 
-def _format_row(operation: str, stats: ToolStats) -> list[str]:
+def _format_row(tool: str, stats: ToolStats) -> list[str]:
     average = _format_dollars(stats.usage.cost_nanousd / stats.usage.costed)
-    return [operation, _format_dollars(stats.usage.cost_nanousd), str(stats.usage.costed), average]
+    return [tool, _format_dollars(stats.usage.cost_nanousd), str(stats.usage.costed), average]
 
 
 def _format_dollars(nanousd: float) -> str:

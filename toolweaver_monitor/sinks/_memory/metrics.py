@@ -1,4 +1,4 @@
-"""In-memory metrics: counts, durations, tokens and costs by operation."""
+"""In-memory metrics: counts, durations, tokens and costs by tool."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Summary(TypedDict):
 
 
 class MetricsCollector(InMemorySink, AnswersGuesses):
-    """Counts, durations, tokens and costs of every operation. Also works on its own, without `setup()`.
+    """Counts, durations, tokens and costs of every tool. Also works on its own, without `setup()`.
 
     Totals and percentiles are all-time. `operations` keeps only the last calls, so memory stays flat.
 
@@ -71,14 +71,14 @@ class MetricsCollector(InMemorySink, AnswersGuesses):
         success: bool = True,
         error: str = "",
     ) -> None:
-        """Count one operation by hand.
+        """Count one call by hand.
 
         The collector of a setup hands it to all sinks and to the budgets, which never refuse it. Another one counts it
         for itself. Never raises, since it runs in the middle of the program's work. An invalid value (negative, NaN,
-        text) is left out and the operation is still counted; `health()["invalid"]` shows how many there were.
+        text) is left out and the call is still counted; `health()["invalid"]` shows how many there were.
 
         Args:
-            operation: its name; anything that is not a name becomes `unnamed`.
+            operation: the tool; anything that is not a name becomes `unnamed`.
             duration: seconds.
             tokens: tokens used.
             cost: dollars.
@@ -105,7 +105,7 @@ class MetricsCollector(InMemorySink, AnswersGuesses):
         return [operation_as_dict(call) for call in calls[-(self._own.operations.maxlen or len(calls)) :]]
 
     def summary(self, operation: str | None = None) -> Summary:
-        """Return all-time totals over every operation, or over one.
+        """Return all-time totals over every tool, or over one.
 
         Args:
             operation: the name of a tool; one that has not run has a count of 0.
@@ -128,31 +128,29 @@ class MetricsCollector(InMemorySink, AnswersGuesses):
         return cast("Summary", totals)
 
     def _repr_html_(self) -> str:
-        """Return a table of the operations for a notebook, the busiest first."""
+        """Return a table of the tools for a notebook, the busiest first."""
         shown, _ = rank_rows(self._by_tool(), lambda stats: stats.calls, MAX_HTML_ROWS)
-        rows = [["operation", "calls", "failed", "average", "p95", "tokens", "cost"]]
-        for operation, stats in shown:
+        rows = [["tool", "calls", "failed", "average", "p95", "tokens", "cost"]]
+        for tool, stats in shown:
             totals = summarize(stats)
             counts = [f"{totals['count']:,}", f"{totals['failures']:,}"]
             times = [format_seconds(totals["avg_duration_s"]), format_seconds(totals["p95_s"])]
-            rows.append(
-                [operation, *counts, *times, f"{totals['total_tokens']:,}", f"${totals['total_cost_usd']:,.4f}"]
-            )
+            rows.append([tool, *counts, *times, f"{totals['total_tokens']:,}", f"${totals['total_cost_usd']:,.4f}"])
         return html_table(rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the totals, and those of each operation, as plain values."""
+        """Return the totals, and those of each tool, as plain values."""
         return {"summary": dict(self.summary()), "tools": self.by_operation()}
 
     def by_operation(self) -> dict[str, Summary]:
-        """Return the same totals as `summary()` for each operation."""
-        return {operation: summarize(stats) for operation, stats in sorted(self._by_tool().items())}
+        """Return the same totals as `summary()` for each tool."""
+        return {tool: summarize(stats) for tool, stats in sorted(self._by_tool().items())}
 
     def cost_by_operation(self) -> dict[str, float]:
-        """Return the dollars spent on each operation, the most expensive first."""
-        by_operation = {operation: stats.usage.cost_nanousd for operation, stats in self._by_tool().items()}
-        most_expensive_first = sorted(by_operation.items(), key=lambda item: -item[1])
-        return {operation: nanousd / NANO for operation, nanousd in most_expensive_first}
+        """Return the dollars spent on each tool, the most expensive first."""
+        by_tool = {tool: stats.usage.cost_nanousd for tool, stats in self._by_tool().items()}
+        most_expensive_first = sorted(by_tool.items(), key=lambda item: -item[1])
+        return {tool: nanousd / NANO for tool, nanousd in most_expensive_first}
 
 
 def summarize(stats: ToolStats) -> Summary:
