@@ -62,7 +62,8 @@ async def find(query: str) -> list[str]:
     return [query]
 
 
-assert_type(find("coffee"), Coroutine[Any, Any, list[str]])
+found = find("coffee")
+assert_type(found, Coroutine[Any, Any, list[str]])
 with tagged(customer="acme", pages=3) as nothing:
     assert_type(nothing, None)
 
