@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, assert_type
 
 import toolweaver_monitor
@@ -62,8 +62,10 @@ async def find(query: str) -> list[str]:
     return [query]
 
 
-found = find("coffee")
-assert_type(found, Coroutine[Any, Any, list[str]])
+async def use_tagged() -> None:
+    assert_type(await find("coffee"), list[str])
+
+
 with tagged(customer="acme", pages=3) as nothing:
     assert_type(nothing, None)
 
