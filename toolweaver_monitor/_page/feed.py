@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
+from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._page.detail import kept_calls, tool_detail, trace
-from toolweaver_monitor._page.figures import ERRORS_SHOWN_ALONE, LiveFigures, Program, error_row, usage_row
+from toolweaver_monitor._page.figures import ERRORS_SHOWN_ALONE, LiveFigures, Program, error_row
 from toolweaver_monitor._page.history import PERIOD_S, PERIODS
 
 TREE_EVERY_S = 2.0
@@ -84,8 +85,8 @@ class Feed:
         new: dict[str, Any] = {"about": {**program.about, "closed": program.closed()}}
         now = time.monotonic()
         if changed or "total" not in self._parts:
-            new["total"] = {"calls": figures.total.calls, "failed": figures.total.errors, **usage_row(figures.total)}
-            new["total"]["rated"] = sum(stats.rated for stats in figures.by_tool.values())
+            total = figures.total
+            new["total"] = {**total, "cost": total["cost_nanousd"] / NANO if total["costed"] else None}
             new["errors"] = figures.error_types()
             new["latest"] = [error_row(call) for call in figures.latest_errors[: -ERRORS_SHOWN_ALONE - 1 : -1]]
             new["unpriced"] = [[tool, model, calls] for (tool, model), calls in figures.unpriced.items()]
@@ -127,7 +128,7 @@ class Feed:
         """Return the details of a tool as JSON; None if it has not run."""
         with self._lock:
             self._update()
-            if tool not in self._figures.by_tool:
+            if tool not in self._figures.rows:
                 return None
             return encode(tool_detail(tool, self._figures, kept_calls(self._program.sources())))
 
@@ -142,7 +143,8 @@ class Feed:
         _, answer = self.poll()
         found: dict[str, Any] = msgspec.json.decode(answer or b"{}")
         kept = kept_calls(self._program.sources())
-        busiest = sorted(self._figures.by_tool, key=lambda tool: -self._figures.by_tool[tool].calls)[:DETAILS_IN_FILE]
+        rows = self._figures.rows
+        busiest = sorted(rows, key=lambda tool: -rows[tool]["calls"])[:DETAILS_IN_FILE]
         details = {tool: tool_detail(tool, self._figures, kept) for tool in busiest}
         shown = [call["id"] for detail in details.values() for call in (*detail["failed"], *detail["slowest"])]
         by_root: dict[int, list[Any]] = {}

@@ -21,6 +21,11 @@ MAX_PATHS = 2_000
 """Paths of the flame graph; of more, those that cost or took most."""
 ERRORS_SHOWN_ALONE = 20
 """Errors that are shown one by one."""
+SUMMED = (
+    "calls", "failed", "rated", "tokens", "input_tokens", "output_tokens", "cached_tokens", "cost_nanousd", "costed",
+    "unpriced", "retries", "cache_hits",
+)  # fmt: skip
+"""What the total is the sum of."""
 SHARES = (0.50, 0.95, 0.99)
 
 
@@ -48,8 +53,11 @@ class LiveFigures:
     def __init__(self, sources: Callable[[], list[StatsAggregator]]) -> None:
         self._sources = sources
         self.history = History()
-        self.by_tool: dict[str, ToolStats] = {}
-        self.total = UsageTotals()
+        self.rows: dict[str, dict[str, Any]] = {}
+        """The figures of each tool, without its last error and its history."""
+        self.total = dict.fromkeys(SUMMED, 0)
+        self._errors: dict[str, dict[str, int]] = {}
+        """Of the tools that have failed, the errors by type."""
         self.last_errors: dict[str, ToolCall] = {}
         self.latest_errors: list[ToolCall] = []
         self.unpriced: dict[tuple[str, str], int] = {}
@@ -92,24 +100,41 @@ class LiveFigures:
         return list(islice(reversed(source.operations), new))
 
     def _sum_up(self, changed: set[str]) -> None:
+        total = self.total
+        for tool in changed:
+            earlier, row = self.rows.get(tool), self._row_of(tool)
+            self.rows[tool] = row
+            for name in SUMMED:
+                total[name] += row[name] - earlier[name] if earlier is not None else row[name]
         errors: list[ToolCall] = []
         unpriced: Counter[tuple[str, str]] = Counter()
         for source in self._sources():
             with source.lock:
-                for tool in changed:
-                    stats = ToolStats()
-                    stats.add(*[of.by_node[node] for of, node in self._nodes[tool]])
-                    earlier = self.by_tool.get(tool)
-                    if earlier is not None:
-                        self.total.subtract(earlier.usage)
-                    self.total.add(stats.usage)
-                    self.by_tool[tool] = stats
                 errors.extend(source.last_errors)
                 unpriced.update({key: totals.calls for key, totals in source.unpriced.items()})
         errors.sort(key=lambda call: call._opened_at + call.duration_s)
         self.latest_errors = errors
         self.last_errors = {call.tool_name: call for call in errors}
         self.unpriced = unpriced
+
+    def _row_of(self, tool: str) -> dict[str, Any]:
+        """Return the figures of a tool: of its node, or of its nodes together."""
+        nodes = self._nodes[tool]
+        source, node = nodes[0]
+        if len(nodes) == 1:
+            with source.lock:
+                stats = source.by_node[node]
+                row = tool_row(tool, stats)
+                if stats.errors:
+                    self._errors[tool] = dict(stats.errors)
+            return row
+        together = ToolStats()
+        for source, node in nodes:
+            with source.lock:
+                together.add(source.by_node[node])
+        if together.errors:
+            self._errors[tool] = dict(together.errors)
+        return tool_row(tool, together)
 
     def tree(self) -> dict[str, Any]:
         """Return where calls, time and money went, by the path of tools; see `frame`."""
@@ -126,11 +151,9 @@ class LiveFigures:
             tool: its name.
             since: the first period of its history to return.
         """
-        row = tool_row(tool, self.by_tool[tool])
         last = self.last_errors.get(tool)
-        row["last"] = None if last is None else error_row(last)
-        row["history"] = self.history.of(tool, since)
-        return row
+        ends = None if last is None else error_row(last)
+        return {**self.rows[tool], "last": ends, "history": self.history.of(tool, since)}
 
     def error_types(self) -> list[dict[str, Any]]:
         """Return the types of errors, the most frequent first.
@@ -141,9 +164,9 @@ class LiveFigures:
         """
         counts: Counter[str] = Counter()
         tools: dict[str, list[str]] = {}
-        for tool, stats in self.by_tool.items():
-            counts.update(stats.errors)
-            for kind in stats.errors:
+        for tool, kinds in self._errors.items():
+            counts.update(kinds)
+            for kind in kinds:
                 tools.setdefault(kind, []).append(tool)
         kept: dict[str, list[ToolCall]] = {}
         for call in self.latest_errors:
@@ -167,16 +190,17 @@ class LiveFigures:
 def tool_row(tool: str, stats: ToolStats) -> dict[str, Any]:
     """Return the figures of a tool as plain data; what is unknown is None."""
     usage = stats.usage
-    ran = stats.executed
+    ran = usage.calls - usage.rejected
     times: list[float | None] = [None] * 3
     if ran:
         times = [*histogram.percentiles(stats.buckets, SHARES, stats.duration_min_s, stats.duration_max_s)]
+    outcomes = {outcome: count for outcome, count in stats.outcomes.items() if count}
     return {
         "name": tool,
-        "calls": stats.calls,
-        "failed": stats.failures,
-        "rated": stats.rated,
-        "outcomes": {outcome: count for outcome, count in stats.outcomes.items() if count},
+        "calls": usage.calls,
+        "failed": usage.errors,
+        "rated": outcomes.get("success", 0) + usage.errors,
+        "outcomes": outcomes,
         "average": stats.duration_sum_s / ran if ran else None,
         "p50": times[0],
         "p95": times[1],
@@ -193,6 +217,8 @@ def usage_row(usage: UsageTotals) -> dict[str, Any]:
         "output_tokens": usage.output_tokens,
         "cached_tokens": usage.cached_tokens,
         "cost": usage.cost_nanousd / NANO if usage.costed else None,
+        "cost_nanousd": usage.cost_nanousd,
+        "costed": usage.costed,
         "unpriced": usage.unpriced,
         "retries": usage.retries,
         "cache_hits": usage.cache_hits,

@@ -56,11 +56,9 @@ class History:
 
     def of(self, tool: str, since: int) -> list[list[Any]]:
         """Return the number, calls, failed calls and dollars of each period of a tool that is not before `since`."""
-        return [
-            [at, period.calls, period.failed, period.cost_nanousd / NANO]
-            for at, period in sorted(self.by_tool.get(tool, {}).items())
-            if at >= since
-        ]
+        periods = self.by_tool.get(tool, {})
+        wanted = sorted([at for at in periods if at >= since])
+        return [[at, (of := periods[at]).calls, of.failed, of.cost_nanousd / NANO] for at in wanted]
 
     def strip(self, tool: str) -> list[list[int]]:
         """Return the latency of a tool over time, as the number of a period, a cell, and its calls.

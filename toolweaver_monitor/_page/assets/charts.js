@@ -29,11 +29,13 @@
     const most = Math.max(...cells.map((cell) => cell[2]));
     const figure = svg("svg", { class: "strip", viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
       "aria-label": "Latency over time, on a logarithmic scale: darker where more calls ended" });
-    const every = Math.ceil((high - low + 1) / 5);
-    for (let cell = low; cell <= high; cell += every) {
-      const y = 6 + (high - cell) * tall;
-      figure.append(svg("line", { class: "grid", x1: left, x2: width, y1: y, y2: y }));
-      figure.append(svg("text", { class: "tick end", x: left - 6, y: y + 4 }, twm.seconds(Math.pow(2, (cell + 1) / 2))));
+    for (let power = -7; power < 7; power++) {
+      for (const round of high - low > 16 ? [1] : [1, 3]) {
+        const duration = round * Math.pow(10, power), y = 6 + (high + 1 - Math.log2(duration) * 2) * tall;
+        if (y < 6 || y > height - bottom) continue;
+        figure.append(svg("line", { class: "grid", x1: left, x2: width, y1: y, y2: y }));
+        figure.append(svg("text", { class: "tick end", x: left - 6, y: y + 4 }, twm.rough(duration)));
+      }
     }
     for (const [at, cell, calls] of cells) {
       if (at < first) continue;
@@ -45,7 +47,7 @@
     }
     for (const share of [0, 1 / 3, 2 / 3, 1]) {
       const x = left + share * (width - left);
-      const text = share === 1 ? "now" : "−" + Math.round(((1 - share) * periods * periodS) / 60) + " min";
+      const text = share === 1 ? "now" : "−" + twm.span((1 - share) * periods * periodS);
       figure.append(svg("text", { class: "tick" + (share === 1 ? " end" : share ? " middle" : ""), x, y: height - 4 }, text));
     }
     return figure;

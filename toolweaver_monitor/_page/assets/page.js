@@ -83,7 +83,9 @@
   // --- drawing ---
 
   function view() {
-    return { now: now(), period: Math.floor(now() / PERIOD_S), periods: PERIODS, cost: data.total ? data.total.cost : null, link, missing: inside ? "This is not in the file." : "The program keeps its latest calls only; this is no longer among them." };
+    // A young program fills the width: its figures start where it started.
+    const period = Math.floor(now() / PERIOD_S), old = period - Math.floor((data.about.since || 0) / PERIOD_S) + 1;
+    return { now: now(), period, periods: Math.max(12, Math.min(PERIODS, old)), cost: data.total ? data.total.cost : null, link, missing: inside ? "This is not in the file." : "The program keeps its latest calls only; this is no longer among them." };
   }
 
   function draw() {
@@ -101,6 +103,8 @@
     else { table.sort = data.total.cost ? "cost" : "calls"; table.down = true; }
     table.filter = at.get("filter") || "";
     table.chosen = at.get("tool");
+    const many = data.tools.size > 25;
+    table.box.classList.toggle("many", many);
     const matching = table.set([...data.tools.values()], shown);
     $("tools-note").textContent = table.filter ? `${twm.count(matching)} of ${twm.plural(data.tools.size, "tool")} match "${table.filter}"` : twm.plural(data.tools.size, "tool");
     drawFlame();
@@ -110,9 +114,9 @@
 
   function once(name, parts, make) {
     // Draws only if something has changed, so that nothing flickers and a selection stays.
-    const mark = JSON.stringify(parts);
-    if (once[name] === mark) return;
-    once[name] = mark;
+    const before = once[name];
+    if (before && parts.every((part, at) => part === before[at])) return;
+    once[name] = parts;
     make();
   }
 
@@ -147,18 +151,18 @@
   }
 
   function drawProblems() {
-    once("problems", data.problems, () => {
+    once("problems", [data.problems], () => {
       $("problems").hidden = !data.problems.length;
       $("problems").replaceChildren(...data.problems.map((text) => el("li", {}, "! " + text)));
     });
   }
 
   function sums(shown) {
-    const values = Array.from({ length: PERIODS }, () => [0, 0, 0]);
+    const values = Array.from({ length: shown.periods }, () => [0, 0, 0]);
     for (const row of data.tools.values()) {
       for (const [at, calls, failed, cost] of row.history) {
-        const place = at - (shown.period - PERIODS + 1);
-        if (place >= 0 && place < PERIODS) { values[place][0] += calls; values[place][1] += failed; values[place][2] += cost; }
+        const place = at - (shown.period - shown.periods + 1);
+        if (place >= 0 && place < shown.periods) { values[place][0] += calls; values[place][1] += failed; values[place][2] += cost; }
       }
     }
     return values;
@@ -177,9 +181,9 @@
       const spent = values.reduce((sum, value) => sum + value[2], 0), hourly = (spent / covered) * 3600;
       const recent = values.reduce((sum, value) => sum + value[0], 0);
       const tiles = [
-        tile("Calls", twm.count(total.calls), `${twm.count(recent)} in the last ${twm.span(covered)}`, twm.spark(values, width, 28, "calls in the last quarter of an hour"), "", twm.exact(total.calls, "calls")),
-        tile("Failed", total.failed ? "✕ " + twm.count(total.failed) : "0", rate === null ? "no call has succeeded or failed yet" : `${twm.percent(rate)} of ${twm.plural(total.rated, "call")}`, twm.spark(values.map((value) => [value[1], value[1]]), width, 28, "failed calls in the last quarter of an hour"), total.failed ? "bad" : "", twm.exact(total.failed, "failed or timed out")),
-        tile("Money", twm.dollars(total.cost), [hourly ? `${twm.dollars(hourly)} an hour` : total.cost === null ? "no call has a known cost" : "nothing in the last quarter of an hour", total.unpriced ? [" · ", el("span", { class: "warn" }, `! ${twm.count(total.unpriced)} unpriced`)] : null], twm.spark(values.map((value) => [value[2] * 1e9, 0]), width, 28, "money in the last quarter of an hour"), "", twm.exact(total.cost, "dollars")),
+        tile("Calls", twm.count(total.calls), `${twm.count(recent)} in the last ${twm.span(covered)}`, twm.spark(values, width, 28, "calls over time"), "", twm.exact(total.calls, "calls")),
+        tile("Failed", total.failed ? "✕ " + twm.count(total.failed) : "0", rate === null ? "no call has succeeded or failed yet" : `${twm.percent(rate)} of ${twm.plural(total.rated, "call")}`, twm.spark(values.map((value) => [value[1], value[1]]), width, 28, "failed calls over time"), total.failed ? "bad" : "", twm.exact(total.failed, "failed or timed out")),
+        tile("Money", twm.dollars(total.cost), [hourly ? `${twm.dollars(hourly)} an hour` : total.cost === null ? "no call has a known cost" : "nothing in the last quarter of an hour", total.unpriced ? [" · ", el("span", { class: "warn" }, `! ${twm.count(total.unpriced)} unpriced`)] : null], twm.spark(values.map((value) => [value[2] * 1e9, 0]), width, 28, "money over time"), "", twm.exact(total.cost, "dollars")),
         budgetTile(budgets, hourly, shown),
         activeTile(active, shown),
       ];
@@ -221,7 +225,7 @@
     let zoom = [];
     try { zoom = JSON.parse(at.get("zoom") || "[]").map(String); } catch { /* an address that someone has edited */ }
     const width = Math.max(240, $("flame").clientWidth);
-    once("flame", [tree, chosen, zoom, width], () => {
+    once("flame", [tree, chosen, JSON.stringify(zoom), width], () => {
       $("weights").replaceChildren(...WEIGHTS.map((name) => el("button", { type: "button", "aria-pressed": String(name === chosen), onclick: () => replace({ weight: name }) }, name)));
       const focused = document.activeElement && document.activeElement.getAttribute("data-path");
       const { figure, total, scaled } = twm.flame(tree.frames, chosen, zoom, width, (path) => {
@@ -255,9 +259,8 @@
     const at = address(), call = at.get("call"), tool = at.get("tool"), panel = $("detail");
     const open = Boolean(call || tool);
     document.body.classList.toggle("open", open);
-    if (!open) { panel.hidden = true; once.detail = ""; return; }
+    if (!open) { panel.hidden = true; once.detail = null; return; }
     const shown = view(), key = call ? "call " + call : "tool " + tool, row = data.tools.get(tool), found = details.get(key);
-    const was = panel.hidden;
     panel.hidden = false;
     const width = Math.max(240, panel.clientWidth - 32);
     once("detail", [key, row, found, width, found === undefined ? 0 : shown.period], () => {
@@ -268,7 +271,6 @@
       panel.replaceChildren(el("div", { class: "bar" }, title, close), ...body.filter(Boolean));
       panel.scrollTop = scrolled;
     });
-    if (was && matchMedia("(max-width: 899px)").matches) panel.scrollIntoView();
   }
 
   // --- what people do ---

@@ -24,6 +24,7 @@
 
   function Table(table, open) {
     this.table = table;
+    this.box = table.parentNode;
     this.open = open;
     this.sort = "cost";
     this.down = true;
@@ -33,7 +34,7 @@
     this.chosen = null;
     this.height = 30;
     const redraw = () => { cancelAnimationFrame(this.frame); this.frame = requestAnimationFrame(() => this.draw()); };
-    addEventListener("scroll", redraw, { passive: true });
+    this.box.addEventListener("scroll", redraw, { passive: true });
     addEventListener("resize", redraw);
     table.tBodies[0].addEventListener("keydown", (event) => this.onKey(event));
   }
@@ -91,12 +92,11 @@
     const body = this.table.tBodies[0];
     if (!this.view) return;
     const count = this.rows.length;
-    const top = body.getBoundingClientRect().top;
     let from = 0, to = count;
     if (count > 80) {
-      from = Math.max(0, Math.floor(-top / this.height) - 10);
-      to = Math.min(count, from + Math.ceil(innerHeight / this.height) + 20);
-      from = Math.min(from, to);
+      const seen = Math.ceil(this.box.clientHeight / this.height);
+      from = Math.max(0, Math.min(count - seen, Math.floor(this.box.scrollTop / this.height) - 5));
+      to = Math.min(count, from + seen + 10);
     }
     const focused = document.activeElement && document.activeElement.closest && document.activeElement.closest("tr[data-tool]");
     const name = focused && body.contains(focused) ? focused.getAttribute("data-tool") : null;
@@ -131,7 +131,7 @@
       const attributes = { class: classes(column) + (tone ? " " + tone : "") };
       if (column.key === "name") return el("th", { scope: "row", class: attributes.class, title: row.name }, el("span", { class: "dot " + twm.hue(row.name) }), el("span", { class: "name" }, row.name));
       if (column.key === "share") return share(row, cost, attributes);
-      if (column.key === "trend") return el("td", attributes, twm.spark(periods(row, period, this.view.periods), SPARK, 20, "calls in the last quarter of an hour"));
+      if (column.key === "trend") return el("td", attributes, twm.spark(periods(row, period, this.view.periods), SPARK, 20, "calls over time"));
       if (column.key === "last") return lastError(row, attributes, this.view.now);
       const [text, title] = column.cell(row);
       return el("td", { ...attributes, title }, text);
@@ -188,7 +188,7 @@
     const body = this.table.tBodies[0];
     let row = [...body.rows].find((each) => each.getAttribute("data-tool") === name);
     if (!row) {
-      scrollTo({ top: scrollY + body.getBoundingClientRect().top + at * this.height - innerHeight / 2, behavior: "instant" });
+      this.box.scrollTop = at * this.height - this.box.clientHeight / 2;
       this.draw();
       row = [...body.rows].find((each) => each.getAttribute("data-tool") === name);
     }

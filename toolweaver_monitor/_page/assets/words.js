@@ -2,12 +2,14 @@
 (function (twm) {
   "use strict";
   const NONE = "—";
+  const cents = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+  const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
   const plain = new Intl.NumberFormat("en-US", { maximumFractionDigits: 12 });
 
   function digits(value) {
     // Three significant digits, without an exponent.
     const places = value === 0 ? 0 : Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
-    return value.toLocaleString("en-US", { minimumFractionDigits: Math.min(places, 12), maximumFractionDigits: Math.min(places, 12) });
+    return value.toFixed(Math.min(places, 12)); // toLocaleString takes fifty times as long
   }
 
   function count(value) {
@@ -26,6 +28,10 @@
     return span(value);
   }
 
+  function rough(value) {
+    return value < 1e-3 ? `${Math.round(value * 1e6)} µs` : value < 1 ? `${Math.round(value * 1e3)} ms` : `${Math.round(value)} s`;
+  }
+
   function span(value) {
     if (value < 1) return Math.max(0, value).toFixed(1) + " s";
     if (value < 119.5) return Math.round(value) + " s";
@@ -40,7 +46,7 @@
   function dollars(value) {
     if (value === null || value === undefined) return NONE;
     if (value === 0) return "$0";
-    if (value >= 0.995) return "$" + value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+    if (value >= 0.995) return "$" + cents.format(value);
     return "$" + digits(value).replace(/(\.\d\d)0+$/, "$1");
   }
 
@@ -58,7 +64,7 @@
   }
 
   function clock(at) {
-    return new Date(at * 1000).toLocaleString(undefined, { hour12: false });
+    return dates.format(at * 1000);
   }
 
   function exact(value, unit) {
@@ -98,5 +104,5 @@
     return el("time", { "data-at": at, title: clock(at) }, ago(at, now));
   }
 
-  Object.assign(twm, { NONE, count, seconds, span, dollars, percent, ago, clock, exact, plural, hue, el, svg, moment });
+  Object.assign(twm, { NONE, count, seconds, rough, span, dollars, percent, ago, clock, exact, plural, hue, el, svg, moment });
 })((window.twm = window.twm || {}));
