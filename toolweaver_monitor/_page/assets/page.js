@@ -8,6 +8,7 @@
 
   const data = { tools: new Map(), about: {}, total: null, active: [], budgets: [], errors: [], latest: [], unpriced: [], tree: null, problems: [] };
   const inside = $("figures") ? JSON.parse($("figures").textContent) : null; // one file with its figures, and no program behind it
+  let flameWidth = 0; // to ask the browser again costs a layout of the page
   let cursor = "", skew = 0, answered = 0, failing = "", details = new Map();
 
   const now = () => (inside ? inside.now : Date.now() / 1000 + skew);
@@ -224,7 +225,7 @@
     const chosen = WEIGHTS.includes(at.get("weight")) ? at.get("weight") : data.total.cost ? "cost" : "time";
     let zoom = [];
     try { zoom = JSON.parse(at.get("zoom") || "[]").map(String); } catch { /* an address that someone has edited */ }
-    const width = Math.max(240, $("flame").clientWidth);
+    const width = Math.max(240, flameWidth || (flameWidth = $("flame").clientWidth));
     once("flame", [tree, chosen, JSON.stringify(zoom), width], () => {
       $("weights").replaceChildren(...WEIGHTS.map((name) => el("button", { type: "button", "aria-pressed": String(name === chosen), onclick: () => replace({ weight: name }) }, name)));
       const focused = document.activeElement && document.activeElement.getAttribute("data-path");
@@ -300,6 +301,10 @@
     else if (!typing && event.key === "ArrowDown" && document.activeElement === document.body && table.rows.length) { event.preventDefault(); table.focus(table.rows[0].name, 0); }
   });
   addEventListener("hashchange", () => { filter.value = address().get("filter") || ""; fetchDetail(false); draw(); });
+  new ResizeObserver((entries) => {
+    const width = Math.floor(entries[0].contentRect.width);
+    if (width && width !== flameWidth) { flameWidth = width; requestAnimationFrame(draw); }
+  }).observe($("flame"));
   addEventListener("resize", () => { cancelAnimationFrame(draw.frame); draw.frame = requestAnimationFrame(draw); });
   setInterval(() => { if (!document.hidden && !inside) for (const node of document.querySelectorAll("time[data-at]")) node.textContent = twm.ago(Number(node.getAttribute("data-at")), now()); }, 5000);
 

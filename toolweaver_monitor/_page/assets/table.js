@@ -32,10 +32,15 @@
     this.rows = [];
     this.drawn = new Map();
     this.chosen = null;
-    this.height = 30;
+    this.height = 0; // of a row, and how many can be seen: measured once, since to ask costs a layout
+    this.seen = 0;
     const redraw = () => { cancelAnimationFrame(this.frame); this.frame = requestAnimationFrame(() => this.draw()); };
-    this.box.addEventListener("scroll", redraw, { passive: true });
-    addEventListener("resize", redraw);
+    this.top = 0;
+    this.box.addEventListener("scroll", () => { this.top = this.box.scrollTop; redraw(); }, { passive: true });
+    addEventListener("resize", () => { this.seen = 0; redraw(); });
+    this.focused = null;
+    table.tBodies[0].addEventListener("focusin", (event) => { this.focused = event.target.closest("tr").getAttribute("data-tool"); });
+    table.tBodies[0].addEventListener("focusout", (event) => { if (event.target.isConnected) this.focused = null; });
     table.tBodies[0].addEventListener("keydown", (event) => this.onKey(event));
   }
 
@@ -94,12 +99,15 @@
     const count = this.rows.length;
     let from = 0, to = count;
     if (count > 80) {
-      const seen = Math.ceil(this.box.clientHeight / this.height);
-      from = Math.max(0, Math.min(count - seen, Math.floor(this.box.scrollTop / this.height) - 5));
+      if (!this.seen) {
+        this.height = parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row")) || 30;
+        this.seen = Math.ceil(620 / this.height);
+      }
+      const seen = this.seen;
+      from = Math.max(0, Math.min(count - seen, Math.floor(this.top / this.height) - 5));
       to = Math.min(count, from + seen + 10);
     }
-    const focused = document.activeElement && document.activeElement.closest && document.activeElement.closest("tr[data-tool]");
-    const name = focused && body.contains(focused) ? focused.getAttribute("data-tool") : null;
+    const name = this.focused; // noted by events: to ask for document.activeElement costs a layout
     const wanted = [];
     for (let at = from; at < to; at++) wanted.push(this.row(this.rows[at], at));
     const columns = this.shown().length;
@@ -110,8 +118,6 @@
       body.replaceChildren(...wanted);
       if (name !== null) { const again = [...body.rows].find((row) => row.getAttribute("data-tool") === name); if (again) again.focus({ preventScroll: true }); }
     }
-    const first = body.querySelector("tr[data-tool]");
-    if (first && first.offsetHeight) this.height = first.offsetHeight;
     if (this.drawn.size > 400) this.drawn.clear();
   };
 
@@ -139,7 +145,7 @@
     const element = el("tr", { "data-tool": row.name, tabindex: known ? known.element.tabIndex : at === 0 ? 0 : -1, "aria-selected": this.chosen === row.name ? "true" : null,
       class: this.chosen === row.name ? "chosen" : null, onclick: () => this.open(row.name) }, cells);
     if (known && known.element.parentNode) {
-      const focused = document.activeElement === known.element;
+      const focused = this.focused === row.name;
       known.element.replaceWith(element);
       if (focused) element.focus({ preventScroll: true });
     }
@@ -189,6 +195,7 @@
     let row = [...body.rows].find((each) => each.getAttribute("data-tool") === name);
     if (!row) {
       this.box.scrollTop = at * this.height - this.box.clientHeight / 2;
+      this.top = this.box.scrollTop;
       this.draw();
       row = [...body.rows].find((each) => each.getAttribute("data-tool") === name);
     }
