@@ -70,7 +70,7 @@ class Opened:
         return list(self.cells())
 
     def wait(self, script: str) -> None:
-        """Wait until an expression is true. (Playwright's own way evaluates text in the page, which the page forbids.)"""
+        """Wait until an expression is true. Playwright's own way evaluates text in the page, which the page forbids."""
         deadline = time.monotonic() + 10
         while not self.page.evaluate(f"() => Boolean({script})"):
             assert time.monotonic() < deadline, script
@@ -147,7 +147,8 @@ def test_hostile_names_and_errors_show_as_text(monitor: Monitor, show: Callable[
         opened.wait("document.querySelector('#detail .waterfall') !== null")
         assert set(opened.order()) == {call.tool_name for call in monitor.metrics._shared.operations}  # type: ignore[union-attr]
         assert opened.page.evaluate("window.hacked") is None
-        assert opened.page.evaluate("document.querySelectorAll('img, table h1, main script, main style').length") == 0
+        made = "document.querySelectorAll('img, table h1, main script, main style').length"
+        assert opened.page.evaluate(made) == 0
         assert HOSTILE[0] in opened.page.inner_text("#latest")
 
 
@@ -197,7 +198,8 @@ def test_the_flame_graph_zooms_in_and_out(show: Callable[..., Opened]) -> None:
     opened.wait("document.querySelectorAll('.flame .frame').length === 3")
     page.click(".flame .frame:has-text('ocr')")
     opened.wait("location.hash.includes('zoom')")
-    wide = "document.querySelector('.flame .frame:nth-of-type(2) rect').getBBox().width / document.querySelector('.flame').clientWidth"
+    bar, whole = ".flame .frame:nth-of-type(2) rect", ".flame"
+    wide = f"document.querySelector('{bar}').getBBox().width / document.querySelector('{whole}').clientWidth"
     assert page.evaluate(wide) > 0.99
     page.keyboard.press("Escape")
     opened.wait("document.querySelectorAll('.flame .frame').length === 3")
