@@ -30,8 +30,10 @@ if not TYPE_CHECKING:  # which know the names themselves
     def __getattr__(name: str) -> Any:
         """Find a sink that was looked for here; `toolweaver_monitor.sinks` is where they are."""
         from toolweaver_monitor import sinks
+        from toolweaver_monitor._text.guesses import refuse_guide_name
         from toolweaver_monitor._text.names import suggest
 
+        refuse_guide_name(__name__, name)
         if name in sinks.__all__:
             return getattr(sinks, name)
         close = suggest(name, [*__all__, *sinks.__all__]) if not name.startswith("_") else []

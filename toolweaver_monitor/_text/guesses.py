@@ -13,6 +13,29 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+_INSTRUMENTED = "setup(PrometheusExporter(port=8000)) and instrument(orchestrator), then orchestrator.execute_tool(...)"
+GUIDE_NAMES: Mapping[str, str] = {
+    "execute_with_prometheus": _INSTRUMENTED,
+    "execute_with_metrics": _INSTRUMENTED,
+    "execute_with_cost_tracking": _INSTRUMENTED,
+    "execute_with_error_tracking": _INSTRUMENTED,
+    **dict.fromkeys(("tool_executions", "tool_duration", "tool_cost", "active_operations"), _INSTRUMENTED),
+    "start_http_server": "setup(PrometheusExporter(port=8000))",
+    "RotatingMetricsCollector": "MetricsCollector(max_operations=10_000)",
+}
+"""What to write instead of names that the code of ToolWeaver's guide defines, and that one may look for here."""
+
+
+def refuse_guide_name(module: str, name: str) -> None:
+    """Raise for a name of the guide's code, with what to write instead.
+
+    Raises:
+        ImportError: `name` is one. Of an AttributeError, `from module import name` would lose the text.
+    """
+    if name in GUIDE_NAMES:
+        raise ImportError(f"{module} has no {name}; write {GUIDE_NAMES[name]}", name=module)
+
+
 class AnswersGuesses:
     """Base of what users read: an attribute that does not exist raises with what was meant."""
 

@@ -43,6 +43,9 @@ def __getattr__(name: str) -> Any:
     """Import a sink when it is first needed, since some import a server or a client."""
     from importlib import import_module
 
+    from toolweaver_monitor._text.guesses import refuse_guide_name
+
     if name in _MODULES:
         return getattr(import_module(f"toolweaver_monitor.sinks.{_MODULES[name]}"), name)
+    refuse_guide_name(__name__, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,10 +9,10 @@ import os
 import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._text.guesses import suggest_keywords
+from toolweaver_monitor._text.guesses import AnswersGuesses, suggest_keywords
 from toolweaver_monitor._text.safe_repr import fault_text
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._base import SetupAware, SetupContext
@@ -38,7 +38,7 @@ EXIT_GRACE_S = 0.3
 """Seconds that the exit of the program waits for W&B after the shutdown of this library."""
 
 
-class WandBLogger(SetupAware):
+class WandBLogger(SetupAware, AnswersGuesses):
     """A sink that logs every call to a W&B run: `{tool}/duration`, `/cost`, `/tokens` and `/status`.
 
     The status is 1 for a success, 0 for a failure or a timeout, and left out for calls that ended in another way.
@@ -65,6 +65,12 @@ class WandBLogger(SetupAware):
     Raises:
         ConfigurationError: a project or entity that is empty or not a string, or a time that is not a positive number.
     """
+
+    _meant: ClassVar[Mapping[str, str]] = {
+        "log_execution": "setup(logger) and instrument(orchestrator), after which each execute_tool() is logged",
+        "log": "logger.log_summary(summary), or logger.run.log({...}) once a call has started the run",
+        "finish": "logger.close(), or shutdown() after setup(logger)",
+    }
 
     name = "wandb"
     max_batch = 4_096
