@@ -15,7 +15,7 @@ import msgspec
 
 from toolweaver_monitor._core import clock, ids, locks
 from toolweaver_monitor._core.context_tree import ContextTree, Node, ToolKey, tool_key
-from toolweaver_monitor._core.details import NO_DETAILS, CallDetails, CompactDetails, CostSource, UsageDetails
+from toolweaver_monitor._core.details import FIXED_DETAILS, NO_DETAILS, CallDetails, CostSource, UsageDetails
 from toolweaver_monitor._core.figure_words import take_figures, warn_of_misspelt
 from toolweaver_monitor._core.sanitize import (
     MAX_ERROR_CHARS,
@@ -127,6 +127,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             details.cost_source = lean.cost_source
             details.model = lean.model
             details.provider = lean.provider
+            details.inside = lean.inside
         self._details = details
         return details
 
@@ -136,7 +137,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         These are plain loads and stores, with no call or loop in between. Under the GIL other threads and signal
         handlers start only at those (CPython 3.11 to 3.13), so of several that record at once none is lost.
         """
-        if type(self._details) is CompactDetails:
+        if type(self._details) in FIXED_DETAILS:
             self._ensure_details()
         details = self._details
         if details is None:

@@ -111,6 +111,11 @@ if TYPE_CHECKING:
 
         def __init__(self, unsplit_tokens: int, cost: float) -> None: ...
 
+    class InsideDetails(CallDetails):
+        """Defined below. To a type checker it has the fields of `CallDetails`."""
+
+        def __init__(self, inside: Any) -> None: ...
+
 else:
 
     class UsageDetails(msgspec.Struct, gc=False, eq=False):
@@ -152,10 +157,24 @@ else:
             """See `CallDetails`."""
             return self.unsplit_tokens
 
-    for _kind in (UsageDetails, CompactDetails):
+    class InsideDetails(msgspec.Struct, gc=False, eq=False):
+        """What calls inside an open call have told, and nothing else.
+
+        Reads like `CallDetails` as well. A call that succeeds with no more than this closes without details.
+        """
+
+        inside: Any
+        tokens = 0
+
+    for _kind in (UsageDetails, CompactDetails, InsideDetails):
         for _name, _default in zip(CallDetails.__struct_fields__, CallDetails.__struct_defaults__, strict=True):
             if not hasattr(_kind, _name):
                 setattr(_kind, _name, _default)
-    for _name, _value in (("cost_source", "reported"), ("lacks_price", False), ("redacted", True)):
+    CompactDetails.cost_source = "reported"
+    for _name, _value in (("lacks_price", False), ("redacted", True)):
         setattr(CompactDetails, _name, _value)
+        setattr(InsideDetails, _name, _value)
     use_plain_setattr(UsageDetails())
+
+FIXED_DETAILS = frozenset({CompactDetails, InsideDetails})
+"""Kinds of details that have no room for what a call records."""

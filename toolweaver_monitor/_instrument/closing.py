@@ -9,7 +9,7 @@ from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core import known_results
 from toolweaver_monitor._core.call import Outcome, ToolCall
 from toolweaver_monitor._core.context import call_around
-from toolweaver_monitor._core.details import CallDetails
+from toolweaver_monitor._core.details import CallDetails, InsideDetails
 from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
 from toolweaver_monitor._instrument.outcomes import ExceptionClasses, outcome_of
@@ -224,12 +224,9 @@ def mark_read(around: Any, thing: Any) -> None:
     """Remember a result or an item as counted, by a call inside the one around, if it is one and open."""
     known_results.remember(thing)
     mark_counted(id_of(thing))
-    around = call_around(around)
-    if isinstance(around, ToolCall) and around.outcome == "open":
-        details = around._ensure_details()
-        if details.inside is None:
-            details.inside = UsageInside()
-        details.inside.mark(thing)
+    inside = inside_of(around)
+    if inside is not None:
+        inside.mark(thing)
     kind = type(thing)
     if kind is tuple or kind is list or (kind is dict and RAW_KEY in thing):  # a part of it may be handed on
         for answer in answers_in(thing):
@@ -238,12 +235,32 @@ def mark_read(around: Any, thing: Any) -> None:
 
 def tell(around: Any, details: CallDetails) -> None:
     """Add what a call used, and what ended inside it, to the call around it, which may hand on these figures."""
+    inside = inside_of(around, details.inside)
+    if inside is not None:
+        inside.add(details)
+
+
+def inside_of(around: Any, inside: UsageInside | None = None) -> UsageInside | None:
+    """Return what calls inside an open call have told; None if there is no such call.
+
+    Args:
+        around: what is current around the call that tells something.
+        inside: what calls inside that one have told. It is taken over if nothing else has been told.
+    """
     around = call_around(around)
-    if isinstance(around, ToolCall) and around.outcome == "open":
-        outer = around._ensure_details()
-        if outer.inside is None:
-            outer.inside = UsageInside()
-        outer.inside.add(details)
+    if not isinstance(around, ToolCall) or around.outcome != "open":
+        return None
+    details = around._details
+    if details is None or details.inside is None:
+        inside = inside or UsageInside()
+        if details is None:
+            few = InsideDetails(inside)
+            if around._details is None:  # no other thread runs from here to the store: see `ToolCall._add_used`
+                around._details = few
+        details = around._details if type(around._details) is InsideDetails else around._ensure_details()
+        if details.inside is None:
+            details.inside = inside
+    return details.inside  # type: ignore[no-any-return]
 
 
 def note_unknown_cost(call: ToolCall) -> None:
@@ -272,6 +289,7 @@ def set_cost(tool: ToolSpec, call: ToolCall, result: Any, outcome: Outcome) -> N
     if (details.lacks_price or priced_per_call) and policy.price is not None:
         cost = policy.price(call)
         if cost is not None:
+            details = call._ensure_details()
             details.cost_nanousd, details.cost_source = cost, "priced"
     if details.is_repeat and outcome == "success":  # an error that comes again is no answer of a cache
         count_as_cached(call, details, result)

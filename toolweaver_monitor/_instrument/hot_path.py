@@ -43,7 +43,7 @@ from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import SUPPRESSED as SUPPRESSED  # noqa: PLC0414 - exported, for `wrappers`
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.context_tree import ToolKey
-from toolweaver_monitor._core.details import CallDetails, UsageDetails
+from toolweaver_monitor._core.details import CallDetails, InsideDetails, UsageDetails
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._instrument import closing, opening
 from toolweaver_monitor._instrument.outcomes import mark_refusal
@@ -204,6 +204,11 @@ def is_complete(call: ToolCall, around: Any) -> bool:
     The call around it is told what it used: it may hand on these figures.
     """
     details = call._details
+    if type(details) is InsideDetails:
+        if call._parent_serial is not None:
+            closing.tell(around, details)
+        call._details = None
+        return True
     if (
         type(details) is not UsageDetails
         or details.cost_nanousd is None
@@ -405,6 +410,8 @@ def publish(call: ToolCall, outcome: Outcome) -> None:
         if details is not None:
             if details.inside is not None:
                 details.inside = None
+                if type(details) is InsideDetails and outcome == "success":
+                    call._details = None
             if call._admission is not None:
                 admission, call._admission = call._admission, None
                 if admission.settle(call):

@@ -71,18 +71,20 @@ class UsageInside:
         results: the `id`s of results whose figures they told.
     """
 
-    __slots__ = ("_each", "_rest", "results")
+    __slots__ = ("_each", "_handed_on", "_rest", "results")
 
     def __init__(self) -> None:
         self.results: set[int] = set()
         self._each: list[tuple[int, int, int, int | None, bool, str | None]] = []
         """Their figures as they came: unsplit tokens, input, output, cost, whether it was reported, model."""
+        self._handed_on: tuple[Figures, ...] = ()
+        """What calls inside have handed on: totals of some of the others, which a call around may hand on again."""
         self._rest = NO_FIGURES
         """The total of those that `_each` has no room for."""
 
     def add(self, details: CallDetails) -> None:
         """Add a call that has ended, with what ended inside it."""
-        if details.inside is not None:
+        if details.inside is not None and details.inside is not self:
             self._merge(details.inside)
         unsplit, given, produced, cost = (
             details.unsplit_tokens,
@@ -98,6 +100,7 @@ class UsageInside:
     def _merge(self, other: UsageInside) -> None:
         self._each += other._each
         self._rest += other._rest
+        self._handed_on = (*self._handed_on, *other._handed_on)[-MAX_FIGURES:]
         if len(self._each) > MAX_FIGURES:
             self._fold()
         if len(self.results) < MAX_RESULTS:
@@ -114,7 +117,10 @@ class UsageInside:
             self.results.add(id(result))
 
     def covers(self, details: CallDetails) -> bool:
-        """Return whether the figures of the call around are those of one call inside, or of all together."""
+        """Return whether the figures of the call around are those of one call inside, or of all together.
+
+        If so, they are remembered: the call around that one may hand them on again.
+        """
         reported = details.cost_source == "reported"
         if not details.tokens and not (reported and details.cost_nanousd):
             return False
@@ -123,7 +129,11 @@ class UsageInside:
             details.model,
         ))  # fmt: skip
         each = list(map(Figures.of, self._each))
-        return sum(each, self._rest).covers(outer) or any(one.covers(outer) for one in each)
+        total = sum(each, self._rest)
+        if not any(one.covers(outer) for one in (total, *each, *self._handed_on)):
+            return False
+        self._handed_on = (*self._handed_on, outer)[-MAX_FIGURES:]
+        return True
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

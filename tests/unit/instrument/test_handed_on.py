@@ -127,6 +127,52 @@ def test_what_a_block_inside_recorded_is_handed_on_as_well() -> None:
         assert sorted(call.tokens for call in recorder.calls()) == [0, 120]
 
 
+def test_a_total_that_was_handed_on_is_handed_on_again() -> None:
+    """A supervisor calls a model and an agent, and returns what the agent returned: the total of a part of its calls.
+
+    Seen red: with nothing added to `_handed_on`, in `covers` or in `_merge`.
+    """
+
+    def hand_on() -> Any:
+        return {"model": "m", "usage": usage_of(llm(), llm())}
+
+    @monitored("supervisor")
+    def supervisor() -> Any:
+        llm()
+        with track("step"):
+            answer = monitored("agent")(hand_on)()
+        with track("other step"):
+            llm(times=3)
+        return dict(answer)
+
+    with ToolRecorder() as recorder:
+        supervisor()
+        assert sum(call.tokens for call in recorder.calls()) == 6 * 120
+
+
+def test_a_call_with_nothing_of_its_own_closes_without_details() -> None:
+    """What calls inside have told goes to the call around, and only that. Its own record is added to it.
+
+    Seen red: without the look at `InsideDetails` in `is_complete`.
+    """
+    setup()
+
+    @monitored("agent")
+    def agent() -> Any:
+        with track("step") as step:
+            with track("inner step") as inner:
+                llm()
+            assert inner._details is None
+            step.record(cost=0.25)
+        assert step._details is not None
+        assert (step.tokens, step.cost_usd, step._details.inside) == (0, 0.25, None)
+        return {"usage": dict(FIGURES)}
+
+    with ToolRecorder() as recorder:
+        agent()
+        assert sum(call.tokens for call in recorder.calls()) == 120
+
+
 def test_what_a_call_records_itself_counts() -> None:
     """It says so in so many words."""
 

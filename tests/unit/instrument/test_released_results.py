@@ -183,4 +183,4 @@ def test_a_call_keeps_few_results_in_mind_however_many_somebody_has() -> None:
         kept = [ocr() for _ in range(MAX_RESULTS + 100)]
         assert call._details is not None
         assert len(call._details.inside.results) == MAX_RESULTS < len(kept)
-    assert call._details.inside is None
+    assert call._details is None
