@@ -290,6 +290,16 @@ def test_a_running_program_shows_a_table_of_its_tools(capsys: pytest.CaptureFixt
     ]
 
 
+def test_a_port_that_an_ended_program_still_holds_is_told_from_one_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is bound and nobody listens, as in the minute after a scrape. Seen red: the cure was to stop what uses it."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        main(["doctor", "--json", "--sinks", "prometheus", "--port", str(held.getsockname()[1])])
+    (found,) = [one for one in json.loads(capsys.readouterr().out)["findings"] if one["name"] == "prometheus"]
+    assert found["says"].endswith("(Address already in use): nothing is listening there")
+    assert found["cure"].startswith("wait a minute: connections of a program that has ended may hold it")
+
+
 def test_a_running_program_shows_its_labels_and_whether_they_have_too_many_values(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ class Reply(NamedTuple):
     cure: str = ""
 
 
+REFUSED = "nothing is listening there"
 SILENT = Reply(fault="no answer in time", cure="see whether the program hangs, or a firewall is in the way")
 
 
@@ -60,7 +61,7 @@ def _fault(error: Exception) -> Reply:
         case TimeoutError():
             return SILENT
         case ConnectionRefusedError():
-            fault = "nothing is listening there"
+            fault = REFUSED
             cure = (
                 "start the program, with setup('prometheus') or PrometheusExporter(port=...), and take the port from "
                 "its log line or exporter.url; in a container addr='0.0.0.0' with a token is needed"

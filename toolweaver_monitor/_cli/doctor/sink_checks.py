@@ -49,6 +49,9 @@ def _port_taken(url: str, token: str | None, error: SinkUnavailable) -> tuple[Fi
     if answer.status in (401, 403):  # as an exporter with a token, or with other allowed hosts, answers
         return fault._replace(name="prometheus"), None
     found = from_error("prometheus", error)
+    if answer.fault == http_get.REFUSED:  # as in the minute after a program that was scraped has ended
+        cure = "wait a minute: connections of a program that has ended may hold it; an exporter in a setup waits, too"
+        return found._replace(says=f"{found.says}: {answer.fault}", cure=cure), None
     reason = answer.fault or f"it answers {answer.status}, without toolweaver_ metrics"
     return found._replace(says=f"{found.says}: {reason}"), None
 
