@@ -1,9 +1,10 @@
 """The page that people look at: what runs, fails, takes long and costs, live or as one file.
 
 Files
-    figures.py   the statistics of a program, or of a store, as plain data, tool by tool
+    figures.py   the statistics of a program as plain data, tool by tool
     history.py   calls by tool and quarter of a minute, for the small lines and the latency strip
     detail.py    one tool, and one trace, from the calls that are kept
+    stored.py    the same of a store
     feed.py      answers polls with what has changed since the last one
     document.py  the files that the page is made of, and all of them as one
 

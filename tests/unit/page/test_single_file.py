@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from toolweaver_monitor import setup, track
+from toolweaver_monitor._cli import main
+from toolweaver_monitor.sinks import SQLiteStore
 
 HOSTILE = "</script><script>alert(1)</script><!--"
 
@@ -69,3 +71,45 @@ def test_the_file_of_a_program_without_calls_is_written(tmp_path: Path) -> None:
     """It says that there is none."""
     with setup() as monitor:
         assert figures_in(monitor.html(str(tmp_path / "report.html")).read_text("utf-8"))["total"]["calls"] == 0
+
+
+def test_the_file_of_a_store_has_the_figures_of_its_calls(tmp_path: Path) -> None:
+    """`report --html` shows the same tools, sums, errors, paths and traces as the program itself."""
+    store = tmp_path / "runs.db"
+    with setup(SQLiteStore(store)) as monitor:
+        for number in range(20):
+            with track("receipt", customer="acme"), track("ocr") as call:
+                call.record(cost=0.002, tokens=10)
+                if number % 5 == 0:
+                    call.fail(HOSTILE)
+        assert monitor.flush()
+        live = figures_in(monitor.html(tmp_path / "live.html").read_text("utf-8"))
+    assert main(["report", str(store), "--html", str(tmp_path / "report.html")]) == 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "alert(1)</script>" not in page
+    stored = figures_in(page)
+    assert stored["total"] == live["total"]
+    assert [row["name"] for row in stored["tools"]] == ["ocr", "receipt"]
+    for row in stored["tools"]:
+        twin = next(each for each in live["tools"] if each["name"] == row["name"])
+        assert {**row, "history": 0, "last": 0} == {**twin, "history": 0, "last": 0}
+        assert sum(calls for _, calls, _, _ in row["history"]) == 20
+    assert [(one["type"], one["count"]) for one in stored["errors"]] == [
+        (one["type"], one["count"]) for one in live["errors"]
+    ]
+    assert stored["tree"]["frames"][0][0] == "receipt"
+    failed = stored["details"]["ocr"]["failed"]
+    assert len(failed) == 4
+    assert failed[0].keys() == live["details"]["ocr"]["failed"][0].keys()
+    assert failed[0]["id"] == live["details"]["ocr"]["failed"][0]["id"]
+    assert [each["tool"] for each in stored["traces"][failed[0]["id"]]["calls"]] == ["receipt", "ocr"]
+
+
+def test_the_file_of_a_period_without_calls_is_written(tmp_path: Path) -> None:
+    """It says that there is no call."""
+    store = tmp_path / "runs.db"
+    with setup(SQLiteStore(store)) as monitor, track("ocr"):
+        pass
+    monitor.shutdown()
+    assert main(["report", str(store), "--until", "2020-01-01", "--html", str(tmp_path / "report.html")]) == 0
+    assert figures_in((tmp_path / "report.html").read_text("utf-8"))["total"]["calls"] == 0

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from toolweaver_monitor._cli.store import options as common
+from toolweaver_monitor._cli.store.tree import read_tree
 from toolweaver_monitor._core.sanitize import NANO
+from toolweaver_monitor._page.document import single_file
+from toolweaver_monitor._page.stored import stored_figures
 from toolweaver_monitor._stats.rollup import unpack
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
@@ -24,6 +28,7 @@ examples:
   toolweaver-monitor report runs.db
   toolweaver-monitor report runs.db --since 2h --by model
   toolweaver-monitor report runs.db --by tag:customer --csv > customers.csv
+  toolweaver-monitor report runs.db --html report.html
   toolweaver-monitor report runs.db --json | jq .summary.total_cost_usd
 
 exit code: 0, or 2 if there is no store that can be read
@@ -40,6 +45,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="rows to show, the dearest first; 0 for all")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--html", metavar="FILE", help="write the page as one file, which a browser opens from disk")
     form.add_argument("--csv", action="store_true", help="print the rows as CSV")
     parser.set_defaults(run=run)
 
@@ -48,6 +54,11 @@ def run(options: argparse.Namespace) -> int:
     """Print the report."""
     with common.open_store(options) as store:
         period = {"since": options.since, "until": options.until, "run": options.of_run}
+        if options.html:
+            page = single_file(stored_figures(store, read_tree(store, **period).root, **period))
+            Path(options.html).expanduser().write_text(page, "utf-8")
+            print(f"written: {options.html}")
+            return 0
         total = ToolStats()
         for sums in store.sums("all", **period):
             total.add(unpack(sums.values, OUTCOMES))

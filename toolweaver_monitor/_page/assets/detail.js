@@ -39,7 +39,7 @@
       detail && detail.models.length ? el("section", {}, el("h3", {}, "By model"), el("table", { class: "calls" },
         el("thead", {}, el("tr", {}, el("th", { scope: "col", class: "left" }, "model"), ["calls", "tokens", "cost", "unpriced"].map((name) => el("th", { scope: "col", class: "num" }, name)))),
         el("tbody", {}, detail.models.map((model) => el("tr", {}, el("th", { scope: "row", class: "left" }, model.name), [twm.count(model.calls), twm.count(model.tokens), twm.dollars(model.cost), twm.count(model.unpriced)].map((text) => el("td", { class: "num" }, text))))))) : null,
-      detail ? el("p", { class: "dim" }, `Calls and models: of the last ${twm.plural(detail.kept, "call")} of this tool that are kept in memory.`) : null,
+      detail ? el("p", { class: "dim" }, `Calls and models: of the last ${twm.plural(detail.kept, "call")} of this tool that are kept.`) : null,
     ];
   }
 

@@ -3,7 +3,8 @@
   "use strict";
   const { el } = twm;
   const $ = (id) => document.getElementById(id);
-  const EVERY_MS = 1000, PATIENT_MS = 5000, PERIOD_S = 15, PERIODS = 60;
+  const EVERY_MS = 1000, PATIENT_MS = 5000, PERIODS = 60;
+  let periodS = 15; // seconds of one bar in a trend; longer in the file of a store
   const WEIGHTS = ["cost", "time", "calls", "tokens"];
 
   const data = { tools: new Map(), about: {}, total: null, active: [], budgets: [], errors: [], latest: [], unpriced: [], tree: null, problems: [] };
@@ -32,11 +33,12 @@
   function take(answer) {
     if (answer.full) data.tools.clear();
     cursor = answer.v;
+    periodS = answer.period_s || periodS;
     skew = answer.now - Date.now() / 1000;
     for (const name of ["about", "total", "active", "budgets", "errors", "latest", "unpriced", "tree", "problems"]) {
       if (name in answer) data[name] = answer[name];
     }
-    const oldest = Math.floor(answer.now / PERIOD_S) - PERIODS;
+    const oldest = Math.floor(answer.now / periodS) - PERIODS;
     for (const row of answer.tools) {
       const earlier = data.tools.get(row.name), first = row.history.length ? row.history[0][0] : Infinity;
       if (earlier) row.history = [...earlier.history.filter((period) => period[0] < first && period[0] >= oldest), ...row.history];
@@ -85,7 +87,7 @@
 
   function view() {
     // A young program fills the width: its figures start where it started.
-    const period = Math.floor(now() / PERIOD_S), old = period - Math.floor((data.about.since || 0) / PERIOD_S) + 1;
+    const period = Math.floor(now() / periodS), old = period - Math.floor((data.about.since || 0) / periodS) + 1;
     return { now: now(), period, periods: Math.max(12, Math.min(PERIODS, old)), cost: data.total ? data.total.cost : null, link, missing: inside ? "This is not in the file." : "The program keeps its latest calls only; this is no longer among them." };
   }
 
@@ -127,7 +129,7 @@
       document.title = about.name + " · tools";
       $("program").textContent = about.name;
       const since = about.since ? (inside ? `figures of ${twm.clock(inside.now)}` : `${about.closed ? "monitored" : "running"} ${twm.span(shown.now - about.since)}`) : "";
-      $("about").textContent = [since, about.pid ? "pid " + about.pid : "", about.note || ""].filter(Boolean).join(" · ");
+      $("about").textContent = [since, about.runs ? twm.plural(about.runs, "run") : "", about.pid ? "pid " + about.pid : "", about.note || ""].filter(Boolean).join(" · ");
       $("about").title = about.since ? "since " + twm.clock(about.since) + (about.host ? " on " + about.host : "") : "";
     }
     let words = "", tone = "";
@@ -148,7 +150,7 @@
   function lastPeriod() {
     let last = 0;
     for (const row of data.tools.values()) if (row.history.length) last = Math.max(last, row.history[row.history.length - 1][0]);
-    return last ? (last + 1) * PERIOD_S : 0;
+    return last ? (last + 1) * periodS : 0;
   }
 
   function drawProblems() {
@@ -178,7 +180,7 @@
     once("first", [total, active, budgets, shown.period, failing ? 0 : active.length || budgets.some((one) => one.frees_at) ? Math.floor(shown.now) : 0], () => {
       const values = sums(shown), width = 180;
       const rate = total.rated ? total.failed / total.rated : null;
-      const covered = Math.max(60, Math.min(PERIODS * PERIOD_S, shown.now - (data.about.since || 0)));
+      const covered = Math.max(60, Math.min(PERIODS * periodS, shown.now - (data.about.since || 0)));
       const spent = values.reduce((sum, value) => sum + value[2], 0), hourly = (spent / covered) * 3600;
       const recent = values.reduce((sum, value) => sum + value[0], 0);
       const tiles = [
@@ -252,7 +254,7 @@
       $("latest").hidden = !data.latest.length;
       $("latest-body").replaceChildren(el("table", { class: "calls" }, head([["ended", "left"], ["tool", "left"], ["error", "left"]]), el("tbody", {}, data.latest.slice(0, 10).map((error) => el("tr", {}, el("td", { class: "left" }, el("a", { href: link({ tool: error.tool, call: error.id }) }, twm.moment(error.at, shown.now))), el("td", { class: "left text" }, error.tool), el("td", { class: "left text", title: error.text }, el("div", { class: "clamp" }, el("span", { class: "kind" }, error.type || error.outcome), error.text ? " " + error.text : "")))))));
       $("unpriced").hidden = !data.unpriced.length;
-      $("unpriced-body").replaceChildren(el("table", { class: "calls" }, head([["tool", "left"], ["model", "left"], ["calls", "num"]]), el("tbody", {}, data.unpriced.slice(0, 20).map(([tool, model, calls]) => el("tr", {}, el("th", { scope: "row", class: "left text" }, tool), el("td", { class: "left text" }, model || "no model was named"), el("td", { class: "num warn" }, "! " + twm.count(calls)))))), el("p", { class: "dim" }, "Their cost is not in any figure above. setup(prices=...) prices them; docs/how-to/costs.md."));
+      $("unpriced-body").replaceChildren(el("table", { class: "calls" }, head([["tool", "left"], ["model", "left"], ["calls", "num"]]), el("tbody", {}, data.unpriced.slice(0, 20).map(([tool, model, calls]) => el("tr", {}, el("th", { scope: "row", class: "left text" }, tool), el("td", { class: "left text" }, model === null ? twm.NONE : model || "no model was named"), el("td", { class: "num warn" }, "! " + twm.count(calls)))))), el("p", { class: "dim" }, "Their cost is not in any figure above. setup(prices=...) prices them; docs/how-to/costs.md."));
     });
   }
 
