@@ -6,6 +6,8 @@ import os
 import threading
 import time
 from collections import Counter
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -45,6 +47,8 @@ class Feed:
         """The version at which each tool last changed."""
         self._tree_at = self._health_at = float("-inf")
         self._tree_is_old = True
+        self._problems: list[str] = []
+        self._looking: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def poll(self, cursor: str = "") -> tuple[str, bytes | None]:
@@ -97,14 +101,28 @@ class Feed:
             new["tree"] = figures.tree()
             self._tree_at, self._tree_is_old = now, False
         if now - self._health_at >= HEALTH_EVERY_S:
-            new["problems"] = program.problems()
             self._health_at = now
+            self._look_for_problems()
+        new["problems"] = self._problems
         encoded = {name: encode(value) for name, value in new.items()}
         different = {name: value for name, value in encoded.items() if self._parts.get(name, (b"", 0))[0] != value}
         if different or changed:
             self._version += 1
             self._parts |= {name: (value, self._version) for name, value in different.items()}
             self._tools |= dict.fromkeys(changed, self._version)
+
+    def _look_for_problems(self) -> None:
+        """Have a thread of its own look: a sink of the user's tells its state there, and may take its time."""
+        if self._looking is None or not self._looking.is_alive():
+            look = partial(copy_context().run, self._note_problems)  # the context in which nothing is monitored
+            self._looking = threading.Thread(target=look, name="toolweaver_monitor-problems", daemon=True)
+            try:
+                self._looking.start()
+            except RuntimeError:  # no thread can be started
+                self._looking = None
+
+    def _note_problems(self) -> None:
+        self._problems = self._program.problems()
 
     def _active(self) -> list[list[Any]]:
         """Return for each tool that runs now its name, how many calls of it, and when the oldest started."""
@@ -139,7 +157,8 @@ class Feed:
 
     def whole(self) -> dict[str, Any]:
         """Return everything that a page in one file shows: the answer to a first poll, with details and traces."""
-        self._tree_at = self._health_at = float("-inf")
+        self._note_problems()
+        self._tree_at = float("-inf")
         _, answer = self.poll()
         found: dict[str, Any] = msgspec.json.decode(answer or b"{}")
         kept = kept_calls(self._program.sources())

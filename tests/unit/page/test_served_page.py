@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -227,3 +229,30 @@ def test_budgets_and_open_calls_are_shown() -> None:
             assert answer["active"] == [["long", 1, round(call.started_at, 2)]]
         assert answer["budgets"][0]["remaining"] == 0.75
         assert poll(running.sinks[0].url)["active"] == []
+
+
+def test_a_sink_that_is_slow_to_tell_its_state_delays_no_poll() -> None:
+    """What is wrong is found out on a thread of its own. Seen red: with `health()` called by the poll."""
+    asked, release = threading.Event(), threading.Event()
+
+    class Slow:
+        name = "slow"
+
+        def write(self, calls: Any) -> None: ...
+        def flush(self) -> None: ...
+        def close(self) -> None: ...
+
+        def status(self) -> dict[str, Any]:
+            asked.set()
+            release.wait(20)
+            return {}
+
+    with setup(Slow(), dashboard=0) as running:
+        url = running.sinks[1].url
+        spend("ocr", 0.01)
+        started = time.monotonic()
+        assert poll(url)["total"]["calls"] == 1
+        assert asked.wait(10)
+        assert poll(url)["total"]["calls"] == 1
+        assert time.monotonic() - started < 10
+        release.set()

@@ -12,6 +12,8 @@
   let flameWidth = 0; // to ask the browser again costs a layout of the page
   let cursor = "", skew = 0, answered = 0, failing = "", details = new Map();
 
+  twm.saved = Boolean(inside); // times are absolute then: nobody knows when it is read
+
   const now = () => (inside ? inside.now : Date.now() / 1000 + skew);
   const address = () => new URLSearchParams(location.hash.slice(1));
   function link(changes) {
@@ -176,7 +178,7 @@
   }
 
   function drawFirst(shown) {
-    const { total, active, budgets } = data;
+    const { total, active, budgets } = data, stored = Boolean(data.about.runs);
     once("first", [total, active, budgets, shown.period, failing ? 0 : active.length || budgets.some((one) => one.frees_at) ? Math.floor(shown.now) : 0], () => {
       const values = sums(shown), width = 180;
       const rate = total.rated ? total.failed / total.rated : null;
@@ -184,11 +186,10 @@
       const spent = values.reduce((sum, value) => sum + value[2], 0), hourly = (spent / covered) * 3600;
       const recent = values.reduce((sum, value) => sum + value[0], 0);
       const tiles = [
-        tile("Calls", twm.count(total.calls), `${twm.count(recent)} in the last ${twm.span(covered)}`, twm.spark(values, width, 28, "calls over time"), "", twm.exact(total.calls, "calls")),
-        tile("Failed", total.failed ? "✕ " + twm.count(total.failed) : "0", rate === null ? "no call has succeeded or failed yet" : `${twm.percent(rate)} of ${twm.plural(total.rated, "call")}`, twm.spark(values.map((value) => [value[1], value[1]]), width, 28, "failed calls over time"), total.failed ? "bad" : "", twm.exact(total.failed, "failed or timed out")),
+        tile("Calls", twm.count(total.calls), stored && recent === total.calls ? `in ${twm.span(shown.now - data.about.since)}` : `${twm.count(recent)} in the last ${twm.span(covered)}`, twm.spark(values, width, 28, "calls over time"), "", twm.exact(total.calls, "calls")),
+        tile("Failed", total.failed ? "✕ " + twm.count(total.failed) : "0", rate === null ? "of no call yet" : `${twm.percent(rate)} of ${twm.plural(total.rated, "call")}`, twm.spark(values.map((value) => [value[1], value[1]]), width, 28, "failed calls over time"), total.failed ? "bad" : "", twm.exact(total.failed, "failed or timed out")),
         tile("Money", twm.dollars(total.cost), [hourly ? `${twm.dollars(hourly)} an hour` : total.cost === null ? "no call has a known cost" : "nothing in the last quarter of an hour", total.unpriced ? [" · ", el("span", { class: "warn" }, `! ${twm.count(total.unpriced)} unpriced`)] : null], twm.spark(values.map((value) => [value[2] * 1e9, 0]), width, 28, "money over time"), "", twm.exact(total.cost, "dollars")),
-        budgetTile(budgets, hourly, shown),
-        activeTile(active, shown),
+        ...(stored ? [] : [budgetTile(budgets, hourly, shown), activeTile(active, shown)]), // a store holds neither
       ];
       $("first").replaceChildren(...tiles);
     });

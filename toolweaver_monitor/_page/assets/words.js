@@ -47,7 +47,7 @@
     if (value === null || value === undefined) return NONE;
     if (value === 0) return "$0";
     if (value >= 0.995) return "$" + cents.format(value);
-    return "$" + digits(value).replace(/(\.\d\d)0+$/, "$1");
+    return "$" + digits(value).replace(/(\.\d\d\d*?)0+$/, "$1");
   }
 
   function percent(value) {
@@ -101,7 +101,7 @@
     return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
   }
   function moment(at, now) {
-    return el("time", { "data-at": at, title: clock(at) }, ago(at, now));
+    return el("time", { "data-at": at, title: clock(at) }, twm.saved ? clock(at) : ago(at, now));
   }
 
   Object.assign(twm, { NONE, count, seconds, rough, span, dollars, percent, ago, clock, exact, plural, hue, el, svg, moment });
