@@ -98,7 +98,9 @@ def _read_new(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: A
         if type(usage) is Usage:
             apply_usage(call, usage)
             mark_read_by_parent(call, result)
-        elif usage is not None and usage is not UNREAD:
+        elif usage is UNREAD:
+            note_unknown_cost(call)
+        elif usage is not None:
             Diagnostics.invalid_values += 1
         if usage is not None or not bus.policy.read_results:
             return False  # None means that it found nothing, so the result is read as without it
@@ -275,7 +277,12 @@ def set_cost(tool: ToolSpec, call: ToolCall, result: Any, outcome: Outcome) -> N
     if outcome == "success" and tool.has_declared_cost and (details is None or details.cost_nanousd is None):
         cost = tool.declared_nanousd(call.tool_name)
         if cost is None and tool.cost is not None:
-            cost = nanodollars(call_extractor("cost", tool.cost, result))
+            dollars = call_extractor("cost", tool.cost, result, failed=UNREAD)
+            if dollars is UNREAD:
+                note_unknown_cost(call)
+                details = call._details
+            else:
+                cost = nanodollars(dollars)
         if cost is not None:
             details = call._ensure_details()
             details.cost_nanousd, details.cost_source = cost, "declared"

@@ -323,7 +323,8 @@ def track(tool_name: str = NO_NAME, /, **tags: Any) -> Block:
             `unnamed` and is counted as invalid.
         **tags: your own labels for this call. `tags={...}` gives several. `cost=` is what the block costs if it
             succeeds, in dollars, as for `monitored`. What `record()` takes as figures it is here, too: `tokens`,
-            `input_tokens`, `output_tokens`, `cached_tokens`, `attempt`, `cost_usd`, `prompt_tokens`, `usage` and so on.
+            `input_tokens`, `output_tokens`, `cached_tokens`, `attempt`, `cost_usd`, `prompt_tokens`, `usage` and so on;
+            `model` and `provider` beside such a figure are the call's own as well as tags.
 
     Returns:
         A context manager that returns the open `ToolCall`.
@@ -353,6 +354,7 @@ def _with_figures(block: Block, tool: ToolSpec, keywords: dict[str, Any]) -> Blo
     """Return the block with a declared cost and with figures, which each of its calls records when it opens."""
     figures, tags = split_keywords(keywords)
     figures |= {name: tags.pop(name) for name in FIGURES if name in tags}
+    figures |= {name: tags[name] for name in ("model", "provider") if name in tags and figures}
     cost = nanodollars(figures.pop("cost", None))
     if cost is not None:
         spec = _declared.get((tool.name, cost))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import wrapt
 
-from toolweaver_monitor import instrument, monitored, uninstrument
+from toolweaver_monitor import Budget, instrument, monitored, setup, uninstrument
 from toolweaver_monitor._instrument import shield
 from toolweaver_monitor.testing import ToolRecorder
 
@@ -114,3 +114,20 @@ def test_the_log_names_the_naming_function_of_instrument(caplog: pytest.LogCaptu
     assert "ValueError: no name for" in message
     assert "hunter2" not in message
     assert "\n" not in message
+
+
+def fail_to_read(_result: object) -> Any:
+    raise KeyError("usage")
+
+
+@pytest.mark.parametrize("role", ["usage", "cost"])
+def test_a_call_whose_extractor_raises_is_unpriced(role: str) -> None:
+    """What it cost is unknown, not nothing: a budget of dollars says that it cannot hold.
+
+    Seen red: with an answer of `UNREAD` left as it is, for either role.
+    """
+    monitor = setup(budget=Budget(limit_usd=1))
+    extractor: dict[str, Any] = {role: fail_to_read}
+    monitored("chat", **extractor)(lambda: "text")()
+    assert monitor.summary()["unpriced_calls"] == 1
+    assert "the cost of 1 call is unknown" in monitor.health()["problems"][0]

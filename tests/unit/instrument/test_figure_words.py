@@ -190,3 +190,18 @@ def test_a_cost_that_is_none_is_ignored() -> None:
         pass
     assert monitor.summary()["total_cost_usd"] == 0
     assert monitor.health()["invalid"]["invalid_values"] == before + 1
+
+
+def test_a_block_with_figures_has_the_price_of_the_model_that_is_named_beside_them() -> None:
+    """`model=` and `provider=` are tags, and with figures the call's own as well; without any they are tags only.
+
+    Seen red: without the names in `_with_figures`.
+    """
+    setup(prices={"m": {"input": 1.0, "output": 5.0, "provider": "p"}})
+    with track("llm", model="m", provider="p", prompt_tokens=1_000_000, completion_tokens=0) as priced:
+        pass
+    with track("llm", model="m") as plain:
+        pass
+    assert (priced.model, priced.provider, priced.cost_usd) == ("m", "p", 1.0)
+    assert dict(priced.tags) == {"model": "m", "provider": "p"}
+    assert (plain.model, plain.cost_usd, dict(plain.tags)) == (None, None, {"model": "m"})
