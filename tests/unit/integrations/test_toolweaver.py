@@ -491,9 +491,11 @@ def test_a_function_that_a_module_took_before_is_told_with_a_cure(tmp_path: Path
 
 
 def test_a_function_that_a_module_took_before_is_a_problem_until_it_is_taken_again(tmp_path: Path) -> None:
-    """Seen red: before, `health()` said that all was well."""
+    """Seen red: before, `health()` said that all was well; and `__mp_main__` was named beside `__main__`."""
     shown = run_program(
         """
+        import sys
+        sys.modules.setdefault("__mp_main__", sys.modules["__main__"])  # as multiprocessing has it
         from orchestrator.tools.sub_agent import dispatch_agents
         import orchestrator.tools.sub_agent
         from toolweaver_monitor import instrument, setup, uninstrument
@@ -511,7 +513,7 @@ def test_a_function_that_a_module_took_before_is_a_problem_until_it_is_taken_aga
         tmp_path,
     )
     problem, *rest = shown.splitlines()
-    assert problem.startswith("__main__:dispatch_agents: imported before instrument() was given toolweaver")
+    assert problem.startswith("__main__:dispatch_agents: imported before instrument() was given toolweaver, and")
     assert problem.endswith("; call instrument('toolweaver') before these imports")
     assert rest == ["toolweaver True", "[]", "[]"]
 

@@ -114,7 +114,9 @@ def _find_holders(patched: Iterable[Patch]) -> dict[int, list[str]]:
     originals = {id(patch.original): patch for patch in patched if is_module(patch.owner)}
     found: dict[int, list[str]] = {}
     for module_name, module in sys.modules.copy().items() if originals else ():
-        for name, value in vars(module).copy().items() if is_module(module) else ():
+        if module_name == "__mp_main__" or not is_module(module):  # multiprocessing's second name for __main__
+            continue
+        for name, value in vars(module).copy().items():
             patch = originals.get(id(value))
             if patch is not None and module is not patch.owner and _home_of(value) != module_name:
                 found.setdefault(id(value), []).append(f"{module_name}:{name}")

@@ -151,7 +151,7 @@ def _patch_function(module: Any, way: Way) -> None:
     original, wrapped = patch.original, way.wrapper(patch.original)
     _watch().patches[id(patch)] = patch
     for holder_name, holder in sys.modules.copy().items():  # not a list: others may import meanwhile
-        if not is_module(holder):
+        if holder_name == "__mp_main__" or not is_module(holder):  # multiprocessing's second name for __main__
             continue
         ours = f"{holder_name}.".startswith(f"{PACKAGE}.")
         for name, value in vars(holder).copy().items():
