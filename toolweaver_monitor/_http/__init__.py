@@ -36,7 +36,8 @@ What bounds it
 Access
     Loopback only by default. Listening beyond it takes a token, TLS or `insecure=True`. Without a token a request must
     name an allowed host, which stops web pages that point their own name at this machine (DNS rebinding). Only the
-    token's digest is kept, and compared in constant time.
+    token's digest is kept, and compared in constant time. The page, which shows the texts of errors, is added only on
+    loopback or with a token, unless `page=True`; a browser sends the token as the password of Basic authentication.
 
 Processes and threads
     The thread runs with monitoring suppressed, so that code called for a response is not monitored. A forked child

@@ -168,11 +168,9 @@ class Feed:
         shown = [call["id"] for detail in details.values() for call in (*detail["failed"], *detail["slowest"])]
         by_root: dict[int, list[Any]] = {}
         roots: dict[str, int] = {}
-        wanted = set(shown)
         for call in kept:
-            by_root.setdefault(call._root_serial or -call._assign_id(), []).append(call)
-            name = f"{call.call_id:016x}"
-            if name in wanted:
-                roots[name] = call._root_serial
+            name = f"{call.call_id:016x}"  # which numbers the call and its trace, if nothing has needed that so far
+            roots[name] = call._root_serial
+            by_root.setdefault(call._root_serial, []).append(call)
         traces = {name: trace(name, by_root[roots[name]]) for name in shown[:TRACES_IN_FILE]}
         return {**found, "details": details, "traces": traces}

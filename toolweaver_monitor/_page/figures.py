@@ -40,7 +40,7 @@ class Program(NamedTuple):
     """What is wrong, one sentence each."""
     closed: Callable[[], bool]
     about: Mapping[str, Any]
-    """The program's `name`, `pid`, `host`, the Unix seconds `since` which it is monitored, and our `version`."""
+    """The program's `name`, `pid` and `host`, and the Unix seconds `since` which it is monitored."""
 
 
 class LiveFigures:

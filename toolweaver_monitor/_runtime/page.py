@@ -52,7 +52,6 @@ def _feed_of(components: Components) -> Feed:
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
                 "since": round(components.started_at, 3),
-                "live": True,
             },
         )
     )
