@@ -104,8 +104,13 @@ class LiveFigures:
         for tool in changed:
             earlier, row = self.rows.get(tool), self._row_of(tool)
             self.rows[tool] = row
-            for name in SUMMED:
-                total[name] += row[name] - earlier[name] if earlier is not None else row[name]
+            if earlier is None:
+                for name in SUMMED:
+                    total[name] += row[name]
+            else:
+                for name in SUMMED:
+                    if row[name] != earlier[name]:
+                        total[name] += row[name] - earlier[name]
         errors: list[ToolCall] = []
         unpriced: Counter[tuple[str, str]] = Counter()
         for source in self._sources():
@@ -194,7 +199,7 @@ def tool_row(tool: str, stats: ToolStats) -> dict[str, Any]:
     times: list[float | None] = [None] * 3
     if ran:
         times = [*histogram.percentiles(stats.buckets, SHARES, stats.duration_min_s, stats.duration_max_s)]
-    outcomes = {outcome: count for outcome, count in stats.outcomes.items() if count}
+    outcomes = dict(stats.outcomes)
     return {
         "name": tool,
         "calls": usage.calls,
