@@ -17,7 +17,10 @@ READ_AS_RESULT = frozenset({
 })  # fmt: skip
 """Keywords that mean what they mean as keys of a result."""
 has_only_tags = (READ_AS_RESULT | {"tags"}).isdisjoint
-_SYNONYMS = {"price": "cost", "retries": "attempt"}
+_SYNONYMS = {
+    "price": "cost", "usd": "cost", "total_cost": "cost", "costUSD": "cost", "token_count": "tokens",
+    "retries": "attempt",
+}  # fmt: skip
 
 MAX_CHECKED = 1_024
 

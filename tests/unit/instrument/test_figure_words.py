@@ -205,3 +205,15 @@ def test_a_block_with_figures_has_the_price_of_the_model_that_is_named_beside_th
     assert (priced.model, priced.provider, priced.cost_usd) == ("m", "p", 1.0)
     assert dict(priced.tags) == {"model": "m", "provider": "p"}
     assert (plain.model, plain.cost_usd, dict(plain.tags)) == (None, None, {"model": "m"})
+
+
+@pytest.mark.parametrize("name", ["usd", "costUSD", "total_cost", "token_count"])
+def test_other_words_for_a_cost_or_tokens_are_no_silent_tags(name: str) -> None:
+    """A number under a word that is no figure, but was surely meant as one, is a problem.
+
+    Seen red: without the word among the synonyms.
+    """
+    monitor = setup()
+    with track("llm") as call:
+        call.record(**{name: 3})
+    assert [problem for problem in monitor.health()["problems"] if repr(name) in problem]
