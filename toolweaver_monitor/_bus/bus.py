@@ -85,7 +85,6 @@ class Bus:
         self._counted = 0
         """How many of the consumers have received the closed calls."""
         locks.after_fork_in_child(self._reset_in_child)
-        known_results.Recognition.on_kept = self._sweep_soon
 
     def __reduce__(self) -> str:
         """Pickle by name: a monitored function that is sent by value uses the bus of the process where it arrives."""
@@ -338,3 +337,4 @@ def _ended_at(call: ToolCall) -> float:
 
 
 bus = Bus()
+known_results.Recognition.on_kept = bus._sweep_soon
