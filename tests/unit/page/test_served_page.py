@@ -52,7 +52,7 @@ def spend(tool: str, cost: float | None = None, fails: bool = False) -> None:
 
 
 def test_every_file_that_the_page_names_is_served(url: str) -> None:
-    """Nothing is loaded from elsewhere, and a browser is told to load from here only. Seen red: without the icon."""
+    """Nothing is loaded from elsewhere, and a browser is told to load from here only."""
     status, headers, body = get(url)
     page = body.decode()
     assert status == 200
@@ -107,7 +107,7 @@ def test_a_poll_returns_only_what_has_changed(url: str) -> None:
 
 
 def test_a_poll_without_news_gets_no_body(url: str) -> None:
-    """Its ETag is still right, so the answer is 304. Seen red: with the seconds of running calls in the answer."""
+    """Its ETag is still right, so the answer is 304."""
     spend("ocr", 0.01)
     with track("long"):
         cursor = poll(url)["v"]
@@ -232,7 +232,7 @@ def test_budgets_and_open_calls_are_shown() -> None:
 
 
 def test_a_sink_that_is_slow_to_tell_its_state_delays_no_poll() -> None:
-    """What is wrong is found out on a thread of its own. Seen red: with `health()` called by the poll."""
+    """What is wrong is found out on a thread of its own."""
     asked, release = threading.Event(), threading.Event()
 
     class Slow:

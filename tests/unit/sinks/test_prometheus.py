@@ -459,9 +459,9 @@ def test_open_calls_beyond_the_limit_of_names_are_one_series(monkeypatch: pytest
     monkeypatch.setenv("TOOLWEAVER_MONITOR_MAX_LABEL_VALUES", "1")
     exporter = PrometheusExporter(port=0)
     setup(exporter)
-    with track("agent"):
+    with track("before the flood"):  # names that no other test has declared
         pass
-    with track("first"), track("second"):
+    with track("one of a flood"), track("another of a flood"):
         found = samples(exporter.text())
     active = {key[-1]: n for key, n in found.items() if key[0] == "toolweaver_tool_active_operations"}
-    assert active == {"agent": 0, "__overflow__": 2}
+    assert active == {"before the flood": 0, "__overflow__": 2}
