@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -35,7 +35,7 @@ _SCRIPT = re.compile(r'<script src="([a-z]+\.js)"></script>\n?')
 @cache
 def asset(name: str) -> str:
     """Return the text of one of the page's files."""
-    return files(__package__).joinpath("assets", name).read_text("utf-8")
+    return (Path(__file__).parent / "assets" / name).read_text("utf-8")
 
 
 def page_routes(feed: Feed) -> Mapping[str, Route]:
