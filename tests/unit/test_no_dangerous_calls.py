@@ -64,7 +64,10 @@ def test_s8_no_pickle_eval_exec_marshal_shell_or_yaml(path: Path) -> None:
 
 
 def test_s8_marshal_is_only_written() -> None:
-    """Reading it back could crash the interpreter."""
+    """Reading it back could crash the interpreter.
+
+    Mutation that turned it red: `import marshal` in `_budget/repeats.py`.
+    """
     tree = ast.parse((PACKAGE / "_budget" / "repeats.py").read_text())
     imports = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     assert [text for text in imports if "marshal" in text] == ["from marshal import dumps"]

@@ -176,7 +176,7 @@ def test_names_past_the_cap_share_one_row_and_totals_stay_exact(ended: Tools) ->
     tracker = CostTracker()
     many = MAX_NAMES + 500
     for n in range(many):
-        tracker.write([ended(f"tool-{n}", cost(0.000000001, model=f"model-{n}"), customer=str(n))])
+        tracker.write([ended(f"one of many: {n}", cost(0.000000001, model=f"model-{n}"), customer=str(n))])
     for rows in (tracker.by("tool"), tracker.by("model"), tracker.by("root")):
         assert len(rows) == MAX_NAMES + 1
         assert rows[OVERFLOW]["calls"] == 500
