@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._page.detail import kept_calls, tool_detail, trace
 from toolweaver_monitor._page.figures import ERRORS_SHOWN_ALONE, LiveFigures, Program, error_row
@@ -49,7 +50,7 @@ class Feed:
         self._tree_is_old = True
         self._problems: list[str] = []
         self._looking: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._lock = locks.new_lock("the page")
 
     def poll(self, cursor: str = "") -> tuple[str, bytes | None]:
         """Return what has changed since a cursor.

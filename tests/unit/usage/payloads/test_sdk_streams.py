@@ -206,6 +206,7 @@ def test_a_stream_that_is_dropped_early_is_abandoned(name: str, recorder: ToolRe
     assert (call.outcome, call.items) == ("abandoned", 1)
 
 
+@pytest.mark.filterwarnings("ignore:Items? .* on TypedDict class:UserWarning")  # of LiteLLM's own types, by pydantic
 async def test_the_stream_of_litellm_is_counted(recorder: ToolRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the usage and the cost that it works out itself, as if its chunks were yielded."""
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
