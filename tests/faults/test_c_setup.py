@@ -31,7 +31,7 @@ def tool() -> None:
 
 
 AGAIN = "setup() was called again: the figures of 1 call start from 0; call it once, or shutdown() before a new run\n"
-"""What a process is told once."""
+"""The warning that a process logs once."""
 
 
 def test_c1_setup_twenty_times_leaves_one_set_of_threads_and_no_call_twice(tmp_path: Path) -> None:

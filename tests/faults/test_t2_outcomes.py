@@ -54,7 +54,7 @@ def outcomes(monitor: Monitor) -> list[str]:
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("way", ["def", "async def", "with", "async with"])
 def test_t2_each_ending_is_recorded_as_what_it_was(ending: str, way: str, monitor: Monitor) -> None:
-    """Each outcome is told apart from the others, and none passes for a success.
+    """Each outcome differs from the others, and none passes for a success.
 
     Mutations that turned it red: KeyboardInterrupt taken for a failure in `outcomes.outcome_of`; TimeoutError looked
     for after Exception; every BaseException taken for cancelled; a group taken for cancelled where any of it is.

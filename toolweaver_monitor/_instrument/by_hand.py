@@ -102,7 +102,7 @@ class HandRecorder:
             return waiting.has_cost
 
     def add_outcome(self, told: ToolCall) -> bool:
-        """Make the waiting call a failure, if it is told so. Returns False if no call of that tool was handed in."""
+        """Make the waiting call a failure, if it failed. Returns False if no call of that tool was handed in."""
         waiting = self._find(told)
         if waiting is None or waiting.has_other_outcome:
             return False

@@ -201,7 +201,7 @@ def finish(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
 def is_complete(call: ToolCall, around: Any) -> bool:
     """Return True if a call with details needs neither a price nor anything else when it succeeds.
 
-    The call around it is told what it used: it may hand on these figures.
+    The call around it learns what it used: it may hand on these figures.
     """
     details = call._details
     if type(details) is InsideDetails:

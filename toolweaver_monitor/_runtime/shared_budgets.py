@@ -35,7 +35,7 @@ class SharedBudgets:
             self._ticker.ensure_running()
         try:
             return self._sums.request(name, per, unit, limit, back, need)
-        except Exception:  # noqa: BLE001 - a fault of ours must not stop the program's calls
+        except Exception:  # noqa: BLE001 - a fault of this library must not stop the program's calls
             Diagnostics.internal_errors += 1
             return None
 

@@ -84,7 +84,7 @@ def test_most_calls_need_no_transaction(processes: Any) -> None:
 
 
 def test_nothing_is_leased_ahead_right_after_a_refusal(processes: Any, clock: list[float]) -> None:
-    """So that the last cents are spent by whoever needs them. Seen red: without `refusals`."""
+    """So that the last cents go to the process that needs them. Seen red: without `refusals`."""
     greedy, _ = processes(Budget(limit_usd=1.0, per="day"))
     other, sums = processes(Budget(limit_usd=1.0, per="day"))
     assert run_calls(greedy, 1, 2 * 10**9) == 0

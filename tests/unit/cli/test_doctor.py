@@ -143,7 +143,7 @@ def test_scripts_get_the_age_of_the_prices(capsys: pytest.CaptureFixture[str], m
 def test_a_store_is_checked_without_being_created(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A file that is none of ours is a fault with its cure. Seen red: with the store opened, which creates it."""
+    """A file that is no store is a fault with its cure. Seen red: with the store opened, which creates it."""
     monkeypatch.setenv("TOOLWEAVER_MONITOR_STORE", str(tmp_path / "new" / "runs.db"))
     code, found = doctor("--sinks", "sqlite")
     assert (code, found["sqlite"]["state"]) == (0, "ok")

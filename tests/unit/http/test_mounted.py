@@ -232,7 +232,7 @@ def test_it_is_a_whole_application_too() -> None:
 
 
 def test_what_cannot_be_served_is_an_error_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Misuse is told where the application is put together.
+    """Misuse raises where the application is put together.
 
     Seen red: without the look at the environment's buckets, they were ignored.
     """

@@ -117,7 +117,7 @@ def test_shutdown_ends_the_wait(bound: socket.socket) -> None:
 
 
 def test_without_a_setup_a_taken_port_is_an_error(bound: socket.socket) -> None:
-    """Whoever calls `start()` is told, since there is no `health()`.
+    """A direct `start()` raises, since there is no `health()`.
 
     Seen red: with the wait in any case.
     """
@@ -270,7 +270,7 @@ def test_a_server_that_the_main_module_imports_later_is_known(
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
 def test_a_port_that_is_given_is_taken_under_a_server_too(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever says 8000 gets 8000; here it is another number.
+    """An explicit port 8000 is used as it is; here it is another number.
 
     Seen red: with the choice made whatever is given.
     """

@@ -179,7 +179,7 @@ def test_a_periodic_drain_leaves_a_call_of_this_moment_to_its_trackers() -> None
 
 
 def test_alone_each_tracker_stays_as_it_is() -> None:
-    """Without `setup()`, and after it has ended, each counts what it is told."""
+    """Without `setup()`, and after it has ended, each counts what it is given."""
     monitor = setup()
     trackers: list[Any] = [MetricsCollector(), CostTracker(), ErrorTracker()]
     for metrics, costs, errors in (trackers, [monitor.metrics, monitor.costs, monitor.errors]):

@@ -52,7 +52,7 @@ def spend(tool: str, cost: float | None = None, fails: bool = False) -> None:
 
 
 def test_every_file_that_the_page_names_is_served(url: str) -> None:
-    """Nothing is loaded from elsewhere, and a browser is told to load from here only."""
+    """Nothing is loaded from elsewhere, and the policy lets a browser load from here only."""
     status, headers, body = get(url)
     page = body.decode()
     assert status == 200

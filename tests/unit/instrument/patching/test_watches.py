@@ -1,4 +1,4 @@
-"""What is monitored, and what keeps calls from being seen, is told."""
+"""Reports of what is monitored, and of what keeps calls from being seen."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_base_class_whose_method_is_overridden_is_a_problem_with_its_cure() ->
 
 
 def test_a_late_target_that_finds_nothing_is_a_problem(write: Write, caplog: Any) -> None:
-    """The import goes on; a misspelt class is told which one was meant."""
+    """The import goes on; for a misspelt class the log suggests the right one."""
     caplog.set_level(logging.CRITICAL, logger="toolweaver_monitor")
     write("late.py", "class Executor:\n    def execute_tool(self, tool_name): return tool_name\n")
     monitor = setup()
