@@ -9,6 +9,9 @@ from typing import Any
 from toolweaver_monitor._http.messages import Response, error_response, parse_hostname
 from toolweaver_monitor.errors import ConfigurationError
 
+ASK_IN_BROWSER = (("WWW-Authenticate", 'Basic realm="toolweaver_monitor", charset="UTF-8"'),)
+"""Has a browser ask for the token, as the password of any user."""
+
 
 class BearerToken:
     """The token that a request must carry. Only its digest is kept: no dump, `repr` or debugger shows the token.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -29,8 +30,6 @@ from toolweaver_monitor.errors import ConfigurationError
 
 log = logging.getLogger("toolweaver_monitor")
 
-ASK_IN_BROWSER = (("WWW-Authenticate", 'Basic realm="toolweaver_monitor", charset="UTF-8"'),)
-"""Has a browser ask for the token, as the password of any user."""
 BACKLOG = 128
 EXCLUSIVE: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", 0)
 """For Windows, where SO_REUSEADDR allows two listeners on one port."""
@@ -73,7 +72,7 @@ class Endpoint:
         name: str,
     ) -> None:
         self.routes, self.name = dict(routes), name
-        self._page_paths: frozenset[str] = frozenset()
+        self._page: Callable[[], Mapping[str, Route]] = dict
         self.port = access.validate_port(port)
         self.addr = access.validate_addr(addr)
         self._takes_any_port = port == 0
@@ -98,11 +97,14 @@ class Endpoint:
             f"Endpoint({self.url!r}, token={'yes' if self.rules.token else 'no'}, tls={'yes' if self._tls else 'no'})"
         )
 
-    def add_page(self, routes: Mapping[str, Route]) -> None:
-        """Serve a page at these paths as well, if the rules allow one. It replaces an earlier one."""
+    def add_page(self, make: Callable[[], Mapping[str, Route]]) -> None:
+        """Serve a page as well, if the rules allow one. It replaces an earlier one.
+
+        Args:
+            make: returns what serves it, by path; called when somebody first asks for another path than `routes` has.
+        """
         if self.serves_page:
-            self.routes.update(routes)
-            self._page_paths = frozenset(routes)
+            self._page = cache(make)
 
     @property
     def listening(self) -> bool:
@@ -175,22 +177,25 @@ class Endpoint:
             return serialize(error_response(400, str(error)), closing=True), False
         own_hosts = (self.addr, access.normalize_address(str(local[0])))
         response = self.rules.reject(request.method, request.headers, own_hosts) or self._respond(request)
-        if response.status == HTTPStatus.UNAUTHORIZED and request.path in self._page_paths:
-            response = response._replace(headers=ASK_IN_BROWSER)
+        if response.status == HTTPStatus.UNAUTHORIZED and self._is_of_page(request.path):
+            response = response._replace(headers=access.ASK_IN_BROWSER)
         again = request.keeps_alive
         return serialize(response, closing=not again, without_body=request.method == "HEAD"), again
 
     def _respond(self, request: Request) -> Response:
-        route = self.routes.get(request.path)
-        if route is None:
-            shown = [path for path in self.routes if path == "/" or path not in self._page_paths]
-            return error_response(404, f"not found; this endpoint serves {', '.join(shown)}")
         try:
+            route = self.routes.get(request.path) or self._page().get(request.path)
+            if route is None:
+                shown = [*self.routes, *(["/"] if self._is_of_page("/") else [])]
+                return error_response(404, f"not found; this endpoint serves {', '.join(shown)}")
             return route(request)
         except BaseException:  # the route may run a collector of the user's
             if self._route_errors.ready():
                 log.exception("toolweaver_monitor: %s could not be answered; please report it", request.path)
             return error_response(500, "this could not be answered; the program's log has the reason")
+
+    def _is_of_page(self, path: str) -> bool:
+        return path not in self.routes and path in self._page()
 
     def _bind(self) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(

@@ -159,7 +159,12 @@ class Monitor(Reportable):
     # --- serving --------------------------------------------------------------------------------------------------
 
     def asgi(
-        self, *, token: str | None = None, allowed_hosts: Sequence[str] | None = None, insecure: bool = False
+        self,
+        *,
+        token: str | None = None,
+        allowed_hosts: Sequence[str] | None = None,
+        insecure: bool = False,
+        page: bool = False,
     ) -> ASGIApp:
         """Return an ASGI application that serves the metrics for Prometheus, to mount in yours.
 
@@ -171,6 +176,8 @@ class Monitor(Reportable):
             token: a bearer token that scrapes must carry.
             allowed_hosts: Host names to answer to, besides loopback; checked only without a token.
             insecure: answer without a token everybody who can reach the application.
+            page: serve the page as well, at `page/` below the path at which this is mounted. It shows the texts of
+                errors and the values of tags.
 
         Returns:
             The application. If no argument is given, it has the access rules of the `PrometheusExporter` of this setup,
@@ -182,15 +189,20 @@ class Monitor(Reportable):
         from toolweaver_monitor._http.mounted import ASGIMetrics
         from toolweaver_monitor._runtime.mounts import mount
 
-        return ASGIMetrics(mount(self._components, token, allowed_hosts, insecure))
+        return ASGIMetrics(mount(self._components, token, allowed_hosts, insecure, page))
 
     def wsgi(
-        self, *, token: str | None = None, allowed_hosts: Sequence[str] | None = None, insecure: bool = False
+        self,
+        *,
+        token: str | None = None,
+        allowed_hosts: Sequence[str] | None = None,
+        insecure: bool = False,
+        page: bool = False,
     ) -> WSGIApp:
         """Return a WSGI application that serves the metrics; the arguments and rules are those of `asgi`."""
         from toolweaver_monitor._runtime.mounts import mount
 
-        return mount(self._components, token, allowed_hosts, insecure).wsgi
+        return mount(self._components, token, allowed_hosts, insecure, page).wsgi
 
     # --- recording ------------------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class Dashboard(InMemorySink, SetupAware):
         Raises:
             SinkUnavailable: the port is taken or may not be bound; its `hint` names the fix.
         """
-        self._endpoint.add_page(self._context.page_routes())
+        self._endpoint.add_page(self._context.page_routes)
         if self._endpoint.listening:
             return
         try:

@@ -26,13 +26,16 @@ def ask_asgi(
     host: str = "localhost:8000",
     client: str | None = "127.0.0.1",
     server: str = "127.0.0.1",
+    below: str = "",
     **headers: str,
 ) -> tuple[int, dict[str, str], bytes]:
     sent: list[dict[str, Any]] = []
     scope = {
         "type": "http",
         "method": method,
-        "path": "/metrics",
+        "path": f"/metrics{below.partition('?')[0]}",
+        "root_path": "/metrics",
+        "query_string": below.partition("?")[2].encode(),
         "headers": [
             (b"host", host.encode()),
             *((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()),
@@ -61,10 +64,16 @@ def ask_wsgi(
     host: str = "localhost:8000",
     client: str | None = "127.0.0.1",
     server: str = "127.0.0.1",
+    below: str = "",
     **headers: str,
 ) -> tuple[int, dict[str, str], bytes]:
     found: list[Any] = []
     environ = {"REQUEST_METHOD": method, "HTTP_HOST": host, "SERVER_NAME": server}
+    environ |= {
+        "SCRIPT_NAME": "/metrics",
+        "PATH_INFO": below.partition("?")[0],
+        "QUERY_STRING": below.partition("?")[2],
+    }
     environ |= {f"HTTP_{name.upper()}": value for name, value in headers.items()}
     if client:
         environ["REMOTE_ADDR"] = client
@@ -246,3 +255,37 @@ def test_what_cannot_be_served_is_an_error_with_its_cure(monkeypatch: pytest.Mon
         monitor.wsgi()
     with pytest.raises(ConfigurationError, match="listen must be True or False"):
         PrometheusExporter(listen="no")  # type: ignore[arg-type]
+
+
+@both
+def test_the_page_is_below_the_metrics_if_it_is_asked_for(ask: Ask) -> None:
+    """Its files and figures are in its folder, and the metrics stay where they are. Seen red: without `page`."""
+    with setup() as monitor:
+        with track("mounted_page_tool"):
+            pass
+        page = {"page": True}
+        assert ask(monitor, page)[2].startswith(b"#")
+        assert ask(monitor, page, below="/")[2].startswith(b"#")
+        status, headers, _ = ask(monitor, page, below="/page")
+        assert (status, headers["location"]) == (308, "page/")
+        assert b"page.css" in ask(monitor, page, below="/page/")[2]
+        assert ask(monitor, page, below="/page/page.css")[0] == 200
+        assert b"mounted_page_tool" in ask(monitor, page, below="/page/data.json")[2]
+        assert ask(monitor, page, below="/page/tool.json?name=mounted_page_tool")[0] == 200
+        assert ask(monitor, page, below="/page/nothing")[0] == 404
+        for below in ("", "/", "/page/", "/page/data.json"):
+            assert ask(monitor, {}, below=below)[2].startswith(b"#"), "no page unless it is asked for"
+
+
+@both
+def test_the_mounted_page_has_the_rules_of_the_metrics(ask: Ask) -> None:
+    """A browser is asked for the token at the page; without one other machines are refused."""
+    with setup() as monitor:
+        rules = {"page": True, "token": TOKEN}
+        status, headers, _ = ask(monitor, rules, below="/page/")
+        assert (status, headers["www-authenticate"].partition(" ")[0]) == (401, "Basic")
+        assert ask(monitor, rules, below="/page/", authorization=f"Bearer {TOKEN}")[0] == 200
+        assert ask(monitor, rules)[0] == 401
+        assert ask(monitor, {"page": True}, below="/page/data.json", client="10.0.0.7")[0] == 403
+        with pytest.raises(ConfigurationError, match="page must be"):
+            monitor.asgi(page="yes")  # type: ignore[arg-type]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -182,6 +184,20 @@ def test_an_open_endpoint_serves_no_page_unless_told_to(given: dict[str, Any], e
 def test_another_name_for_this_machine_is_refused(url: str) -> None:
     """A web page that points its own name at this machine reads nothing."""
     assert get(f"{url}data.json", host="evil.example")[0] == 403
+
+
+def test_nothing_of_the_page_is_loaded_before_somebody_asks_for_it() -> None:
+    """A setup does not pay for it. Seen red: with the routes made at setup."""
+    program = """
+import sys, urllib.request
+from toolweaver_monitor import setup
+loaded = lambda: [name for name in sys.modules if name.startswith("toolweaver_monitor._page")]
+with setup(dashboard=0) as monitor:
+    assert not loaded(), loaded()
+    assert b"page.css" in urllib.request.urlopen(monitor.sinks[0].url).read()
+    assert loaded()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_page_moves_with_the_exporter_to_a_new_setup() -> None:

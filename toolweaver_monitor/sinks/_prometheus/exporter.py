@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from toolweaver_monitor._core import config
@@ -14,7 +14,7 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._http.access import AccessRules
 from toolweaver_monitor._http.default_port import choose_port
 from toolweaver_monitor._http.endpoint import Endpoint
-from toolweaver_monitor._http.messages import Response
+from toolweaver_monitor._http.messages import Response, Route
 from toolweaver_monitor._http.mounted import MountedMetrics
 from toolweaver_monitor._http.port_wait import PortWait
 from toolweaver_monitor._text.guesses import suggest_keywords
@@ -143,7 +143,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
             SinkUnavailable: the port is taken, without a setup, or may not be bound; its `hint` names the fix.
         """
         if self._listens:
-            self._endpoint.add_page(self._context.page_routes())
+            self._endpoint.add_page(self._context.page_routes)
         if self._endpoint.listening or (self._wait is not None and self._wait.waiting):
             return
         if self._registry is not None and self._collector is None:
@@ -278,14 +278,15 @@ class PrometheusExporter(InMemorySink, SetupAware):
                 pass
             self._collector = None
 
-    def _mount(self, rules: AccessRules | None) -> MountedMetrics:
+    def _mount(self, rules: AccessRules | None, make_page: Callable[[], Mapping[str, Route]] | None) -> MountedMetrics:
         """Return what serves the metrics in an application.
 
         Args:
             rules: who may read them. Default: those who may read the endpoint.
+            make_page: returns what serves the page; None for none.
         """
         _warn_of_multiproc()
-        return MountedMetrics(self._respond, rules or self._endpoint.rules)
+        return MountedMetrics(self._respond, rules or self._endpoint.rules, make_page)
 
     def _respond(self, headers: Mapping[str, str]) -> Response:
         body = self.text().encode("utf-8", "replace")
