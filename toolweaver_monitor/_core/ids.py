@@ -18,6 +18,16 @@ def mix(serial: int) -> int:
     return (z ^ (z >> 31)) or 1
 
 
+def unmix(number: int) -> int:
+    """Return the serial from which `mix` made a number: its steps undone in reverse."""
+    z = number ^ (number >> 31) ^ (number >> 62)
+    z = (z * pow(0x94D049BB133111EB, -1, 2**64)) & _MASK
+    z ^= (z >> 27) ^ (z >> 54)
+    z = (z * pow(0xBF58476D1CE4E5B9, -1, 2**64)) & _MASK
+    z ^= (z >> 30) ^ (z >> 60)
+    return (z * pow(0x9E3779B97F4A7C15, -1, 2**64)) & _MASK
+
+
 def _fresh_serials() -> count[int]:
     """Count from a random start that leaves the sequences of the user's seeded `random` alone."""
     return count(int.from_bytes(os.urandom(8), "big") >> 2)

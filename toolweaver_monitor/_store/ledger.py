@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from toolweaver_monitor._store.connection import StoreConnection
+from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor._store.writer import StoreWriter
 from toolweaver_monitor.errors import SinkUnavailable
 
@@ -135,6 +136,27 @@ _DELETE = "DELETE FROM ledger WHERE budget = ? AND per = ? AND unit = ? AND slot
 _REFUSED = "SELECT at FROM refusals WHERE budget = ? AND per = ? AND unit = ?"
 _CHARGE = """INSERT INTO ledger VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (budget, per, unit, slot) DO UPDATE SET spent = spent + excluded.spent"""
+
+
+def read_spent(store: StoreReader, now: float) -> list[tuple[Account, int, float | None]]:
+    """Return the budgets that a store has sums of, sorted, without changing anything.
+
+    Args:
+        store: the store.
+        now: Unix seconds.
+
+    Returns:
+        Of each the amount spent in its window, leases of running processes included, and the Unix seconds at which a
+        process was last refused; None if none was.
+    """
+    accounts = [Account(*row) for row in store.rows("SELECT DISTINCT budget, per, unit FROM ledger ORDER BY 1, 2, 3")]
+    found = []
+    for account in accounts:
+        slot = max(slot_of(account.per, now), next(store.rows(_LATEST, account))[0] or 0)
+        spent = sum(amount for _, amount in store.rows(_SLOTS, (*account, first_slot(account.per, slot))))
+        refused_at = next((at for (at,) in store.rows(_REFUSED, account)), None)
+        found.append((account, spent, refused_at))
+    return found
 
 
 def slot_of(per: str, now: float) -> int:

@@ -264,7 +264,7 @@ def test_the_tests_behind_compare_give_the_values_of_scipy() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
-@pytest.mark.parametrize("command", ["report", "tail", "tree", "query", "replay", "forget"])
+@pytest.mark.parametrize("command", ["report", "tail", "tree", "query", "replay", "forget", "mcp"])
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -286,6 +286,14 @@ def test_what_is_no_store_gets_one_line_with_the_cure(
     assert says in sh.err
     assert len(sh.err.splitlines()) == 1
     assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_an_extra_that_is_missing_is_named(sh: Shell, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mcp.server.mcpserver", None)
+    sh("mcp", store, code=2)
+    assert sh.err == (
+        "toolweaver-monitor: the package mcp 2 or later is not installed; pip install 'toolweaver_monitor[mcp]'\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,10 @@ EARLIEST, LATEST = 0.0, 32_503_680_000.0
 
 def add_command(commands: Any, name: str, purpose: str, uses: str) -> argparse.ArgumentParser:
     """Add a command; the first sentence of its purpose is its line in the list of all."""
+    line = purpose.split(".", maxsplit=1)[0].replace("\n", " ")
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
-        help=purpose.split(".", maxsplit=1)[0].replace("\n", " ").lower(),
+        help=line[0].lower() + line[1:],
         description=purpose,
         epilog=uses,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from toolweaver_monitor._cli.store import options as common
+from toolweaver_monitor._cli.store.sums import (
+    COLUMNS_SHOWN,
+    error_entry,
+    group_row,
+    group_values,
+    label_of,
+    read_groups,
+    read_total,
+)
 from toolweaver_monitor._cli.store.tree import read_tree
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._page.document import single_file
 from toolweaver_monitor._page.stored import stored_figures
-from toolweaver_monitor._stats.rollup import unpack
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
 from toolweaver_monitor._store.schema import OUTCOMES
@@ -59,64 +67,31 @@ def run(options: argparse.Namespace) -> int:
             Path(options.html).expanduser().write_text(page, "utf-8")
             print(f"written: {options.html}")
             return 0
-        total = ToolStats()
-        for sums in store.sums("all", **period):
-            total.add(unpack(sums.values, OUTCOMES))
-        groups: dict[str, ToolStats] = {}
-        for sums in store.sums(options.by, **period):
-            groups.setdefault(sums.name, ToolStats()).add(unpack(sums.values, OUTCOMES))
-        ranked = sorted(groups.items(), key=lambda item: (-item[1].usage.cost_nanousd, -item[1].calls, item[0]))
+        total = read_total(store, **period)
+        groups = read_groups(store, options.by, **period)
         errors = store.calls(outcomes=ERRORS, limit=ERRORS_SHOWN, **period)
         if options.json:
-            rows = [dict(zip(_COLUMNS_SHOWN, _row(options.by, name, stats), strict=True)) for name, stats in ranked]
-            found = {"summary": dict(summarize(total)), "by": options.by, "rows": rows}
-            found |= {"errors": [_error(call) for call in errors], "runs": store.runs()}
+            found = {"summary": dict(summarize(total)), "by": options.by}
+            found["rows"] = [group_row(options.by, name, stats) for name, stats in groups.items()]
+            found |= {"errors": [error_entry(call) for call in errors], "runs": store.runs()}
             print(json.dumps(found, indent=2))
         elif options.csv:
-            head = [_key(options.by), *_COLUMNS_SHOWN[1:]]
-            common.print_rows([head, *(_row(options.by, name, stats) for name, stats in ranked)], "csv")
+            head = [_key(options.by), *COLUMNS_SHOWN[1:]]
+            common.print_rows([head, *(group_values(options.by, name, stats) for name, stats in groups.items())], "csv")
         else:
-            print(_text(store, options, total, ranked, errors))
+            print(_text(store, options, total, groups, errors))
     return 0
-
-
-_COLUMNS_SHOWN = (
-    "name", "calls", "failed", "success_rate", "avg_s", "p50_s", "p95_s", "p99_s", "tokens", "cost_usd", "unpriced",
-    "retries", "cache_hits",
-)  # fmt: skip
 
 
 def _key(by: str) -> str:
     return by.removeprefix("tag:")
 
 
-def _row(by: str, name: str, stats: ToolStats) -> list[Any]:
-    totals = summarize(stats)
-    usage = stats.usage
-    return [
-        name or f"(no {_key(by)})", stats.calls, stats.failures, totals["success_rate"], totals["avg_duration_s"],
-        totals["p50_s"], totals["p95_s"], totals["p99_s"], usage.tokens, usage.cost_nanousd / NANO, usage.unpriced,
-        usage.retries, usage.cache_hits,
-    ]  # fmt: skip
-
-
-def _error(call: StoredCall) -> dict[str, Any]:
-    return {
-        "at": call.started_at + call.duration_s,
-        "tool_name": call.tool_name,
-        "path": call.path,
-        "outcome": call.outcome,
-        "error_type": call.error_type,
-        "error": call.error,
-        "tags": call.tags,
-    }
-
-
 def _text(
     store: StoreReader,
     options: argparse.Namespace,
     total: ToolStats,
-    ranked: list[tuple[str, ToolStats]],
+    groups: dict[str, ToolStats],
     errors: list[StoredCall],
 ) -> str:
     runs = store.runs()
@@ -130,19 +105,26 @@ def _text(
     told += [] if rate is None else [f"{rate:.1%} succeeded"]
     told += [f"${total.usage.cost_nanousd / NANO:,.4f}"]
     told += [f"{total.usage.unpriced:,} unpriced"] if total.usage.unpriced else []
-    limit = len(ranked) if options.limit <= 0 else options.limit
+    limit = len(groups) if options.limit <= 0 else options.limit
     rows = [[_key(options.by), "calls", "failed", "average", "p50", "p95", "p99", "tokens", "cost"]]
-    for name, stats in ranked[:limit]:
+    for name, stats in list(groups.items())[:limit]:
         totals = summarize(stats)
         times = [format_seconds(totals[key]) for key in ("avg_duration_s", "p50_s", "p95_s", "p99_s")]
         counts = [f"{stats.calls:,}", f"{stats.failures:,}"]
-        name = name or f"(no {_key(options.by)})"
         usage = stats.usage
         cost = "unknown" if usage.unpriced and not usage.costed else f"${usage.cost_nanousd / NANO:,.4f}"
-        rows.append([escape(name), *counts, *(times if stats.executed else ["-"] * 4), f"{usage.tokens:,}", cost])
-    lines += ["  " + ", ".join(told), "", *table(rows), *more(min(limit, len(ranked)), len(ranked))]
+        rows.append(
+            [
+                escape(label_of(options.by, name)),
+                *counts,
+                *(times if stats.executed else ["-"] * 4),
+                f"{usage.tokens:,}",
+                cost,
+            ]
+        )
+    lines += ["  " + ", ".join(told), "", *table(rows), *more(min(limit, len(groups)), len(groups))]
     kinds = Counter[str]()
-    for _, stats in ranked:
+    for stats in groups.values():
         kinds.update(stats.errors)
     if kinds:
         lines += ["", "Errors", "  " + ", ".join(f"{escape(kind)} {count:,}" for kind, count in kinds.most_common(10))]
