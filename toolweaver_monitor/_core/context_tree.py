@@ -35,6 +35,8 @@ class ToolKey:
     __slots__ = ("_shown", "base", "cost_nanousd", "is_late", "tags", "tool_name")
     any_late = False
     """Whether there has been a late key in this process."""
+    any_declared = False
+    """Whether there has been a key with a declared cost."""
 
     def __init__(
         self,
@@ -51,6 +53,8 @@ class ToolKey:
         self.is_late = is_late
         if is_late:
             ToolKey.any_late = True
+        if cost_nanousd is not None:
+            ToolKey.any_declared = True
         self._shown: tuple[object, Mapping[str, TagValue]] | None = None
 
     def shown_tags(self) -> Mapping[str, TagValue]:

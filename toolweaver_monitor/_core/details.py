@@ -56,6 +56,8 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
     """What calls inside this one have told, a `UsageInside`. None if there were none, and once this call has closed."""
     is_repeat: bool = False
     """Whether its result came again: the figures that the result tells were counted before."""
+    has_cost_of_result: bool = False
+    """Whether its cost is what its result tells, and not that of calls inside as far as those have told theirs."""
     audio_tokens: tuple[int, int, int] = (0, 0, 0)
     """Audio tokens, which cost more than text: of the input, of the cached part of the input, and of the output."""
     rare_parts: dict[str, int] | None = None

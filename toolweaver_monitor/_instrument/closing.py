@@ -212,9 +212,13 @@ def leave_out_handed_on(call: ToolCall, recorded: bool) -> None:
         recorded: whether it had figures before its result was read. What `record()` said counts.
     """
     details = call._details
-    if details is not None and details.inside is not None and not recorded and details.inside.covers(details):
+    if details is None or recorded:
+        return
+    if details.inside is not None and details.inside.covers(details):
         clear_usage(details)
         FigureNotes.add("handed on", call.tool_name)
+    elif call._serial and details.cost_source == "reported":
+        call._ensure_details().has_cost_of_result = True  # of declared costs inside the drain knows, see `CallEnricher`
 
 
 def mark_read_by_parent(call: ToolCall, result: Any) -> None:

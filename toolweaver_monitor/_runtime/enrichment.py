@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import takewhile
 
 from toolweaver_monitor._bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context_tree import ToolKey
 from toolweaver_monitor._core.details import CallDetails, CompactDetails, UsageDetails
+from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.sanitize import MAX_LABEL_CHARS
 from toolweaver_monitor._core.timeouts import on_event_loop
+from toolweaver_monitor._stats.totals import UsageTotals
 from toolweaver_monitor._text.redact import escape_surrogates, scrub
+from toolweaver_monitor._usage import clear_usage
 from toolweaver_monitor._usage.pricing import PriceBook
 
 MAX_CACHED = 256
@@ -28,6 +34,8 @@ class CallEnricher:
     def __init__(self, scrubbing: bool, book: PriceBook) -> None:
         self._scrub = scrub if scrubbing else truncate
         self._book = book
+        self.inside: Callable[[ToolCall, Sequence[ToolCall]], tuple[UsageTotals, set[int]] | None] = lambda *_: None
+        """Returns what ended inside a call, see `StatsAggregator.inside`."""
         self._shown: dict[tuple[str, int], str] = {}
         self._waiting_loops: list[bool] = []
         """One entry for each event loop that waits for a drain now; to append and to pop are one step each."""
@@ -39,6 +47,8 @@ class CallEnricher:
             if details is None:
                 continue
             kind = type(details)
+            if ToolKey.any_declared and call._serial and (kind is CompactDetails or details.has_cost_of_result):
+                bus._guard(self._leave_out_declared, call, details, calls)
             if kind is CompactDetails:
                 continue
             if (
@@ -55,6 +65,24 @@ class CallEnricher:
                     details.model = shown
                     continue
             bus._guard(self._complete, call, details)
+
+    def _leave_out_declared(self, call: ToolCall, details: CallDetails, batch: Sequence[ToolCall]) -> None:
+        """Leave out the cost that a result tells if it is that of calls inside, some of whose costs are declared.
+
+        Those tell the call around them nothing when they end, which would cost each of them as much again. So of their
+        costs nothing is known until they are counted.
+        """
+        found = self.inside(call, [*takewhile(partial(_overlaps, call), reversed(batch[: batch.index(call)]))])
+        if found is None or not hands_on(details, *found):
+            return
+        FigureNotes.add("handed on", call.tool_name)
+        call._details = details = call._ensure_details()
+        clear_usage(details)
+        declared = call._node.key.cost_nanousd if call._node is not None and call.outcome == "success" else None
+        if declared is not None:
+            details.cost_nanousd, details.cost_source = declared, "declared"
+        elif call.tool_name in self._book.tools:
+            self._add_price(call, details)
 
     def _complete(self, call: ToolCall, details: CallDetails) -> None:
         call._redact(self._scrub_cached)
@@ -102,6 +130,27 @@ class CallEnricher:
 
     def _is_hurried(self) -> bool:
         return bool(self._waiting_loops) or len(inbox) > HIGH_WATER // 2
+
+
+def _overlaps(call: ToolCall, other: ToolCall) -> bool:
+    """Return whether another call ended after one had begun."""
+    return other._opened_at + other.duration_s >= call._opened_at
+
+
+def hands_on(details: CallDetails, inside: UsageTotals, declared: set[int]) -> bool:
+    """Return whether the cost that a result tells is that of calls inside: of all, or of one that declares it.
+
+    Args:
+        details: of the call around, whose cost its result told.
+        inside: what all that have ended inside used.
+        declared: the declared costs among it, of single calls.
+    """
+    cost, tokens = details.cost_nanousd, details.tokens
+    if not cost or not declared:
+        return False
+    if tokens or details.model is not None:
+        return bool(tokens) and tokens == inside.tokens and cost == inside.cost_nanousd
+    return cost in declared or (cost == inside.cost_nanousd and not inside.unpriced)
 
 
 def truncate(text: str, limit: int = 256) -> str:

@@ -147,6 +147,7 @@ def _replace(options: Options) -> Monitor:
     aggregator = StatsAggregator(
         options.max_operations, options.max_names, before_read=enricher.drain, open_calls=bus.open_calls
     )
+    enricher.inside = aggregator.inside
     gate = Gate()
     components = _make_components(options, earlier, gate)
     monitor = Monitor(components, _release)

@@ -23,6 +23,8 @@ from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW
 
 MAX_RECORDED = 1_024
 """Calls counted while the lock is held: a reader waits for at most this many."""
+LOCK_S = 0.1
+"""How long the drain waits for a reader to ask what ended inside a call. A signal handler may wait for that drain."""
 MAX_TAG_VALUES = 10_000
 """The most values of one tag that are counted separately."""
 MAX_TAG_KEYS = 64
@@ -209,6 +211,29 @@ class StatsAggregator:
             self.runs.merge(other.runs)
             self.operations.extend(other.operations)
             self.last_errors.extend(other.last_errors)
+
+    def inside(self, call: ToolCall, before: Sequence[ToolCall]) -> tuple[UsageTotals, set[int]] | None:
+        """Return the totals of what ended inside a closed call that is not counted yet, and the declared costs in them.
+
+        Args:
+            call: the call.
+            before: the calls that closed before it and are not counted yet either.
+
+        Returns:
+            The costs are nano-dollars of single calls. None if another thread holds the statistics for too long.
+        """
+        if not self.lock.acquire(timeout=LOCK_S):
+            return None
+        try:
+            parts = self.runs.inside(call, before)
+        finally:
+            self.lock.release()
+        total, declared = UsageTotals(), set()
+        for (node, _), totals in parts.items():
+            total.add(totals)
+            if node.key.cost_nanousd and totals.costed:
+                declared.add(node.key.cost_nanousd)
+        return total, declared
 
     # --- reading: hold `lock`, and call `sync` before -------------------------------------------------------------
 

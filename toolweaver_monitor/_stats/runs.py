@@ -8,7 +8,7 @@ before the outer ones; one that ends later than the call around it is added thro
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import NamedTuple
@@ -294,6 +294,29 @@ class Runs:
             totals.add(part)
         return totals
 
+    def inside(self, call: ToolCall, before: Sequence[ToolCall]) -> Parts:
+        """Return what ended inside a call that has closed and is not added yet.
+
+        Args:
+            call: the call.
+            before: calls that closed before it and are not added yet either.
+        """
+        self.sort()
+        run = self._runs.get(call._root_serial)
+        if run is not None:
+            self.fold(run)
+        before = [other for other in before if other._root_serial == call._root_serial]
+        around = {other._serial: other._parent_serial for other in before if other._serial}
+        found = Family()
+        for serial in (call._serial, *around):
+            family = self._open.get(serial)
+            if family is not None and _leads_to(call._serial, serial, around):
+                found.add(family.parts)
+        for other in before:
+            if _leads_to(call._serial, other._parent_serial, around):
+                found.add({(other._node, _NO_KEYS): UsageTotals.of(other)})  # type: ignore[dict-item]
+        return found.parts
+
     def latest(self) -> list[Run | ToolCall]:
         """Return the last outermost calls, the last to end at the end."""
         self.sort()
@@ -346,6 +369,16 @@ def decide(call: ToolCall, parts: Parts, shift: Shift) -> Parts:
             totals = merged
         found[part] = totals
     return found
+
+
+_NO_KEYS: frozenset[str] = frozenset()
+
+
+def _leads_to(outer: int, serial: int | None, around: Mapping[int, int | None]) -> bool:
+    """Return whether a call, or one around it, has the serial `outer`."""
+    while serial is not None and serial != outer:
+        serial = around.get(serial)
+    return serial is not None
 
 
 def _is_late(call: ToolCall) -> bool:

@@ -143,6 +143,7 @@ def _sum(one: int | None, other: int | None) -> int | None:
 USAGE_FIELDS = (
     "unsplit_tokens", "input_tokens", "output_tokens", "cached_tokens", "cost_nanousd", "cost_source",
     "cache_write_tokens", "cache_write_1h_tokens", "model", "provider", "audio_tokens", "rare_parts", "service_tier",
+    "has_cost_of_result",
 )  # fmt: skip
 
 
