@@ -98,7 +98,7 @@ def _budget_hint(budget: BudgetStatus) -> str:
     """Return what to do about a budget that rejected calls, or an empty string."""
     if not budget["rejections"]:
         return ""
-    cure = f"raise limit_{budget['unit']}="
+    cure = "raise the limit"
     if budget["remaining"] > 0:
         cure += " (what is left is too little for the next call)"
     elif budget["frees_in_s"]:

@@ -176,7 +176,7 @@ def test_budgets_are_seen_in_prometheus_health_the_report_and_wandb() -> None:
 
     report = monitor._text()
     assert (
-        "usd+calls/run by customer usd [acme]: 1 call was not run; raise limit_usd= (what is left is too little"
+        "usd+calls/run by customer usd [acme]: 1 call was not run; raise the limit (what is left is too little"
         in report
     )
     assert NEVER_SHOWN not in report
@@ -262,7 +262,7 @@ def test_a_report_names_the_customers_that_are_worst_off_and_not_thousands() -> 
     shown = monitor._text().split("Budgets\n")[1].splitlines()
     assert [line.split("[")[1].split("]")[0] for line in shown[1:21]] == ["c50", *(f"c{n}" for n in range(99, 80, -1))]
     assert shown[21] == "  and 80 more: report(limit=None) shows all"
-    assert "[c50]: 1 call was not run; raise limit_usd=" in shown[22]
+    assert "[c50]: 1 call was not run; raise the limit" in shown[22]
 
 
 def test_a_report_does_not_round_a_small_budget_to_nothing() -> None:

@@ -290,6 +290,23 @@ def test_a_running_program_shows_a_table_of_its_tools(capsys: pytest.CaptureFixt
     ]
 
 
+def test_a_cost_that_is_not_known_is_shown_as_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of one tool in the table, and of all of them. Seen red: it was $0.0000, as for a tool that is free."""
+    exporter = PrometheusExporter(port=0)
+    setup(exporter)
+    with track("unpriced_tool") as call:
+        call.record(tokens=7)
+    assert main(["doctor", "--url", exporter.url]) == 0
+    shown = capsys.readouterr().out
+    assert "1 call of 1 tool, 0 failed, no cost known, 0 open now" in shown
+    assert "1 call that used tokens or a model: cost unknown" in shown
+    with track("free_tool") as call:
+        call.record(cost=0)
+    main(["doctor", "--json", "--url", exporter.url])
+    costs = {tool["tool"]: tool["cost"] for tool in json.loads(capsys.readouterr().out)["tools"]}
+    assert costs == {"unpriced_tool": "-", "free_tool": "$0.0000"}
+
+
 def test_a_port_that_an_ended_program_still_holds_is_told_from_one_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     """It is bound and nobody listens, as in the minute after a scrape. Seen red: the cure was to stop what uses it."""
     with socket.socket() as held:

@@ -250,7 +250,10 @@ WAYS: dict[str, tuple[str, Callable[[World], Any]]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_each_way_is_one_call_under_the_name_of_the_tool(world: World, way: str) -> None:
-    """Seen red, way by way: without its row of `_ways.WAYS` there is no call, or one of another name."""
+    """Seen red, way by way: without its row of `_ways.WAYS` there is no call, or one of another name.
+
+    And `health()` says that it was seen: None, before the names were counted.
+    """
     name, run = WAYS[way]
 
     async def main() -> None:
@@ -258,6 +261,7 @@ def test_each_way_is_one_call_under_the_name_of_the_tool(world: World, way: str)
 
     asyncio.run(main())
     assert world.calls() == [(name, "success")]
+    assert [each["calls"] for each in world.monitor.health()["instrumented"]] == [1]
 
 
 def test_a_tool_that_calls_itself_is_a_call_each_time(world: World) -> None:

@@ -86,9 +86,8 @@ def tool_table(samples: Samples) -> list[list[str]]:
     for tool, count in sorted(calls.items(), key=lambda item: (-item[1], item[0])):
         if count:
             average = format_seconds(seconds[tool] / durations[tool]) if durations.get(tool) else "-"
-            rows.append(
-                [escape(tool), f"{count:,.0f}", f"{failed.get(tool, 0):,.0f}", average, f"${cost.get(tool, 0):,.4f}"]
-            )
+            dollars = f"${cost[tool]:,.4f}" if tool in cost else "-"
+            rows.append([escape(tool), f"{count:,.0f}", f"{failed.get(tool, 0):,.0f}", average, dollars])
     return [["tool", "calls", "failed", "average", "cost"], *rows] if rows else []
 
 
@@ -103,9 +102,10 @@ def _tools(samples: Samples) -> Iterator[Finding]:
     calls, active = total(samples, catalog.EXECUTIONS), total(samples, catalog.ACTIVE)
     tools = {labels["tool_name"] for labels, count in samples.get(catalog.EXECUTIONS.name, ()) if count}
     if calls:
-        cost, errors = total(samples, catalog.COST), total(samples, catalog.ERRORS_BY_TYPE)
+        errors, cost = total(samples, catalog.ERRORS_BY_TYPE), total(samples, catalog.COST)
+        spent = f"${cost:,.4f} spent" if catalog.COST.name in samples else "no cost known"
         counts = f"{pluralize(round(calls), 'call')} of {pluralize(len(tools), 'tool')}"
-        yield Finding("ok", "calls", f"{counts}, {errors:,.0f} failed, ${cost:,.4f} spent, {active:,.0f} open now")
+        yield Finding("ok", "calls", f"{counts}, {errors:,.0f} failed, {spent}, {active:,.0f} open now")
     else:
         yield Finding(
             "note",
@@ -133,12 +133,12 @@ def _tools(samples: Samples) -> Iterator[Finding]:
         yield Finding(
             "note",
             "costs",
-            f"{unpriced:,.0f} calls used tokens or a model and have no known cost",
+            f"{pluralize(round(unpriced), 'call')} that used tokens or a model: cost unknown",
             "pip install 'toolweaver_monitor[prices]', setup(prices={...}), or record(cost=...)",
         )
     for labels, count in samples.get(catalog.BUDGET_REJECTIONS.name, ()):
         if count:
-            says = f"{labels['budget']} has rejected {count:,.0f} calls"
+            says = f"{labels['budget']} has rejected {pluralize(round(count), 'call')}"
             yield Finding("note", "budget", says, "raise its limit if they should have run")
 
 

@@ -75,6 +75,7 @@ def _watch() -> watches.Watch:
     """Return what `health()` shows of ToolWeaver."""
     watch = watches.watch_for(_target, "toolweaver")
     watch.cure = "call instrument('toolweaver') before these imports"
+    watch.has_reader, Switch.count = True, watch.count
     return watch
 
 

@@ -55,6 +55,8 @@ class Switch:
     """Whether the wrappers count: what ToolWeaver or its user has taken a reference to keeps its wrapper."""
 
     on = False
+    count: Callable[[], object] = int
+    """Called once for each call that is opened."""
 
 
 _run: ContextVar[ToolRun | None] = ContextVar("toolweaver_monitor_toolweaver_run", default=None)
@@ -115,6 +117,16 @@ def _beginning(name: str, level: Level) -> Iterator[None]:
         _tries.reset(token)
 
 
+def _counting(name_of: NameOf) -> NameOf:
+    """Return a reader of names that counts the calls: each asks for its name once."""
+
+    def read_name(*args: Any, **kwargs: Any) -> str:
+        Switch.count()
+        return name_of(*args, **kwargs)
+
+    return read_name
+
+
 def watch_coroutine(function: Any, name_of: NameOf, level: Level, **declarations: Any) -> Any:
     """Return a coroutine function, whose runs of tools are counted.
 
@@ -129,7 +141,7 @@ def watch_coroutine(function: Any, name_of: NameOf, level: Level, **declarations
         with _beginning(name_of(*args, **kwargs), level):
             return await function(*args, **kwargs)
 
-    counted = wrap(body, name_of, **declarations)
+    counted = wrap(body, _counting(name_of), **declarations)
 
     @functools.wraps(function)
     async def run(*args: Any, **kwargs: Any) -> Any:
@@ -167,7 +179,7 @@ def watch_stream(function: Any, name_of: NameOf, level: Level) -> Any:
         async for item in items:
             yield item
 
-    counted = wrap(body, name_of)
+    counted = wrap(body, _counting(name_of))
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -193,7 +205,7 @@ def watch_function(function: Any, name: str) -> Any:
             return _await(result, ToolRun(current_call(), Level.FUNCTION))
         return result
 
-    counted = wrap(body, name)
+    counted = wrap(body, _counting(lambda *_args, **_kwargs: name))
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:

@@ -202,6 +202,7 @@ class _AnswerCache:
         """Return the answer kept under a key, or None."""
         answer = self._cache.get(key)
         if answer is not None:
+            Switch.count()
             with track(self._name) as call:
                 call.record(cached=True)
         return answer
