@@ -8,13 +8,12 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 import msgspec
 
 from toolweaver_monitor._http.messages import Request, Response, Route, error_response
-from toolweaver_monitor._page.feed import Feed
 
 STYLE, ICON = "page.css", "icon.svg"
 SCRIPTS = ("words.js", "charts.js", "table.js", "detail.js", "page.js")
@@ -38,7 +37,23 @@ def asset(name: str) -> str:
     return (Path(__file__).parent / "assets" / name).read_text("utf-8")
 
 
-def page_routes(feed: Feed) -> Mapping[str, Route]:
+class PageFeed(Protocol):
+    """The figures of a page: of a running program, as `Feed` has them, or of a store."""
+
+    def poll(self, cursor: str = "") -> tuple[str, bytes | None]:
+        """Return the new cursor, and as JSON what has changed since one; None if nothing has."""
+
+    def tool(self, tool: str) -> bytes | None:
+        """Return the details of a tool as JSON; None if it has not run."""
+
+    def trace(self, call_id: str) -> bytes | None:
+        """Return the trace of a call as JSON; None if the call is not kept."""
+
+    def whole(self) -> dict[str, Any]:
+        """Return everything that a page in one file shows."""
+
+
+def page_routes(feed: PageFeed) -> Mapping[str, Route]:
     """Return what serves the page, its files and its figures, by path."""
 
     def serve(name: str) -> Route:

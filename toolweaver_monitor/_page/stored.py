@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from toolweaver_monitor._core.ids import mix
+from toolweaver_monitor._core.ids import mix, unmix
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._page.detail import CALLS_SHOWN, MAX_SPANS
 from toolweaver_monitor._page.feed import DETAILS_IN_FILE, TRACES_IN_FILE
@@ -68,6 +68,43 @@ def stored_figures(store: StoreReader, root: PathStats, **period: Any) -> dict[s
     }
 
 
+def stored_detail(store: StoreReader, tool: str, length_s: int, **period: Any) -> dict[str, Any] | None:
+    """Return what the page shows of one tool beside its row; None if the store has no call of it.
+
+    Args:
+        store: the store.
+        tool: its name.
+        length_s: seconds of a period of the latency strip.
+        **period: as for `stored_figures`.
+    """
+    _, strips = _over_time(store, length_s, {**period, "tool": tool})
+    if not strips:
+        return None
+    calls = store.calls(tool=tool, limit=LATEST_ROWS, **period)
+    return _details([tool], calls, strips, length_s)[tool]
+
+
+def stored_trace(store: StoreReader, call_id: str) -> dict[str, Any] | None:
+    """Return the calls under the outermost call of one of the latest; None if it is not among them.
+
+    Args:
+        store: the store.
+        call_id: 16 hexadecimal digits.
+    """
+    query = "SELECT root FROM call_rows WHERE id = ? AND seq > ?"
+    try:
+        wanted = (unmix(int(call_id, 16) % 2**64), store.last_seq() - LATEST_ROWS)
+        roots = [root for (root,) in store.rows(query, wanted)]
+    except (ValueError, OverflowError):  # no id
+        return None
+    return _trace(call_id, store.trace(roots[0])) if roots else None
+
+
+def _trace(call_id: str, spans: Sequence[StoredCall]) -> dict[str, Any]:
+    left_out = max(0, len(spans) - MAX_SPANS)
+    return {"chosen": call_id, "left_out": left_out, "calls": list(map(_call, spans[:MAX_SPANS]))}
+
+
 def _over_time(
     store: StoreReader, length_s: int, period: Mapping[str, Any]
 ) -> tuple[dict[str, list[list[Any]]], dict[str, list[list[int]]]]:
@@ -111,11 +148,11 @@ def _error_types(by_tool: Mapping[str, ToolStats], failed: Sequence[StoredCall])
 
 def _details(
     tools: Iterable[str], calls: Sequence[StoredCall], strips: Mapping[str, list[list[int]]], length_s: int
-) -> dict[str, Any]:
+) -> dict[str, dict[str, Any]]:
     by_tool: dict[str, list[StoredCall]] = {}
     for call in calls:
         by_tool.setdefault(call.tool_name, []).append(call)
-    details = {}
+    details: dict[str, dict[str, Any]] = {}
     for tool in tools:
         kept = by_tool.get(tool, [])
         slowest = sorted(kept, key=lambda call: -call.duration_s)[:CALLS_SHOWN]
@@ -144,9 +181,7 @@ def _traces(details: Mapping[str, Any], calls: Sequence[StoredCall]) -> dict[str
         for shown in (*detail["failed"], *detail["slowest"]):
             if len(traces) < TRACES_IN_FILE:
                 spans = sorted(by_root[roots[shown["id"]]], key=lambda call: call.started_at)
-                left_out = max(0, len(spans) - MAX_SPANS)
-                first = list(map(_call, spans[:MAX_SPANS]))
-                traces[shown["id"]] = {"chosen": shown["id"], "left_out": left_out, "calls": first}
+                traces[shown["id"]] = _trace(shown["id"], spans)
     return traces
 
 

@@ -264,7 +264,7 @@ def test_the_tests_behind_compare_give_the_values_of_scipy() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
-@pytest.mark.parametrize("command", ["report", "tail", "tree", "query", "replay", "forget", "mcp"])
+@pytest.mark.parametrize("command", ["report", "tail", "tree", "query", "replay", "forget", "dashboard", "mcp"])
 @pytest.mark.parametrize(
     ("make", "says"),
     [

@@ -40,6 +40,7 @@
     for (const name of ["about", "total", "active", "budgets", "errors", "latest", "unpriced", "tree", "problems"]) {
       if (name in answer) data[name] = answer[name];
     }
+    twm.saved = Boolean(inside || data.about.saved); // a store whose programs have ended stands still, too
     const oldest = Math.floor(answer.now / periodS) - PERIODS;
     for (const row of answer.tools) {
       const earlier = data.tools.get(row.name), first = row.history.length ? row.history[0][0] : Infinity;
