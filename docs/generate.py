@@ -37,6 +37,7 @@ ARGUMENTS = {
     "WANDB_ENTITY": "`WandBLogger(entity=)`",
     "STORE": "`SQLiteStore(path=)`",
     "BUDGET_USD": "`setup(budget=)`",
+    "SHARED": "`setup(shared=True)`",
     "MAX_OPERATIONS": "`setup(max_operations=)`",
     "REDACT": "`setup(redact=)`",
     "LOG_LEVEL": "`LogSink(level=)`",

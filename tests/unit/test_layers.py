@@ -59,7 +59,6 @@ SHORT = {
     "_instrument/patching/super_calls.py",
     "_instrument/shield.py",
     "_usage/counted_ids.py",
-    "_runtime/shared_budgets.py",
     "_usage/pricing/fork_import.py",
     "_cli/doctor/findings.py",
     "integrations/toolweaver/_registry.py",

@@ -12,7 +12,7 @@ from toolweaver_monitor._budget.messages import convert_amount, exceeded_error, 
 from toolweaver_monitor._budget.meter import Admission, AdmissionGroup, Meter
 from toolweaver_monitor._budget.repeats import RepeatCounter, compute_digest
 from toolweaver_monitor._budget.scope import Scope
-from toolweaver_monitor._budget.shared import SharedMeter, SharedSums
+from toolweaver_monitor._budget.shared import SHARED_PER, SharedMeter, SharedSums
 from toolweaver_monitor._core import clock, locks
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.locks import HAS_GIL
@@ -281,10 +281,16 @@ class Ledger:
         with self._lock:
             scope.raise_limit(unit, limit)
 
-    def share(self, sums: SharedSums) -> None:
-        """Make the budgets per minute, hour, day and month common to all processes with the same sums."""
+    def share(self, sums: SharedSums, *, for_run: bool = False) -> None:
+        """Make the budgets per minute, hour, day and month common to all processes with the same sums.
+
+        Args:
+            sums: the common sums.
+            for_run: make those per run common as well.
+        """
         for scope in self.scopes:
-            scope.share(sums)
+            if for_run or scope.budget.per in SHARED_PER:
+                scope.share(sums)
         self._find_shortcuts()
 
     def give_back(self, *, at_once: bool = False) -> None:

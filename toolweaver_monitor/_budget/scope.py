@@ -10,7 +10,7 @@ from contextvars import Token
 from toolweaver_monitor._budget.budget import Budget, Unit
 from toolweaver_monitor._budget.meter import Admission, AdmissionGroup, Meter
 from toolweaver_monitor._budget.repeats import RepeatCounter
-from toolweaver_monitor._budget.shared import SHARED_PER, SharedMeter, SharedSums
+from toolweaver_monitor._budget.shared import SharedMeter, SharedSums
 from toolweaver_monitor._budget.window import slot_width_s
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import current
@@ -72,11 +72,10 @@ class Scope:
         return Meter(*common, self._repeats if unit == "repeats" else None)
 
     def share(self, sums: SharedSums) -> None:
-        """Share the budget with other processes, unless it is per run."""
-        if self.budget.per in SHARED_PER:
-            self._sums = sums
-            for key in list(self.accounts):
-                self.accounts[key] = self._new_meters(None)
+        """Share the budget with other processes."""
+        self._sums = sums
+        for key in list(self.accounts):
+            self.accounts[key] = self._new_meters(None)
 
     def raise_limit(self, unit: Unit, limit: int) -> None:
         """Let each account spend so much of a unit from now on."""

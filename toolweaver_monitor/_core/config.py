@@ -143,6 +143,9 @@ STORE = Setting[str]("STORE", str, "toolweaver.db", "The file of the sink sqlite
 DASHBOARD = Setting[int | None](
     "DASHBOARD", as_port, None, "Port of the page, which is served if this is set; 0 picks a free one."
 )
+SHARED = Setting[str](
+    "SHARED", str, "", "The folder in which the workers of a host join their counts, which are joined if this is set."
+)
 BUDGET_USD = Setting[float | None]("BUDGET_USD", as_dollars, None, "Dollars that one run may spend.")
 MAX_OPERATIONS = Setting[int]("MAX_OPERATIONS", as_count, 10_000, "How many of the latest calls are kept in memory.")
 MAX_LABEL_VALUES = Setting[int](
@@ -159,5 +162,5 @@ HANDLE_SIGTERM = Setting[bool](
 
 SETTINGS: tuple[Setting[Any], ...] = (
     ENABLED, SINKS, PROMETHEUS_PORT, PROMETHEUS_ADDR, BUCKETS, FIRST_ITEM_BUCKETS, WANDB_PROJECT, WANDB_ENTITY, STORE,
-    DASHBOARD, BUDGET_USD, MAX_OPERATIONS, MAX_LABEL_VALUES, REDACT, LOG_LEVEL, HANDLE_SIGTERM,
+    DASHBOARD, SHARED, BUDGET_USD, MAX_OPERATIONS, MAX_LABEL_VALUES, REDACT, LOG_LEVEL, HANDLE_SIGTERM,
 )  # fmt: skip

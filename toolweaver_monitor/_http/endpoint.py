@@ -88,6 +88,9 @@ class Endpoint:
         private = access.is_loopback(self.addr) or self.rules.token is not None
         self.serves_page: bool = private if page is None else page
         """Whether those who may read this endpoint may read the page as well."""
+        self.takes_over = False
+        """Whether the port was that of a process of the same run: its last connections do not keep it, and no other
+        port will do."""
         self._loop: Loop | None = None
         self._route_errors = LogThrottle()
         locks.after_fork_in_child_weak(self, Endpoint._in_child)
@@ -207,12 +210,14 @@ class Endpoint:
         try:
             if EXCLUSIVE:
                 listener.setsockopt(socket.SOL_SOCKET, EXCLUSIVE, 1)
-            elif (str(address[0]), self.port) in _served:  # whose last connections, in TIME_WAIT, are our own
+            elif (
+                self.takes_over or (str(address[0]), self.port) in _served
+            ):  # whose last connections, in TIME_WAIT, are our own
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 listener.bind(address)
             except OSError:
-                if not self._takes_any_port or not self.port:
+                if not self._takes_any_port or not self.port or self.takes_over:
                     raise
                 listener.bind((address[0], 0, *address[2:]))  # any port will do, and the last one is taken
         except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -21,6 +21,9 @@ from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
+
+if TYPE_CHECKING:
+    from toolweaver_monitor._runtime.shared_workers import SharedWorkers
 
 POLL_S = 0.002
 """Seconds between two looks at whether the sinks have written everything."""
@@ -47,7 +50,9 @@ class Components(msgspec.Struct, kw_only=True, eq=False):
     ledger: Ledger | None
     prices: PriceBook
     shared: SharedBudgets | None = None
-    """The budgets whose sums are in a store."""
+    """The budgets whose sums other processes share."""
+    workers: SharedWorkers | None = None
+    """This process among the workers that are joined."""
     faults: dict[str, Fault] = {}
     """What the environment refused at setup, by the sink's name."""
     closed: bool = False

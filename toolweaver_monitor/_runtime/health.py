@@ -170,6 +170,8 @@ def _setup_problems(components: Components) -> Iterator[str]:
         yield "this setup has ended; call setup() again"
     elif not bus.policy.on:
         yield "monitoring is off; call setup(enabled=True), and unset TOOLWEAVER_MONITOR_ENABLED"
+    if components.workers is not None and components.workers.tallies.problem:
+        yield components.workers.tallies.problem
     yield from watches.problems()
 
 

@@ -313,6 +313,8 @@ class Monitor(Reportable):
         self._log_summary()
         if parts.shared is not None:
             _quietly(parts.shared.close)
+        if parts.workers is not None:
+            _quietly(parts.workers.close)
         for runner in parts.runners:
             runner.request_close(deadline)
         for sink in self.sinks:
@@ -339,6 +341,8 @@ class Monitor(Reportable):
         parts = self._components
         kept = {id(sink) for sink in successor.sinks}
         parts.runners = tuple(runner for runner in parts.runners if id(runner.sink) not in kept)
+        if parts.workers is successor._components.workers:
+            parts.workers = None
         parts.sinks = {name: sink for name, sink in parts.sinks.items() if id(sink) not in kept}
         self.shutdown()
 

@@ -37,6 +37,8 @@ def mount(
     for sink in components.sinks.values():
         if isinstance(sink, PrometheusExporter):
             return sink._mount(rules, make)
+    if components.workers is not None:
+        return components.workers.exporter._mount(rules, make)
     exporter = PrometheusExporter(listen=False)
     if exporter._sees_calls:
         raise ConfigurationError(

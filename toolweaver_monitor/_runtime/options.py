@@ -41,6 +41,7 @@ class Options(NamedTuple):
     max_operations: int
     max_names: int
     enabled: bool
+    shared: bool | None
 
 
 # --- sinks ----------------------------------------------------------------------------------------------------------

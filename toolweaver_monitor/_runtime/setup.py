@@ -53,6 +53,7 @@ from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 from toolweaver_monitor.sinks._memory.view import InMemorySink, validate_max_operations
 
 if TYPE_CHECKING:
+    from toolweaver_monitor._runtime.shared_workers import SharedWorkers
     from toolweaver_monitor.sinks._dashboard import Dashboard
 
 log = logging.getLogger("toolweaver_monitor")
@@ -77,6 +78,7 @@ def setup(
     max_operations: int | None = None,
     enabled: bool | None = None,
     dashboard: int | Dashboard | None = None,
+    shared: bool | None = None,
 ) -> Monitor:
     """Start monitoring: every monitored call from now on goes to these sinks.
 
@@ -103,6 +105,8 @@ def setup(
         enabled: whether to monitor at all. Default: yes.
         dashboard: the port on this machine at which the page is served, or a `Dashboard`, which has a token, TLS and
             other addresses; True is port 8050. A `PrometheusExporter` serves the page without it.
+        shared: join the worker processes of a server or a pool on this machine: each of them answers a scrape for all,
+            and budgets hold over all. Default: if `TOOLWEAVER_MONITOR_SHARED` names a folder.
 
     Returns:
         The `Monitor`: statistics, health, flush and shutdown.
@@ -117,7 +121,7 @@ def setup(
             "setup() was called while another is still under way on this thread, by a signal handler or a sink",
             hint="have the handler set a flag, and call setup() after this one",
         )
-    validate_flags(usage=usage, capture=capture, redact=redact, enabled=enabled)
+    validate_flags(usage=usage, capture=capture, redact=redact, enabled=enabled, shared=shared)
     validate_error_text(error_text)
     given = list(map(make_sink, sinks or config.SINKS.value()))
     options = Options(
@@ -133,6 +137,7 @@ def setup(
         error_text=error_text,
         scrubbing=config.REDACT.value(redact),
         enabled=config.ENABLED.value(enabled),
+        shared=shared,
     )
     sigterm.handled = config.HANDLE_SIGTERM.value()
     with _setup_lock:
@@ -152,7 +157,9 @@ def _replace(options: Options) -> Monitor:
     components = _make_components(options, earlier, gate)
     monitor = Monitor(components, _release)
     all_sinks = (components.metrics, components.costs, components.errors, *options.sinks)
-    in_memory = [sink for sink in all_sinks if isinstance(sink, InMemorySink)]
+    if components.workers is not None:
+        all_sinks = (*all_sinks, components.workers.exporter)
+    in_memory = list(dict.fromkeys(sink for sink in all_sinks if isinstance(sink, InMemorySink)))
     consumers: list[Consumer] = [aggregator.add_batch]
     consumers += [sink._observe for sink in in_memory if sink._sees_calls]
 
@@ -171,6 +178,8 @@ def _replace(options: Options) -> Monitor:
         if earlier is not None:
             earlier._replace_with(monitor)  # before the new sinks start: they may want the same port or file
             _warn_of_losses(earlier, monitor)
+        if components.workers is not None:
+            components.workers.start(_context(components))
         for name, sink in components.sinks.items():
             _start(sink, name, components)
     finally:
@@ -210,6 +219,7 @@ def _make_components(options: Options, earlier: Monitor | None, gate: Gate) -> C
             runner = kept.get(id(sink)) or SinkRunner(sink, name, SinkUnavailable, gate=gate)
             runner.name = name
             runners.append(runner)
+    workers, faults = _join_workers(options, earlier)
     return Components(
         metrics=_first_of(options.sinks, MetricsCollector) or MetricsCollector(options.max_operations),
         costs=_first_of(options.sinks, CostTracker) or CostTracker(),
@@ -217,7 +227,9 @@ def _make_components(options: Options, earlier: Monitor | None, gate: Gate) -> C
         sinks=sinks,
         runners=tuple(runners),
         ledger=options.ledger,
-        shared=share_budgets(options.ledger, options.sinks),
+        shared=share_budgets(options.ledger, options.sinks, workers),
+        workers=workers,
+        faults=faults,
         prices=options.book,
     )
 
@@ -280,8 +292,7 @@ def _start(sink: Any, name: str, components: Components) -> None:
     """Start a sink that has `start()`; a fault of the environment is logged once, and kept for `health()`."""
     try:
         if isinstance(sink, SetupAware):
-            parts = (components.live_values, process_exit.run_first, components.flush_sink)
-            sink._connect(SetupContext(*parts, partial(make_page, components)))
+            sink._connect(_context(components))
         start = getattr(sink, "start", None)
         if callable(start):
             start()
@@ -294,6 +305,27 @@ def _start(sink: Any, name: str, components: Components) -> None:
         for runner in components.runners:
             if runner.name == name:
                 runner.disable(error)
+
+
+def _context(components: Components) -> SetupContext:
+    parts = (components.live_values, process_exit.run_first, components.flush_sink)
+    shared = components.workers.tallies if components.workers is not None else None
+    return SetupContext(*parts, partial(make_page, components), shared)
+
+
+def _join_workers(options: Options, earlier: Monitor | None) -> tuple[SharedWorkers | None, dict[str, Fault]]:
+    """Return this process among the workers that are joined, and what went wrong."""
+    given = options.shared
+    if not options.enabled or given is False or (given is None and not config.SHARED.value()):
+        return None, {}
+    from toolweaver_monitor._runtime.shared_workers import join_workers  # 30 ms: an exporter, and SQLite for budgets
+
+    try:
+        return join_workers(given, options.sinks, None if earlier is None else earlier._components.workers), {}
+    except SinkUnavailable as error:
+        fault = Fault(fault_text(error), hint_text(error))
+        log.warning("workers are not joined, each counts for itself: %s", fault.text)
+        return None, {"shared": fault}
 
 
 def get_monitor() -> Monitor | None:
@@ -320,6 +352,9 @@ def _in_child() -> None:
     bus.configure(on_first_call=None)
     process_exit.register_in_child()
     bus.wake()
+    workers = _current._components.workers if _current is not None else None
+    if workers is not None:
+        workers.wake()
 
 
 def _after_fork() -> None:

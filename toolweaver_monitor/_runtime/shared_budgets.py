@@ -1,40 +1,46 @@
-"""Budgets that outlive the process: the sums of a store, and the thread that gives back what is not in use."""
+"""Budgets of several processes: the sums that they share, and the thread that gives back what is not in use."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolweaver_monitor._budget import Ledger
 from toolweaver_monitor._bus.worker import Worker
 from toolweaver_monitor._core.sanitize import Diagnostics
 
+if TYPE_CHECKING:
+    from toolweaver_monitor._runtime.shared_workers import SharedWorkers
+    from toolweaver_monitor._store.ledger import StoreLedger
+
 TICK_S = 0.2
 
 
 class SharedBudgets:
-    """The budgets of a ledger whose sums are in a store.
+    """The budgets of a ledger whose sums are common to several processes.
 
     Args:
         ledger: the budgets.
-        store: the sink whose file has the sums.
+        of_run: the sums of the workers of a run; None if they are not joined.
+        of_store: the sums in a store, which outlive the run; None without a store.
     """
 
-    def __init__(self, ledger: Ledger, store: Any) -> None:
+    def __init__(self, ledger: Ledger, of_run: StoreLedger | None, of_store: StoreLedger | None) -> None:
         self._ledger = ledger
-        self._sums = store._open_ledger()
+        self._of_run, self._of_store = of_run, of_store
         self._ticker = Worker("shared budgets", self._tick, TICK_S)
         self._is_closed = False
-        ledger.share(self)
+        ledger.share(self, for_run=of_run is not None)
 
     def exchange(self, name: str, per: str, unit: str, limit: int, back: int, need: int) -> Any:
-        """Pass a request on to the store; see `StoreLedger.request`. Return None if that is out of reach."""
-        if self._is_closed:  # a late look at the status must not open the store again
+        """Pass a request on to the sums; see `StoreLedger.request`. Return None if they are out of reach."""
+        sums = self._of_run if per == "run" or self._of_store is None else self._of_store
+        if self._is_closed or sums is None:  # a late look at the status must not open the store again
             return None
         if need:
             self._ticker.ensure_running()
         try:
-            return self._sums.request(name, per, unit, limit, back, need)
+            return sums.request(name, per, unit, limit, back, need)
         except Exception:  # noqa: BLE001 - a fault of this library must not stop the program's calls
             Diagnostics.internal_errors += 1
             return None
@@ -47,12 +53,22 @@ class SharedBudgets:
         self._ticker.stop()
         self._ledger.give_back(at_once=True)
         self._is_closed = True
-        self._sums.close()
+        for sums in (self._of_run, self._of_store):
+            if sums is not None:
+                sums.close()
 
 
-def share_budgets(ledger: Ledger | None, sinks: Sequence[Any]) -> SharedBudgets | None:
-    """Keep the sums of budgets in the first sink that is a store; without one they are of this process."""
-    store = next((sink for sink in sinks if hasattr(sink, "_open_ledger")), None)
-    if ledger is None or store is None or all(scope.budget.per == "run" for scope in ledger.scopes):
+def share_budgets(ledger: Ledger | None, sinks: Sequence[Any], workers: SharedWorkers | None) -> SharedBudgets | None:
+    """Keep the sums of budgets where other processes find them.
+
+    They are in the first sink that is a store, and those per run, or all without a store, in the folder of the workers
+    that are joined. Without either they are of this process.
+    """
+    if ledger is None:
         return None
-    return SharedBudgets(ledger, store)
+    store = next((sink for sink in sinks if hasattr(sink, "_open_ledger")), None)
+    has_joined = workers is not None and workers.has_joined
+    of_run = workers.open_ledger() if workers is not None and has_joined else None
+    if of_run is None and (store is None or all(scope.budget.per == "run" for scope in ledger.scopes)):
+        return None
+    return SharedBudgets(ledger, of_run, store._open_ledger() if store is not None else None)

@@ -55,6 +55,8 @@ class StatsAggregator:
         self._before_read = before_read
         self._open_calls = open_calls
         self._recorded: deque[ToolCall] = deque()
+        self.changes = 0
+        """How often something was counted, so that a reader sees whether anything was since."""
         self.runs = Runs(self._shift)
         self.clear()
         locks.after_fork_in_child_weak(self, StatsAggregator.clear)
@@ -92,6 +94,7 @@ class StatsAggregator:
             groups[call._node].append(call)
         nested = [call for call in calls if call._root_serial]  # see tests/unit/test_locks.py
         with self.lock:
+            self.changes += 1
             alone: list[ToolCall] = []
             without_node: defaultdict[Node, list[ToolCall]] = defaultdict(list)
             for node, group in groups.items():
@@ -197,6 +200,7 @@ class StatsAggregator:
         """Take over what another aggregator has counted."""
         other.sync()
         with other.lock, self.lock:
+            self.changes += 1
             for node, stats in other.by_node.items():
                 mine = self.by_node.get(node)
                 if mine is None:

@@ -1,6 +1,7 @@
 """The sums of budgets that all processes of a store share.
 
-A budget's sums are kept by sixtieths of its window, or by the calendar month, in wall-clock time (UTC). What a process
+A budget's sums are kept by sixtieths of its window, or by the calendar month, in wall-clock time (UTC); of a run there
+is one. What a process
 leases counts as spent at once, and what it gives back does not any more. So a process that is killed has spent its
 lease. A clock that is set back frees nothing: the latest sixtieth that was written to stays the current one.
 """
@@ -161,6 +162,8 @@ def read_spent(store: StoreReader, now: float) -> list[tuple[Account, int, float
 
 def slot_of(per: str, now: float) -> int:
     """Return the number of the sixtieth, or of the month, that a moment of Unix time is in."""
+    if per == "run":
+        return 0
     if per == "month":
         moment = time.gmtime(now)
         return moment.tm_year * 12 + moment.tm_mon - 1
@@ -169,12 +172,12 @@ def slot_of(per: str, now: float) -> int:
 
 def first_slot(per: str, slot: int) -> int:
     """Return the earliest slot that counts while another one is filled."""
-    return slot if per == "month" else slot - SIXTIETHS
+    return slot if per in ("run", "month") else slot - SIXTIETHS
 
 
 def _wait_s(per: str, slots: list[tuple[int, int]], missing: int, now: float) -> float | None:
     """Return the seconds until the oldest sums that make up an amount have left the window."""
-    if per == "month":
+    if per in ("run", "month"):
         return None
     width_s = WINDOWS_S[per] / SIXTIETHS
     for slot, spent in slots:

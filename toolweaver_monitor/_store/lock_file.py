@@ -68,10 +68,7 @@ class LockFile:
             try:
                 yield
             finally:
-                if descriptor in _held:  # not in a child that was forked inside the block
-                    _held.discard(descriptor)
-                    _unlock(descriptor)
-                    os.close(descriptor)
+                release(descriptor)
         finally:
             if self._threads.locked():
                 self._threads.release()
@@ -108,6 +105,27 @@ class LockFile:
             return False
         mine = os.fstat(descriptor)
         return (mine.st_dev, mine.st_ino) == (now.st_dev, now.st_ino)
+
+
+def hold(descriptor: int) -> bool:
+    """Lock an open file until `release()`, or until this process is gone, however it ends.
+
+    Returns:
+        False if another process, or another open of the file, holds the lock.
+    """
+    _held.add(descriptor)  # before: a child that is forked meanwhile must close it, or it would keep the lock
+    if not _try_lock(descriptor):
+        _held.discard(descriptor)
+        return False
+    return True
+
+
+def release(descriptor: int) -> None:
+    """Unlock and close a file. Does nothing in a child that was forked meanwhile: it has closed the file."""
+    if descriptor in _held:
+        _held.discard(descriptor)
+        _unlock(descriptor)
+        os.close(descriptor)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -76,6 +76,8 @@ class SetupContext(NamedTuple):
     """Writes every call that ended before now to this sink, within so many seconds. Returns whether it did."""
     page_routes: Callable[[], Mapping[str, Route]] = dict
     """Returns what serves the page of this setup, by path."""
+    shared: Any = None
+    """What joins the counts of all workers, with `setup(shared=True)`; see `sinks/_prometheus/shared.py`."""
 
 
 class SetupAware:

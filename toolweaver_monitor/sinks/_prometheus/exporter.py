@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from toolweaver_monitor._core import config
+from toolweaver_monitor._core import config, locks
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._http.access import AccessRules
 from toolweaver_monitor._http.default_port import choose_port
 from toolweaver_monitor._http.endpoint import Endpoint
-from toolweaver_monitor._http.messages import Response, Route
+from toolweaver_monitor._http.messages import Response, Route, error_response
 from toolweaver_monitor._http.mounted import MountedMetrics
 from toolweaver_monitor._http.port_wait import PortWait
 from toolweaver_monitor._text.guesses import suggest_keywords
@@ -33,7 +34,7 @@ WAIT_FOR_PORT_S = 60.0
 PORT_CURE = "stop what uses the port, or give another: PrometheusExporter(port=...), port=0 takes a free one"
 MULTIPROC_NOTE = (
     "PROMETHEUS_MULTIPROC_DIR is set, which prometheus_client uses and this library does not: "
-    "each worker serves its own calls; give each a port"
+    "each worker serves its own calls; setup('prometheus', shared=True) joins them"
 )
 GZIP_FROM = 4_096
 """Bytes from which on an answer is compressed."""
@@ -120,6 +121,12 @@ class PrometheusExporter(InMemorySink, SetupAware):
         self._wait: PortWait | None = None
         self._wait_error = ""
         self._started_by: int | None = None
+        locks.after_fork_in_child_weak(self, PrometheusExporter._in_child)
+
+    def _in_child(self) -> None:
+        if self._counts is not None:  # what was counted before belongs to the parent
+            self._counts.clear()
+            self._dynamic_names = 0
 
     def __repr__(self) -> str:
         return f"PrometheusExporter({self._endpoint!r})"
@@ -153,22 +160,34 @@ class PrometheusExporter(InMemorySink, SetupAware):
         if self._chooses_port:
             self._endpoint.port, self._port_reason = choose_port(config.PROMETHEUS_PORT.default)
         self._started_by, self._wait_error = os.getpid(), ""
-        _warn_of_multiproc()
+        shared = self._context.shared
+        if shared is None:
+            _warn_of_multiproc()
         try:
-            self._endpoint.start()
+            self._listen()
         except OSError as error:
             fault = self._describe(error)
             if self._context is SetupAware._context or error.errno != errno.EADDRINUSE:
                 raise SinkUnavailable(fault, hint=PORT_CURE) from None
-            self._wait_error = f"waiting for the port, tried each second for a minute: {fault}; {PORT_CURE}"
-            log.warning("sink %r is %s", self.name, self._wait_error)
+            if shared is None:
+                self._wait_error = f"waiting for the port, tried each second for a minute: {fault}; {PORT_CURE}"
+                log.warning("sink %r is %s", self.name, self._wait_error)
             try:
-                start, close = self._endpoint.start, self._endpoint.close
-                self._wait = PortWait(start, close, WAIT_FOR_PORT_S, self._end_wait, self.name)
+                wait_s = WAIT_FOR_PORT_S if shared is None else math.inf
+                self._wait = PortWait(self._listen, self._endpoint.close, wait_s, self._end_wait, self.name)
             except RuntimeError:  # no thread can be started
                 raise SinkUnavailable(fault, hint=PORT_CURE) from None
         else:
             self._say_where()
+
+    def _listen(self) -> None:
+        """Start to listen; among joined workers, on a port that one of them has had until now."""
+        shared, endpoint = self._context.shared, self._endpoint
+        if shared is not None and endpoint.port:
+            endpoint.takes_over = shared.folder.has_had_port(endpoint.addr, endpoint.port)
+        endpoint.start()
+        if shared is not None:
+            shared.folder.note_port(endpoint.addr, endpoint.port)
 
     def _describe(self, error: OSError) -> str:
         return f"cannot listen on {self._endpoint.addr}:{self._endpoint.port} ({error.strerror or error})"
@@ -224,7 +243,15 @@ class PrometheusExporter(InMemorySink, SetupAware):
         return exposition.render(self._take_snapshot())
 
     def _take_snapshot(self) -> exposition.Snapshot:
-        """Collect everything that is exposed right now."""
+        """Collect everything that is exposed right now; of all workers, if they are joined."""
+        own, shared = self._own_snapshot(), self._context.shared
+        return own if shared is None else shared.gather(own)
+
+    def _version(self) -> object:
+        """Return what differs from before if this process has counted anything since."""
+        return [source.changes for source in self._sources()], self._context.live_values()
+
+    def _own_snapshot(self) -> exposition.Snapshot:
         tools = self._by_tool()  # first: it counts what has ended
         labelled = self._labelled
         return exposition.Snapshot(
@@ -244,17 +271,21 @@ class PrometheusExporter(InMemorySink, SetupAware):
         status: dict[str, Any] = {"listening": listening, "url": self.url if listening else None}
         if self._port_reason:
             status["port_reason"] = self._port_reason
-        if not listening and self._registry is None and self._started_by not in (None, os.getpid()):
+        is_joined = self._context.shared is not None
+        if not listening and self._registry is None and self._started_by not in (None, os.getpid()) and not is_joined:
             cure = "call setup() in it, with a port of its own"
             status |= {
                 "state": "unavailable",
                 "last_error": f"this process is a fork of the one that serves the metrics; {cure}",
                 "cure": cure,
             }
+        elif self._waits_for_other():
+            fault = f"port {self.port} is taken by a process that is none of these workers; {PORT_CURE}"
+            status |= {"state": "unavailable", "last_error": fault, "cure": PORT_CURE}
         elif self._wait_error:
             status |= {"state": "unavailable", "last_error": self._wait_error, "cure": PORT_CURE}
         collector = self._collector
-        notes = [MULTIPROC_NOTE] if _is_multiproc() else []
+        notes = [MULTIPROC_NOTE] if _is_multiproc() and not is_joined else []
         left_out = collector.left_out() if collector is not None else ()
         if left_out:
             names = ", ".join(left_out)
@@ -263,6 +294,12 @@ class PrometheusExporter(InMemorySink, SetupAware):
         if notes:
             status["note"] = ". ".join(notes)
         return status
+
+    def _waits_for_other(self) -> bool:
+        """Return True if this is one of several joined workers, and none of them has the port that it waits for."""
+        shared, wait = self._context.shared, self._wait
+        is_waiting = shared is not None and wait is not None and wait.waiting
+        return is_waiting and not shared.folder.has_had_port(self._endpoint.addr, self._endpoint.port)
 
     def close(self) -> None:
         """Stop listening, or waiting for the port, and remove the metrics from the registry."""
@@ -289,7 +326,10 @@ class PrometheusExporter(InMemorySink, SetupAware):
         return MountedMetrics(self._respond, rules or self._endpoint.rules, make_page)
 
     def _respond(self, headers: Mapping[str, str]) -> Response:
-        body = self.text().encode("utf-8", "replace")
+        try:
+            body = self.text().encode("utf-8", "replace")
+        except exposition.FolderBusy as busy:
+            return error_response(503, str(busy))
         if len(body) < GZIP_FROM or not accepts_gzip(headers.get("accept-encoding", "")):
             return Response(body=body, content_type=CONTENT_TYPE)
         import gzip  # 1 ms, which the first scrape can pay

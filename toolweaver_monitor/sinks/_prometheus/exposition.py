@@ -14,6 +14,7 @@ from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._stats import histogram
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW, declared_names
+from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks._prometheus import catalog
 from toolweaver_monitor.sinks._prometheus.catalog import Metric
 
@@ -48,6 +49,10 @@ class Snapshot(NamedTuple):
     """What was counted by tool and by the values of these tags."""
     max_names: int = MAX_NAMES
     """Tools with a name of their own; the rest is `__overflow__`."""
+
+
+class FolderBusy(SinkUnavailable):
+    """What other workers have counted is out of reach at this moment, and was not shown before."""
 
 
 NEVER_RAN = ToolStats()

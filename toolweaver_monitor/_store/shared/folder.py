@@ -1,0 +1,268 @@
+"""The folder of a run: one file for each living worker, and one for all that are gone.
+
+A worker holds the lock of its own file, so the kernel tells whether it lives. Whoever looks at the files holds the
+folder's lock. The files of the dead are then added to the departed tally, in one step: the new tally and the names of
+the files that it has come by one rename, and the files are deleted after that. A process that dies in between leaves
+files which the tally names, and which are deleted without being counted again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from toolweaver_monitor._core import locks
+from toolweaver_monitor._store import files, lock_file
+from toolweaver_monitor._store.lock_file import NOFOLLOW, LockFile
+from toolweaver_monitor._store.shared.run import Process
+from toolweaver_monitor._store.shared.worker_file import UnreadableFile, WorkerFile, read_payload
+from toolweaver_monitor.errors import SinkUnavailable
+
+LOCK_WAIT_FOLDER_S = 2.0
+WORKER = re.compile(r"worker-[0-9a-f]{16}")
+RUN_FOLDER = re.compile(r"run-\d+-[\w:-]+")
+BUDGETS = "budgets.db"
+_FILES_OF_RUN = re.compile(r"worker-[0-9a-f]{16}|departed(\.new|\.damaged)?|port|budgets\.db.*")
+"""What is deleted when a run ends. Other files in the folder are nobody's business."""
+
+
+class Found(NamedTuple):
+    """A worker's file.
+
+    Attributes:
+        name: of the file.
+        payload: what it holds; None if that cannot be read.
+        descriptor: holds the lock of a file whose worker is gone; None for that of a living one.
+    """
+
+    name: str
+    payload: bytes | None
+    descriptor: int | None = None
+
+
+class Departed(msgspec.Struct, array_like=True):
+    """The file of a run: since when it runs, who its head is, and what the workers that are gone have counted."""
+
+    started_at: float
+    head: tuple[int, str]
+    folded: list[str] = []
+    """The files that are in the payload."""
+    payload: bytes = b""
+
+
+Fold = Callable[[bytes, list[Found], list[Found]], bytes | None]
+"""Is given the departed payload, the files of the living but for this worker, and those of the dead. Returns the
+departed payload with the dead in it, or None if nothing changes; that is only for when there are no dead."""
+
+
+class SharedFolder:
+    """The folder of a run, for one worker of it.
+
+    Args:
+        path: the folder; it is made if it is missing.
+        head: the head of this worker's run.
+    """
+
+    def __init__(self, path: Path, head: Process) -> None:
+        self.path = path
+        self.started_at = 0.0
+        """When the run started, in Unix seconds; 0.0 before `join()`."""
+        self.unreadable = 0
+        """Files that could not be read when the folder was last looked at."""
+        self._head = head
+        self._lock = LockFile(path / "lock")
+        self._own: WorkerFile | None = None
+        self._has_joined = False
+        locks.after_fork_in_child_weak(self, SharedFolder._in_child)
+
+    def _in_child(self) -> None:
+        self._own = None  # closed by `lock_file`: the lock is the parent's
+
+    # --- this worker ------------------------------------------------------------------------------------------------
+
+    def join(self) -> None:
+        """Make this worker's file, in the present run or a new one.
+
+        Raises:
+            SinkUnavailable: the folder cannot be used; its `hint` names the fix.
+            OSError: it cannot be written, or another process keeps its lock.
+        """
+        files.create_folder(self.path / "lock")
+        with self._lock.held(LOCK_WAIT_FOLDER_S):
+            self._enter()
+
+    def _enter(self) -> None:
+        self.leave()
+        run = self._read_departed()
+        has_living = self._has_living()
+        is_headless = run is None or not Process(*run.head).is_alive
+        # A child goes on with the run of its parent, which may be gone already: it never begins a new one.
+        if is_headless and not has_living and not self._has_joined:
+            self._delete_files()
+            run = None
+        if run is None:
+            run = Departed(time.time(), self._head[:2])
+            self._write_departed(run)
+        elif is_headless:
+            run.head = self._head[:2]
+            self._write_departed(run)
+        self._own = WorkerFile(self.path / f"worker-{os.urandom(8).hex()}")
+        self.started_at, self._has_joined = run.started_at, True
+
+    def publish(self, payload: bytes) -> None:
+        """Show the others what this worker has counted; joins first if the worker's file is gone.
+
+        Raises:
+            SinkUnavailable: the folder cannot be used.
+            OSError: it cannot be written.
+        """
+        if self._own is None or not self._own.is_there:
+            self.join()
+        if self._own is not None:
+            self._own.write(payload)
+
+    def leave(self) -> None:
+        """Let this worker's lock go: what it has counted stays, as that of a worker that is gone."""
+        own, self._own = self._own, None
+        if own is not None:
+            own.release()
+
+    # --- all workers ------------------------------------------------------------------------------------------------
+
+    def exchange(self, fold: Fold, wait_s: float = LOCK_WAIT_FOLDER_S) -> None:
+        """Look at what all workers have counted, and add the dead to the departed.
+
+        Args:
+            fold: does it.
+            wait_s: how many seconds to wait for other processes.
+
+        Raises:
+            OSError: the folder cannot be read or written, or another process keeps its lock.
+        """
+        with self._lock.held(wait_s):
+            found: list[Found] = []
+            try:
+                self._exchange(found, fold)
+            finally:
+                _release(found)
+
+    def _exchange(self, found: list[Found], fold: Fold) -> None:
+        run = self._read_departed() or Departed(self.started_at or time.time(), self._head[:2])
+        found.extend(self._workers())
+        self._delete(each.name for each in found if each.name in run.folded)
+        living = [each for each in found if each.descriptor is None]
+        dead = [each for each in found if each.descriptor is not None and each.name not in run.folded]
+        self.unreadable = sum(each.payload is None for each in found)
+        payload = fold(run.payload, living, dead)
+        if payload is not None:
+            self._write_departed(Departed(run.started_at, run.head, [each.name for each in dead], payload))
+            self._delete(each.name for each in dead)
+        self.started_at = run.started_at
+
+    def _workers(self) -> Iterator[Found]:
+        own = self._own.path.name if self._own is not None else ""
+        for name in self._names():
+            if name != own and WORKER.fullmatch(name):
+                found = self._look_at(name)
+                if found is not None:
+                    yield found
+
+    def _names(self) -> list[str]:
+        return sorted(path.name for path in self.path.iterdir())
+
+    def _look_at(self, name: str) -> Found | None:
+        try:
+            descriptor = os.open(self.path / name, os.O_RDWR | NOFOLLOW)
+        except OSError:
+            return None
+        is_dead = lock_file.hold(descriptor)
+        try:
+            payload: bytes | None = read_payload(descriptor)
+        except UnreadableFile:
+            payload = None
+        if is_dead:
+            return Found(name, payload, descriptor)
+        os.close(descriptor)
+        return Found(name, payload)
+
+    def _has_living(self) -> bool:
+        found = list(self._workers())
+        _release(found)
+        return any(each.descriptor is None for each in found)
+
+    def _delete(self, names: Iterator[str]) -> None:
+        for name in names:
+            self.path.joinpath(name).unlink(missing_ok=True)
+
+    def _delete_files(self) -> None:
+        self._delete(name for name in self._names() if _FILES_OF_RUN.fullmatch(name))
+
+    def _read_departed(self) -> Departed | None:
+        try:
+            data = self.path.joinpath("departed").read_bytes()
+        except FileNotFoundError:
+            return None
+        with suppress(msgspec.DecodeError):
+            if zlib.crc32(data[4:]) == int.from_bytes(data[:4], "little"):
+                return msgspec.msgpack.decode(data[4:], type=Departed)
+        self.path.joinpath("departed").replace(self.path / "departed.damaged")
+        return None
+
+    def _write_departed(self, run: Departed) -> None:
+        data = msgspec.msgpack.encode(run)
+        made = self.path / "departed.new"
+        made.unlink(missing_ok=True)  # of a process that died here
+        files.create_file(made)
+        made.write_bytes(zlib.crc32(data).to_bytes(4, "little") + data)
+        made.replace(self.path / "departed")
+
+    # --- the rest ---------------------------------------------------------------------------------------------------
+
+    def note_port(self, addr: str, port: int) -> None:
+        """Note that a worker of the run listens on a port: the next one may take it over as soon as it is free."""
+        with suppress(OSError):
+            descriptor = os.open(self.path / "port", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOFOLLOW, 0o600)
+            try:
+                os.write(descriptor, f"{addr} {port}".encode())
+            finally:
+                os.close(descriptor)
+
+    def has_had_port(self, addr: str, port: int) -> bool:
+        """Return True if a worker of the run was the last to listen on a port."""
+        try:
+            return self.path.joinpath("port").read_text() == f"{addr} {port}"
+        except OSError:
+            return False
+
+    def sweep(self) -> None:
+        """Delete the folders beside this one whose runs have ended."""
+        if RUN_FOLDER.fullmatch(self.path.name) is None:
+            return
+        for sibling in self.path.parent.iterdir():
+            if RUN_FOLDER.fullmatch(sibling.name) and sibling != self.path:
+                with suppress(OSError, SinkUnavailable):
+                    SharedFolder(sibling, self._head)._delete_if_over()
+
+    def _delete_if_over(self) -> None:
+        with self._lock.held(0.0):
+            run = self._read_departed()
+            is_over = (run is None or not Process(*run.head).is_alive) and not self._has_living()
+            if is_over:
+                self._delete_files()
+                self._lock.path.unlink()
+        if is_over:
+            self.path.rmdir()
+
+
+def _release(found: list[Found]) -> None:
+    for each in found:
+        if each.descriptor is not None:
+            lock_file.release(each.descriptor)

@@ -1,0 +1,169 @@
+"""This worker's counts among those of all workers of its run: published, and gathered for a scrape."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from toolweaver_monitor._core import locks
+from toolweaver_monitor._core.log_throttle import LogThrottle
+from toolweaver_monitor._store.shared.folder import Found, SharedFolder
+from toolweaver_monitor._store.shared.run import CURE
+from toolweaver_monitor._text.safe_repr import fault_text
+from toolweaver_monitor.errors import SinkUnavailable
+from toolweaver_monitor.sinks._prometheus.exposition import FolderBusy, Snapshot
+from toolweaver_monitor.sinks._prometheus.tallies import MergedTallies, Tallies, decode, encode, pack_snapshot
+
+log = logging.getLogger("toolweaver_monitor")
+
+TRY_AGAIN_S = 1.0
+"""After a fault of the folder."""
+
+
+class SharedTallies:
+    """The counts of all workers of a run, for one of them.
+
+    Args:
+        folder: the folder of the run.
+        take: returns what this worker has counted.
+        version: returns what is not equal to before once `take` returns something new; cheaper than that.
+    """
+
+    def __init__(self, folder: SharedFolder, take: Callable[[], Snapshot], version: Callable[[], object]) -> None:
+        self.folder = folder
+        self.problem = ""
+        """What is wrong with the folder, and the cure; empty if nothing is."""
+        self.workers = 1
+        """How many workers lived when the folder was last looked at."""
+        self._take, self._version = take, version
+        self._lock = locks.new_rlock("shared tallies")
+        self._warnings = LogThrottle()
+        locks.after_fork_in_child_weak(self, SharedTallies._in_child)
+        self._in_child()
+
+    def _in_child(self) -> None:
+        self._published: object = None
+        self._try_again_s = 0.0
+        self._known: dict[str, tuple[bytes, Tallies]] = {}
+        """What each other worker had counted when it was last looked at, as bytes and decoded."""
+        self._others: list[tuple[Tallies, bool]] | None = None
+        """The departed and the living but for this one, each with whether it lives, as they were last seen."""
+        self._merged: MergedTallies | None = None
+
+    def join(self) -> bool:
+        """Join the run. Return False if the folder is at fault, which `problem` tells."""
+        with self._lock:
+            return self._try(self.folder.join)
+
+    def publish(self) -> None:
+        """Show the other workers what this one has counted, if that has changed. Called several times a second."""
+        if self.problem and time.monotonic() < self._try_again_s:
+            return
+        version = self._version()
+        if version != self._published or self.problem:
+            with self._lock:
+                self._publish(version)
+
+    def _publish(self, version: object) -> None:
+        own = self._take()
+        if self._published is None or self.problem:  # the worker that this one replaces may be among the dead
+            self._try_again_s = time.monotonic() + TRY_AGAIN_S
+            with suppress(FolderBusy):
+                self.gather(own)
+            is_published = not self.problem
+        else:
+            is_published = self._try(lambda: self.folder.publish(encode(pack_snapshot(own))))
+        if is_published:
+            self._published = version
+
+    def gather(self, own: Snapshot) -> Snapshot:
+        """Return what all workers have counted.
+
+        Args:
+            own: what this worker has counted. The others see it, too, before it is shown: if this process is killed
+                then, no counter falls.
+
+        Raises:
+            FolderBusy: the others' counts are out of reach, and were never within it.
+        """
+        with self._lock:
+            mine = pack_snapshot(own)
+            self._merged = None
+            is_published = self._try(lambda: self.folder.publish(encode(mine)))
+            is_gathered = self._try(lambda: self.folder.exchange(lambda *found: self._fold(own, mine, *found)))
+            if is_published and is_gathered:
+                self.problem = ""
+            merged = self._merged
+            if merged is None:
+                merged = self._merge_last_seen(own, mine)
+            return merged.snapshot()
+
+    def _merge_last_seen(self, own: Snapshot, mine: Tallies) -> MergedTallies:
+        if self._others is None and self.folder.started_at:
+            raise FolderBusy("the counts of the other workers are out of reach", hint="scrape again")
+        merged = MergedTallies(own)
+        for other, living in self._others or ():
+            merged.add(other, living=living)
+        merged.add(mine, living=True)
+        return merged
+
+    def _fold(
+        self, own: Snapshot, mine: Tallies, payload: bytes, living: list[Found], dead: list[Found]
+    ) -> bytes | None:
+        """Add up all workers. Return the departed with the dead in it, if that changes it; see `SharedFolder`."""
+        known, self._known = self._known, {}
+        departed = MergedTallies(own)
+        if payload:
+            departed.add(decode(payload))
+        for found in dead:
+            gone = _decode(found, known)
+            if gone is not None:
+                departed.add(gone)
+        merged = departed.copy()
+        others = [(departed.tallies(), False)]
+        for found in living:
+            other = _decode(found, known)
+            if other is not None:
+                self._known[found.name] = found.payload or known[found.name][0], other
+                others.append((other, True))
+                merged.add(other, living=True)
+        merged.add(mine, living=True)
+        self._merged, self._others, self.workers = merged, others, len(living) + 1
+        return encode(departed.tallies()) if departed.admit(merged) or dead else None
+
+    def _try(self, step: Callable[[], Any]) -> bool:
+        """Run a step. Return False if the folder is at fault, which `problem` tells then."""
+        try:
+            step()
+        except (OSError, SinkUnavailable, msgspec.DecodeError) as error:
+            cure = getattr(error, "hint", "") or CURE
+            reason = fault_text(error) if isinstance(error, SinkUnavailable) else f"{fault_text(error)}; {cure}"
+            self.problem = f"workers are not joined, each counts for itself: {reason}"
+            if self._warnings.ready():
+                log.warning("toolweaver_monitor: %s", self.problem)
+            return False
+        return True
+
+    def close(self) -> None:
+        """Publish the last counts, and leave the run."""
+        with self._lock:
+            self._try(lambda: self.folder.publish(encode(pack_snapshot(self._take()))))
+            self.folder.leave()
+
+
+def _decode(found: Found, known: dict[str, tuple[bytes, Tallies]]) -> Tallies | None:
+    """Return what a worker has counted; what it had before, if its file is damaged; None if nothing is known."""
+    earlier = known.get(found.name)
+    if earlier is not None and found.payload in (None, earlier[0]):
+        return earlier[1]
+    if not found.payload:
+        return None
+    try:
+        return decode(found.payload)
+    except msgspec.DecodeError:
+        return None
