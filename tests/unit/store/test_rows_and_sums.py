@@ -24,6 +24,7 @@ Read = Callable[[], StoreReader]
 Calls = Callable[..., list[ToolCall]]
 NOT_STORED = {
     "inside": "is what calls inside have told while this one runs",
+    "has_cost_of_result": "asks the drain whether that cost was declared by a call inside",
     "redacted": "says that the error's text is safe, as it always is in a store",
     "raw_error": "is `error` once secrets are removed",
     "cost_nanousd": "is `cost_usd`",
