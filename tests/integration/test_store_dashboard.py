@@ -104,10 +104,10 @@ def test_a_store_has_a_page_that_shows_new_calls_and_ends_with_ctrl_c(served: Se
         time.sleep(0.1)
     assert ([row["name"] for row in second["tools"]], second["full"]) == (["page_other"], False)
 
-    detail = json.loads(served.get("tool.json?name=page_ocr"))
+    detail = json.loads(served.get("row.json?name=page_ocr"))
     trace = json.loads(served.get(f"trace.json?id={detail['failed'][0]['id']}"))
     assert [call["tool"] for call in trace["calls"]] == ["page_receipt", "page_ocr"]
-    for missing in ("trace.json?id=0123456789abcdef", "trace.json?id=x", "tool.json?name=none"):
+    for missing in ("trace.json?id=0123456789abcdef", "trace.json?id=x", "row.json?name=none"):
         with pytest.raises(urllib.error.HTTPError, match="404"):
             served.get(missing)
     assert b"page_other" in served.get("report.html")

@@ -61,6 +61,7 @@ SHORT = {
     "_usage/counted_ids.py",
     "_usage/pricing/fork_import.py",
     "_cli/doctor/findings.py",
+    "_cli/store/tree.py",
     "integrations/toolweaver/_registry.py",
 }
 """Files under `MIN_LINES` lines of code: each isolates an import or workaround, or does one thing that several need."""

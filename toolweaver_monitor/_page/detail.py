@@ -1,4 +1,4 @@
-"""One tool, and one trace, from the calls that are kept in memory."""
+"""One row of the table, and one trace, from the calls that are kept in memory."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from toolweaver_monitor._core.call import ERROR_OUTCOMES, ToolCall
+from toolweaver_monitor._core.details import NO_DETAILS
 from toolweaver_monitor._page.figures import LiveFigures, ended_at, usage_row
-from toolweaver_monitor._page.history import PERIOD_S
+from toolweaver_monitor._page.groups import group_of
+from toolweaver_monitor._page.history import PERIOD_S, History
 from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._stats.totals import UsageTotals
+from toolweaver_monitor._text.display import pluralize
 
 CALLS_SHOWN = 10
 """Slowest, dearest and failed calls of a tool."""
 MAX_SPANS = 500
 """Calls of one trace."""
+DETAILS_IN_FILE = 200
+"""Tools whose details stand in a page that is one file, the busiest first."""
+TRACES_IN_FILE = 500
+MORE = (
+    "cache_write_tokens", "cache_write_1h_tokens", "saved_nanousd", "audio_tokens", "rare_parts", "service_tier",
+    "is_repeat",
+)  # fmt: skip
+"""What few calls have."""
 
 
 def kept_calls(sources: Iterable[StatsAggregator]) -> list[ToolCall]:
@@ -26,29 +37,47 @@ def kept_calls(sources: Iterable[StatsAggregator]) -> list[ToolCall]:
     return calls
 
 
-def tool_detail(tool: str, figures: LiveFigures, kept: Sequence[ToolCall]) -> dict[str, Any]:
-    """Return what the page shows of one tool beside its row.
+def row_detail(by: str, name: str, figures: LiveFigures, kept: Sequence[ToolCall]) -> dict[str, Any]:
+    """Return what the page shows of one row beside its figures.
+
+    Args:
+        by: what the rows are; see `groups.group_of`.
+        name: the name of the row.
+        figures: those of the program.
+        kept: the calls to look among.
 
     Returns:
-        `strip` (see `History.strip`) and `period_s`; `slowest` and `failed` calls; `models`: usage by model; `kept`:
-        among how many calls these were looked for.
+        `strip` (see `History.strip`) and `period_s`; `slowest` and `failed` calls; `models` and `tools`: usage by model
+        and by tool; `among`: in which calls these were looked for.
     """
-    calls = [call for call in kept if call.tool_name == tool]
+    group = group_of(by)
+    calls = [call for call in kept if group(call) == name]
     ran = [call for call in calls if call.outcome != "rejected"]
-    models: dict[str, UsageTotals] = {}
-    for call in calls:
-        if call.model is not None:
-            models.setdefault(call.model, UsageTotals()).add(UsageTotals.of(call))
-    ranked = sorted(models.items(), key=lambda item: -item[1].cost_nanousd)
+    history = figures.history
+    if by != "tool":
+        history = History(group)
+        history.add(calls)
     return {
-        "tool": tool,
-        "kept": len(calls),
+        "tool": name,
+        "among": f"the last {pluralize(len(calls), 'call')} that are kept in memory",
         "period_s": PERIOD_S,
-        "strip": figures.history.strip(tool),
+        "strip": history.strip(name),
         "slowest": [call_row(call) for call in sorted(ran, key=lambda call: -call.duration_s)[:CALLS_SHOWN]],
         "failed": [call_row(call) for call in calls if call.outcome in ERROR_OUTCOMES][: -CALLS_SHOWN - 1 : -1],
-        "models": [{"name": name, "calls": totals.calls, **usage_row(totals)} for name, totals in ranked],
+        "models": [] if by == "model" else _usage_by("model", calls),
+        "tools": [] if by == "tool" else _usage_by("tool", calls),
     }
+
+
+def _usage_by(by: str, calls: Iterable[ToolCall]) -> list[dict[str, Any]]:
+    group = group_of(by)
+    found: dict[str, UsageTotals] = {}
+    for call in calls:
+        name = group(call)
+        if name is not None:
+            found.setdefault(name, UsageTotals()).add(UsageTotals.of(call))
+    ranked = sorted(found.items(), key=lambda item: (-item[1].cost_nanousd, -item[1].calls))
+    return [{"name": name, "calls": totals.calls, **usage_row(totals)} for name, totals in ranked]
 
 
 def trace(call_id: str, kept: Sequence[ToolCall]) -> dict[str, Any] | None:
@@ -71,11 +100,13 @@ def trace(call_id: str, kept: Sequence[ToolCall]) -> dict[str, Any] | None:
 
 
 def call_row(call: ToolCall) -> dict[str, Any]:
-    """Return a call as plain data."""
+    """Return a call as plain data. What few calls have is in `more`, under the names that a store gives it."""
     parent = call.parent_id
+    details = call._details or NO_DETAILS
     return {
         "id": f"{call.call_id:016x}",
         "parent": None if parent is None else f"{parent:016x}",
+        "trace_id": f"{call.trace_id:032x}",
         "tool": call.tool_name,
         "started": round(call.started_at, 6),
         "at": ended_at(call),
@@ -97,5 +128,14 @@ def call_row(call: ToolCall) -> dict[str, Any]:
         "items": call.items,
         "arguments": call.arguments,
         "result": call.result,
-        "tags": dict(call.tags),
+        "tags": _tags(call),
+        "more": {name: value for name in MORE if (value := getattr(details, name)) != getattr(NO_DETAILS, name)},
     }
+
+
+def _tags(call: ToolCall) -> dict[str, Any]:
+    """Return the tags of a call and of those around it, without secrets."""
+    tags: dict[str, Any] = {}
+    for node in reversed(list(call._node.upwards()) if call._node is not None else []):
+        tags |= node.key.shown_tags()
+    return tags

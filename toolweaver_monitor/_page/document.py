@@ -16,7 +16,7 @@ import msgspec
 from toolweaver_monitor._http.messages import Request, Response, Route, error_response
 
 STYLE, ICON = "page.css", "icon.svg"
-SCRIPTS = ("words.js", "charts.js", "table.js", "detail.js", "page.js")
+SCRIPTS = ("words.js", "charts.js", "table.js", "detail.js", "first.js", "page.js")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -27,6 +27,8 @@ _OWN_HEADERS = (
     ("Referrer-Policy", "no-referrer"),
 )
 _TYPES = {"svg": "image/svg+xml", "html": "text/html", "css": "text/css", "js": "text/javascript"}
+PERIODS_OF_STORE = ("3600", "86400", "604800", "all")
+"""Seconds until now of which a store's figures can be asked for."""
 _LINK = re.compile(r'<link rel="icon" [^>]*>\n<link rel="stylesheet" href="page\.css">')
 _SCRIPT = re.compile(r'<script src="([a-z]+\.js)"></script>\n?')
 
@@ -40,14 +42,14 @@ def asset(name: str) -> str:
 class PageFeed(Protocol):
     """The figures of a page: of a running program, as `Feed` has them, or of a store."""
 
-    def poll(self, cursor: str = "") -> tuple[str, bytes | None]:
+    def poll(self, cursor: str = "", period: str = "", by: str = "tool") -> tuple[str, bytes | None]:
         """Return the new cursor, and as JSON what has changed since one; None if nothing has."""
 
-    def tool(self, tool: str) -> bytes | None:
-        """Return the details of a tool as JSON; None if it has not run."""
+    def row(self, name: str, period: str = "", by: str = "tool") -> dict[str, Any] | None:
+        """Return what is shown of one row of the table; None if there is none."""
 
-    def trace(self, call_id: str) -> bytes | None:
-        """Return the trace of a call as JSON; None if the call is not kept."""
+    def trace(self, call_id: str, period: str = "") -> dict[str, Any] | None:
+        """Return the trace of a call; None if the call is not kept."""
 
     def whole(self) -> dict[str, Any]:
         """Return everything that a page in one file shows."""
@@ -61,11 +63,12 @@ def page_routes(feed: PageFeed) -> Mapping[str, Route]:
         return lambda _: Response(body=asset(name).encode(), content_type=kind, headers=_OWN_HEADERS)
 
     def poll(request: Request) -> Response:
-        cursor, answer = feed.poll(_argument(request, "since"))
+        told = _view(request)
+        cursor, answer = feed.poll(_argument(request, "since"), *told)
         tag = ("ETag", f'"{cursor}"')
         if answer is None and request.headers.get("if-none-match") == tag[1]:
             return Response(304, headers=(*_OWN_HEADERS, tag))
-        return _json(answer if answer is not None else feed.poll()[1], tag)
+        return _json(answer if answer is not None else feed.poll("", *told)[1], tag)
 
     def download(_: Request) -> Response:
         named = ("Content-Disposition", 'attachment; filename="report.html"')
@@ -77,14 +80,26 @@ def page_routes(feed: PageFeed) -> Mapping[str, Route]:
         **{f"/{name}": serve(name) for name in (STYLE, ICON, *SCRIPTS)},
         "/report.html": download,
         "/data.json": poll,
-        "/tool.json": lambda request: _json(feed.tool(_argument(request, "name"))),
-        "/trace.json": lambda request: _json(feed.trace(_argument(request, "id"))),
+        "/row.json": lambda request: _found(feed.row(_argument(request, "name"), *_view(request))),
+        "/trace.json": lambda request: _found(feed.trace(_argument(request, "id"), _view(request)[0])),
     }
 
 
 def _argument(request: Request, name: str) -> str:
     """Return an argument in the query of a request; empty if it is not there."""
     return parse_qs(request.query, max_num_fields=10).get(name, [""])[0] if request.query else ""
+
+
+def _view(request: Request) -> tuple[str, str]:
+    """Return the period and what the rows are, as `Feed.poll` takes them."""
+    period, by = _argument(request, "period"), _argument(request, "by")
+    period = period if period in PERIODS_OF_STORE else ""
+    is_known = by in ("model", "run" if period else "model") or by.startswith("tag:")
+    return period, by if is_known else "tool"
+
+
+def _found(value: dict[str, Any] | None) -> Response:
+    return _json(None if value is None else msgspec.json.encode(value))
 
 
 def _json(body: bytes | None, *headers: tuple[str, str]) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import Counter
@@ -14,25 +13,23 @@ import msgspec
 
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.sanitize import NANO
-from toolweaver_monitor._page.detail import kept_calls, tool_detail, trace
+from toolweaver_monitor._page.detail import DETAILS_IN_FILE, TRACES_IN_FILE, kept_calls, row_detail, trace
 from toolweaver_monitor._page.figures import ERRORS_SHOWN_ALONE, LiveFigures, Program, error_row
+from toolweaver_monitor._page.groups import facets, group_rows
 from toolweaver_monitor._page.history import PERIOD_S, PERIODS
+from toolweaver_monitor._page.versions import Shown, Versions, encode
 
 TREE_EVERY_S = 2.0
 HEALTH_EVERY_S = 5.0
 """Seconds between two looks at what takes long to work out."""
-DETAILS_IN_FILE = 200
-"""Tools whose details stand in a page that is one file, the busiest first."""
-TRACES_IN_FILE = 500
-
-encode = msgspec.json.encode
+OF_PROGRAM = ("about", "active", "budgets", "problems")
+"""What is shown of the program beside the figures of a store."""
+MAX_GROUPINGS = 8
+"""Choices of rows that are remembered."""
 
 
 class Feed:
     """The figures of a program for pages that poll. Several may poll at once.
-
-    Each part of an answer has the version at which it last changed. The cursor `v` of an answer names its version, so
-    that the next one holds only what is newer.
 
     Args:
         program: what is shown.
@@ -41,55 +38,81 @@ class Feed:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._figures = LiveFigures(program.sources)
-        self._boot = os.urandom(4).hex()
-        self._version = 0
-        self._parts: dict[str, tuple[bytes, int]] = {}
-        self._tools: dict[str, int] = {}
-        """The version at which each tool last changed."""
+        self._versions = Versions()
+        self._groups: dict[str, tuple[float, int, Shown]] = {}
+        """By what the rows are: when they were made, after how many changes, and what was."""
+        self._changes = 0
+        self._store: Any = None
+        if program.store is not None:
+            from toolweaver_monitor._page.store_feed import StoreFeed  # with SQLite behind it
+
+            self._store = StoreFeed(program.store)
         self._tree_at = self._health_at = float("-inf")
         self._tree_is_old = True
         self._problems: list[str] = []
         self._looking: threading.Thread | None = None
         self._lock = locks.new_lock("the page")
 
-    def poll(self, cursor: str = "") -> tuple[str, bytes | None]:
+    def poll(self, cursor: str = "", period: str = "", by: str = "tool") -> tuple[str, bytes | None]:
         """Return what has changed since a cursor.
 
         Args:
             cursor: of an earlier answer; anything else gets all there is.
+            period: seconds until now, or `all`, for the figures of the store. Default: those of this program.
+            by: what the rows are: `tool`, `model`, `tag:NAME`, or in a store `run`.
 
         Returns:
             The new cursor and the answer as JSON; None instead of it if nothing has changed.
         """
         with self._lock:
             self._update()
-            period = int(time.time()) // PERIOD_S
-            seen, since = self._parse(cursor)
-            if seen == self._version:
+            versions = self._versions
+            if period and self._store is not None:
+                of_program = {name: versions.parts[name] for name in OF_PROGRAM}
+                found: tuple[str, bytes | None] = self._store.poll(period, by, of_program, cursor)
+                return found
+            if by != "tool":
+                return self._poll_groups(by, cursor)
+            now = int(time.time()) // PERIOD_S
+            seen = versions.seen(cursor)
+            if seen == versions.version:
                 return cursor, None
-            named = f"{self._boot}.{self._version}.{period}"
-            answer: dict[str, Any] = {"v": named, "full": seen < 0, "now": round(time.time(), 3)}
-            answer |= {name: msgspec.Raw(value) for name, (value, version) in self._parts.items() if version > seen}
-            answer["tools"] = [
-                self._figures.row(tool, since) for tool, version in self._tools.items() if version > seen
-            ]
+            since = self._first_period(cursor) if seen >= 0 else now - PERIODS
+            named = f"{versions.cursor}.{now}"
+            answer = versions.newer(seen) | {"v": named, "over_time": self._figures.history.total(since)}
+            answer["tools"] = [self._figures.row(tool, since) for tool in versions.newer_rows(seen)]
             return named, encode(answer)
 
-    def _parse(self, cursor: str) -> tuple[int, int]:
-        """Return the version and the first period of a cursor; -1 and the oldest one if it is of no earlier answer."""
-        boot, _, rest = cursor.partition(".")
-        version, _, period = rest.partition(".")
-        oldest = int(time.time()) // PERIOD_S - PERIODS
-        if boot != self._boot or not (version.isdecimal() and period.isdecimal()) or len(rest) > 40:
-            return -1, oldest
-        return int(version), int(period) - 1
+    @staticmethod
+    def _first_period(cursor: str) -> int:
+        """Return the first period that the holder of a cursor has not seen to its end."""
+        period = cursor[:60].rpartition(".")[2]
+        return int(period) - 1 if period.isdecimal() else 0
+
+    def _poll_groups(self, by: str, cursor: str) -> tuple[str, bytes | None]:
+        made_at, changes, shown = self._groups.get(by, (float("-inf"), -1, Shown()))
+        now = time.monotonic()
+        if changes != self._changes and now - made_at >= TREE_EVERY_S:
+            sources = self._program.sources()
+            rows, groups = group_rows(by, sources, kept_calls(sources))
+            over_time = {"over_time": encode(self._figures.history.total(0)), "groups": encode(groups)}
+            shown.update({**self._versions.parts, **over_time}, {name: encode(row) for name, row in rows.items()})
+            self._groups[by] = now, self._changes, shown
+            if len(self._groups) > MAX_GROUPINGS:
+                del self._groups[next(iter(self._groups))]
+        else:
+            shown.update(self._versions.parts)
+        return shown.poll(cursor)
 
     def _update(self) -> None:
         program, figures = self._program, self._figures
         changed = figures.update()
-        new: dict[str, Any] = {"about": {**program.about, "closed": program.closed()}}
+        parts = self._versions.parts
+        about = {**program.about, "closed": program.closed(), "store": program.store and program.store.name}
+        new: dict[str, Any] = {"about": about}
         now = time.monotonic()
-        if changed or "total" not in self._parts:
+        if changed or "total" not in parts:
+            self._changes += 1
             total = figures.total
             new["total"] = {**total, "cost": total["cost_nanousd"] / NANO if total["costed"] else None}
             new["errors"] = figures.error_types()
@@ -100,17 +123,13 @@ class Feed:
         new["budgets"] = [self._budget(status) for status in program.budgets()]
         if self._tree_is_old and now - self._tree_at >= TREE_EVERY_S:
             new["tree"] = figures.tree()
+            new["facets"] = facets(program.sources())
             self._tree_at, self._tree_is_old = now, False
         if now - self._health_at >= HEALTH_EVERY_S:
             self._health_at = now
             self._look_for_problems()
         new["problems"] = self._problems
-        encoded = {name: encode(value) for name, value in new.items()}
-        different = {name: value for name, value in encoded.items() if self._parts.get(name, (b"", 0))[0] != value}
-        if different or changed:
-            self._version += 1
-            self._parts |= {name: (value, self._version) for name, value in different.items()}
-            self._tools |= dict.fromkeys(changed, self._version)
+        self._versions.note({name: encode(value) for name, value in new.items()}, changed)
 
     def _look_for_problems(self) -> None:
         """Have a thread of its own look: a sink of the user's tells its state there, and may take its time."""
@@ -143,18 +162,23 @@ class Feed:
         shown["frees_at"] = None if not frees_in_s else round(time.time() + frees_in_s)
         return shown
 
-    def tool(self, tool: str) -> bytes | None:
-        """Return the details of a tool as JSON; None if it has not run."""
+    def row(self, name: str, period: str = "", by: str = "tool") -> dict[str, Any] | None:
+        """Return what is shown of one row of the table: see `row_detail` and `live_detail`; None if there is none."""
+        if period and self._store is not None:
+            found: dict[str, Any] | None = self._store.detail(period, by, name)
+            return found
         with self._lock:
             self._update()
-            if tool not in self._figures.rows:
+            if by == "tool" and name not in self._figures.rows:
                 return None
-            return encode(tool_detail(tool, self._figures, kept_calls(self._program.sources())))
+            return row_detail(by, name, self._figures, kept_calls(self._program.sources()))
 
-    def trace(self, call_id: str) -> bytes | None:
-        """Return the trace of a call as JSON; None if the call is not kept."""
-        found = trace(call_id, kept_calls(self._program.sources()))
-        return None if found is None else encode(found)
+    def trace(self, call_id: str, period: str = "") -> dict[str, Any] | None:
+        """Return the trace of a call; None if it is not kept. What memory has no longer may be in the store."""
+        found = None if period else trace(call_id, kept_calls(self._program.sources()))
+        if found is None and self._store is not None:
+            found = self._store.trace(call_id)
+        return found
 
     def whole(self) -> dict[str, Any]:
         """Return everything that a page in one file shows: the answer to a first poll, with details and traces."""
@@ -165,7 +189,7 @@ class Feed:
         kept = kept_calls(self._program.sources())
         rows = self._figures.rows
         busiest = sorted(rows, key=lambda tool: -rows[tool]["calls"])[:DETAILS_IN_FILE]
-        details = {tool: tool_detail(tool, self._figures, kept) for tool in busiest}
+        details = {tool: row_detail("tool", tool, self._figures, kept) for tool in busiest}
         shown = [call["id"] for detail in details.values() for call in (*detail["failed"], *detail["slowest"])]
         by_root: dict[int, list[Any]] = {}
         roots: dict[str, int] = {}

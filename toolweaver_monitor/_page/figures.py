@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context_tree import Node
 from toolweaver_monitor._core.sanitize import NANO
-from toolweaver_monitor._page.history import History
+from toolweaver_monitor._page.history import SHARES, History
 from toolweaver_monitor._stats import histogram
 from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._stats.path_tree import PathStats, PathTree
@@ -26,7 +27,6 @@ SUMMED = (
     "unpriced", "retries", "cache_hits",
 )  # fmt: skip
 """What the total is the sum of."""
-SHARES = (0.50, 0.95, 0.99)
 
 
 class Program(NamedTuple):
@@ -41,6 +41,8 @@ class Program(NamedTuple):
     closed: Callable[[], bool]
     about: Mapping[str, Any]
     """The program's `name`, `pid` and `host`, and the Unix seconds `since` which it is monitored."""
+    store: Path | None = None
+    """The store that the program writes to, which has its history and that of others."""
 
 
 class LiveFigures:

@@ -1,125 +1,187 @@
-"""The figures of a store, in the form in which a page that is one file shows them."""
+"""The figures of a store, in the form in which the page shows them: live, or as one file."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from toolweaver_monitor._core.ids import mix, unmix
+from toolweaver_monitor._core.context_tree import ContextTree, Node, tool_key
 from toolweaver_monitor._core.sanitize import NANO
-from toolweaver_monitor._page.detail import CALLS_SHOWN, MAX_SPANS
-from toolweaver_monitor._page.feed import DETAILS_IN_FILE, TRACES_IN_FILE
+from toolweaver_monitor._page.detail import DETAILS_IN_FILE
 from toolweaver_monitor._page.figures import ERRORS_SHOWN_ALONE, SUMMED, frames, tool_row
-from toolweaver_monitor._page.history import PER_CELL, PERIODS
-from toolweaver_monitor._stats.path_tree import PathStats
+from toolweaver_monitor._page.history import PERIODS, cells, over_time
+from toolweaver_monitor._page.stored_calls import (
+    Period,
+    detail,
+    details_in_file,
+    ended_at,
+    error_row,
+    group_of,
+    latest_calls,
+    traces_in_file,
+)
+from toolweaver_monitor._stats.path_tree import PathTree
 from toolweaver_monitor._stats.rollup import unpack
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
 from toolweaver_monitor._store.schema import DAY, HOUR, MINUTE, OUTCOMES
 
-LATEST_ROWS = 20_000
-"""The latest calls of the store, among which single ones are looked for."""
-_LENGTHS_S = (MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY)
+ROWS_SHOWN = 1_000
+"""Rows of the table that are neither tools nor few, such as customers: the dearest."""
+_LENGTHS_S = (MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY)
+"""Seconds of one bar of a figure over time. A store has no shorter sums than hours of what is older than six hours, nor
+shorter ones than days of what is older than a month."""
 
 
-def stored_figures(store: StoreReader, root: PathStats, **period: Any) -> dict[str, Any]:
-    """Return what a store holds as `Feed.whole` returns what a program does.
+def live_figures(store: StoreReader, by: str, **period: Any) -> dict[str, Any]:
+    """Return what a page shows of a period while programs go on writing.
 
     Args:
         store: the store.
-        root: the tree of its paths.
+        by: what the rows are, as for `StoreReader.sums`.
+        **period: `since`, `until` and `run`, as there.
+    """
+    failed = latest_calls(store, outcomes=ERRORS, **period)
+    return _figures(store, by, failed, period)
+
+
+def stored_figures(store: StoreReader, **period: Any) -> dict[str, Any]:
+    """Return what a store holds as `Feed.whole` returns what a program does, with details and traces."""
+    calls = latest_calls(store, **period)
+    figures = _figures(store, "tool", [call for call in calls if call.outcome in ERRORS], period)
+    length_s, _, ended = _span(store, period)
+    strips = {name: strip(found) for name, found in _over_time(store, "tool", length_s, period).items()}
+    busiest = sorted(figures["tools"], key=lambda row: -row["calls"])[:DETAILS_IN_FILE]
+    details = details_in_file([row["name"] for row in busiest], calls, strips, length_s)
+    about = {"name": store.path.name, "closed": True, **figures["stored"]}
+    live: dict[str, Any] = {"active": [], "budgets": [], "problems": []}
+    traces = traces_in_file(details.values(), calls)
+    return {
+        "v": "", "full": True, "now": round(ended, 3), **figures, **live, "about": about, "details": details,
+        "traces": traces,
+    }  # fmt: skip
+
+
+def live_detail(store: StoreReader, by: str, name: str, **period: Any) -> dict[str, Any]:
+    """Return what a page shows of one row beside its figures; see `detail.row_detail`. Empty if there is none.
+
+    Args:
+        store: the store.
+        by: what the rows are.
+        name: the name of the row.
         **period: `since`, `until` and `run`, as for `StoreReader.sums`.
     """
-    runs = [run for run in store.runs() if period.get("run") in (None, run["run"])]
-    began = max(min((run["started_at"] for run in runs), default=0.0), period.get("since") or 0.0)
-    ended = min(max((run["last_at"] for run in runs), default=0.0), period.get("until") or float("inf"))
-    length_s = next((each for each in _LENGTHS_S if ended - began <= each * (PERIODS - 1)), _LENGTHS_S[-1])
-    by_tool = {sums.name: unpack(sums.values, OUTCOMES) for sums in store.sums("tool", **period)}
-    history, strips = _over_time(store, length_s, period)
-    calls = store.calls(limit=LATEST_ROWS, **period)
-    failed = [call for call in calls if call.outcome in ERRORS]
-    last = {call.tool_name: _error(call) for call in reversed(failed)}
-    rows = [
-        {**tool_row(tool, stats), "last": last.get(tool), "history": history.get(tool, [])}
-        for tool, stats in by_tool.items()
-    ]
-    total: dict[str, Any] = {name: sum(row[name] for row in rows) for name in SUMMED}
-    total["cost"] = total["cost_nanousd"] / NANO if total["costed"] else None
-    busiest = sorted(rows, key=lambda row: -row["calls"])[:DETAILS_IN_FILE]
-    details = _details([row["name"] for row in busiest], calls, strips, length_s)
+    length_s, _, _ = _span(store, period)
+    over = _over_time(store, by, length_s, period).get(name, [])
+    if not over:
+        return {}
+    own = name.rpartition("run ")[2] if by == "run" else name
+    return {**detail(store, by, own, period), "tool": name, "period_s": length_s, "strip": strip(over)}
+
+
+def _figures(store: StoreReader, by: str, failed: Sequence[StoredCall], period: Period) -> dict[str, Any]:
+    length_s, began, _ = _span(store, period)
+    total, times = ToolStats(), []
+    for sums in store.sums("all", every=length_s, **period):
+        stats = unpack(sums.values, OUTCOMES)
+        total.add(stats)
+        usage = stats.usage
+        times.append(
+            over_time((sums.at or 0) // length_s, stats.calls, stats.failures, usage.cost_nanousd, stats.buckets)
+        )
+    summed = {name: value for name, value in tool_row("", total).items() if name in SUMMED or name == "cost"}
+    by_tool = _sums_by("tool", store, period)
+    groups = by_tool if by == "tool" else _sums_by(by, store, period)
+    rows = _rows(store, by, groups, failed, length_s, period)
     return {
-        "v": "",
-        "full": True,
-        "now": round(ended, 3),
         "period_s": length_s,
-        "about": {"name": store.path.name, "since": round(began, 3), "closed": True, "runs": len(runs)},
-        "total": total,
+        "stored": {"since": round(began, 3), "runs": len(_runs(store, period))},
+        "facets": ["tool", *(["model"] if store.models() else []), "run", *(f"tag:{name}" for name in store.tags())],
+        "total": summed,
+        "over_time": times,
         "tools": rows,
-        "active": [],
-        "budgets": [],
-        "problems": [],
+        "groups": {"by": by, "left_out": len(groups) - len(rows), "of": None},
         "errors": _error_types(by_tool, failed),
-        "latest": [_error(call) for call in failed[:ERRORS_SHOWN_ALONE]],
-        "unpriced": [[row["name"], None, row["unpriced"]] for row in rows if row["unpriced"]],
-        "tree": frames(root),
-        "details": details,
-        "traces": _traces(details, calls),
+        "latest": [error_row(call) for call in failed[:ERRORS_SHOWN_ALONE]],
+        "unpriced": [[tool, None, stats.usage.unpriced] for tool, stats in by_tool.items() if stats.usage.unpriced],
+        "tree": frames(read_tree(store, **period).root),
     }
 
 
-def stored_detail(store: StoreReader, tool: str, length_s: int, **period: Any) -> dict[str, Any] | None:
-    """Return what the page shows of one tool beside its row; None if the store has no call of it.
-
-    Args:
-        store: the store.
-        tool: its name.
-        length_s: seconds of a period of the latency strip.
-        **period: as for `stored_figures`.
-    """
-    _, strips = _over_time(store, length_s, {**period, "tool": tool})
-    if not strips:
-        return None
-    calls = store.calls(tool=tool, limit=LATEST_ROWS, **period)
-    return _details([tool], calls, strips, length_s)[tool]
+def _runs(store: StoreReader, period: Period) -> list[dict[str, Any]]:
+    """Return the runs of which a period may have calls."""
+    since, until = period.get("since") or 0.0, period.get("until") or float("inf")
+    return [
+        run
+        for run in store.runs()
+        if period.get("run") in (None, run["run"]) and run["last_at"] >= since and run["started_at"] < until
+    ]
 
 
-def stored_trace(store: StoreReader, call_id: str) -> dict[str, Any] | None:
-    """Return the calls under the outermost call of one of the latest; None if it is not among them.
-
-    Args:
-        store: the store.
-        call_id: 16 hexadecimal digits.
-    """
-    query = "SELECT root FROM call_rows WHERE id = ? AND seq > ?"
-    try:
-        wanted = (unmix(int(call_id, 16) % 2**64), store.last_seq() - LATEST_ROWS)
-        roots = [root for (root,) in store.rows(query, wanted)]
-    except (ValueError, OverflowError):  # no id
-        return None
-    return _trace(call_id, store.trace(roots[0])) if roots else None
+def _span(store: StoreReader, period: Period) -> tuple[int, float, float]:
+    """Return the seconds of one bar of a figure, and when the period began and ended."""
+    runs = _runs(store, period)
+    began = max(min((run["started_at"] for run in runs), default=0.0), period.get("since") or 0.0)
+    ended = min(max((run["last_at"] for run in runs), default=0.0), period.get("until") or float("inf"))
+    span = ended - began
+    least = MINUTE if span <= 6 * HOUR else HOUR if span <= 30 * DAY else DAY
+    length_s = next((each for each in _LENGTHS_S if each >= least and span <= each * PERIODS), _LENGTHS_S[-1])
+    return length_s, began, ended
 
 
-def _trace(call_id: str, spans: Sequence[StoredCall]) -> dict[str, Any]:
-    left_out = max(0, len(spans) - MAX_SPANS)
-    return {"chosen": call_id, "left_out": left_out, "calls": list(map(_call, spans[:MAX_SPANS]))}
+def _namer(by: str, store: StoreReader) -> Callable[[str], str]:
+    """Return what names a group for people."""
+    if by != "run":
+        return lambda name: name or "(none)"
+    names = {str(run["run"]): f"{run['program']} {run['pid']}, run {run['run']}" for run in store.runs()}
+    return lambda name: names.get(name, f"run {name}")
 
 
-def _over_time(
-    store: StoreReader, length_s: int, period: Mapping[str, Any]
-) -> tuple[dict[str, list[list[Any]]], dict[str, list[list[int]]]]:
-    """Return the history and the latency strip of each tool."""
-    history: dict[str, list[list[Any]]] = {}
-    strips: dict[str, list[list[int]]] = {}
-    for sums in store.sums("tool", every=length_s, **period):
-        stats = unpack(sums.values, OUTCOMES)
-        at = (sums.at or 0) // length_s
-        history.setdefault(sums.name, []).append([at, stats.calls, stats.failures, stats.usage.cost_nanousd / NANO])
-        cells: Counter[int] = Counter()
-        for bucket, count in stats.buckets.items():
-            cells[bucket // PER_CELL] += count
-        strips.setdefault(sums.name, []).extend([at, cell, count] for cell, count in sorted(cells.items()))
-    return history, strips
+def _sums_by(by: str, store: StoreReader, period: Period) -> dict[str, ToolStats]:
+    found: dict[str, ToolStats] = {}
+    name_of = _namer(by, store)
+    for sums in store.sums(by, **period):
+        found.setdefault(name_of(sums.name), ToolStats()).add(unpack(sums.values, OUTCOMES))
+    return found
+
+
+def _over_time(store: StoreReader, by: str, length_s: int, period: Period) -> dict[str, list[tuple[int, ToolStats]]]:
+    """Return the statistics of each group, period by period."""
+    found: dict[str, list[tuple[int, ToolStats]]] = {}
+    name_of = _namer(by, store)
+    for sums in store.sums(by, every=length_s, **period):
+        found.setdefault(name_of(sums.name), []).append(((sums.at or 0) // length_s, unpack(sums.values, OUTCOMES)))
+    return found
+
+
+def strip(found: Iterable[tuple[int, ToolStats]]) -> list[list[int]]:
+    """Return the latency of one group over time, as `History.strip` does."""
+    return [cell for at, stats in found for cell in cells(at, stats.buckets)]
+
+
+def _rows(
+    store: StoreReader,
+    by: str,
+    groups: Mapping[str, ToolStats],
+    failed: Sequence[StoredCall],
+    length_s: int,
+    period: Period,
+) -> list[dict[str, Any]]:
+    times = _over_time(store, by, length_s, period)
+    name_of = _namer(by, store)
+    last = {name_of(group): error_row(call) for call in reversed(failed) if (group := group_of(call, by)) is not None}
+    shown = sorted(groups.items(), key=lambda item: (-item[1].usage.cost_nanousd, -item[1].calls))
+    return [
+        {
+            **tool_row(name, stats),
+            "last": last.get(name),
+            "history": [
+                [at, each.calls, each.failures, each.usage.cost_nanousd / NANO] for at, each in times.get(name, [])
+            ],
+        }
+        for name, stats in (shown if by == "tool" else shown[:ROWS_SHOWN])
+    ]
 
 
 def _error_types(by_tool: Mapping[str, ToolStats], failed: Sequence[StoredCall]) -> list[dict[str, Any]]:
@@ -138,78 +200,43 @@ def _error_types(by_tool: Mapping[str, ToolStats], failed: Sequence[StoredCall])
                 "type": kind,
                 "count": count,
                 "tools": [tool for tool, stats in by_tool.items() if kind in stats.errors],
-                "first": _ended_at(calls[-1]) if len(calls) == count else None,
-                "last": _ended_at(calls[0]) if calls else None,
+                "first": ended_at(calls[-1]) if len(calls) == count else None,
+                "last": ended_at(calls[0]) if calls else None,
                 "text": calls[0].error if calls else "",
             }
         )
     return found
 
 
-def _details(
-    tools: Iterable[str], calls: Sequence[StoredCall], strips: Mapping[str, list[list[int]]], length_s: int
-) -> dict[str, dict[str, Any]]:
-    by_tool: dict[str, list[StoredCall]] = {}
-    for call in calls:
-        by_tool.setdefault(call.tool_name, []).append(call)
-    details: dict[str, dict[str, Any]] = {}
-    for tool in tools:
-        kept = by_tool.get(tool, [])
-        slowest = sorted(kept, key=lambda call: -call.duration_s)[:CALLS_SHOWN]
-        failed = [call for call in kept if call.outcome in ERRORS][:CALLS_SHOWN]
-        details[tool] = {
-            "tool": tool,
-            "kept": len(kept),
-            "period_s": length_s,
-            "strip": strips.get(tool, []),
-            "slowest": list(map(_call, slowest)),
-            "failed": list(map(_call, failed)),
-            "models": [],
-        }
-    return details
+def read_tree(store: StoreReader, **period: Any) -> PathTree:
+    """Return the calling context of a store's calls.
+
+    Args:
+        store: the store.
+        **period: `since`, `until` and `run`, as for `StoreReader.sums`.
+    """
+    sums = {each.series: each for each in store.sums("path", **period)}
+    names = {series: (parent, name) for series, parent, name in store.rows(_PATHS)}
+    root = ContextTree().root
+    nodes: dict[int, Node] = {0: root}
+
+    def place(series: int) -> Node:
+        waiting: list[int] = []
+        while series not in nodes:
+            waiting.append(series)
+            series = names[series][0]
+        for each in reversed(waiting):
+            parent, name = names[each]
+            nodes[each] = nodes[parent].child(tool_key(name))
+        return nodes[waiting[0] if waiting else series]
+
+    found: dict[Node, ToolStats] = {}
+    for series, each in sums.items():
+        if series is not None:
+            found.setdefault(place(series), ToolStats()).add(unpack(each.values, OUTCOMES))
+    tree = PathTree()
+    tree.add(found)
+    return tree
 
 
-def _traces(details: Mapping[str, Any], calls: Sequence[StoredCall]) -> dict[str, Any]:
-    """Return the traces of the calls that the details list."""
-    by_root: dict[int, list[StoredCall]] = {}
-    roots: dict[str, int] = {}
-    for call in calls:
-        by_root.setdefault(call.root, []).append(call)
-        roots[f"{mix(call.id):016x}"] = call.root
-    traces: dict[str, Any] = {}
-    for detail in details.values():
-        for shown in (*detail["failed"], *detail["slowest"]):
-            if len(traces) < TRACES_IN_FILE:
-                spans = sorted(by_root[roots[shown["id"]]], key=lambda call: call.started_at)
-                traces[shown["id"]] = _trace(shown["id"], spans)
-    return traces
-
-
-def _ended_at(call: StoredCall) -> float:
-    return round(call.started_at + call.duration_s, 3)
-
-
-def _error(call: StoredCall) -> dict[str, Any]:
-    ends = {"type": call.error_type, "text": call.error, "outcome": call.outcome, "at": _ended_at(call)}
-    return {"tool": call.tool_name, "id": f"{mix(call.id):016x}", **ends}
-
-
-def _call(call: StoredCall) -> dict[str, Any]:
-    """Return a call as `detail.call_row` does."""
-    return {
-        "id": f"{mix(call.id):016x}",
-        "parent": None if call.parent is None else f"{mix(call.parent):016x}",
-        "tool": call.tool_name,
-        "started": round(call.started_at, 6),
-        "at": _ended_at(call),
-        "duration": call.duration_s,
-        "cost": call.cost_usd,
-        "first_item": call.first_item_s,
-        **{name: getattr(call, name) for name in _SAME},
-    }
-
-
-_SAME = (
-    "outcome", "error_type", "error", "tokens", "input_tokens", "output_tokens", "cached_tokens", "cost_source",
-    "model", "provider", "attempt", "cached", "items", "arguments", "result", "tags",
-)  # fmt: skip
+_PATHS = "SELECT series, parent, name FROM series WHERE kind = 'path'"

@@ -39,6 +39,7 @@ def _feed_of(components: Components) -> Feed:
     from toolweaver_monitor._page.feed import Feed
     from toolweaver_monitor._page.figures import Program
 
+    store = next((sink for sink in components.sinks.values() if hasattr(sink, "_open_ledger")), None)
     program = safe_name(Path(sys.argv[0] if sys.argv else "").name or "python")
     return Feed(
         Program(
@@ -53,5 +54,6 @@ def _feed_of(components: Components) -> Feed:
                 "host": socket.gethostname(),
                 "since": round(components.started_at, 3),
             },
+            store=None if store is None else store.path,
         )
     )

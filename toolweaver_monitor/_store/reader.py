@@ -247,6 +247,7 @@ class StoreReader:
         self,
         *,
         tool: str | None = None,
+        model: str | None = None,
         path: int | None = None,
         outcomes: Sequence[str] | None = None,
         since: float | None = None,
@@ -261,6 +262,7 @@ class StoreReader:
 
         Args:
             tool: only calls of this tool.
+            model: only calls of this model.
             path: only calls of the path with this series; see `sums("path")`.
             outcomes: only calls that ended so, such as `ERRORS`.
             since: only calls that ended at this moment or later.
@@ -278,9 +280,10 @@ class StoreReader:
             having = "SELECT label FROM labels, json_each(labels.tags) WHERE key = ? AND CAST(value AS TEXT) = ?"
             where.append(f"r.label IN ({having})")
             parameters += [name, text]
-        if tool is not None:
-            where.append("r.path IN (SELECT series FROM series WHERE kind = 'path' AND name = ?)")
-            parameters.append(tool)
+        for column, wanted in ((PATH, tool), (MODEL, model)):
+            if wanted is not None:
+                where.append(f"r.{column} IN (SELECT series FROM series WHERE kind = '{column}' AND name = ?)")  # noqa: S608
+                parameters.append(wanted)
         for clause, value in (
             ("r.path = ?", path),
             ("r.started_at + r.duration_s >= ?", since),

@@ -271,7 +271,7 @@ def test_the_page_is_below_the_metrics_if_it_is_asked_for(ask: Ask) -> None:
         assert b"page.css" in ask(monitor, page, below="/page/")[2]
         assert ask(monitor, page, below="/page/page.css")[0] == 200
         assert b"mounted_page_tool" in ask(monitor, page, below="/page/data.json")[2]
-        assert ask(monitor, page, below="/page/tool.json?name=mounted_page_tool")[0] == 200
+        assert ask(monitor, page, below="/page/row.json?name=mounted_page_tool")[0] == 200
         assert ask(monitor, page, below="/page/nothing")[0] == 404
         for below in ("", "/", "/page/", "/page/data.json"):
             assert ask(monitor, {}, below=below)[2].startswith(b"#"), "no page unless it is asked for"

@@ -132,7 +132,7 @@ def test_a_call_opens_into_its_trace(url: str) -> None:
     with track("receipt", customer="acme"):
         spend("ocr", 0.02, fails=True)
         spend("parse", 0.01)
-    detail = json.loads(get(f"{url}tool.json?name=ocr")[2])
+    detail = json.loads(get(f"{url}row.json?name=ocr")[2])
     (call,) = detail["failed"]
     assert call["error"] == "out of paper"
     assert detail["slowest"] == [call]
@@ -141,8 +141,8 @@ def test_a_call_opens_into_its_trace(url: str) -> None:
     assert found["calls"][1]["parent"] == found["calls"][0]["id"]
     assert found["calls"][0]["tags"] == {"customer": "acme"}
     assert get(f"{url}trace.json?id=00")[0] == 404
-    assert get(f"{url}tool.json?name=nobody")[0] == 404
-    assert get(f"{url}tool.json")[0] == 404
+    assert get(f"{url}row.json?name=nobody")[0] == 404
+    assert get(f"{url}row.json")[0] == 404
 
 
 def test_a_browser_asks_for_the_token(url: str) -> None:

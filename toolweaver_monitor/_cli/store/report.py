@@ -18,7 +18,6 @@ from toolweaver_monitor._cli.store.sums import (
     read_groups,
     read_total,
 )
-from toolweaver_monitor._cli.store.tree import read_tree
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._page.document import single_file
 from toolweaver_monitor._page.stored import stored_figures
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     with common.open_store(options) as store:
         period = {"since": options.since, "until": options.until, "run": options.of_run}
         if options.html:
-            page = single_file(stored_figures(store, read_tree(store, **period).root, **period))
+            page = single_file(stored_figures(store, **period))
             Path(options.html).expanduser().write_text(page, "utf-8")
             print(f"written: {options.html}")
             return 0

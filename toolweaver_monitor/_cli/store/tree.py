@@ -7,12 +7,7 @@ import json
 from typing import Any
 
 from toolweaver_monitor._cli.store import options as common
-from toolweaver_monitor._core.context_tree import ContextTree, Node, tool_key
-from toolweaver_monitor._stats.path_tree import PathTree
-from toolweaver_monitor._stats.rollup import unpack
-from toolweaver_monitor._stats.tool_stats import ToolStats
-from toolweaver_monitor._store.reader import StoreReader
-from toolweaver_monitor._store.schema import OUTCOMES
+from toolweaver_monitor._page.stored import read_tree
 
 TREE_PURPOSE = """\
 Show where calls, time and money went, by the path of tools. Own time and cost are those of the calls less what ran
@@ -48,37 +43,3 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(tree.text(None if options.limit <= 0 else options.limit))
     return 0
-
-
-def read_tree(store: StoreReader, **period: Any) -> PathTree:
-    """Return the calling context of a store's calls.
-
-    Args:
-        store: the store.
-        **period: `since`, `until` and `run`, as for `StoreReader.sums`.
-    """
-    sums = {each.series: each for each in store.sums("path", **period)}
-    names = {series: (parent, name) for series, parent, name in store.rows(_PATHS)}
-    root = ContextTree().root
-    nodes: dict[int, Node] = {0: root}
-
-    def place(series: int) -> Node:
-        waiting: list[int] = []
-        while series not in nodes:
-            waiting.append(series)
-            series = names[series][0]
-        for each in reversed(waiting):
-            parent, name = names[each]
-            nodes[each] = nodes[parent].child(tool_key(name))
-        return nodes[waiting[0] if waiting else series]
-
-    found: dict[Node, ToolStats] = {}
-    for series, each in sums.items():
-        if series is not None:
-            found.setdefault(place(series), ToolStats()).add(unpack(each.values, OUTCOMES))
-    tree = PathTree()
-    tree.add(found)
-    return tree
-
-
-_PATHS = "SELECT series, parent, name FROM series WHERE kind = 'path'"

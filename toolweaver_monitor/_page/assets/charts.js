@@ -18,9 +18,76 @@
     return figure;
   }
 
+  // The times below a figure, from the first period to the end of the last one.
+  function timeAxis(figure, left, right, y, periods, periodS) {
+    const whole = periods * periodS;
+    for (const share of right - left > 260 ? [0, 0.5, 1] : [0, 1]) {
+      const text = share === 1 ? (twm.saved ? "end" : "now") : "−" + twm.span((1 - share) * whole);
+      figure.append(svg("text", { class: "tick" + (share === 1 ? " end" : share ? " middle" : ""), x: left + share * (right - left), y }, text));
+    }
+  }
+
+  function roundUp(value) {
+    const unit = Math.pow(10, Math.floor(Math.log10(value)));
+    return [1, 2, 5, 10].map((step) => step * unit).find((round) => round >= value * 0.999999);
+  }
+
+  // What lies how high: from 0 on, or from the least to the most by powers.
+  function scale(values, log, top, bottom) {
+    const most = Math.max(...values, log ? 1e-9 : 0);
+    if (!log) {
+      const end = roundUp(most || 1);
+      return { y: (value) => bottom - (value / end) * (bottom - top), ticks: [0, end / 2, end] };
+    }
+    const low = Math.log10(Math.min(...values.filter((value) => value > 0))), high = Math.log10(most);
+    const pad = Math.max(0.15, (0.9 - (high - low)) / 2), from = low - pad, to = high + pad;
+    const all = [];
+    for (let power = Math.floor(from); power <= to; power++) for (const round of [1, 3]) all.push(round * Math.pow(10, power));
+    const inside = all.filter((tick) => Math.log10(tick) >= from && Math.log10(tick) <= to);
+    const ticks = inside.length > 4 ? inside.filter((tick) => !String(tick).includes("3") && tick.toExponential()[0] === "1") : inside;
+    return { y: (value) => bottom - ((Math.log10(Math.max(value, 1e-9)) - from) / (to - from)) * (bottom - top), ticks };
+  }
+
+  // Lines over time, each with its name at its end. `lines`: [name, values, class]; null is a gap.
+  function lines(lines, options) {
+    const { width, height, periods, periodS, shown, log, label } = options, tickText = log ? twm.rough : shown;
+    const known = lines.flatMap((line) => line[1].filter((value) => value !== null));
+    if (!known.length) return el("p", { class: "dim none" }, "No call in this time.");
+    const names = Math.min(96, 12 + 6.6 * Math.max(...lines.map((line) => line[0].length)));
+    const left = 52, right = width - names, top = 8, bottom = height - 20, step = (right - left) / Math.max(1, periods - 1);
+    const figure = svg("svg", { class: "lines", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
+    const { y, ticks } = scale(known, log, top, bottom);
+    for (const tick of ticks) {
+      figure.append(svg("line", { class: "grid", x1: left, x2: right, y1: y(tick), y2: y(tick) }));
+      figure.append(svg("text", { class: "tick end", x: left - 6, y: y(tick) + 4 }, tickText(tick)));
+    }
+    const ends = [];
+    for (const [name, values, tone] of lines) {
+      let path = "", last = null;
+      values.forEach((value, at) => {
+        if (value === null) { last = null; return; }
+        const place = `${(left + at * step).toFixed(1)} ${y(value).toFixed(1)}`;
+        path += last === null ? `M${place}h0.01` : `L${place}`;
+        last = value;
+      });
+      figure.append(svg("path", { class: "line " + tone, d: path }));
+      const at = values.findLastIndex((value) => value !== null);
+      if (at >= 0) ends.push([name, y(values[at]) + 4, tone]);
+    }
+    ends.sort((a, b) => a[1] - b[1]).reduce((above, end) => (end[1] = Math.max(end[1], above + 12)), -Infinity);
+    for (let at = ends.length - 1, below = height - 4; at >= 0; at--) below = (ends[at][1] = Math.min(ends[at][1], below)) - 12;
+    for (const [name, at, tone] of ends) figure.append(svg("text", { class: "name-of " + tone, x: right + 6, y: at }, name.length > 13 ? name.slice(0, 12) + "…" : name));
+    for (let at = 0; at < periods; at++) {
+      const told = lines.filter((line) => line[1][at] !== null && line[1][at] !== undefined).map((line) => `${line[0]} ${shown(line[1][at])}`);
+      if (told.length) figure.append(svg("rect", { class: "over", x: left + (at - 0.5) * step, y: 0, width: step, height: bottom }, svg("title", {}, `${twm.clock((options.first + at) * periodS)}: ${told.join(", ")}`)));
+    }
+    timeAxis(figure, left, right, height - 4, periods, periodS);
+    return figure;
+  }
+
   // Latency over time: time to the right, duration upwards by half octaves (log), darker for more calls.
   function strip(cells, first, periods, periodS, width) {
-    if (!cells.length) return el("p", { class: "dim" }, "No call in the last quarter of an hour.");
+    if (!cells.length) return el("p", { class: "dim" }, "No call in this time.");
     const low = Math.min(...cells.map((cell) => cell[1]));
     const high = Math.max(...cells.map((cell) => cell[1]), low + 3);
     const left = 56, tall = Math.max(6, Math.min(14, 150 / (high - low + 1))), bottom = 18;
@@ -45,11 +112,7 @@
       mark.append(svg("title", {}, `${twm.plural(calls, "call")} of up to ${twm.seconds(Math.pow(2, (cell + 1) / 2))}, ${twm.clock(at * periodS)}`));
       figure.append(mark);
     }
-    for (const share of [0, 1 / 3, 2 / 3, 1]) {
-      const x = left + share * (width - left);
-      const text = share === 1 ? "now" : "−" + twm.span((1 - share) * periods * periodS);
-      figure.append(svg("text", { class: "tick" + (share === 1 ? " end" : share ? " middle" : ""), x, y: height - 4 }, text));
-    }
+    timeAxis(figure, left, width, height - 4, periods, periodS);
     return figure;
   }
 
@@ -155,5 +218,5 @@
     return figure;
   }
 
-  Object.assign(twm, { spark, strip, flame, waterfall, WEIGHTS });
+  Object.assign(twm, { spark, lines, strip, flame, waterfall, WEIGHTS });
 })((window.twm = window.twm || {}));

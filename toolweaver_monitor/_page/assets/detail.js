@@ -19,6 +19,9 @@
   }
 
   function tool(row, detail, view, width) {
+    const usage = (title, noun, rows) => rows && rows.length ? el("section", {}, el("h3", {}, title), el("table", { class: "calls" },
+      el("thead", {}, el("tr", {}, el("th", { scope: "col", class: "left" }, noun), ["calls", "tokens", "cost", "unpriced"].map((name) => el("th", { scope: "col", class: "num" }, name)))),
+      el("tbody", {}, rows.map((each) => el("tr", {}, el("th", { scope: "row", class: "left" }, each.name), [twm.count(each.calls), each.tokens ? twm.count(each.tokens) : twm.NONE, twm.dollars(each.cost), twm.count(each.unpriced)].map((text) => el("td", { class: "num" }, text))))))) : null;
     const outcomes = Object.entries(row.outcomes).map(([name, count]) => `${twm.count(count)} ${name}`).join(", ");
     return [
       facts([
@@ -33,13 +36,12 @@
         row.unpriced ? ["unpriced", `${twm.plural(row.unpriced, "call")} of unknown cost`] : null,
         row.cache_hits ? ["from your cache", twm.count(row.cache_hits)] : null,
       ]),
-      detail ? el("section", {}, el("h3", {}, "Latency over time"), twm.strip(detail.strip, view.period - view.periods + 1, view.periods, detail.period_s, width)) : el("p", { class: "dim" }, view.missing),
+      detail ? el("section", {}, el("h3", {}, "Latency over time"), twm.strip(detail.strip, Math.floor(view.now / detail.period_s) - view.periods + 1, view.periods, detail.period_s, width)) : el("p", { class: "dim" }, view.missing),
       detail ? callTable("Slowest calls", detail.slowest, view, "No call is kept.") : null,
       detail ? callTable("Failed calls", detail.failed, view, "None of the calls that are kept has failed.") : null,
-      detail && detail.models.length ? el("section", {}, el("h3", {}, "By model"), el("table", { class: "calls" },
-        el("thead", {}, el("tr", {}, el("th", { scope: "col", class: "left" }, "model"), ["calls", "tokens", "cost", "unpriced"].map((name) => el("th", { scope: "col", class: "num" }, name)))),
-        el("tbody", {}, detail.models.map((model) => el("tr", {}, el("th", { scope: "row", class: "left" }, model.name), [twm.count(model.calls), twm.count(model.tokens), twm.dollars(model.cost), twm.count(model.unpriced)].map((text) => el("td", { class: "num" }, text))))))) : null,
-      detail ? el("p", { class: "dim" }, `Calls and models: of the last ${twm.plural(detail.kept, "call")} of this tool that are kept.`) : null,
+      detail ? usage("By model", "model", detail.models) : null,
+      detail ? usage("By tool", "tool", detail.tools) : null,
+      detail ? el("p", { class: "dim" }, `Single calls, models and tools: of ${detail.among}.`) : null,
     ];
   }
 
@@ -56,9 +58,11 @@
       call.cached ? ["cached", "yes, by your own cache"] : null,
       call.first_item !== null ? ["first item after", twm.seconds(call.first_item)] : null,
       call.items !== null ? ["items", twm.count(call.items)] : null,
+      ...Object.entries(call.more).map(([name, value]) => [name.replace(/_/g, " "), typeof value === "object" ? JSON.stringify(value) : String(value)]),
       ...Object.entries(call.tags).map(([name, value]) => ["tag " + name, String(value)]),
       call.arguments !== null ? ["arguments", call.arguments] : null,
       call.result !== null ? ["result", call.result] : null,
+      ["call id", call.id], ["trace id", call.trace_id],
     ];
     return [
       facts(fields),

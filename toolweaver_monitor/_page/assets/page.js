@@ -7,14 +7,15 @@
   let periodS = 15; // seconds of one bar in a trend; longer in the file of a store
   const WEIGHTS = ["cost", "time", "calls", "tokens"];
 
-  const data = { tools: new Map(), about: {}, total: null, active: [], budgets: [], errors: [], latest: [], unpriced: [], tree: null, problems: [] };
+  const NAMES = ["about", "total", "active", "budgets", "errors", "latest", "unpriced", "tree", "problems", "facets", "stored", "groups"];
+  const data = { tools: new Map(), over: [], about: {}, total: null, active: [], budgets: [], errors: [], latest: [], unpriced: [], tree: null, problems: [], facets: [], stored: null, groups: null };
   const inside = $("figures") ? JSON.parse($("figures").textContent) : null; // one file with its figures, and no program behind it
   let flameWidth = 0; // to ask the browser again costs a layout of the page
-  let cursor = "", skew = 0, answered = 0, failing = "", details = new Map();
+  let cursor = "", asked = "", skew = 0, answered = 0, failing = "", loading = false, timer = 0, details = new Map();
 
   twm.saved = Boolean(inside); // times are absolute then: nobody knows when it is read
 
-  const now = () => (inside ? inside.now : Date.now() / 1000 + skew);
+  const now = () => (twm.saved ? data.at : Date.now() / 1000 + skew);
   const address = () => new URLSearchParams(location.hash.slice(1));
   function link(changes) {
     const next = address();
@@ -32,55 +33,89 @@
 
   // --- figures ---
 
+  function merged(earlier, newer, oldest) {
+    // Periods that are sent again replace what was there.
+    const first = newer.length ? newer[0][0] : Infinity;
+    return [...earlier.filter((period) => period[0] < first && period[0] >= oldest), ...newer];
+  }
+
   function take(answer) {
-    if (answer.full) data.tools.clear();
+    if (answer.full) {
+      data.tools.clear();
+      Object.assign(data, { over: [], stored: null, groups: null });
+      periodS = 15;
+    }
     cursor = answer.v;
     periodS = answer.period_s || periodS;
     skew = answer.now - Date.now() / 1000;
-    for (const name of ["about", "total", "active", "budgets", "errors", "latest", "unpriced", "tree", "problems"]) {
-      if (name in answer) data[name] = answer[name];
-    }
+    for (const name of NAMES) if (name in answer) data[name] = answer[name];
     twm.saved = Boolean(inside || data.about.saved); // a store whose programs have ended stands still, too
+    data.at = answer.now;
     const oldest = Math.floor(answer.now / periodS) - PERIODS;
+    if (answer.over_time) data.over = merged(data.over, answer.over_time, oldest);
     for (const row of answer.tools) {
-      const earlier = data.tools.get(row.name), first = row.history.length ? row.history[0][0] : Infinity;
-      if (earlier) row.history = [...earlier.history.filter((period) => period[0] < first && period[0] >= oldest), ...row.history];
+      const earlier = data.tools.get(row.name);
+      if (earlier) row.history = merged(earlier.history, row.history, oldest);
       data.tools.set(row.name, row);
     }
     return answer.tools.map((row) => row.name);
   }
 
+  // Of which period, and what the rows are: a part of every question.
+  function chosen() {
+    const at = address(), by = at.get("by") || "tool", period = at.get("period") || "";
+    return `period=${encodeURIComponent(period)}&by=${encodeURIComponent(by)}`;
+  }
+
+  async function ask(path, given) {
+    const answer = await fetch(path, { cache: "no-store", ...given });
+    if (answer.status === 304) return null;
+    if (answer.status === 404) return { missing: true };
+    if (!answer.ok) throw new Error(answer.status === 401 ? "the token is not accepted" : "answer " + answer.status);
+    return answer.json();
+  }
+
   async function poll() {
     let wait = EVERY_MS;
+    clearTimeout(timer);
+    const question = chosen();
+    if (question !== asked) { cursor = ""; asked = question; loading = data.total !== null; }
     try {
-      const answer = await fetch("data.json?since=" + encodeURIComponent(cursor), { cache: "no-store", headers: cursor ? { "If-None-Match": `"${cursor}"` } : {} });
-      if (answer.status === 200) {
-        const changed = take(await answer.json());
-        if (changed.includes(address().get("tool"))) fetchDetail(true);
-      } else if (answer.status !== 304) throw new Error(answer.status === 401 ? "the token is not accepted" : "answer " + answer.status);
+      const answer = await ask(`data.json?since=${encodeURIComponent(cursor)}&${question}`, { headers: cursor ? { "If-None-Match": `"${cursor}"` } : {} });
+      if (question !== chosen()) return poll();
+      if (answer && answer.problem) throw new Error(answer.problem);
+      if (answer && answer.pending) { wait = 150; loading = true; }
+      else {
+        if (answer && take(answer).includes(address().get("tool"))) fetchDetail(true);
+        loading = false;
+      }
       failing = "";
       answered = Date.now();
     } catch (error) {
       failing = error instanceof TypeError || error.name === "SyntaxError" ? "no answer" : error.message;
       wait = PATIENT_MS;
+      cursor = "";
     }
     draw();
     if (document.hidden) document.addEventListener("visibilitychange", poll, { once: true });
-    else setTimeout(poll, wait);
+    else timer = setTimeout(poll, wait);
   }
+
+  const detailKey = (call, tool) => `${chosen()} ${call ? "call " + call : "row " + tool}`;
 
   async function fetchDetail(again) {
     const at = address(), call = at.get("call"), tool = at.get("tool");
-    const key = call ? "call " + call : tool ? "tool " + tool : "";
-    if (!key) return;
+    if (!call && !tool) return;
+    const key = detailKey(call, tool);
     if (inside) {
       details.set(key, (call ? inside.traces[call] : inside.details[tool]) || null);
       return drawDetail();
     }
     if (call && details.get(key) && again) return;
     try {
-      const answer = await fetch(call ? "trace.json?id=" + encodeURIComponent(call) : "tool.json?name=" + encodeURIComponent(tool), { cache: "no-store" });
-      details.set(key, answer.ok ? await answer.json() : null);
+      const found = await ask((call ? "trace.json?id=" + encodeURIComponent(call) : "row.json?name=" + encodeURIComponent(tool)) + "&" + chosen());
+      if (found.pending) return void setTimeout(() => fetchDetail(again), 200);
+      details.set(key, found.missing || found.problem ? null : found);
       if (details.size > 50) details = new Map([...details].slice(-20));
     } catch { /* the next poll says so */ }
     drawDetail();
@@ -88,17 +123,24 @@
 
   // --- drawing ---
 
+  function nounOf(by) {
+    return by === "run" ? "program" : by.replace(/^tag:/, "");
+  }
+
   function view() {
     // A young program fills the width: its figures start where it started.
-    const period = Math.floor(now() / periodS), old = period - Math.floor((data.about.since || 0) / periodS) + 1;
-    return { now: now(), period, periods: Math.max(12, Math.min(PERIODS, old)), cost: data.total ? data.total.cost : null, link, missing: inside ? "This is not in the file." : "The program keeps its latest calls only; this is no longer among them." };
+    const period = Math.floor(now() / periodS), by = data.groups ? data.groups.by : "tool";
+    const from = data.stored ? data.stored.since : data.about.since || 0, old = period - Math.floor(from / periodS) + 1;
+    return { now: now(), from, period, periodS, periods: Math.max(12, Math.min(PERIODS, old)), cost: data.total ? data.total.cost : null, by, noun: nounOf(by), stored: data.stored, link,
+      missing: inside ? "This is not in the file." : data.about.store ? "It is neither in memory nor among the latest calls of the store." : "The program keeps its latest calls only; this is no longer among them." };
   }
 
   function draw() {
     const shown = view(), at = address();
     drawBar(shown);
-    const empty = data.total !== null && data.total.calls === 0;
+    const empty = data.total !== null && data.total.calls === 0 && !data.stored;
     $("empty").hidden = !empty || data.active.length > 0;
+    $("loading").hidden = data.total !== null || Boolean(failing);
     $("body").hidden = data.total === null || empty;
     $("first").hidden = data.total === null;
     if (data.total === null) return;
@@ -112,7 +154,11 @@
     const many = data.tools.size > 25;
     table.box.classList.toggle("many", many);
     const matching = table.set([...data.tools.values()], shown);
-    $("tools-note").textContent = table.filter ? `${twm.count(matching)} of ${twm.plural(data.tools.size, "tool")} match "${table.filter}"` : twm.plural(data.tools.size, "tool");
+    const all = twm.plural(data.tools.size, shown.noun), groups = data.groups || {};
+    $("tools-title").textContent = shown.by === "tool" ? "Tools" : "By " + shown.noun;
+    $("tools-note").textContent = [table.filter ? `${twm.count(matching)} of ${all} match "${table.filter}"` : all,
+      groups.left_out ? `${twm.count(groups.left_out)} cheaper ones are not shown` : "",
+      groups.of ? `times and trend are of the last ${twm.count(groups.of)} calls` : ""].filter(Boolean).join("; ");
     drawFlame();
     drawErrors(shown);
     drawDetail();
@@ -126,33 +172,59 @@
     make();
   }
 
+  const PERIOD_NAMES = [["", ""], ["3600", "last hour"], ["86400", "last 24 hours"], ["604800", "last 7 days"], ["all", "all in the store"]];
+
+  function drawChoices(shown) {
+    once("choices", [data.facets, data.about.store, chosen()], () => {
+      const at = address(), by = at.get("by") || "tool";
+      const option = (value, name, now) => el("option", { value, selected: value === now }, name);
+      const own = data.about.pid ? "since its start" : "as asked for"; // of a program, or of a store alone
+      const periods = (data.about.store ? PERIOD_NAMES : PERIOD_NAMES.slice(0, 1)).map(([value, name]) => [value, name || own]);
+      $("period").replaceChildren(...periods.map(([value, name]) => option(value, name, at.get("period") || "")),
+        ...(data.about.store ? [] : [el("option", { disabled: true }, 'setup("sqlite") keeps history')]));
+      const facets = data.facets.includes(by) ? data.facets : [...data.facets, by];
+      $("by").replaceChildren(...facets.map((facet) => option(facet, "by " + nounOf(facet), by)));
+    });
+  }
+
+  function aboutOf(shown) {
+    const { about, stored } = data;
+    if (stored) return [twm.plural(stored.runs, "run") + (about.store ? " in " + about.store : ""), `since ${twm.clock(stored.since)}`];
+    if (!about.since) return [];
+    if (inside) return [`figures of ${twm.clock(inside.now)}`, about.pid ? "pid " + about.pid : ""];
+    return [`${about.closed ? "monitored" : "running"} ${twm.span(shown.now - about.since)}`, about.pid ? "pid " + about.pid : ""];
+  }
+
+  function stateOf(shown) {
+    if (failing && failing !== "no answer") return ["✕ " + failing, "bad"];
+    if (failing) return [answered ? `✕ no answer since ${twm.clock(answered / 1000)}; these are the last figures. Trying again.` : "✕ no answer. Trying again.", "bad"];
+    if (inside) return ["saved page", ""];
+    if (loading) return ["reading the store …", ""];
+    if (data.about.closed && data.about.saved) return ["its programs have ended", ""];
+    if (data.about.closed) return ["the program has ended; these are its last figures", "warn"];
+    if (data.active.length) return ["● running", ""];
+    const last = lastPeriod();
+    if (last && shown.now - last > 90) return [`quiet: no call for ${twm.span(shown.now - last)}`, ""];
+    return [data.total ? "● live" : "", ""];
+  }
+
   function drawBar(shown) {
     const { about } = data;
     if (about.name) {
       document.title = about.name + " · tools";
       $("program").textContent = about.name;
-      const since = about.since ? (inside ? `figures of ${twm.clock(inside.now)}` : `${about.closed ? "monitored" : "running"} ${twm.span(shown.now - about.since)}`) : "";
-      $("about").textContent = [since, about.runs ? twm.plural(about.runs, "run") : "", about.pid ? "pid " + about.pid : "", about.note || ""].filter(Boolean).join(" · ");
+      $("about").textContent = aboutOf(shown).filter(Boolean).join(" · ");
       $("about").title = about.since ? "since " + twm.clock(about.since) + (about.host ? " on " + about.host : "") : "";
     }
-    let words = "", tone = "";
-    const last = lastPeriod();
-    if (failing) {
-      words = answered ? `✕ ${failing} since ${twm.clock(answered / 1000)}; these are the last figures. Trying again.` : `✕ ${failing}. Trying again.`;
-      tone = "bad";
-    } else if (inside) words = "saved page";
-    else if (about.closed) { words = "ended; these are its last figures"; tone = "warn"; }
-    else if (data.active.length) words = "● running";
-    else if (last && shown.now - last > 90) words = `quiet: no call for ${twm.span(shown.now - last)}`;
-    else if (data.total) words = "● live";
-    $("state").textContent = words;
+    drawChoices(shown);
+    const [words, tone] = stateOf(shown);
+    if ($("state").textContent !== words) $("state").textContent = words; // or a screen reader says it each second
     $("state").className = tone;
-    document.body.classList.toggle("off", Boolean(failing));
+    document.body.classList.toggle("off", Boolean(failing) || loading);
   }
 
   function lastPeriod() {
-    let last = 0;
-    for (const row of data.tools.values()) if (row.history.length) last = Math.max(last, row.history[row.history.length - 1][0]);
+    const last = data.over.length ? data.over[data.over.length - 1][0] : 0;
     return last ? (last + 1) * periodS : 0;
   }
 
@@ -163,64 +235,15 @@
     });
   }
 
-  function sums(shown) {
-    const values = Array.from({ length: shown.periods }, () => [0, 0, 0]);
-    for (const row of data.tools.values()) {
-      for (const [at, calls, failed, cost] of row.history) {
-        const place = at - (shown.period - shown.periods + 1);
-        if (place >= 0 && place < shown.periods) { values[place][0] += calls; values[place][1] += failed; values[place][2] += cost; }
-      }
-    }
-    return values;
-  }
-
-  function tile(title, big, small, figure, tone, exact) {
-    return el("div", { class: "tile" }, el("h2", {}, title), el("p", { class: "big " + (tone || ""), title: exact }, big), el("p", { class: "small" }, small), figure);
-  }
-
   function drawFirst(shown) {
-    const { total, active, budgets } = data, stored = Boolean(data.about.runs);
-    once("first", [total, active, budgets, shown.period, failing ? 0 : active.length || budgets.some((one) => one.frees_at) ? Math.floor(shown.now) : 0], () => {
-      const values = sums(shown), width = 180;
-      const rate = total.rated ? total.failed / total.rated : null;
-      const covered = Math.max(60, Math.min(PERIODS * periodS, shown.now - (data.about.since || 0)));
-      const spent = values.reduce((sum, value) => sum + value[2], 0), hourly = (spent / covered) * 3600;
-      const recent = values.reduce((sum, value) => sum + value[0], 0);
-      const tiles = [
-        tile("Calls", twm.count(total.calls), stored && recent === total.calls ? `in ${twm.span(shown.now - data.about.since)}` : `${twm.count(recent)} in the last ${twm.span(covered)}`, twm.spark(values, width, 28, "calls over time"), "", twm.exact(total.calls, "calls")),
-        tile("Failed", total.failed ? "✕ " + twm.count(total.failed) : "0", rate === null ? "of no call yet" : `${twm.percent(rate)} of ${twm.plural(total.rated, "call")}`, twm.spark(values.map((value) => [value[1], value[1]]), width, 28, "failed calls over time"), total.failed ? "bad" : "", twm.exact(total.failed, "failed or timed out")),
-        tile("Money", twm.dollars(total.cost), [hourly ? `${twm.dollars(hourly)} an hour` : total.cost === null ? "no call has a known cost" : "nothing in the last quarter of an hour", total.unpriced ? [" · ", el("span", { class: "warn" }, `! ${twm.count(total.unpriced)} unpriced`)] : null], twm.spark(values.map((value) => [value[2] * 1e9, 0]), width, 28, "money over time"), "", twm.exact(total.cost, "dollars")),
-        ...(stored ? [] : [budgetTile(budgets, hourly, shown), activeTile(active, shown)]), // a store holds neither
-      ];
-      $("first").replaceChildren(...tiles);
+    const { total, active, budgets, over } = data;
+    once("first", [total, active, budgets, over, shown.period, failing ? 0 : active.length || budgets.some((one) => one.frees_at) ? Math.floor(shown.now) : 0], () => {
+      $("first").replaceChildren(...twm.tiles(data, shown));
     });
-  }
-
-  function budgetTile(budgets, hourly, shown) {
-    const spendable = budgets.filter((one) => one.unit !== "repeats");
-    if (!spendable.length) return tile("Budget", twm.NONE, "no limit is set", null, "dim", "setup(budget=5.00) sets one");
-    const amount = (value, unit) => (unit === "usd" ? twm.dollars(value) : `${twm.count(value)} ${unit}`);
-    const ranked = [...spendable].sort((a, b) => b.rejections - a.rejections || a.remaining / (a.limit || 1) - b.remaining / (b.limit || 1));
-    const lines = ranked.slice(0, 3).map((one) => {
-      const used = one.limit ? Math.min(1, (one.limit - one.remaining) / one.limit) : 1;
-      const tone = one.remaining <= 0 || one.rejections ? "bad" : used >= 0.8 ? "warn" : "";
-      const bar = twm.svg("svg", { class: "gauge " + tone, viewBox: "0 0 180 6", width: 180, height: 6, preserveAspectRatio: "none", "aria-hidden": "true" }, twm.svg("rect", { class: "under", width: 180, height: 6, rx: 2 }), twm.svg("rect", { class: "bar", width: 180 * used, height: 6, rx: 2 }));
-      let when = "";
-      if (one.rejections) when = `✕ ${twm.count(one.rejections)} refused`;
-      else if (one.frees_at) when = `room again in ${twm.span(one.frees_at - shown.now)}`;
-      else if (one.remaining <= 0) when = "! used up";
-      else if (one.unit === "usd" && hourly > 0 && one.remaining / hourly < 48) when = `gone in ${twm.span((one.remaining / hourly) * 3600)}`;
-      return el("div", { class: "budget" }, el("p", { class: tone, title: `${one.name}: ${twm.exact(one.spent)} spent of ${twm.exact(one.limit)} ${one.unit}` }, `${amount(one.remaining, one.unit)} left of ${amount(one.limit, one.unit)}`), bar, el("p", { class: "small" }, el("span", { class: "cut" }, `${one.name}, per ${one.per}`), when ? ` · ${when}` : ""));
+    once("charts", [over, total, shown.by, shown.period, flameWidth], () => {
+      const rows = shown.by === "tool" ? [] : [...data.tools.values()].sort((a, b) => b.calls - a.calls);
+      if (flameWidth) $("charts").replaceChildren(...twm.charts(data, shown, rows, flameWidth));
     });
-    const more = spendable.length > 3 ? el("p", { class: "small" }, `and ${spendable.length - 3} more`) : null;
-    return el("div", { class: "tile" }, el("h2", {}, "Budget"), lines, more);
-  }
-
-  function activeTile(active, shown) {
-    const calls = active.reduce((sum, row) => sum + row[1], 0);
-    const rows = active.slice(0, 4).map(([name, count, since]) => el("tr", {}, el("th", { scope: "row", class: "left", title: name }, el("span", { class: "dot " + twm.hue(name) }), el("span", { class: "name" }, name)), el("td", { class: "num" }, twm.count(count)), el("td", { class: "num dim", title: "the oldest has run so long" }, twm.span(shown.now - since))));
-    return el("div", { class: "tile active" }, el("h2", {}, "Running now"), calls ? el("p", { class: "small" }, twm.plural(calls, "call")) : el("p", { class: "big dim" }, "0"),
-      rows.length ? el("table", {}, el("tbody", {}, rows)) : el("p", { class: "small" }, "nothing runs"), active.length > 4 ? el("p", { class: "small" }, `and ${active.length - 4} more tools`) : null);
   }
 
   function drawFlame() {
@@ -265,14 +288,14 @@
     const open = Boolean(call || tool);
     document.body.classList.toggle("open", open);
     if (!open) { panel.hidden = true; once.detail = null; return; }
-    const shown = view(), key = call ? "call " + call : "tool " + tool, row = data.tools.get(tool), found = details.get(key);
+    const shown = view(), key = detailKey(call, tool), row = data.tools.get(tool), found = details.get(key);
     panel.hidden = false;
     const width = Math.max(240, panel.clientWidth - 32);
     once("detail", [key, row, found, width, found === undefined ? 0 : shown.period], () => {
       const scrolled = panel.scrollTop;
-      const close = el("a", { class: "button", href: link({ tool: call ? tool : null, call: null }), "aria-label": call ? "Back to the tool" : "Close" }, call && tool ? "‹ back" : "✕ close");
+      const close = el("a", { class: "button", href: link({ tool: call ? tool : null, call: null }), "aria-label": call && tool ? "Back to " + tool : "Close" }, call && tool ? "‹ back" : "✕ close");
       const title = el("h2", { tabindex: -1 }, el("span", { class: "dot " + twm.hue(tool || "") }), el("span", { class: "name" }, call ? (tool ? tool + ": one call" : "one call") : tool));
-      const body = found === undefined ? [el("p", { class: "dim" }, "…")] : call ? twm.detailOfTrace(found, shown, width) : row ? twm.detailOfTool(row, found, shown, width) : [el("p", {}, "There is no such tool.")];
+      const body = found === undefined ? [el("p", { class: "dim" }, "…")] : call ? twm.detailOfTrace(found, shown, width) : row ? twm.detailOfTool(row, found, shown, width) : [el("p", {}, `There is no such ${shown.noun}.`)];
       panel.replaceChildren(el("div", { class: "bar" }, title, close), ...body.filter(Boolean));
       panel.scrollTop = scrolled;
     });
@@ -304,7 +327,14 @@
     else if (!typing && "1234".includes(event.key)) replace({ weight: WEIGHTS[Number(event.key) - 1] });
     else if (!typing && event.key === "ArrowDown" && document.activeElement === document.body && table.rows.length) { event.preventDefault(); table.focus(table.rows[0].name, 0); }
   });
-  addEventListener("hashchange", () => { filter.value = address().get("filter") || ""; fetchDetail(false); draw(); });
+  $("period").addEventListener("change", () => go({ period: $("period").value || null }));
+  $("by").addEventListener("change", () => go({ by: $("by").value === "tool" ? null : $("by").value, tool: null, call: null, filter: null }));
+  addEventListener("hashchange", () => {
+    filter.value = address().get("filter") || "";
+    if (!inside && chosen() !== asked) poll();
+    fetchDetail(false);
+    draw();
+  });
   new ResizeObserver((entries) => {
     const width = Math.floor(entries[0].contentRect.width);
     if (width && width !== flameWidth) { flameWidth = width; requestAnimationFrame(draw); }
@@ -314,7 +344,7 @@
 
   filter.value = address().get("filter") || "";
   if (inside) {
-    $("download").hidden = true;
+    for (const live of ["download", "period", "by"]) $(live).hidden = true;
     take(inside);
     fetchDetail(false);
     draw();

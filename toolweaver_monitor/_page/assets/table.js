@@ -6,7 +6,7 @@
 
   const rate = (row) => (row.rated ? row.failed / row.rated : null);
   const COLUMNS = [
-    { key: "name", title: "tool", of: (row) => row.name, text: true },
+    { key: "name", title: "", of: (row) => row.name, text: true },
     { key: "calls", title: "calls", of: (row) => row.calls, cell: (row) => [twm.count(row.calls), twm.exact(row.calls, "calls")] },
     { key: "failed", title: "failed", of: (row) => row.failed, cell: (row) => [row.failed ? "✕ " + twm.count(row.failed) : "0", twm.exact(row.failed, "failed or timed out")], tone: (row) => row.failed && "bad" },
     { key: "rate", title: "rate", of: rate, cell: (row) => [twm.percent(rate(row)), "of " + twm.exact(row.rated, "calls that succeeded, failed or timed out")], tone: (row) => rate(row) > 0 && "bad", mid: true },
@@ -49,6 +49,7 @@
     const words = this.filter.toLowerCase().split(/\s+/).filter(Boolean);
     const column = COLUMNS.find((each) => each.key === this.sort) || COLUMNS[1];
     const sign = this.down ? -1 : 1;
+    this.slowest = Math.max(0, ...tools.map((row) => row.p95 || 0));
     this.rare = COLUMNS.filter((each) => each.rare && !tools.some((row) => row[each.key])).map((each) => each.key);
     this.rows = tools
       .filter((row) => words.every((word) => row.name.toLowerCase().includes(word)))
@@ -69,14 +70,14 @@
   };
 
   Table.prototype.head = function () {
-    const named = this.sort + this.down + this.rare;
+    const named = [this.sort, this.down, this.rare, this.view.noun].join();
     if (this.headed === named) return;
     this.headed = named;
     this.drawn.clear();
     const cells = this.shown().map((column) => {
       const sorted = column.key === this.sort;
       return el("th", { scope: "col", class: classes(column), "aria-sort": sorted ? (this.down ? "descending" : "ascending") : null },
-        el("button", { type: "button", "data-sort": column.key, onclick: () => this.resort(column) }, column.title, el("span", { class: "arrow", "aria-hidden": "true" }, sorted ? (this.down ? "▾" : "▴") : "")));
+        el("button", { type: "button", "data-sort": column.key, onclick: () => this.resort(column) }, column.title || this.view.noun, el("span", { class: "arrow", "aria-hidden": "true" }, sorted ? (this.down ? "▾" : "▴") : "")));
     });
     const focused = document.activeElement && document.activeElement.getAttribute("data-sort");
     this.table.tHead.replaceChildren(el("tr", {}, cells));
@@ -129,7 +130,7 @@
 
   Table.prototype.row = function (row, at) {
     const { cost, period } = this.view;
-    const mark = [cost, period, this.chosen === row.name, at === 0].join();
+    const mark = [cost, period, this.slowest, this.chosen === row.name, at === 0].join();
     const known = this.drawn.get(row.name);
     if (known && known.row === row && known.mark === mark) return known.element;
     const cells = this.shown().map((column) => {
@@ -137,6 +138,7 @@
       const attributes = { class: classes(column) + (tone ? " " + tone : "") };
       if (column.key === "name") return el("th", { scope: "row", class: attributes.class, title: row.name }, el("span", { class: "dot " + twm.hue(row.name) }), el("span", { class: "name" }, row.name));
       if (column.key === "share") return share(row, cost, attributes);
+      if (column.key === "p95") return slow(row, this.slowest, attributes);
       if (column.key === "trend") return el("td", attributes, twm.spark(periods(row, period, this.view.periods), SPARK, 20, "calls over time"));
       if (column.key === "last") return lastError(row, attributes, this.view.now);
       const [text, title] = column.cell(row);
@@ -153,11 +155,20 @@
     return element;
   };
 
+  function meter(part) {
+    return twm.svg("svg", { class: "meter", width: 32, height: 8, "aria-hidden": "true" }, twm.svg("rect", { class: "under", width: 32, height: 8 }), twm.svg("rect", { class: "bar", width: 32 * (part || 0), height: 8 }));
+  }
+
+  function slow(row, slowest, attributes) {
+    const cell = el("td", { ...attributes, title: twm.exact(row.p95, "s") }, el("span", {}, twm.seconds(row.p95)));
+    cell.append(meter(slowest ? row.p95 / slowest : 0));
+    return cell;
+  }
+
   function share(row, cost, attributes) {
     const part = cost && row.cost !== null ? row.cost / cost : null;
     const cell = el("td", attributes, el("span", {}, part === null ? twm.NONE : twm.percent(part)));
-    const meter = twm.svg("svg", { class: "meter", width: 32, height: 8, "aria-hidden": "true" }, twm.svg("rect", { class: "under", width: 32, height: 8 }), twm.svg("rect", { class: "bar", width: 32 * (part || 0), height: 8 }));
-    cell.append(meter);
+    cell.append(meter(part));
     return cell;
   }
 

@@ -29,7 +29,8 @@
   }
 
   function rough(value) {
-    return value < 1e-3 ? `${Math.round(value * 1e6)} µs` : value < 1 ? `${Math.round(value * 1e3)} ms` : `${Math.round(value)} s`;
+    const [scaled, unit] = value < 0.9995e-3 ? [value * 1e6, "µs"] : value < 0.9995 ? [value * 1e3, "ms"] : [value, "s"];
+    return `${Number(scaled.toPrecision(1))} ${unit}`;
   }
 
   function span(value) {
