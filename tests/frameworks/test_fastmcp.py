@@ -43,10 +43,11 @@ async def test_the_schema_is_the_one_without_us(pair: Any) -> None:
     assert await listed(pair.watched) == plain
 
 
-async def test_the_decorator_above_leaves_the_servers_tool_as_it_is(pair: Any, seen: Any) -> None:
-    """`@server.tool` took the function already: what the server calls is not monitored. Put `@monitored` below."""
+async def test_the_decorator_above_leaves_the_servers_tool_as_it_is(pair: Any, seen: Any, caplog: Any) -> None:
+    """`@server.tool` took the function already: what the server calls is not monitored, and a warning says so."""
     server = FastMCP("receipts")
     monitored("find_receipts")(server.tool(pair.plain))
+    assert "by which fastmcp has registered find already" in caplog.text
     async with Client(server) as client:
         (tool,) = await client.list_tools()
         await client.call_tool("find", ARGUMENTS)

@@ -58,10 +58,11 @@ async def test_a_call_through_the_protocol_is_recorded_once(pair: Any, seen: Any
     assert seen() == [("find_receipts", "success", 0.5)]
 
 
-async def test_the_decorator_above_leaves_the_servers_tool_as_it_is(pair: Any, seen: Any) -> None:
-    """`@server.tool()` took the function already: what the server calls is not monitored. Put `@monitored` below."""
+async def test_the_decorator_above_leaves_the_servers_tool_as_it_is(pair: Any, seen: Any, caplog: Any) -> None:
+    """`@server.tool()` took the function already: what the server calls is not monitored, and a warning says so."""
     server = MCPServer("receipts")
     watched = monitored("find_receipts")(server.tool()(pair.plain))
+    assert "by which mcp has registered find already" in caplog.text
     async with Client(server) as client:
         await client.call_tool("find", ARGUMENTS)
     assert seen() == []

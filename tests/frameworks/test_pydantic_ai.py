@@ -17,14 +17,15 @@ from pydantic_ai.models.test import TestModel
 from pydantic_ai.toolsets import FunctionToolset
 
 
-def test_the_schema_is_the_one_without_us(pair: Any) -> None:
-    """The whole tool definition, with its description and those of its parameters."""
+def test_the_schema_is_the_one_without_us(pair: Any, caplog: Any) -> None:
+    """The whole tool definition. Above the agent's decorator a warning says that the agent runs the bare function."""
     plain = Tool(pair.plain).tool_def
     assert plain.description is not None
     assert plain.description.startswith("Find the receipts")
     assert Tool(pair.watched).tool_def == plain
     agent = Agent(TestModel())
     assert Tool(monitored("find_receipts")(agent.tool_plain(pair.plain))).tool_def == plain
+    assert "by which pydantic_ai has registered find already" in caplog.text
 
 
 async def test_a_tool_that_the_model_calls_is_recorded_once(pair: Any, seen: Any) -> None:
@@ -91,14 +92,37 @@ async def test_an_instrumented_agent_shows_tools_and_model(trial: Any, calls: An
     assert all(call.tokens and call.model == call.tool_name for call in models)
 
 
-async def test_a_model_that_streams_is_a_call_of_unknown_cost(calls: Any) -> None:
-    """The tokens are known after the stream only, from an object of PydanticAI; unknown is said."""
+async def test_a_model_that_streams_is_a_call_until_the_end_of_the_stream(calls: Any) -> None:
+    """With the tokens that the framework has counted by then. Seen red: read at the beginning, they were unknown."""
     agent = instrument(Agent(TestModel()))
     async with agent.run_stream("read it") as result:
         await result.get_output()
+        expected = result.usage
     uninstrument(agent)
     (call,) = calls()
-    assert (call.tool_name, call.model, call.cost_usd) == ("test", "test", None)
+    assert (call.tool_name, call.model, call.outcome) == ("test", "test", "success")
+    assert (call.input_tokens, call.output_tokens) == (expected.input_tokens, expected.output_tokens)
+    assert expected.output_tokens
+
+
+async def test_a_stream_that_breaks_off_is_a_failure_with_the_tokens_so_far(calls: Any) -> None:
+    async def answer(messages: Any, info: Any) -> Any:
+        yield "one two three "
+        raise ValueError("the line is cut")
+
+    agent = instrument(Agent(FunctionModel(stream_function=answer)))
+
+    async def read() -> None:
+        async with agent.run_stream("read it") as result:
+            async for _ in result.stream_text():
+                pass
+
+    with pytest.raises(ValueError, match="cut"):
+        await read()
+    uninstrument(agent)
+    (call,) = calls()
+    assert (call.outcome, call.error_type) == ("failure", "ValueError")
+    assert call.output_tokens
 
 
 @pytest.mark.usefixtures("everywhere")

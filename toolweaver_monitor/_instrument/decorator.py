@@ -13,6 +13,7 @@ from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._instrument import wrappers
 from toolweaver_monitor._instrument.patching.known import row_of
 from toolweaver_monitor._instrument.proxies import MonitoredProxy, make_proxy
+from toolweaver_monitor._instrument.registered import warn_if_registered
 from toolweaver_monitor._instrument.tool import ToolSpec, register
 from toolweaver_monitor._usage import Usage
 from toolweaver_monitor.errors import ConfigurationError
@@ -152,6 +153,8 @@ def wrap(function: Any, name: Any = None, *, is_decorated: bool = False, **decla
         inner = wrap(function.func, name, is_decorated=is_decorated, **declarations)
         return kind(inner, *function.args, **function.keywords)
     _reject_unsuitable(function, kind)
+    if is_decorated:
+        warn_if_registered(function, name if isinstance(name, str) else own_name(function))
     tool = ToolSpec(name or own_name(function), fallback=own_name(function), **declarations)
     register(tool, is_decorated=is_decorated)
     tool.parameters = positional_parameters(function)

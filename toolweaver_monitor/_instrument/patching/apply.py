@@ -16,6 +16,7 @@ from toolweaver_monitor._instrument.patching.frameworks import KnownClass
 from toolweaver_monitor._instrument.patching.instance_patch import patch_instance, unpatch_instance
 from toolweaver_monitor._instrument.patching.options import InstrumentOptions
 from toolweaver_monitor._instrument.patching.patch import Patch, patch_for, patches
+from toolweaver_monitor._instrument.patching.stream_contexts import watch_context
 from toolweaver_monitor._instrument.patching.super_calls import is_same_call, super_call_check
 from toolweaver_monitor._instrument.patching.tool_names import (
     SelfPosition,
@@ -139,6 +140,8 @@ def _wrapper_of(patch: Patch, part: Any, row: KnownClass | None, options: Instru
     else:
         check = super_call_check(patch.owner, patch.name) if is_class(patch.owner) else None
     declared = _declarations(row, options)
+    if row is not None and patch.name in row.contexts:
+        return watch_context(original, name, is_super_call=check, **declared)
     return wrap(original, name, is_super_call=check, of_module=whole_module, **declared)
 
 

@@ -33,6 +33,7 @@ class KnownClass(NamedTuple):
             leaves the cost of the call unknown.
         holds: whether it holds tools or models that are looked for as well.
         classes: classes that are monitored in its place, as `module:Class`: their objects are made for each run.
+        contexts: those of its methods that give a stream in `async with`, whose `get()` returns the answer.
     """
 
     path: str
@@ -44,10 +45,11 @@ class KnownClass(NamedTuple):
     is_model: bool = False
     holds: bool = False
     classes: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
 
 
-def _model(path: str, *methods: str, usage: tuple[str, ...] = ("",)) -> KnownClass:
-    return KnownClass(path, methods, MODEL_NAME, usage, is_model=True)
+def _model(path: str, *methods: str, usage: tuple[str, ...] = ("",), contexts: tuple[str, ...] = ()) -> KnownClass:
+    return KnownClass(path, methods, MODEL_NAME, usage, is_model=True, contexts=contexts)
 
 
 MCP = (
@@ -90,7 +92,7 @@ TABLE: tuple[KnownClass, ...] = (
     KnownClass("fastmcp.tools.base:Tool", ("run",), "self.name", *MCP),
     # PydanticAI
     KnownClass("pydantic_ai.toolsets.abstract:AbstractToolset", ("call_tool",), "name"),
-    _model("pydantic_ai.models:Model", "request", "request_stream"),
+    _model("pydantic_ai.models:Model", "request", "request_stream", contexts=("request_stream",)),
     # OpenAI Agents
     KnownClass("agents.tool:FunctionTool", ("on_invoke_tool._invoke_tool_impl|on_invoke_tool",)),
     _model("agents.models.interface:Model", "get_response", "stream_response", usage=("usage",)),
