@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,8 @@ from toolweaver_monitor import ToolCall, flush, setup
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._text.names import exposed_tools
 
+if (HERE := str(Path(__file__).parent)) not in sys.path:
+    sys.path.append(HERE)  # for `otlp_receiver`
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 
@@ -53,6 +57,12 @@ def require_package() -> Callable[..., None]:
 def real_wandb(require_package: Callable[..., None]) -> None:
     """For tests of the real W&B: `pytestmark = pytest.mark.usefixtures("real_wandb")`."""
     require_package("wandb", "pip install 'toolweaver_monitor[wandb]'")
+
+
+@pytest.fixture(scope="session")
+def real_otlp(require_package: Callable[..., None]) -> None:
+    """For tests of the real OpenTelemetry SDK and a real receiver, which they import from `otlp_receiver`."""
+    require_package("opentelemetry", "pip install 'toolweaver_monitor[otlp]'")
 
 
 @pytest.fixture

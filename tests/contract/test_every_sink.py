@@ -33,7 +33,7 @@ from toolweaver_monitor import (
 )
 from toolweaver_monitor._core.call import ENDED
 from toolweaver_monitor._store.reader import StoreReader
-from toolweaver_monitor.sinks import LogSink, PrometheusExporter, SQLiteStore, WandBLogger
+from toolweaver_monitor.sinks import LogSink, OpenTelemetryExporter, PrometheusExporter, SQLiteStore, WandBLogger
 from toolweaver_monitor.sinks._base import FunctionSink
 from toolweaver_monitor.sinks._memory.view import InMemorySink
 from toolweaver_monitor.testing import check_sink
@@ -162,6 +162,14 @@ def sqlite() -> Case:
     return Case(sink, arrived, shown)
 
 
+def otlp() -> Case:
+    from otlp_receiver import Receiver
+
+    receiver = Receiver()
+    sink = OpenTelemetryExporter(receiver.url)
+    return Case(sink, lambda: len(receiver.spans), lambda: f"{receiver.spans}{receiver.metrics}")
+
+
 CASES = {
     "metrics": metrics,
     "costs": costs,
@@ -170,6 +178,7 @@ CASES = {
     "prometheus, buckets": lambda: prometheus(buckets=[0.1, 1.0, 10.0]),
     "prometheus, registry": prometheus_in_the_applications_registry,
     "log": log,
+    "otlp": otlp,
     "sqlite": sqlite,
     "wandb": wandb,
     "function": function,
@@ -183,6 +192,8 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         request.getfixturevalue("real_wandb")
         monkeypatch.setenv("WANDB_MODE", "offline")
         monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    if request.param == "otlp":
+        request.getfixturevalue("real_otlp")
     made = CASES[request.param]()
     yield made
     shutdown(60)

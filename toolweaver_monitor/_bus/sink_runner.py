@@ -187,15 +187,18 @@ class SinkRunner:
             log.warning("sink %r is off: %s", self.name, self.queue.last_error)
             return False
         except BaseException as error:  # noqa: BLE001 - a sink's error never reaches other code
-            self._on_write_failure(type(error).__name__, batch, size)
+            self._on_write_failure(error, batch, size)
             return False
         delivered = self.queue.record_delivered(batch, size, merged)
         self._copied_from, self._batch_copy = None, []
         return delivered
 
-    def _on_write_failure(self, kind: str, batch: list[ToolCall], size: int) -> None:
+    def _on_write_failure(self, error: BaseException, batch: list[ToolCall], size: int) -> None:
+        kind = type(error).__name__
         sink_state = self.queue.sink_state.after_failure()
         max_tries = MAX_TRIES_CLOSING if self._closing else MAX_TRIES
+        if getattr(error, "is_final", False):  # it would fail again
+            max_tries = 1
         if not self.queue.record_failed(batch, size, kind, f"{kind} in {self.name}", sink_state, max_tries):
             return
         if self._closing and sink_state.failures_in_a_row > MAX_TRIES_CLOSING:

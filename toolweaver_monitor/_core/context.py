@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from toolweaver_monitor._core import gc_guard
+from toolweaver_monitor._core import gc_guard, ids
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NO_TAGS, TagValue
 
@@ -39,17 +39,36 @@ gc_guard.install()
 
 
 class TagScope(NoopCall, gc=False, eq=False):
-    """The current call inside a block of tags. It stands for the call around the block, if there is one."""
+    """The current call inside a block of tags, or inside a span of OpenTelemetry.
+
+    It stands for the call around the block, if there is one.
+    """
 
     owner: object = None
     """The block."""
     around: ToolCall | None = None
     tags_inside: Mapping[str, TagValue] = NO_TAGS
     """The tags of this block and of those around it, up to the call around."""
+    span: Any = None
+    """The `SpanContext` of OpenTelemetry that is current inside, if it began inside the call around."""
+
+    def _stand_for(self, around: ToolCall | None, span: Any) -> None:
+        """Stand for this call, with a span that has begun inside it."""
+        self.around, self.span = around, span
+        if around is not None:
+            serial = around._assign_id()
+            self._serial = serial if span is None else ids.LinkedSerial.link(serial, span)
 
     def _assign_id(self) -> int:
         """Return the serial that calls inside have as their parent's; None outside any call."""
-        return self.around._assign_id() if self.around is not None else None  # type: ignore[return-value]
+        return self._serial or None  # type: ignore[return-value]
+
+    @property  # type: ignore[misc]  # a field of other calls
+    def _root_serial(self) -> int:  # type: ignore[override]
+        """The serial of the outermost call, or a new one that carries the span for an outermost call inside."""
+        if self.around is not None:
+            return self.around._root_serial
+        return 0 if self.span is None else ids.LinkedSerial.link(next(ids.serials), self.span)
 
 
 def call_around(call: Any) -> Any:

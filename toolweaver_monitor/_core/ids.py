@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import count
+from typing import Any
 
 from toolweaver_monitor._core import locks
 
@@ -26,6 +27,28 @@ def unmix(number: int) -> int:
     z = (z * pow(0xBF58476D1CE4E5B9, -1, 2**64)) & _MASK
     z ^= (z >> 30) ^ (z >> 60)
     return (z * pow(0x9E3779B97F4A7C15, -1, 2**64)) & _MASK
+
+
+class LinkedSerial(int):
+    """A serial that carries a span of OpenTelemetry: the innermost one inside the call around when a call opened.
+
+    As `_parent_serial` it is the serial of the call around; as `_root_serial` of an outermost call, that call's own.
+    """
+
+    span: Any
+    """The span's `SpanContext`."""
+
+    @classmethod
+    def link(cls, serial: int, span: Any) -> LinkedSerial:
+        """Return the serial with a span."""
+        linked = cls(serial)
+        linked.span = span
+        return linked
+
+
+def span_of(serial: int | None) -> Any:
+    """Return the `SpanContext` that a serial carries, or None."""
+    return getattr(serial, "span", None)
 
 
 def _fresh_serials() -> count[int]:

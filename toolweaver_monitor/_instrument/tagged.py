@@ -86,13 +86,12 @@ class Tagged:
         around = current.get()
         if around is SUPPRESSED:  # on a thread of this library, whose calls are not published
             return
-        tags, call = self._tags, call_around(around)
+        tags, call, span = self._tags, call_around(around), None
         if type(around) is TagScope:
-            tags = merge_tags(around.tags_inside, tags)
+            tags, span = merge_tags(around.tags_inside, tags), around.span
         scope = TagScope("" if call is None else call.tool_name, "open")
-        scope.owner, scope.around, scope.tags_inside = self, call, tags
-        if call is not None:
-            scope._serial, scope._root_serial = call._assign_id(), call._root_serial
+        scope.owner, scope.tags_inside = self, tags
+        scope._stand_for(call, span)
         scope._node = _place_for(None if call is None else call._node, tags)
         scope._token = current.set(scope)
 

@@ -20,7 +20,7 @@ from toolweaver_monitor.sinks._memory.costs import CostTracker
 from toolweaver_monitor.sinks._memory.errors import ErrorTracker
 from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 
-NAMES = ("prometheus", "wandb", "sqlite", "log")
+NAMES = ("prometheus", "wandb", "otlp", "sqlite", "log")
 IN_MEMORY: Mapping[str, type[Any]] = {"metrics": MetricsCollector, "costs": CostTracker, "errors": ErrorTracker}
 """Sinks that may be named although every setup has them."""
 METHODS = ("write", "flush", "close")
@@ -115,6 +115,10 @@ def _sink_class(name: str) -> type[Any]:
         from toolweaver_monitor.sinks._wandb.logger import WandBLogger
 
         return WandBLogger
+    if name == "otlp":
+        from toolweaver_monitor.sinks._otlp.exporter import OpenTelemetryExporter
+
+        return OpenTelemetryExporter
     if name == "sqlite":
         from toolweaver_monitor.sinks._sqlite import SQLiteStore
 

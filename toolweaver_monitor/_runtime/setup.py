@@ -66,7 +66,7 @@ _setup_lock = locks.new_rlock("setup")
 
 @suggest_keywords(setup_keyword_hint)
 def setup(
-    *sinks: Sink | Callable[[ToolCall], object] | Literal["prometheus", "wandb", "sqlite", "log"],
+    *sinks: Sink | Callable[[ToolCall], object] | Literal["prometheus", "wandb", "otlp", "sqlite", "log"],
     budget: float | Budget | Sequence[Budget] | None = None,
     prices: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     tags: Mapping[str, TagValue] | None = None,
@@ -87,9 +87,9 @@ def setup(
     log says if there were any.
 
     Args:
-        *sinks: `Sink` objects, callables that take a `ToolCall`, or the names `"prometheus"`, `"wandb"`, `"sqlite"`
-            and `"log"`, which are configured by the environment. Without any, `TOOLWEAVER_MONITOR_SINKS` names them; if
-            it is not set, calls are kept in memory only.
+        *sinks: `Sink` objects, callables that take a `ToolCall`, or the names `"prometheus"`, `"wandb"`, `"otlp"`,
+            `"sqlite"` and `"log"`, which are configured by the environment. Without any, `TOOLWEAVER_MONITOR_SINKS`
+            names them; if it is not set, calls are kept in memory only.
         budget: dollars that this run may spend, a `Budget`, or several.
         prices: your own price table, or the JSON or TOML file that holds it; dollars per million tokens.
         tags: your own labels for every call.

@@ -13,6 +13,7 @@ from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 if TYPE_CHECKING:
     from toolweaver_monitor.sinks._dashboard import Dashboard
     from toolweaver_monitor.sinks._log.sink import LogSink
+    from toolweaver_monitor.sinks._otlp.exporter import OpenTelemetryExporter
     from toolweaver_monitor.sinks._prometheus.exporter import PrometheusExporter
     from toolweaver_monitor.sinks._sqlite import SQLiteStore
     from toolweaver_monitor.sinks._wandb.logger import WandBLogger
@@ -23,6 +24,7 @@ __all__ = [
     "ErrorTracker",
     "LogSink",
     "MetricsCollector",
+    "OpenTelemetryExporter",
     "PrometheusExporter",
     "SQLiteStore",
     "Sink",
@@ -33,6 +35,7 @@ __all__ = [
 _MODULES = {
     "Dashboard": "_dashboard",
     "LogSink": "_log.sink",
+    "OpenTelemetryExporter": "_otlp.exporter",
     "PrometheusExporter": "_prometheus.exporter",
     "SQLiteStore": "_sqlite",
     "WandBLogger": "_wandb.logger",
