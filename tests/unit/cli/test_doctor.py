@@ -112,7 +112,7 @@ def test_nothing_is_left_behind(doctor: Doctor, tmp_path: Path) -> None:
             "TOOLWEAVER_MONITOR_PROMETEUS_PORT",
             "write TOOLWEAVER_MONITOR_PROMETHEUS_PORT",
         ),
-        ("TOOLWEAVER_MONITOR_SINKS", "grafanna", "grafanna", "there are prometheus, wandb, sqlite, log"),
+        ("TOOLWEAVER_MONITOR_SINKS", "grafanna", "grafanna", "there are prometheus, wandb, otlp, sqlite, log"),
         ("TOOLWEAVER_MONITOR_ENABLED", "no", "TOOLWEAVER_MONITOR_ENABLED", "unset TOOLWEAVER_MONITOR_ENABLED"),
         ("TOOLWEAVER_MONITOR_LOG_LEVEL", "LOUD", "log", "give one such as 'INFO'"),
         ("TOOLWEAVER_MONITOR_PROMETHEUS_ADDR", "0.0.0.0", "prometheus", "insecure=True"),
@@ -138,6 +138,20 @@ def test_scripts_get_the_age_of_the_prices(capsys: pytest.CaptureFixture[str], m
     report = json.loads(capsys.readouterr().out)
     assert report["prices"].keys() >= {"ready", "sources", "age_days"}
     assert [finding for finding in report["findings"] if finding["about"] == "Sinks"] == []
+
+
+def test_a_collector_is_asked_for_an_answer(real_otlp: None, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that listens takes spans; where none does, the cure names the variable."""
+    from otlp_receiver import Receiver
+
+    receiver = Receiver()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+    code, found = doctor("--sinks", "otlp")
+    assert (code, found["otlp"]["state"], receiver.requests > 0) == (0, "ok", True)
+    receiver.stop()
+    code, found = doctor("--sinks", "otlp")
+    assert (code, found["otlp"]["state"]) == (1, "wrong")
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in found["otlp"]["cure"]
 
 
 def test_a_store_is_checked_without_being_created(

@@ -140,6 +140,8 @@ def _sinks(
             found.append(sink_checks.log())
         elif name == "sqlite":
             found.append(_unless_requested(sink_checks.sqlite(), is_requested))
+        elif name == "otlp":
+            found.append(_unless_requested(sink_checks.otlp(), is_requested))
         elif name == "wandb":
             checks = wandb.findings(PROBE_S) if wandb else [NO_WANDB]
             found += [_unless_requested(one, is_requested) for one in checks]

@@ -12,10 +12,11 @@ from toolweaver_monitor._cli.doctor import http_get, running_program
 from toolweaver_monitor._cli.doctor.findings import Finding, from_error
 from toolweaver_monitor._runtime.health import MAX_PRICE_AGE_DAYS
 from toolweaver_monitor._usage.pricing import PriceBook
-from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
+from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable, ToolweaverMonitorError
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter, SQLiteStore
 
 PRICES_S = 10.0
+COLLECTOR_S = 2.0
 
 
 def prometheus(port: int | None, token: str | None) -> tuple[Finding, str | None]:
@@ -85,6 +86,21 @@ def sqlite() -> Finding:
         return Finding("wrong", "sqlite", says, "set TOOLWEAVER_MONITOR_STORE to a file in a folder of yours")
     state = "is a store" if store.path.exists() else "will be created"
     return Finding("ok", "sqlite", f"{store.path} {state}")
+
+
+def otlp() -> Finding:
+    """Ask the collector for an answer."""
+    from toolweaver_monitor.sinks import OpenTelemetryExporter
+
+    exporter = OpenTelemetryExporter(timeout_s=COLLECTOR_S)
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # the finding says it in one line
+    try:
+        exporter.probe()
+        return Finding("ok", "otlp", f"{exporter.status()['target']} takes spans")
+    except ToolweaverMonitorError as error:
+        return from_error("otlp", error)
+    finally:
+        exporter.close()
 
 
 def installed(package: str) -> bool:

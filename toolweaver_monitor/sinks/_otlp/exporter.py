@@ -145,6 +145,17 @@ class OpenTelemetryExporter:
         if pipeline is not None and self._pid == os.getpid():
             pipeline.close()
 
+    def probe(self) -> None:
+        """Ask the receiver for an answer, without a call: `toolweaver-monitor doctor` does.
+
+        Raises:
+            SinkUnavailable: OpenTelemetry is not installed.
+            NotAccepted: there is no answer, or a refusal; the hint is the cure.
+        """
+        self.start()
+        if self._pipeline is not None:
+            self._pipeline.probe()
+
     def status(self) -> dict[str, Any]:
         """Return where calls are sent to, and why the last batch was not accepted, for `health()`."""
         target = "" if self._pipeline is None else self._pipeline.target

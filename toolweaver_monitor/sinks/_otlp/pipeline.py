@@ -13,7 +13,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.sampling import Decision
 
@@ -108,14 +108,26 @@ class Pipeline:
         if self._exporter is None:
             for span in spans:
                 self._tracers._active_span_processor.on_end(span)
-            return
+        elif spans:
+            self._export(spans)
+
+    def probe(self) -> None:
+        """Ask the receiver for an answer, with no span.
+
+        Raises:
+            NotAccepted: there is none, or a refusal.
+        """
+        self._export(())
+
+    def _export(self, spans: Sequence[ReadableSpan]) -> None:
         self._last_status = None
-        if spans and self._exporter.export(spans) is not SpanExportResult.SUCCESS:
-            status = self._last_status
-            answer = "gives no answer" if status is None else f"answers with HTTP {status}"
-            error = NotAccepted(f"{self.target} {answer}", hint=_cure(status))
-            error.is_final = status is not None and status >= 400 and status not in RETRYABLE
-            raise error
+        if self._exporter is None or self._exporter.export(spans) is SpanExportResult.SUCCESS:
+            return
+        status = self._last_status
+        answer = "gives no answer" if status is None else f"answers with HTTP {status}"
+        error = NotAccepted(f"{self.target} {answer}", hint=_cure(status))
+        error.is_final = status is not None and status >= 400 and status not in RETRYABLE
+        raise error
 
     def flush(self) -> None:
         """Send what providers keep back."""
