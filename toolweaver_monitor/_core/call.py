@@ -158,8 +158,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     def _assign_id(self) -> int:
         """Return this call's serial, and assign one if it has none."""
         if not self._serial:
-            outermost = self._parent_serial is None and self._root_serial  # known if a span is around
-            serial = int(outermost) or next(ids.serials)
+            serial = int(self._parent_serial is None and self._root_serial) or next(ids.serials)  # known inside a span
             with ids.numbering:  # nothing is called in here, so no signal handler can run while it is held
                 if not self._serial:
                     self._root_serial = self._root_serial or serial
@@ -220,11 +219,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         With the sink `"otlp"` it is that of the span of OpenTelemetry inside which the outermost call ran, if any.
         """
         self._assign_id()
-        span = ids.span_of(self._root_serial)
-        if span is not None:
-            trace: int = span.trace_id
-            return trace
-        return ids.mix(self._root_serial) << 64 | ids.mix(~self._root_serial)
+        return ids.trace_of(self._root_serial)
 
     @property
     def started_at(self) -> float:

@@ -51,6 +51,12 @@ def span_of(serial: int | None) -> Any:
     return getattr(serial, "span", None)
 
 
+def trace_of(root_serial: int) -> int:
+    """Return the trace id of an outermost call: that of the span around it, or one made from its serial."""
+    span = span_of(root_serial)
+    return mix(root_serial) << 64 | mix(~root_serial) if span is None else int(span.trace_id)
+
+
 def _fresh_serials() -> count[int]:
     """Count from a random start that leaves the sequences of the user's seeded `random` alone."""
     return count(int.from_bytes(os.urandom(8), "big") >> 2)

@@ -38,14 +38,14 @@ OUTPUT_TOKENS = "gen_ai.client.inference.usage.output_tokens"
 CACHE_READ_TOKENS = "gen_ai.client.inference.usage.cache_read.input_tokens"
 CACHE_WRITE_TOKENS = "gen_ai.client.inference.usage.cache_write.input_tokens"
 
-COST = "toolweaver.cost"
+COST_COUNTER = "toolweaver.cost"
 """Counter of dollars of all calls, in this library's own name: the conventions have none for money."""
 TOOL_TOKENS = "toolweaver.usage.tokens"
 """Counter of tokens of calls that are no model calls, so that no token is in two sums."""
 
-SECONDS = tuple(0.01 * 2**power for power in range(14))
+SECOND_BOUNDS = tuple(0.01 * 2**power for power in range(14))
 """Bounds of buckets, 0.01 to 81.92 s, as both releases recommend for durations."""
-TOKENS = tuple(float(4**power) for power in range(14))
+TOKEN_BOUNDS = tuple(float(4**power) for power in range(14))
 """Bounds of buckets, 1 to 67,108,864 tokens, as semconv 1.41.0 recommends."""
 
 

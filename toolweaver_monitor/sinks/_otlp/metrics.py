@@ -26,7 +26,7 @@ class Instruments:
         self._tool_duration = _seconds(meter, names.TOOL_DURATION, "Seconds of tool calls")
         self._duration = _seconds(meter, release.inference_duration, "Seconds of model calls")
         self._first_chunk = _seconds(meter, release.first_chunk, "Seconds to the first item of model calls")
-        self._cost = meter.create_counter(names.COST, "{USD}", "Dollars that calls cost")
+        self._cost = meter.create_counter(names.COST_COUNTER, "{USD}", "Dollars that calls cost")
         self._tool_tokens = meter.create_counter(
             names.TOOL_TOKENS, "{token}", "Tokens of calls that are no model calls"
         )
@@ -37,7 +37,10 @@ class Instruments:
             }
         else:
             self._usage = meter.create_histogram(
-                names.TOKEN_USAGE, "{token}", "Tokens of model calls", explicit_bucket_boundaries_advisory=names.TOKENS
+                names.TOKEN_USAGE,
+                "{token}",
+                "Tokens of model calls",
+                explicit_bucket_boundaries_advisory=names.TOKEN_BOUNDS,
             )
 
     def record(self, calls: Sequence[ToolCall]) -> None:
@@ -87,4 +90,4 @@ class Instruments:
 
 
 def _seconds(meter: Any, name: str, description: str) -> Any:
-    return meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=names.SECONDS)
+    return meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=names.SECOND_BOUNDS)
