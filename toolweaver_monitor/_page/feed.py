@@ -22,6 +22,10 @@ from toolweaver_monitor._page.versions import Shown, Versions, encode
 TREE_EVERY_S = 2.0
 HEALTH_EVERY_S = 5.0
 """Seconds between two looks at what takes long to work out."""
+LONG_S = 0.01
+REST = 30
+"""After an answer that took longer than this, in seconds of CPU time, the figures stay as they are for so many times as
+long: with however many tools a page takes no more than a thirtieth of a core."""
 OF_PROGRAM = ("about", "active", "budgets", "problems")
 """What is shown of the program beside the figures of a store."""
 MAX_GROUPINGS = 8
@@ -47,7 +51,7 @@ class Feed:
             from toolweaver_monitor._page.store_feed import StoreFeed  # with SQLite behind it
 
             self._store = StoreFeed(program.store)
-        self._tree_at = self._health_at = float("-inf")
+        self._tree_at = self._health_at = self._rests_until = float("-inf")
         self._tree_is_old = True
         self._problems: list[str] = []
         self._looking: threading.Thread | None = None
@@ -65,23 +69,31 @@ class Feed:
             The new cursor and the answer as JSON; None instead of it if nothing has changed.
         """
         with self._lock:
+            began = time.thread_time()
             self._update()
-            versions = self._versions
-            if period and self._store is not None:
-                of_program = {name: versions.parts[name] for name in OF_PROGRAM}
-                found: tuple[str, bytes | None] = self._store.poll(period, by, of_program, cursor)
-                return found
-            if by != "tool":
-                return self._poll_groups(by, cursor)
-            now = int(time.time()) // PERIOD_S
-            seen = versions.seen(cursor)
-            if seen == versions.version:
-                return cursor, None
-            since = self._first_period(cursor) if seen >= 0 else now - PERIODS
-            named = f"{versions.cursor}.{now}"
-            answer = versions.newer(seen) | {"v": named, "over_time": self._figures.history.total(since)}
-            answer["tools"] = [self._figures.row(tool, since) for tool in versions.newer_rows(seen)]
-            return named, encode(answer)
+            answer = self._answer(cursor, period, by)
+            took = time.thread_time() - began
+            if took > LONG_S:
+                self._rests_until = time.monotonic() + took * REST
+            return answer
+
+    def _answer(self, cursor: str, period: str, by: str) -> tuple[str, bytes | None]:
+        versions = self._versions
+        if period and self._store is not None:
+            of_program = {name: versions.parts[name] for name in OF_PROGRAM}
+            found: tuple[str, bytes | None] = self._store.poll(period, by, of_program, cursor)
+            return found
+        if by != "tool":
+            return self._poll_groups(by, cursor)
+        now = int(time.time()) // PERIOD_S
+        seen = versions.seen(cursor)
+        if seen == versions.version:
+            return cursor, None
+        since = self._first_period(cursor) if seen >= 0 else now - PERIODS
+        named = f"{versions.cursor}.{now}"
+        answer = versions.newer(seen) | {"v": named, "over_time": self._figures.history.total(since)}
+        answer["tools"] = [self._figures.row(tool, since) for tool in versions.newer_rows(seen)]
+        return named, encode(answer)
 
     @staticmethod
     def _first_period(cursor: str) -> int:
@@ -105,6 +117,8 @@ class Feed:
         return shown.poll(cursor)
 
     def _update(self) -> None:
+        if time.monotonic() < self._rests_until:
+            return
         program, figures = self._program, self._figures
         changed = figures.update()
         parts = self._versions.parts
@@ -183,7 +197,7 @@ class Feed:
     def whole(self) -> dict[str, Any]:
         """Return everything that a page in one file shows: the answer to a first poll, with details and traces."""
         self._note_problems()
-        self._tree_at = float("-inf")
+        self._tree_at = self._rests_until = float("-inf")
         _, answer = self.poll()
         found: dict[str, Any] = msgspec.json.decode(answer or b"{}")
         kept = kept_calls(self._program.sources())

@@ -73,10 +73,9 @@ class History:
 
     def of(self, name: str, since: int) -> list[list[Any]]:
         """Return the number, calls, failed calls and dollars of each period of a tool that is not before `since`."""
-        return [
-            [at, period.calls, period.failed, period.cost_nanousd / NANO]
-            for at, period in _since(self._periods.get(name, {}), since)
-        ]
+        periods = self._periods.get(name, {})
+        wanted = sorted([at for at in periods if at >= since])
+        return [[at, (of := periods[at]).calls, of.failed, of.cost_nanousd / NANO] for at in wanted]
 
     def total(self, since: int) -> list[list[Any]]:
         """Return the same of all calls, each with three percentiles of latency: see `over_time`."""

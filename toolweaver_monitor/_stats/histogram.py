@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from itertools import accumulate
+from math import ceil
 
 PER_OCTAVE = 8
 _LOWEST = -30 * PER_OCTAVE
 _HIGHEST = 20 * PER_OCTAVE
 _BOUNDS_S = [2.0 ** ((bucket + 1) / PER_OCTAVE) for bucket in range(_LOWEST, _HIGHEST)]
 """The largest duration in each bucket except the last, which has no bound."""
+_MIDDLES_S = [2.0 ** ((bucket + 0.5) / PER_OCTAVE) for bucket in range(_LOWEST, _HIGHEST + 1)]
 
 Buckets = Mapping[int, int]
 
@@ -54,26 +57,17 @@ def percentiles(buckets: Buckets, shares: Iterable[float], lowest_s: float, high
         lowest_s: the shortest duration that occurred, in seconds.
         highest_s: the longest duration that occurred, in seconds.
     """
-    total = sum(buckets.values())
-    wanted = list(shares)
-    if not total:
-        return [0.0] * len(wanted)
-    ordered = sorted(buckets.items())
+    ordered = sorted(buckets)
+    sums = list(accumulate(map(buckets.__getitem__, ordered)))
+    if not sums:
+        return [0.0 for _ in shares]
+    last = len(sums) - 1
     durations = []
-    for share in wanted:
-        rank = max(1, -int(-share * total // 1))  # the ceiling: nearest-rank percentile
-        middle = float(2.0 ** ((_at_rank(ordered, rank) + 0.5) / PER_OCTAVE))
-        durations.append(min(max(middle, lowest_s), highest_s))
+    for share in shares:
+        rank = ceil(share * sums[last]) or 1  # nearest-rank percentile
+        middle = _MIDDLES_S[ordered[bisect_left(sums, rank, 0, last)] - _LOWEST]
+        durations.append(lowest_s if middle < lowest_s else min(middle, highest_s))
     return durations
-
-
-def _at_rank(ordered: list[tuple[int, int]], rank: int) -> int:
-    seen = 0
-    for bucket, count in ordered:
-        seen += count
-        if seen >= rank:
-            return bucket
-    return ordered[-1][0]
 
 
 def at_most(buckets: Buckets, exponents: Iterable[int]) -> list[int]:
