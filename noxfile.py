@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
@@ -52,6 +54,27 @@ def lowest(session: nox.Session) -> None:
     session.install(".", *group("test"), *(one.replace(">=", "==") for one in wanted))
     old_proxies = ("--deselect", "tests/unit/instrument/patching/test_hostile_targets.py")  # wrapt's own, as targets
     pytest(session, *QUICK, *old_proxies, "tests/unit", "tests/contract")
+
+
+EXTRAS = ("", *PROJECT["project"]["optional-dependencies"])
+
+
+@nox.session(python="3.11")
+def packages(session: nox.Session) -> None:
+    """The wheel and the sdist: checked, their contents compared, installed with no extra and with each one."""
+    session.install("build", "twine")
+    built = session.create_tmp()
+    session.run("python", "-m", "build", "--outdir", built)
+    files = sorted(str(path) for path in Path(built).iterdir())
+    session.run("twine", "check", "--strict", *files)
+    session.run("python", "tests/packages.py", *files)
+    wheel = next(file for file in files if file.endswith(".whl"))
+    for extra in EXTRAS:
+        session.run("python", "-m", "venv", "--clear", f"{built}/with", silent=True)
+        python = f"{built}/with/bin/python"
+        session.run(python, "-m", "pip", "install", "-q", f"{wheel}[{extra}]" if extra else wheel, external=True)
+        doctor = session.run(python, "-m", "toolweaver_monitor", "doctor", "--json", external=True, silent=True)
+        session.log(f"[{extra}]: {str(doctor).count('wrong')} faults found by the doctor")
 
 
 @nox.session(python="3.11")
