@@ -1,4 +1,4 @@
-"""Compare the contents of a wheel and an sdist with the checkout: `python tests/packages.py FILE...` ends with 1 if not.
+"""Compare a wheel and an sdist with the checkout: `python tests/packages.py FILE...` ends with 1 if they differ.
 
 The wheel has every file of the package, the plugin for pytest and the dashboards, and nothing else; the sdist has every
 file that git knows, but for those that only this repository needs.
@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ONLY_HERE = (".ci/", ".github/", ".gitignore", ".pre-commit-config.yaml", "deploy/")
+ONLY_HERE = (".ci/", ".github/", ".pre-commit-config.yaml", "deploy/")
 
 
 def tracked() -> set[str]:
