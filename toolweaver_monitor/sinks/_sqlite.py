@@ -196,24 +196,25 @@ class SQLiteStore:
         opened = clock.wall_time_s(call._opened_at)
         details = call._details
         parent, root = call._parent_serial or 0, call._root_serial
+        rare = NO_RARE if type(root) is int else {"otel_trace_id": f"{call.trace_id:032x}"}
         if details is None:
             cost, source = UNKNOWN_COST, 0
             if place.declared_nanousd is not None and call.outcome == "success":
                 cost, source = place.declared_nanousd, _DECLARED
             return (
                 self._run, serial, parent, root, place.path, place.label, opened, call.duration_s,
-                _OUTCOME[call.outcome], 0, 0, 0, 0, cost, source, 0, "", "", weight, "",
+                _OUTCOME[call.outcome], 0, 0, 0, 0, cost, source, 0, "", "", weight, _more(details, rare),
             )  # fmt: skip
-        model, error, more, nano = 0, "", "", details.cost_nanousd
+        model, error, nano = 0, "", details.cost_nanousd
         if details.model is not None or details.provider is not None:
             model = self._writer.series(MODEL, 0, details.model or "", details.provider or "")
         if type(details) is CallDetails:
-            error, more = call.error, _more(details)
+            error = call.error
         return (
             self._run, serial, parent, root, place.path, place.label, opened, call.duration_s, _OUTCOME[call.outcome],
             details.unsplit_tokens, details.input_tokens, details.output_tokens, details.cached_tokens,
             UNKNOWN_COST if nano is None else nano, _SOURCE[details.cost_source], model, details.error_type or "",
-            error, weight, more,
+            error, weight, _more(details, rare),
         )  # fmt: skip
 
     def _place(self, node: Node | None, tool_name: str) -> Place:
@@ -337,12 +338,14 @@ def _add(groups: Pending, others: Pending) -> None:
         mine.add(stats)
 
 
-def _more(details: CallDetails) -> str:
+def _more(details: CallDetails | None, rare: Mapping[str, Any]) -> str:
     """Return what few calls have, as JSON; empty if there is none of it."""
-    found = {name: value for name, default in _RARE if (value := getattr(details, name)) != default}
-    return _encode(found).decode() if found else ""
+    if type(details) is CallDetails:
+        rare = {**rare, **{name: value for name, default in _RARE if (value := getattr(details, name)) != default}}
+    return _encode(rare).decode() if rare else ""
 
 
+NO_RARE: Mapping[str, Any] = {}
 _RARE = tuple(
     (name, getattr(CallDetails(), name))
     for name in (

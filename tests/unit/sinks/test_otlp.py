@@ -12,14 +12,16 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from toolweaver_monitor import Budget, BudgetExceeded, Usage, current_call, monitored, setup, shutdown, track
 from toolweaver_monitor._instrument.tagged import tagged
+from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.sinks import OpenTelemetryExporter
+from toolweaver_monitor.sinks import OpenTelemetryExporter, SQLiteStore
 
 pytest.importorskip("opentelemetry.sdk", reason="needs pip install 'toolweaver_monitor[otlp]'")
 from opentelemetry import context as otel_context
@@ -149,6 +151,22 @@ def test_our_own_tree_is_the_same_with_spans_between(
     told = monitor.costs.by_tag("customer")["initech"]
     assert (told["calls"], told["cost_usd"]) == (2, pytest.approx(0.01))
     assert [root["tool_name"] for root in monitor.costs.roots()] == ["otlp_way"]
+
+
+def test_a_store_beside_it_knows_the_trace(
+    receiver: Receiver, others: tuple[trace.Tracer, InMemorySpanExporter], tmp_path: Path
+) -> None:
+    tracer, _ = others
+    monitor = setup(OpenTelemetryExporter(receiver.url), SQLiteStore(tmp_path / "runs.db"))
+    with tracer.start_as_current_span("request"), track("otlp_stored") as call:
+        ocr()
+    ocr()
+    assert monitor.flush()
+    with StoreReader(tmp_path / "runs.db") as store:
+        alone, outer, inner = store.calls(limit=None)
+    assert inner.more == outer.more == {"otel_trace_id": f"{call.trace_id:032x}"}
+    assert alone.more == {}
+    assert (inner.parent, inner.root) == (outer.id, outer.id)
 
 
 async def test_tasks_keep_their_parents_apart(
