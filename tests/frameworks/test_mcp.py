@@ -139,3 +139,25 @@ async def test_an_answer_that_is_an_error_is_a_failure_at_the_client(pair: Any, 
     assert (good.tool_name, good.outcome, good.cost_usd, good.error) == ("find", "success", 0.5, "")
     assert (bad.tool_name, bad.outcome, bad.cost_usd) == ("find", "failure", None)
     assert "Error executing tool find" in bad.error
+
+
+async def test_a_tool_of_the_server_is_in_the_trace_of_the_client(pair: Any) -> None:
+    """The SDK sends `traceparent` in `params._meta`, and the server's task knows of the call in no other way."""
+    pytest.importorskip("mcp.shared._otel", reason="since mcp 2")
+    from otlp_receiver import Receiver
+
+    from toolweaver_monitor import setup, shutdown, track
+    from toolweaver_monitor.sinks import OpenTelemetryExporter
+
+    receiver = Receiver()
+    monitor = setup(OpenTelemetryExporter(receiver.url))
+    server = MCPServer("receipts")
+    server.tool()(pair.watched)
+    async with Client(server) as client:
+        with track("asks_a_server"):
+            await client.call_tool("find", ARGUMENTS)
+    assert monitor.flush()
+    here, there = receiver.named("execute_tool asks_a_server"), receiver.named("execute_tool find_receipts")
+    assert (there.trace_id, there.parent_span_id) == (here.trace_id, here.span_id)
+    shutdown(5)
+    receiver.stop()
