@@ -121,9 +121,9 @@ def scrape_url() -> str:
     return f"http://127.0.0.1:{exporter.port}/metrics"
 
 
-def fetch(url: str) -> bytes:
+def fetch(url: str, accept: str = "*/*") -> bytes:
     """One scrape."""
-    with urllib.request.urlopen(url, timeout=60) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers={"Accept": accept}), timeout=60) as answer:
         return bytes(answer.read())
 
 

@@ -17,6 +17,14 @@ from benchmarks.ours import Mode
 from benchmarks.results import Results
 
 TOOLS = 1_000
+FORMS = {
+    "text": "text/plain;version=0.0.4",
+    "OpenMetrics": "application/openmetrics-text;version=1.0.0",
+    "protobuf, native histograms": (
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+    ),
+}
+"""What a scrape may ask for, by `Accept`; none of them compressed."""
 
 
 def _fail() -> None:
@@ -113,10 +121,26 @@ def scrape(results: Results, options: Options) -> None:
         results.put("scrape", "ours, every tool called since", "of prometheus_client", ratios, "x")
         results.put("scrape", "ours", "series", [float(_series(text))], "")
         results.put("scrape", "prometheus_client", "series", [float(_series(ours.fetch(theirs)))], "")
+        _forms(results, url, max(9, options.rounds // 2))
     finally:
         server.shutdown()
         server.server_close()
         thread.join(timeout=5)
+
+
+def _forms(results: Results, url: str, rounds: int) -> None:
+    """Each form that `/metrics` has: the time of a scrape, and its bytes."""
+    for form, accept in FORMS.items():
+        took = []
+        for _ in range(rounds):
+            began = perf_counter_ns()
+            body = ours.fetch(url, accept)
+            took.append((perf_counter_ns() - began) / 1e6)
+        results.put("scrape", form, f"{TOOLS:,} tools", took, "ms")
+        results.put("scrape", form, "bytes", [float(len(body))], "B")
+        results.put("scrape", form, "bytes a tool", [len(body) / TOOLS], "B")
+        if form != "protobuf, native histograms":
+            results.put("scrape", form, "series", [float(_series(body))], "")
 
 
 def summary(results: Results, options: Options) -> None:

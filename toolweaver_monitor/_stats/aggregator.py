@@ -6,6 +6,7 @@ once for the group. By tool, by tag, by root and by path are sums over nodes, co
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -63,6 +64,8 @@ class StatsAggregator:
 
     def clear(self) -> None:
         """Forget everything. A forked child starts from nothing: what was counted before belongs to its parent."""
+        self.since_s = time.time()
+        """When counting began, in Unix seconds."""
         self.by_node: dict[Node, ToolStats] = {}
         self.by_model = TotalsByName()
         self.unpriced: dict[tuple[str, str], UsageTotals] = {}

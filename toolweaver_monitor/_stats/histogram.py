@@ -13,18 +13,19 @@ from itertools import accumulate
 from math import ceil
 
 PER_OCTAVE = 8
-_LOWEST = -30 * PER_OCTAVE
+LOWEST = -30 * PER_OCTAVE
+"""The bucket of everything up to its upper bound."""
 _HIGHEST = 20 * PER_OCTAVE
-_BOUNDS_S = [2.0 ** ((bucket + 1) / PER_OCTAVE) for bucket in range(_LOWEST, _HIGHEST)]
+_BOUNDS_S = [2.0 ** ((bucket + 1) / PER_OCTAVE) for bucket in range(LOWEST, _HIGHEST)]
 """The largest duration in each bucket except the last, which has no bound."""
-_MIDDLES_S = [2.0 ** ((bucket + 0.5) / PER_OCTAVE) for bucket in range(_LOWEST, _HIGHEST + 1)]
+_MIDDLES_S = [2.0 ** ((bucket + 0.5) / PER_OCTAVE) for bucket in range(LOWEST, _HIGHEST + 1)]
 
 Buckets = Mapping[int, int]
 
 
 def bucket_of(duration_s: float) -> int:
     """Return the bucket to which a duration in seconds belongs."""
-    return _LOWEST + bisect_left(_BOUNDS_S, duration_s)
+    return LOWEST + bisect_left(_BOUNDS_S, duration_s)
 
 
 def count_into(buckets: MutableMapping[int, int], rising: Sequence[float]) -> None:
@@ -37,7 +38,7 @@ def count_into(buckets: MutableMapping[int, int], rising: Sequence[float]) -> No
     while at < end:
         bucket = bisect_left(_BOUNDS_S, rising[at])
         after = bisect_right(rising, _BOUNDS_S[bucket], at) if bucket < len(_BOUNDS_S) else end
-        buckets[_LOWEST + bucket] += after - at
+        buckets[LOWEST + bucket] += after - at
         at = after
 
 
@@ -65,7 +66,7 @@ def percentiles(buckets: Buckets, shares: Iterable[float], lowest_s: float, high
     durations = []
     for share in shares:
         rank = ceil(share * sums[last]) or 1  # nearest-rank percentile
-        middle = _MIDDLES_S[ordered[bisect_left(sums, rank, 0, last)] - _LOWEST]
+        middle = _MIDDLES_S[ordered[bisect_left(sums, rank, 0, last)] - LOWEST]
         durations.append(lowest_s if middle < lowest_s else min(middle, highest_s))
     return durations
 

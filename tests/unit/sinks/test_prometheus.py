@@ -17,7 +17,7 @@ from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._http.server import Loop
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import PrometheusExporter
-from toolweaver_monitor.sinks._prometheus import exposition
+from toolweaver_monitor.sinks._prometheus import families
 from toolweaver_monitor.sinks._prometheus.collector import Collector
 
 
@@ -276,8 +276,8 @@ def test_accounts_of_budgets_are_capped_and_their_totals_stay_exact() -> None:
     calls = [{**one, "name": f"n {one['name']}", "unit": "calls", "limit": 3, "spent": 2} for one in named[:150]]
     whole = {"name": "all", "account": None, "unit": "usd", "limit": 9.0, "spent": 4.0, "rejections": 7}
     shown = {
-        metric.name: {labels[0]: value for _, labels, value in samples}
-        for metric, samples in exposition.read_metrics(exposition.Snapshot({}, budgets=[*named, *calls, whole]))
+        metric.name: {labels[0]: value for labels, value, _ in series}
+        for metric, series, _ in families.read_families(families.Snapshot({}, budgets=[*named, *calls, whole]))
         if metric.name.startswith("toolweaver_budget_")
     }
     spent, rejected = shown["toolweaver_budget_spent_usd"], shown["toolweaver_budget_rejections_total"]

@@ -12,6 +12,13 @@ class Metric(NamedTuple):
     type: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     help: str
+    unit: Literal["", "seconds", "usd", "tokens"] = ""
+    """In which it is measured; its name then ends with it."""
+
+    @property
+    def family(self) -> str:
+        """The name of the family in OpenMetrics, where only the samples of a counter end with `_total`."""
+        return self.name.removesuffix("_total") if self.type == "counter" else self.name
 
 
 BUCKET_EXPONENTS = tuple(range(-10, 11))
@@ -31,8 +38,8 @@ not count the first value of a series."""
 EXECUTIONS = Metric(
     "toolweaver_tool_executions_total", "counter", ("tool_name", "status"), "Calls of a tool by how they ended."
 )
-DURATION = Metric("toolweaver_tool_duration_seconds", "histogram", TOOL, "How long calls of a tool took.")
-COST = Metric("toolweaver_tool_cost_usd_total", "counter", TOOL, "Dollars spent on a tool.")
+DURATION = Metric("toolweaver_tool_duration_seconds", "histogram", TOOL, "How long calls of a tool took.", "seconds")
+COST = Metric("toolweaver_tool_cost_usd_total", "counter", TOOL, "Dollars spent on a tool.", "usd")
 ACTIVE = Metric("toolweaver_active_operations", "gauge", (), "Calls that are running right now.")
 ACTIVE_BY_TOOL = Metric(
     "toolweaver_tool_active_operations", "gauge", TOOL, "Calls of a tool that are running right now."
@@ -45,18 +52,23 @@ TOKENS = Metric(
     "counter",
     ("tool_name", "type"),
     "Tokens by type. Cached ones are a part of input: never sum over all types.",
+    "tokens",
 )
 FIRST_ITEM = Metric(
-    "toolweaver_tool_time_to_first_item_seconds", "histogram", TOOL, "How long streams took to their first item."
+    "toolweaver_tool_time_to_first_item_seconds",
+    "histogram",
+    TOOL,
+    "How long streams took to their first item.",
+    "seconds",
 )
 UNPRICED = Metric(
     "toolweaver_tool_unpriced_calls_total", "counter", TOOL, "Calls that used tokens or a model and have no known cost."
 )
 CACHE_HITS = Metric("toolweaver_tool_cache_hits_total", "counter", TOOL, "Calls served from a cache.")
 RETRIES = Metric("toolweaver_tool_retries_total", "counter", TOOL, "Calls that were a second or later attempt.")
-BUDGET_LIMIT = Metric("toolweaver_budget_limit_usd", "gauge", ("budget",), "The limit of a budget in dollars.")
+BUDGET_LIMIT = Metric("toolweaver_budget_limit_usd", "gauge", ("budget",), "The limit of a budget in dollars.", "usd")
 BUDGET_SPENT = Metric(
-    "toolweaver_budget_spent_usd", "gauge", ("budget",), "Dollars spent and set aside in a budget's window."
+    "toolweaver_budget_spent_usd", "gauge", ("budget",), "Dollars spent and set aside in a budget's window.", "usd"
 )
 BUDGET_REJECTIONS = Metric("toolweaver_budget_rejections_total", "counter", ("budget",), "Calls that a budget refused.")
 SINK_CALLS = Metric(
@@ -69,6 +81,9 @@ QUEUE_SIZE = Metric("toolweaver_monitor_queue_size", "gauge", ("sink",), "Calls 
 
 LABELLED = (EXECUTIONS, COST, TOKENS)
 """What has the labels of `PrometheusExporter(labels=...)` as well."""
+
+COUNTED_ELSEWHERE = (BUDGET_REJECTIONS, SINK_CALLS)
+"""Counters that do not begin with the statistics of tools, so that no time of their beginning is shown."""
 
 METRICS = (
     EXECUTIONS, DURATION, COST, ACTIVE, ACTIVE_BY_TOOL, ERRORS_BY_TYPE, TOKENS, FIRST_ITEM, UNPRICED, CACHE_HITS,

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client.core import Metric as ClientMetric
 from prometheus_client.registry import Collector as ClientCollector
 
-from toolweaver_monitor.sinks._prometheus import catalog, exposition
+from toolweaver_monitor.sinks._prometheus import catalog, families
 
 SUFFIXES = {"counter": ("", "_total"), "gauge": ("",), "histogram": ("", "_bucket", "_count", "_sum")}
 
@@ -20,7 +20,7 @@ class Collector(ClientCollector):
     registered is that collector's, and the metric is left out here.
     """
 
-    def __init__(self, take_snapshot: Callable[[], exposition.Snapshot], registry: Any) -> None:
+    def __init__(self, take_snapshot: Callable[[], families.Snapshot], registry: Any) -> None:
         self._take_snapshot = take_snapshot
         self._registry = registry
 
@@ -40,27 +40,27 @@ class Collector(ClientCollector):
         return [
             metric.name
             for metric in catalog.METRICS
-            if any(_family_name(metric) + suffix in claimed for suffix in SUFFIXES[metric.type])
+            if any(metric.family + suffix in claimed for suffix in SUFFIXES[metric.type])
         ]
 
     def collect(self) -> Iterator[ClientMetric]:
         """Return every metric that has samples right now, unless its name is another collector's."""
         left_out = self.left_out()
-        for metric, samples in exposition.read_metrics(self._take_snapshot()):
+        for metric, series, _ in families.read_families(self._take_snapshot()):
             if metric.name in left_out:
                 continue
-            family = _make_family(metric)
-            for suffix, values, value in samples:
-                labels = (*metric.labels, "le") if suffix == "_bucket" else metric.labels
-                name = metric.name + suffix
-                family.add_sample(name, dict(zip(labels, values, strict=True)), value)
-            if samples:
-                yield family
+            family = ClientMetric(metric.family, metric.help, metric.type, metric.unit)
+            for values, value, _ in series:
+                labels = dict(zip(metric.labels, values, strict=True))
+                if isinstance(value, families.HistogramValue):
+                    _add_histogram(family, labels, value)
+                else:
+                    family.add_sample(metric.name, labels, value)
+            yield family
 
 
-def _make_family(metric: catalog.Metric) -> ClientMetric:
-    return ClientMetric(_family_name(metric), metric.help, metric.type)
-
-
-def _family_name(metric: catalog.Metric) -> str:
-    return metric.name.removesuffix("_total") if metric.type == "counter" else metric.name
+def _add_histogram(family: ClientMetric, labels: dict[str, str], value: families.HistogramValue) -> None:
+    for bound, below in zip((*map(repr, value.bounds), "+Inf"), (*value.at_most, value.total), strict=True):
+        family.add_sample(f"{family.name}_bucket", labels | {"le": bound}, below)
+    family.add_sample(f"{family.name}_count", labels, value.total)
+    family.add_sample(f"{family.name}_sum", labels, value.sum_s)

@@ -8,6 +8,7 @@ import math
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from toolweaver_monitor._core import config, locks
@@ -15,7 +16,7 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._http.access import AccessRules
 from toolweaver_monitor._http.default_port import choose_port
 from toolweaver_monitor._http.endpoint import Endpoint
-from toolweaver_monitor._http.messages import Response, Route, error_response
+from toolweaver_monitor._http.messages import Response, Route, compress, error_response
 from toolweaver_monitor._http.mounted import MountedMetrics
 from toolweaver_monitor._http.port_wait import PortWait
 from toolweaver_monitor._text.guesses import suggest_keywords
@@ -23,12 +24,12 @@ from toolweaver_monitor._text.names import OVERFLOW, declared_names
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._base import SetupAware
 from toolweaver_monitor.sinks._memory.view import InMemorySink
-from toolweaver_monitor.sinks._prometheus import catalog, exposition
+from toolweaver_monitor.sinks._prometheus import catalog, exposition, families
+from toolweaver_monitor.sinks._prometheus.exemplars import MAX_LOOKED_AT
 from toolweaver_monitor.sinks._prometheus.labels import LabelledCounts, validate_labels
 
 log = logging.getLogger("toolweaver_monitor")
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 WAIT_FOR_PORT_S = 60.0
 """As long as the connections of an earlier process can hold a port."""
 PORT_CURE = "stop what uses the port, or give another: PrometheusExporter(port=...), port=0 takes a free one"
@@ -36,8 +37,6 @@ MULTIPROC_NOTE = (
     "PROMETHEUS_MULTIPROC_DIR is set, which prometheus_client uses and this library does not: "
     "each worker serves its own calls; setup('prometheus', shared=True) joins them"
 )
-GZIP_FROM = 4_096
-"""Bytes from which on an answer is compressed."""
 
 
 class PrometheusExporter(InMemorySink, SetupAware):
@@ -111,7 +110,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
         own_first = config.FIRST_ITEM_BUCKETS.value(validate_buckets(first_item_buckets, "first_item_buckets"))
         self._bounds = own or catalog.BUCKETS_S
         self._first_item_bounds = own_first or catalog.BUCKETS_S
-        self._counts: dict[str, exposition.OwnCounts] | None = None if own is None and own_first is None else {}
+        self._counts: dict[str, families.OwnCounts] | None = None if own is None and own_first is None else {}
         self._max_names = config.MAX_LABEL_VALUES.value()
         tags = validate_labels(labels)
         self._labelled = LabelledCounts(tags, self._max_names) if tags else None
@@ -236,25 +235,39 @@ class PrometheusExporter(InMemorySink, SetupAware):
 
     def text(self) -> str:
         """Return what a scrape gets, including every call that has ended."""
+        return self._render("")[0].decode()
+
+    def _render(self, accept: str) -> tuple[bytes, str]:
+        """Return what a scrape with this `Accept` header gets, and its content type."""
         if self._registry is not None:
-            from prometheus_client import generate_latest
+            from prometheus_client.exposition import choose_encoder
 
-            return generate_latest(self._registry).decode()
-        return exposition.render(self._take_snapshot())
+            encode, content_type = choose_encoder(accept)
+            return encode(self._registry), content_type
+        form = exposition.choose_form(accept)
+        snapshot = self._take_snapshot(with_exemplars=form.has_exemplars)
+        return form.render(families.read_families(snapshot)), form.content_type
 
-    def _take_snapshot(self) -> exposition.Snapshot:
+    def _take_snapshot(self, *, with_exemplars: bool = False) -> families.Snapshot:
         """Collect everything that is exposed right now; of all workers, if they are joined."""
-        own, shared = self._own_snapshot(), self._context.shared
+        own, shared = self._own_snapshot(with_exemplars=with_exemplars), self._context.shared
         return own if shared is None else shared.gather(own)
 
     def _version(self) -> object:
         """Return what differs from before if this process has counted anything since."""
         return [source.changes for source in self._sources()], self._context.live_values()
 
-    def _own_snapshot(self) -> exposition.Snapshot:
+    def _own_snapshot(self, *, with_exemplars: bool = False) -> families.Snapshot:
         tools = self._by_tool()  # first: it counts what has ended
         labelled = self._labelled
-        return exposition.Snapshot(
+        sources = self._sources()
+        recent: list[ToolCall] = []
+        errors: list[ToolCall] = []
+        for source in sources if with_exemplars else ():
+            with source.lock:
+                recent += list(islice(reversed(source.operations), MAX_LOOKED_AT))[::-1]
+                errors += source.last_errors
+        return families.Snapshot(
             tools=tools,
             labels=labelled.labels if labelled is not None else (),
             labelled=labelled.rows() if labelled is not None else {},
@@ -262,6 +275,9 @@ class PrometheusExporter(InMemorySink, SetupAware):
             bounds=self._bounds,
             first_item_bounds=self._first_item_bounds,
             max_names=self._max_names,
+            since_s=min(source.since_s for source in sources),
+            recent=recent,
+            recent_errors=errors,
             **self._context.live_values(),
         )
 
@@ -327,14 +343,10 @@ class PrometheusExporter(InMemorySink, SetupAware):
 
     def _respond(self, headers: Mapping[str, str]) -> Response:
         try:
-            body = self.text().encode("utf-8", "replace")
-        except exposition.FolderBusy as busy:
+            body, content_type = self._render(headers.get("accept", ""))
+        except families.FolderBusy as busy:
             return error_response(503, str(busy))
-        if len(body) < GZIP_FROM or not accepts_gzip(headers.get("accept-encoding", "")):
-            return Response(body=body, content_type=CONTENT_TYPE)
-        import gzip  # 1 ms, which the first scrape can pay
-
-        return Response(body=gzip.compress(body, compresslevel=1), content_type=CONTENT_TYPE, encoding="gzip")
+        return compress(Response(body=body, content_type=content_type), headers.get("accept-encoding", ""))
 
     def _register(self) -> None:
         from toolweaver_monitor.sinks._prometheus.collector import Collector
@@ -361,15 +373,6 @@ def _warn_of_multiproc() -> None:
     if _is_multiproc() and MULTIPROC_NOTE not in _said:
         _said.add(MULTIPROC_NOTE)
         log.warning(MULTIPROC_NOTE)
-
-
-def accepts_gzip(accepted: str) -> bool:
-    """Return True if this `Accept-Encoding` accepts gzip, as that of Prometheus does: it saves nine tenths."""
-    for offer in accepted.lower().split(","):
-        coding, _, quality = offer.partition(";")
-        if coding.strip() == "gzip":
-            return quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
 
 
 def validate_registry(registry: Any) -> Any:

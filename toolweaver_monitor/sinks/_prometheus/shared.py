@@ -16,7 +16,7 @@ from toolweaver_monitor._store.shared.folder import Found, SharedFolder
 from toolweaver_monitor._store.shared.run import CURE
 from toolweaver_monitor._text.safe_repr import fault_text
 from toolweaver_monitor.errors import SinkUnavailable
-from toolweaver_monitor.sinks._prometheus.exposition import FolderBusy, Snapshot
+from toolweaver_monitor.sinks._prometheus.families import FolderBusy, Snapshot
 from toolweaver_monitor.sinks._prometheus.tallies import MergedTallies, Tallies, decode, encode, pack_snapshot
 
 log = logging.getLogger("toolweaver_monitor")
@@ -101,7 +101,7 @@ class SharedTallies:
             merged = self._merged
             if merged is None:
                 merged = self._merge_last_seen(own, mine)
-            return merged.snapshot()
+            return merged.snapshot()._replace(since_s=self.folder.started_at or own.since_s)
 
     def _merge_last_seen(self, own: Snapshot, mine: Tallies) -> MergedTallies:
         if self._others is None and self.folder.started_at:

@@ -13,7 +13,7 @@ from toolweaver_monitor._stats import histogram
 from toolweaver_monitor._stats.packed import PackedStats, add_capped, pack_stats, unpack_stats
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.names import OVERFLOW, declared_names
-from toolweaver_monitor.sinks._prometheus.exposition import OwnCounts, Snapshot
+from toolweaver_monitor.sinks._prometheus.families import OwnCounts, Snapshot
 
 BUDGET_KEYS = ("name", "unit", "account", "limit", "spent", "rejections")
 SINK_KEYS = ("delivered", "failed_by", "dropped_by", "queued")
