@@ -126,6 +126,8 @@ class HandRecorder:
 def _open(call: ToolCall, figures: Mapping[str, Any]) -> None:
     """Open a call that has ended: give it its place in the tree, and charge the budgets."""
     policy = bus.policy
+    if policy.on_first_call is not None:
+        policy.on_first_call()
     parent = current.get()
     if parent is not None:
         call._set_parent(parent)

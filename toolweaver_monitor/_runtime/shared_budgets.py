@@ -12,6 +12,7 @@ from toolweaver_monitor._core.sanitize import Diagnostics
 if TYPE_CHECKING:
     from toolweaver_monitor._runtime.shared_workers import SharedWorkers
     from toolweaver_monitor._store.ledger import StoreLedger
+    from toolweaver_monitor._store.shared.ledger import RunLedger
 
 TICK_S = 0.2
 
@@ -25,7 +26,7 @@ class SharedBudgets:
         of_store: the sums in a store, which outlive the run; None without a store.
     """
 
-    def __init__(self, ledger: Ledger, of_run: StoreLedger | None, of_store: StoreLedger | None) -> None:
+    def __init__(self, ledger: Ledger, of_run: RunLedger | None, of_store: StoreLedger | None) -> None:
         self._ledger = ledger
         self._of_run, self._of_store = of_run, of_store
         self._ticker = Worker("shared budgets", self._tick, TICK_S)

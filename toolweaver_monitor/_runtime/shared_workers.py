@@ -10,10 +10,9 @@ from typing import Any
 from toolweaver_monitor._bus.worker import Worker
 from toolweaver_monitor._core import config
 from toolweaver_monitor._core.sanitize import Diagnostics
-from toolweaver_monitor._store.ledger import StoreLedger
-from toolweaver_monitor._store.shared.folder import BUDGETS, SharedFolder
+from toolweaver_monitor._store.shared.folder import SharedFolder
+from toolweaver_monitor._store.shared.ledger import RunLedger
 from toolweaver_monitor._store.shared.run import default_folder, find_head
-from toolweaver_monitor._store.writer import StoreWriter
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks._base import SetupContext
 from toolweaver_monitor.sinks._prometheus.exporter import PrometheusExporter
@@ -59,9 +58,9 @@ class SharedWorkers:
         except Exception:  # noqa: BLE001 - a fault of this library must not end the thread
             Diagnostics.internal_errors += 1
 
-    def open_ledger(self) -> StoreLedger:
+    def open_ledger(self) -> RunLedger:
         """Return the sums of budgets that the workers of the run share."""
-        return StoreLedger(StoreWriter(self.folder.path / BUDGETS))
+        return RunLedger(self.folder.path)
 
     def close(self) -> None:
         """Publish the last counts, and leave the run."""

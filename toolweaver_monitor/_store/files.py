@@ -121,6 +121,19 @@ def create_file(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW, 0o600))
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file that only its owner can read: whoever reads it gets all of it, old or new. Hold its lock.
+
+    Raises:
+        OSError: it cannot be written; what was there is still there.
+    """
+    made = path.with_name(f"{path.name}.new")
+    made.unlink(missing_ok=True)  # of a process that died here
+    create_file(made)
+    made.write_bytes(data)
+    made.replace(path)
+
+
 def put_in_place(made: Path, path: Path) -> None:
     """Give a file its name, without replacing another.
 

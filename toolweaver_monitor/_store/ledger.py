@@ -120,8 +120,8 @@ class StoreLedger:
         refused_at = connection.value(_REFUSED, *account)
         refused = isinstance(refused_at, float) and abs(now - refused_at) < CAREFUL_S
         missing = spent + max(need, 1) - limit
-        wait_s = _wait_s(account.per, slots, missing, now) if missing > 0 else 0.0
-        return Grant(0, spent, wait_s, refused, self._leased_in.get(account, slot) != slot)
+        frees_in_s = wait_s(account.per, slots, missing, now) if missing > 0 else 0.0
+        return Grant(0, spent, frees_in_s, refused, self._leased_in.get(account, slot) != slot)
 
     def _charge(self, connection: StoreConnection, account: Account, slot: int, amount: int) -> None:
         connection.execute(_CHARGE, (*account, slot, amount))
@@ -175,7 +175,7 @@ def first_slot(per: str, slot: int) -> int:
     return slot if per in ("run", "month") else slot - SIXTIETHS
 
 
-def _wait_s(per: str, slots: list[tuple[int, int]], missing: int, now: float) -> float | None:
+def wait_s(per: str, slots: list[tuple[int, int]], missing: int, now: float) -> float | None:
     """Return the seconds until the oldest sums that make up an amount have left the window."""
     if per in ("run", "month"):
         return None

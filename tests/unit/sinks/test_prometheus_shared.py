@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import time
 import urllib.request
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from toolweaver_monitor import Monitor, get_monitor, monitored, setup
+from toolweaver_monitor import BudgetExceeded, Monitor, get_monitor, monitored, setup, track
 from toolweaver_monitor.sinks import PrometheusExporter
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -115,3 +117,259 @@ def test_a_scrape_answers_for_all_workers(begin: Setup) -> None:
     finally:
         end(living)
     assert scrape(monitor)[SUCCESSES] == 123, "a counter never falls"
+
+
+def record(monitor: Monitor, calls: slice) -> None:
+    """A known part of calls of every kind."""
+    for n in range(60)[calls]:
+        monitor.record("shared.kinds", duration_s=0.001 * (n + 1) ** 2, input_tokens=n, output_tokens=1, cost=0.25)
+        monitor.record("shared.kinds", duration_s=0.5, outcome="timeout", error="late", attempt=2, customer=f"c{n % 3}")
+        monitor.record("shared.kinds", duration_s=0.5, tokens=7, model="a-model-that-nobody-prices", cached=True)
+
+
+def test_counts_of_several_workers_are_those_of_one(begin: Setup) -> None:
+    """Outcomes, errors, histograms, tokens, cost, labels: what three workers did is shown as if one had done it."""
+
+    def exporter() -> PrometheusExporter:
+        return PrometheusExporter(port=0, labels=["customer"], buckets=[0.1, 0.5, 2.0])
+
+    with setup(exporter(), shared=False) as alone:
+        record(alone, slice(None))
+        expected = scrape(alone)
+    monitor = begin(exporter())
+    record(monitor, slice(0, 10))
+    wait_for(in_child(lambda: record(get_monitor() or monitor, slice(10, 30))))
+    living = in_child(lambda: record(get_monitor() or monitor, slice(30, None)), leaves=False)
+    try:
+        total = series("duration_seconds_count", "shared.kinds")
+        until(lambda: scrape(monitor)[total] == 180)
+        found = {name: value for name, value in scrape(monitor).items() if "shared.kinds" in name}
+    finally:
+        end(living)
+    assert found == pytest.approx({name: value for name, value in expected.items() if "shared.kinds" in name})
+    assert len(found) > 20
+
+
+def test_calls_that_run_are_summed_over_living_workers(begin: Setup) -> None:
+    """A worker that is killed in the middle of a call has none open. Seen red: with the departed's counted as well."""
+    monitor = begin()
+
+    def work() -> None:
+        with track("shared.open"):
+            time.sleep(60)
+
+    child = in_child(work)
+    name = series("active_operations", "shared.open")
+    try:
+        with track("shared.open"):
+            until(lambda: scrape(monitor).get(name) == 2)
+    finally:
+        end(child)
+    assert scrape(monitor)[name] == 0
+
+
+def test_a_worker_that_is_killed_loses_at_most_a_fifth_of_a_second(begin: Setup) -> None:
+    """What it counted before is in its file, which outlives it. Seen red: with what it counted written at its end."""
+    monitor = begin()
+    child = in_child(repeat(50), leaves=False)
+    time.sleep(1.0)  # more than enough for its first 200 ms
+    end(child)
+    assert scrape(monitor)[SUCCESSES] == 50
+    assert scrape(monitor)[SUCCESSES] == 50, "counted once"
+
+
+def test_the_folder_does_not_grow(begin: Setup, folder: Path) -> None:
+    """The files of workers that are gone become one."""
+    monitor = begin()
+    for _ in range(12):
+        wait_for(in_child(repeat(2)))
+    assert scrape(monitor)[SUCCESSES] == 24
+    assert len(list(folder.iterdir())) <= 1 + 8
+    assert oct(folder.stat().st_mode)[-3:] == "700"
+    assert {oct(path.stat().st_mode)[-3:] for path in folder.iterdir()} == {"600"}
+
+
+def spend(budget_calls: list[int]) -> Callable[[], None]:
+    def work() -> None:
+        deadline, admitted = time.monotonic() + 20, 0
+        while time.monotonic() < deadline:
+            try:
+                plain()
+                admitted += 1
+            except BudgetExceeded:
+                time.sleep(0.3)  # what the others have leased and not used comes back
+                budget_calls.append(0)
+                if len(budget_calls) > 6:
+                    break
+            else:
+                budget_calls.clear()
+
+    return work
+
+
+def test_a_budget_of_the_run_holds_over_all_workers(begin: Setup) -> None:
+    """$5.00 are exactly 500 calls of $0.01, whoever makes them. Seen red: with a budget for each process, 2,000."""
+    monitor = begin(budget=5.00)
+    children = [in_child(spend([])) for _ in range(4)]
+    for child in children:
+        wait_for(child)
+    found = scrape(monitor)
+    assert found[SUCCESSES] == 500
+    assert found['toolweaver_budget_limit_usd{budget="usd/run"}'] == 5.0
+    assert found['toolweaver_budget_spent_usd{budget="usd/run"}'] == pytest.approx(5.0)
+    assert found['toolweaver_budget_rejections_total{budget="usd/run"}'] >= 4
+    with pytest.raises(BudgetExceeded):
+        plain()
+
+
+def test_a_forked_worker_takes_the_port_of_one_that_is_gone(folder: Path, tmp_path: Path) -> None:
+    """The parent stops serving; its child answers within two seconds, on the same port."""
+    monitor = setup(PrometheusExporter(port=0), shared=True)
+    child = in_child(repeat(5), leaves=False)
+    try:
+        repeat(5)()
+        until(lambda: scrape(monitor)[SUCCESSES] == 10)
+        url = monitor.sinks[0].url
+        monitor.shutdown()
+        began = time.monotonic()
+        while True:
+            try:
+                with urllib.request.urlopen(url, timeout=5) as answer:
+                    text = answer.read().decode()
+                break
+            except OSError:
+                assert time.monotonic() < began + 10
+                time.sleep(0.05)
+        assert f"{SUCCESSES} 10" in text
+    finally:
+        end(child)
+
+
+def test_a_folder_that_is_deleted_is_made_again(begin: Setup, folder: Path) -> None:
+    """The counts of those that live are in the new one."""
+    monitor = begin()
+    repeat(5)()
+    assert scrape(monitor)[SUCCESSES] == 5
+    shutil.rmtree(folder)
+    until(lambda: scrape(monitor)[SUCCESSES] == 5)
+    assert monitor.health()["problems"] == []
+
+
+def test_a_folder_that_cannot_be_used_is_one_problem(
+    begin: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls go on, and the worker serves its own counts. Seen red: `setup()` raised."""
+    tmp_path.joinpath("file").write_text("mine")
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_SHARED", str(tmp_path / "file" / "run"))
+    monitor = begin(budget=1.0)
+    repeat(5)()
+    assert scrape(monitor)[SUCCESSES] == 5
+    problems = monitor.health()["problems"]
+    assert len(problems) == 1
+    assert "workers are not joined" in problems[0]
+    assert "set TOOLWEAVER_MONITOR_SHARED to a folder" in problems[0]
+
+
+def test_a_full_disk_is_a_problem_until_there_is_room(begin: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written last stays; counts that could not be written are written later."""
+    monitor = begin()
+    repeat(5)()
+    assert scrape(monitor)[SUCCESSES] == 5
+    write = os.pwrite
+
+    def fail(descriptor: int, data: bytes, at: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    repeat(5)()
+    assert scrape(monitor)[SUCCESSES] == 10
+    assert "No space left" in " ".join(monitor.health()["problems"])
+    monkeypatch.setattr(os, "pwrite", write)
+    until(lambda: monitor.health()["problems"] == [])
+
+
+def test_a_damaged_file_of_a_worker_fails_no_scrape(begin: Setup, folder: Path) -> None:
+    """A living worker counts with what was seen of it last; it is whole again once it has written anew."""
+    monitor = begin()
+    child = in_child(repeat(50), leaves=False)
+    try:
+        until(lambda: scrape(monitor).get(SUCCESSES) == 50)
+        for path in folder.glob("worker-*"):
+            with path.open("r+b") as file:
+                file.seek(20)
+                file.write(b"damage")
+        assert scrape(monitor)[SUCCESSES] == 50
+    finally:
+        end(child)
+    assert scrape(monitor)[SUCCESSES] == 50, "nor once it is gone"
+
+
+def test_damaged_files_are_no_error(begin: Setup, folder: Path) -> None:
+    """Whatever stands in them: a scrape answers with what this worker knows itself."""
+    monitor = begin()
+    repeat(3)()
+    wait_for(in_child(repeat(2)))
+    assert scrape(monitor)[SUCCESSES] == 5
+    folder.joinpath("departed").write_bytes(os.urandom(300))
+    folder.joinpath("worker-0123456789abcdef").write_bytes(b"")
+    folder.joinpath("worker-0123456789abcdee").write_bytes(os.urandom(300))
+    assert scrape(monitor)[SUCCESSES] == 3
+
+
+def test_a_counter_never_falls_in_a_flood_of_names(begin: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are shown up to the cap, those shown first stay, and the total is exact."""
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_MAX_LABEL_VALUES", "20")
+    monitor = begin()
+    seen: dict[str, float] = {}
+    for round_ in range(6):
+
+        def work(round_: int = round_) -> None:
+            for n in range(8):
+                with track(f"shared.flood.{8 * round_ + n}"):
+                    pass
+
+        wait_for(in_child(work))
+        found = {name: value for name, value in scrape(monitor).items() if "executions_total" in name}
+        assert all(found.get(name, 0) >= value for name, value in seen.items())
+        flood = {name: value for name, value in found.items() if "flood" in name or "__overflow__" in name}
+        assert sum(flood.values()) == 8 * (round_ + 1)
+        seen = found
+    assert len([name for name in seen if "flood" in name and 'status="success"' in name]) <= 20
+
+
+def test_a_setup_that_is_replaced_is_counted_once(begin: Setup) -> None:
+    """With the same exporter its worker goes on; with another its counts are those of one that is gone."""
+    exporter = PrometheusExporter(port=0)
+    repeat(1)()  # before any setup
+    begin(exporter)
+    repeat(3)()
+    again = begin(exporter)
+    repeat(2)()
+    assert scrape(again)[SUCCESSES] == 5
+    other = begin(PrometheusExporter(port=0))
+    repeat(4)()
+    assert scrape(other)[SUCCESSES] == 9
+
+
+def test_joined_metrics_can_be_mounted_without_an_exporter(folder: Path) -> None:
+    """`monitor.asgi()` and `wsgi()` answer for all workers, too."""
+    with setup(shared=True) as monitor:
+        repeat(3)()
+        wait_for(in_child(repeat(2)))
+        status: list[str] = []
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "localhost"}
+        body = b"".join(monitor.wsgi()(environ, lambda line, headers: status.append(line)))
+        assert status[0].startswith("200")
+        assert f"{SUCCESSES} 5" in body.decode()
+
+
+def test_a_later_setup_is_joined_only_if_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The folder that a setup writes into the environment is for children, not for the next setup without `shared=`."""
+    monkeypatch.delenv("TOOLWEAVER_MONITOR_SHARED", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with setup(PrometheusExporter(port=0), shared=True):
+        written = os.environ["TOOLWEAVER_MONITOR_SHARED"]
+        assert Path(written).parent.parent == tmp_path
+    with setup(PrometheusExporter(port=0)) as monitor:
+        assert monitor._components.workers is None
+    monkeypatch.delenv("TOOLWEAVER_MONITOR_SHARED", raising=False)

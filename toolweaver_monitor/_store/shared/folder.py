@@ -29,8 +29,7 @@ from toolweaver_monitor.errors import SinkUnavailable
 LOCK_WAIT_FOLDER_S = 2.0
 WORKER = re.compile(r"worker-[0-9a-f]{16}")
 RUN_FOLDER = re.compile(r"run-\d+-[\w:-]+")
-BUDGETS = "budgets.db"
-_FILES_OF_RUN = re.compile(r"worker-[0-9a-f]{16}|departed(\.new|\.damaged)?|port|budgets\.db.*")
+_FILES_OF_RUN = re.compile(r"worker-[0-9a-f]{16}|departed(\.new|\.damaged)?|port|budgets(\.new|\.lock)?")
 """What is deleted when a run ends. Other files in the folder are nobody's business."""
 
 
@@ -218,11 +217,7 @@ class SharedFolder:
 
     def _write_departed(self, run: Departed) -> None:
         data = msgspec.msgpack.encode(run)
-        made = self.path / "departed.new"
-        made.unlink(missing_ok=True)  # of a process that died here
-        files.create_file(made)
-        made.write_bytes(zlib.crc32(data).to_bytes(4, "little") + data)
-        made.replace(self.path / "departed")
+        files.replace_file(self.path / "departed", zlib.crc32(data).to_bytes(4, "little") + data)
 
     # --- the rest ---------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ class SharedTallies:
         """How many workers lived when the folder was last looked at."""
         self._take, self._version = take, version
         self._lock = locks.new_rlock("shared tallies")
+        self._is_closed = False
         self._warnings = LogThrottle()
         locks.after_fork_in_child_weak(self, SharedTallies._in_child)
         self._in_child()
@@ -70,6 +71,8 @@ class SharedTallies:
                 self._publish(version)
 
     def _publish(self, version: object) -> None:
+        if self._is_closed:  # what this worker has counted is that of a worker that is gone
+            return
         own = self._take()
         if self._published is None or self.problem:  # the worker that this one replaces may be among the dead
             self._try_again_s = time.monotonic() + TRY_AGAIN_S
@@ -92,6 +95,8 @@ class SharedTallies:
             FolderBusy: the others' counts are out of reach, and were never within it.
         """
         with self._lock:
+            if self._is_closed:
+                return own
             mine = pack_snapshot(own)
             self._merged = None
             is_published = self._try(lambda: self.folder.publish(encode(mine)))
@@ -152,8 +157,10 @@ class SharedTallies:
     def close(self) -> None:
         """Publish the last counts, and leave the run."""
         with self._lock:
-            self._try(lambda: self.folder.publish(encode(pack_snapshot(self._take()))))
-            self.folder.leave()
+            if not self._is_closed:
+                self._try(lambda: self.folder.publish(encode(pack_snapshot(self._take()))))
+                self._is_closed = True
+                self.folder.leave()
 
 
 def _decode(found: Found, known: dict[str, tuple[bytes, Tallies]]) -> Tallies | None:

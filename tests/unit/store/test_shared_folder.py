@@ -1,0 +1,259 @@
+"""The folder of a run: who lives, what the dead have counted, and when a run ends."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from toolweaver_monitor._stats.packed import pack_stats, unpack_stats
+from toolweaver_monitor._stats.tool_stats import ToolStats
+from toolweaver_monitor._store.ledger import Account, StoreLedger
+from toolweaver_monitor._store.shared import run
+from toolweaver_monitor._store.shared.folder import Found, SharedFolder
+from toolweaver_monitor._store.shared.ledger import RunLedger
+from toolweaver_monitor._store.shared.run import Process, default_folder, describe, find_head
+from toolweaver_monitor._store.writer import StoreWriter
+from toolweaver_monitor.errors import SinkUnavailable
+
+GONE = Process(2**22 + 1, "1")
+"""No process: the id is beyond the largest."""
+
+
+def me() -> Process:
+    return describe(os.getpid()) or Process(os.getpid(), "")
+
+
+class Worker:
+    """A worker that counts by letters."""
+
+    def __init__(self, path: Path, head: Process | None = None) -> None:
+        self.folder = SharedFolder(path, head or me())
+        self.folder.join()
+
+    def write(self, letters: str) -> None:
+        self.folder.publish(letters.encode())
+
+    def read(self) -> str:
+        """What the others have written."""
+        seen = b""
+
+        def fold(departed: bytes, living: list[Found], dead: list[Found]) -> bytes | None:
+            nonlocal seen
+            gone = departed + b"".join(each.payload or b"" for each in dead)
+            seen = gone + b"".join(each.payload or b"" for each in living)
+            return gone if dead else None
+
+        self.folder.exchange(fold)
+        return "".join(sorted(seen.decode()))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def reader(path: Path) -> Iterator[Worker]:
+    worker = Worker(path)
+    yield worker
+    worker.folder.leave()
+
+
+def test_what_a_worker_has_written_outlives_it(path: Path, reader: Worker) -> None:
+    """Its file becomes a part of the departed, once."""
+    one, two = Worker(path), Worker(path)
+    one.write("a" * 10)
+    one.write("ab")
+    two.write("c")
+    assert reader.read() == "abc"
+    one.folder.leave()
+    assert [reader.read(), reader.read()] == ["abc", "abc"]
+    assert sum(file.name.startswith("worker-") for file in path.iterdir()) == 2
+    two.folder.leave()
+
+
+def test_a_process_that_dies_while_it_folds_counts_nothing_twice(
+    path: Path, reader: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has written the tally, and not deleted the files. Seen red: without the names of the files in the tally."""
+    one = Worker(path)
+    one.write("a")
+    one.folder.leave()
+    with monkeypatch.context() as patch:
+        patch.setattr(SharedFolder, "_delete", lambda self, names: None)
+        assert reader.read() == "a"
+    other = Worker(path)
+    assert [other.read(), reader.read()] == ["a", "a"]
+    other.folder.leave()
+
+
+def test_a_process_that_dies_before_it_has_folded_loses_nothing(
+    path: Path, reader: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are there until the tally is."""
+    one = Worker(path)
+    one.write("a")
+    one.folder.leave()
+
+    def die(self: SharedFolder, found: object) -> None:
+        raise OSError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SharedFolder, "_write_departed", die)
+        with pytest.raises(OSError, match="no room"):
+            reader.read()
+    assert reader.read() == "a"
+
+
+def test_a_write_never_covers_what_is_valid(path: Path, reader: Worker) -> None:
+    """A worker that is killed, or meets a full disk, in the middle of a write has what it wrote before."""
+    one = Worker(path)
+    for length in (1, 50, 7, 200, 199, 3_000, 10):
+        one.write("x" * length)
+        assert reader.read() == "x" * length
+        file = next(file for file in path.glob("worker-*") if file != reader.folder._own.path)  # type: ignore[union-attr]
+        assert file.stat().st_size < 6_500
+    one.folder.leave()
+
+
+def test_a_run_goes_on_while_its_head_lives(path: Path) -> None:
+    """All workers may be gone for a moment. Seen red: with a run that ends with its last worker."""
+    one = Worker(path)
+    one.write("a")
+    started_at = one.folder.started_at
+    one.folder.leave()
+    two = Worker(path)
+    assert two.read() == "a"
+    assert two.folder.started_at == started_at
+    two.folder.leave()
+
+
+def test_a_run_ends_when_its_head_and_all_workers_are_gone(path: Path) -> None:
+    """The next one begins with nothing, in the same folder, and leaves the files of others alone."""
+    path.mkdir()
+    path.joinpath("mine.txt").write_text("mine")
+    one, two = Worker(path, GONE), Worker(path, GONE)
+    one.write("a")
+    started_at = one.folder.started_at
+    one.folder.leave()
+    three = Worker(path, GONE)
+    assert three.read() == "a", "a worker of the run lives"
+    two.folder.leave()
+    three.folder.leave()
+    four = Worker(path)
+    assert four.read() == ""
+    assert four.folder.started_at > started_at
+    assert path.joinpath("mine.txt").read_text() == "mine"
+    four.folder.leave()
+
+
+def test_folders_of_runs_that_have_ended_are_deleted(tmp_path: Path) -> None:
+    """Those beside it, once nobody needs them."""
+    over, alive = Worker(tmp_path / "run-1-1", GONE), Worker(tmp_path / "run-2-2", GONE)
+    over.folder.leave()
+    mine = Worker(tmp_path / "run-3-3")
+    mine.folder.sweep()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["run-2-2", "run-3-3"]
+    alive.folder.leave()
+    mine.folder.leave()
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("/usr/bin/python3 -m gunicorn app:app", "gunicorn"),
+        ("python3.12 -u -X dev /venv/bin/uvicorn app:app --workers 4", "uvicorn"),
+        ("gunicorn: master [app:app]", "gunicorn"),
+        ("/venv/bin/celery -A app worker", "celery"),
+        ("[celeryd: celery@host:MainProcess] -active-", "celeryd"),
+        ("python /venv/lib/uvicorn/__main__.py app:app", "uvicorn"),
+        ("python -m celery.bin.celery worker", "celery"),
+        ("python", ""),
+        ("sh -c gunicorn", "sh"),
+        ("", ""),
+    ],
+)
+def test_a_server_is_known_by_its_command_line(words: str, name: str) -> None:
+    """However it was started."""
+    assert run._command_name(words.split()) == name
+
+
+def test_the_head_of_a_worker_is_the_server_that_started_it(tmp_path: Path) -> None:
+    """And of any other program itself."""
+    program = tmp_path / "gunicorn"
+    show = "from toolweaver_monitor._store.shared.run import find_head; import os; print(find_head().pid, os.getpid())"
+    program.write_text(
+        "import os, subprocess, sys\n"
+        f"found = subprocess.check_output([sys.executable, '-c', {show!r}], text=True)\n"
+        "print(found.split()[0] == str(os.getpid()))\n"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.check_output([sys.executable, str(program)], text=True, env=env).strip() == "True"
+    if not any(run._command_name(each.command) in run.HEADS for each in run._ancestors()):
+        head, own = subprocess.check_output([sys.executable, "-c", show], text=True, env=env).split()
+        assert head == own
+
+
+def test_a_system_without_proc_is_asked_by_ps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As on macOS."""
+    monkeypatch.setattr(run, "PROC", tmp_path)
+    found = describe(os.getpid())
+    if found is None:
+        pytest.skip("there is no ps")
+    assert found.pid == os.getpid()
+    assert found.parent == os.getppid()
+    assert found.is_alive
+    assert not found._replace(started="long-ago").is_alive
+    assert describe(GONE.pid) is None
+    assert find_head().started
+
+
+def test_the_default_folder_is_private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that others can write, or another user has made, is not used."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = default_folder(me())
+    assert folder.parent.parent == tmp_path
+    assert str(os.getpid()) in folder.name
+    folder.parent.chmod(0o777)
+    with pytest.raises(SinkUnavailable, match="TOOLWEAVER_MONITOR_SHARED"):
+        default_folder(me())
+
+
+def test_sums_of_seconds_are_the_same_in_every_order() -> None:
+    """So a sum does not fall by a rounding error when a worker ends. Seen red: without rounding."""
+    chance = random.Random(7)
+    parts = []
+    for _ in range(50):
+        stats = ToolStats()
+        stats.duration_sum_s = chance.lognormvariate(0, 4)
+        parts.append(pack_stats(stats))
+    sums = set()
+    for _ in range(200):
+        chance.shuffle(parts)
+        total = ToolStats()
+        total.add(*map(unpack_stats, parts))
+        sums.add(total.duration_sum_s)
+    assert len(sums) == 1
+
+
+@pytest.mark.parametrize("per", ["minute", "hour", "month", "run"])
+def test_the_ledger_of_a_run_grants_what_that_of_a_store_does(per: str, tmp_path: Path) -> None:
+    """Leases, what comes back, refusals, and windows that move on."""
+    now = 1_000_000.0
+    chance = random.Random(per)
+    tmp_path.joinpath("run").mkdir()
+    store = StoreLedger(StoreWriter(tmp_path / "store.db"), lambda: now)
+    ours = RunLedger(tmp_path / "run", lambda: now)
+    account = Account("daily", per, "usd")
+    for _ in range(120):
+        now += chance.choice([0.0, 0.3, 2.0, 30.0])
+        back = chance.choice([0, 0, 5, -20])
+        need = chance.choice([0, 1, 50, 300])
+        assert ours.request(*account, 1_000, back, need) == store.exchange(account, 1_000, back, need)
+    store.close()
