@@ -169,8 +169,8 @@ class Monitor(Reportable):
         """Return an ASGI application that serves the metrics for Prometheus, to mount in yours.
 
         Write `app.mount("/metrics", monitor.asgi())`. It answers at any path that it is mounted at, opens no port, and
-        serves the calls of this process only. Without a token it answers only clients on this machine that come through
-        no proxy, at a name of loopback.
+        serves the calls of this process only, or with `setup(shared=True)` those of all workers. Without a token it
+        answers only clients on this machine that come through no proxy, at a name of loopback.
 
         Args:
             token: a bearer token that scrapes must carry.

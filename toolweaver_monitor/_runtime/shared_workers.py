@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,8 @@ def join_workers(shared: bool | None, sinks: Sequence[Any], earlier: SharedWorke
     given = config.SHARED.value()
     if shared is False or (shared is None and (not given or _written == (os.getpid(), given))):
         return None
+    if sys.platform == "win32":  # pragma: no cover
+        raise SinkUnavailable("workers cannot be joined on Windows", hint="give each worker a port of its own")
     head = find_head()
     path = Path(given).absolute() if given else default_folder(head)
     exporter = next((sink for sink in sinks if isinstance(sink, PrometheusExporter)), None)

@@ -52,8 +52,8 @@ class SharedTallies:
         self._try_again_s = 0.0
         self._known: dict[str, tuple[bytes, Tallies]] = {}
         """What each other worker had counted when it was last looked at, as bytes and decoded."""
-        self._others: list[tuple[Tallies, bool]] | None = None
-        """The departed and the living but for this one, each with whether it lives, as they were last seen."""
+        self._others: tuple[MergedTallies, list[Tallies]] | None = None
+        """The departed, and the living but for this one, as they were last seen."""
         self._merged: MergedTallies | None = None
 
     def join(self) -> bool:
@@ -111,9 +111,10 @@ class SharedTallies:
     def _merge_last_seen(self, own: Snapshot, mine: Tallies) -> MergedTallies:
         if self._others is None and self.folder.started_at:
             raise FolderBusy("the counts of the other workers are out of reach", hint="scrape again")
-        merged = MergedTallies(own)
-        for other, living in self._others or ():
-            merged.add(other, living=living)
+        departed, living = self._others or (MergedTallies(own), [])
+        merged = departed.copy(own)
+        for other in living:
+            merged.add(other, living=True)
         merged.add(mine, living=True)
         return merged
 
@@ -129,16 +130,15 @@ class SharedTallies:
             gone = _decode(found, known)
             if gone is not None:
                 departed.add(gone)
-        merged = departed.copy()
-        others = [(departed.tallies(), False)]
+        merged, others = departed.copy(own), []
         for found in living:
             other = _decode(found, known)
             if other is not None:
                 self._known[found.name] = found.payload or known[found.name][0], other
-                others.append((other, True))
+                others.append(other)
                 merged.add(other, living=True)
         merged.add(mine, living=True)
-        self._merged, self._others, self.workers = merged, others, len(living) + 1
+        self._merged, self._others, self.workers = merged, (departed, others), len(living) + 1
         return encode(departed.tallies()) if departed.admit(merged) or dead else None
 
     def _try(self, step: Callable[[], Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -78,10 +79,15 @@ class MergedTallies:
         self._told_apart = 0
         """Rows with values of labels."""
 
-    def copy(self) -> MergedTallies:
-        """Return the same sums, to be added to."""
-        twin = MergedTallies(self._like)
-        twin.add(self.tallies())
+    def copy(self, like: Snapshot) -> MergedTallies:
+        """Return the same sums, to be added to and shown like another snapshot."""
+        twin = MergedTallies(like)
+        twin.tools = {tool: stats.copy() for tool, stats in self.tools.items()}
+        twin.rows = {row: stats.copy() for row, stats in self.rows.items()}
+        twin.own_buckets = {tool: ([*counts[0]], [*counts[1]]) for tool, counts in self.own_buckets.items()}
+        twin.budgets = dict(self.budgets)
+        twin.sinks = deepcopy(self.sinks)
+        twin._dynamic, twin._told_apart = self._dynamic, self._told_apart
         return twin
 
     def add(self, tallies: Tallies, *, living: bool = False) -> None:
