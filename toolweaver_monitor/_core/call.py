@@ -304,9 +304,10 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             attempt: the number of this try of a retried operation, from 1.
             **tags: your own labels; values that are not strings or numbers become text. `tags={...}` gives several.
                 Figures may have their names in results: `cost_usd`, `prompt_tokens`, `completion_tokens`,
-                `total_tokens`, `tokens_used`, and `usage=response.usage` with all of them. Every other keyword is a
-                tag, also a misspelt figure: a number under a name such as `token` is a warning in the log and a problem
-                in `Monitor.health`.
+                `total_tokens`, `tokens_used`, and `usage=response.usage` with all of them. Of a figure that one record
+                tells twice the argument above counts, then `usage=`, then the others. Every other keyword is a tag,
+                also a misspelt figure: a number under a name such as `token` is a warning in the log and a problem in
+                `Monitor.health`.
         """
         if self.outcome != "open":
             Diagnostics.late_records += 1
@@ -343,7 +344,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             self._ensure_details().attempt = max(1, token_count(attempt))
         if tags:
             with _recording:  # what follows takes more than one step
-                tags = take_figures(self, tags)
+                told = (tokens, input_tokens, output_tokens, cached_tokens, nano, model, provider)
+                tags = take_figures(self, tags, told)
                 self._add_tags(tags)
         if self._admission is not None:
             self._admission.note(self)

@@ -30,15 +30,23 @@ log = logging.getLogger("toolweaver_monitor")
 class FigureReader:
     """How figures are read that are named as in results. `_usage` sets it."""
 
-    read: Callable[[Any, dict[str, Any]], None] = staticmethod(lambda _call, _figures: None)
+    read: Callable[[Any, dict[str, Any], Any], None] = staticmethod(lambda _call, _figures, _told: None)
 
 
-def take_figures(call: Any, keywords: dict[str, Any]) -> dict[str, Any]:
-    """Record the figures among the keywords of `record()`, and return the tags."""
+def take_figures(call: Any, keywords: dict[str, Any], told: tuple[Any, ...]) -> dict[str, Any]:
+    """Record the figures among the keywords of `record()`, and return the tags.
+
+    Args:
+        call: the open call.
+        keywords: the keywords.
+        told: what the same record says under its own names: tokens, input, output, cached tokens, nano-dollars, model
+            and provider; None for what it does not say.
+    """
     if has_only_tags(keywords):
         return keywords
     figures, tags = split_keywords(keywords)
-    FigureReader.read(call, figures)
+    if figures:
+        FigureReader.read(call, figures, told)
     return tags
 
 

@@ -88,18 +88,22 @@ class HandRecorder:
         return True
 
     def add_cost(self, told: ToolCall) -> bool:
-        """Give the waiting call a cost, if it has none. Returns False if no call of that tool was handed in before."""
+        """Give the waiting call a cost. The first one is left out if the call came with its own; others are added.
+
+        Returns False if no call of that tool was handed in before.
+        """
         waiting = self._find(told)
-        if waiting is None or waiting.has_other_cost:
+        if waiting is None:
             return False
         if told._cost_nanousd is None:
-            return True
+            return not waiting.has_other_cost
         with _lock:
-            waiting.has_other_cost = True
-            if not waiting.has_cost and not waiting.is_closed:
-                waiting.has_cost = True
+            is_known = waiting.has_cost and not waiting.has_other_cost
+            if not is_known and not waiting.is_closed:
+                waiting.has_cost = is_known = True
                 waiting.call.record(cost=told.cost_usd)
-            return waiting.has_cost
+            waiting.has_other_cost = True
+            return is_known
 
     def add_outcome(self, told: ToolCall) -> bool:
         """Make the waiting call a failure, if it failed. Returns False if no call of that tool was handed in."""

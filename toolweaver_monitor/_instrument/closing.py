@@ -124,16 +124,19 @@ def _read_new(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: A
 def ask_failed(failed: Callable[[Any], str | None], call: ToolCall, result: Any) -> None:
     """Ask a tool's `failed` callable about a result. What it says holds, also if the result itself tells a failure.
 
+    None, an empty text and False say that it is none.
+
     Args:
         failed: returns the text of the failure, or None.
         call: a call that had not been marked as failed when its function returned.
         result: what the function returned, or an item of its generator.
     """
     text = call_extractor("failed", failed, result, failed=UNREAD)
-    if (text is None or text is False) and call._details is not None and call._details.error_type is not None:
-        details = call._ensure_details()
-        details.error_type, details.raw_error = None, ""
-    elif text is not None and text is not False and text is not UNREAD:
+    if text is None or text is False or (type(text) is str and not text):
+        if call._details is not None and call._details.error_type is not None:
+            details = call._ensure_details()
+            details.error_type, details.raw_error = None, ""
+    elif text is not UNREAD:
         call.fail(text)
 
 

@@ -107,7 +107,7 @@ class StreamObserver:
                 self.read(item)
             elif type(usage) is Usage:
                 self.usage = self.usage or StreamUsage()
-                self.usage.add(usage)
+                self.usage.add(usage, is_last=self.is_last(item))
                 self.mark(item)
             elif usage is not closing.UNREAD:
                 Diagnostics.invalid_values += 1
@@ -123,9 +123,8 @@ class StreamObserver:
                 kind = type(item)
                 if kind is tuple or kind is list:
                     self.read_parts(item)
-                elif self.was_counted(item) or self.usage.observe(item):
-                    self.mark(item)
-                elif kind is dict:
+                elif not self.read_usage(item) and kind is dict:
+                    self.read_each(answers_in(item))
                     self.read_state(item)
         except Exception as error:  # noqa: BLE001 - the item must reach its consumer in any case
             report_internal_error(error)
@@ -154,13 +153,26 @@ class StreamObserver:
     def read_each(self, answers: Iterable[Any]) -> None:
         """Read the usage of the answers that one item holds."""
         for answer in answers:
-            if self.was_counted(answer) or self.usage.observe(answer):  # type: ignore[union-attr]
-                self.mark(answer)
+            self.read_usage(answer)
+
+    def read_usage(self, item: Any) -> bool:
+        """Read the usage of an item, and return whether it carries any."""
+        if self.was_counted(item):
+            closing.mark_read(current.get(), item)
+            return True
+        has_usage = self.usage is not None and self.usage.observe(item, is_last=self.is_last(item))
+        if has_usage:
+            self.mark(item)
+        return has_usage
+
+    def is_last(self, item: Any) -> bool:
+        """Return whether an item is the very object whose usage was read last."""
+        return id(item) == self.last_id and known_results.is_known(item)
 
     def was_counted(self, item: Any) -> bool:
         """Return whether the figures of an item were counted before it came out of this generator.
 
-        A generator may change one object and yield it again: its figures are new ones each time.
+        A generator may change one object and yield it again: figures that changed are new ones.
         """
         if id(item) == self.last_id or not known_results.is_known(item):
             return False

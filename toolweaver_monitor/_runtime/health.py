@@ -201,6 +201,21 @@ def _budget_problems(components: Components, budgets: Iterable[BudgetStatus]) ->
                 f"budget {budget.label!r} cannot hold: the cost of {calls} is unknown and was not charged; "
                 "add a price with setup(prices={...}), declare cost=, or set reserve= on the budget"
             )
+    if not bus.policy.read_results:
+        yield from _unread_budgets(components)
+
+
+def _unread_budgets(components: Components) -> Iterator[str]:
+    """Name each budget of dollars or tokens for which calls have told nothing, while results are not read."""
+    summary = components.metrics.summary()
+    told = {"usd": summary["total_cost_usd"], "tokens": summary["total_tokens"]}
+    for budget in components.ledger.budgets if components.ledger is not None else ():
+        if summary["count"] and any(not told.get(unit, True) for unit in budget.limits):
+            calls = pluralize(summary["count"], "call")
+            yield (
+                f"budget {budget.label!r} cannot hold: {calls} told nothing that it counts, "
+                "and setup(usage=False) reads no results; leave usage=False out, declare cost=, or record(...)"
+            )
 
 
 # --- notes ----------------------------------------------------------------------------------------------------------

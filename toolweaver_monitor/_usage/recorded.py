@@ -28,24 +28,55 @@ def read_usage_object(usage: Any) -> Usage | None:
     return found
 
 
-def record_figures(call: ToolCall, figures: dict[str, Any]) -> None:
+def record_figures(call: ToolCall, figures: dict[str, Any], told: tuple[Any, ...]) -> None:
     """Add figures that are named as in results to what an open call has recorded. Never raises.
+
+    Of a figure that one record tells twice, its own name counts, then `usage=`, then the other names. If they agree,
+    the one with the most detail counts.
 
     Args:
         call: the open call.
         figures: keywords, among `READ_AS_RESULT`.
+        told: what the same record has added under its own names, see `take_figures`.
     """
+    unsplit, given, produced, cached, nanousd, model, provider = told
     others = dict(figures)
-    given = others.pop("usage", None)
-    found = [None if given is None else read_usage_object(given), read_dict(others) if others else None]
-    if given is not None and found[0] is None:
+    response = others.pop("usage", None)
+    found = [None if response is None else read_usage_object(response), read_dict(others) if others else None]
+    if response is not None and found[0] is None:
         Diagnostics.invalid_values += 1
+    more = CallDetails(unsplit or 0, given or 0, produced or 0, cached or 0, nanousd, model=model, provider=provider)
+    record = ToolCall(call.tool_name, _details=more)
+    has_untold = True
     for usage in found:
         if usage is not None:
-            again = ToolCall(call.tool_name)
-            apply_usage(again, usage)
-            if again._details is not None:
-                add_figures(call, again._details)
+            has_untold = has_untold and not _add_untold(more, usage)
+            apply_usage(record, usage)
+    more.unsplit_tokens -= unsplit or 0  # those are added already
+    more.input_tokens -= given or 0
+    more.output_tokens -= produced or 0
+    more.cached_tokens = 0 if cached else more.cached_tokens
+    more.cost_nanousd = None if nanousd is not None else more.cost_nanousd
+    add_figures(call, more)
+
+
+def _add_untold(more: CallDetails, usage: Usage) -> bool:
+    """Make room for the tokens of a usage if they are those told before, else add the input or output not told yet.
+
+    Returns whether it has any.
+    """
+    record = ToolCall("")
+    apply_usage(record, usage)
+    if (
+        more.unsplit_tokens in (0, record.tokens)
+        and more.input_tokens in (0, record.input_tokens)
+        and more.output_tokens in (0, record.output_tokens)
+    ):
+        more.unsplit_tokens = more.input_tokens = more.output_tokens = 0
+    elif not more.unsplit_tokens:
+        more.input_tokens = more.input_tokens or record.input_tokens
+        more.output_tokens = more.output_tokens or record.output_tokens
+    return record.tokens > 0
 
 
 def add_figures(call: ToolCall, more: CallDetails) -> None:

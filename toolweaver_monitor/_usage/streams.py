@@ -23,13 +23,15 @@ from toolweaver_monitor._usage.usage import COUNT_FIELDS, Usage, checked
 class StreamUsage:
     """The usage of one stream, collected item by item."""
 
-    __slots__ = ("_completed", "_current", "_has_begun", "_has_ended", "_kind", "_response_id")
+    __slots__ = ("_completed", "_current", "_has_begun", "_has_ended", "_kind", "_last", "_response_id")
 
     def __init__(self) -> None:
         self._completed: Usage | None = None
         """The sum of all increments and of the answers that have ended."""
         self._current: Usage | None = None
         """The largest values of the answer that is running."""
+        self._last: Usage | None = None
+        """The usage of the last item that carried any."""
         self._response_id: str | None = None
         self._kind: boundaries.Kind = "chunk"
         """The kind of the last item with a usage."""
@@ -38,10 +40,14 @@ class StreamUsage:
         self._has_begun = False
         """Whether an item said since then that another one begins."""
 
-    def observe(self, item: object) -> bool:
+    def observe(self, item: object, *, is_last: bool = False) -> bool:
         """Add the usage of the next item, and return whether it carries any.
 
         Costs one dict lookup if items of this type carry no usage.
+
+        Args:
+            item: the item.
+            is_last: whether it is the very object that carried usage last: its figures count again if they changed.
         """
         reader = find_reader(type(item))
         usage = reader(item) if reader is not None else None
@@ -50,6 +56,9 @@ class StreamUsage:
                 self._has_begun = self._has_begun or boundaries.is_begin_mark(fields)
                 self._has_ended = self._has_ended or boundaries.is_end_mark(fields)
             return False
+        if is_last and usage == self._last:
+            return True
+        self._last = usage
         if usage.increment:
             self._completed = add_usage(self._completed, usage)
             return True
@@ -74,9 +83,12 @@ class StreamUsage:
         self._has_ended = item_kind == "last" or boundaries.is_end_mark(fields)
         return True
 
-    def add(self, usage: Usage) -> None:
+    def add(self, usage: Usage, *, is_last: bool = False) -> None:
         """Add the usage of an item as a callable of the user has read it: it says itself whether it is an increment."""
         usage = checked(usage)
+        if is_last and usage == self._last:
+            return
+        self._last = usage
         if usage.increment:
             self._completed = add_usage(self._completed, usage)
         else:

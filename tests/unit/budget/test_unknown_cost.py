@@ -52,6 +52,27 @@ def test_a_budget_of_dollars_says_that_it_cannot_hold_when_costs_are_unknown(sco
     assert not health["ok"]
 
 
+@pytest.mark.parametrize("limit", [{"limit_usd": 0.25}, {"limit_tokens": 100}, {"limit_calls": 9}])
+def test_a_budget_says_that_it_cannot_hold_when_results_are_not_read(limit: Any) -> None:
+    """With `setup(usage=False)` it holds for what is declared and recorded; if nothing is, `health()` is not ok.
+
+    Seen red: calls whose results told $1 each ran without end, and `ok` was True.
+    """
+    monitor = setup(budget=Budget(**limit, name="pocket"), usage=False)
+    assert monitor.health()["ok"]
+    monitored("unread")(lambda: {"tokens_used": 7, "cost": 1.0})()
+    problems = monitor.health()["problems"]
+    if "limit_calls" in limit:
+        assert not problems
+        return
+    assert "; ".join(problems) == (
+        "budget 'pocket' cannot hold: 1 call told nothing that it counts, and setup(usage=False) reads no results; "
+        "leave usage=False out, declare cost=, or record(...)"
+    )
+    monitored("telling")(lambda: current_call().record(tokens=7, cost=0.1))()
+    assert monitor.health()["ok"]
+
+
 @pytest.mark.parametrize("scope", [{}, {"per": "minute"}, {"tool": "chat"}])
 def test_the_reserve_is_charged_for_a_call_of_unknown_cost(scope: Any) -> None:
     """It is what the user said a call may cost: two calls of $0.10 fit $0.25, and the third is refused."""

@@ -121,6 +121,21 @@ def test_the_guides_three_trackers_count_one_call(first: float, second: float, t
     assert 'executions_total{tool_name="ocr",status="failure"} 3' in exporter.text()
 
 
+@pytest.mark.parametrize("first", [0.5, 0.0])
+def test_a_second_cost_of_one_call_is_added_everywhere(first: float) -> None:
+    """So all trackers, the budgets and `/metrics` agree.
+
+    Seen red: the tracker of costs alone counted it.
+    """
+    monitor = setup(exporter := PrometheusExporter(port=0), budget=5)
+    monitor.metrics.record("ocr", duration=0.5, cost=first)
+    monitor.costs.record("ocr", 0.5)
+    monitor.costs.record("ocr", 0.25)
+    assert spent(monitor) == monitor.summary()["total_cost_usd"] == 0.75
+    assert (monitor.costs.costs, monitor.costs.counts) == ({"ocr": 0.75}, {"ocr": 1})
+    assert 'toolweaver_tool_cost_usd_total{tool_name="ocr"} 0.75' in exporter.text()
+
+
 @pytest.mark.parametrize(("first", "second"), [(True, False), (False, True), (False, False)])
 def test_of_two_outcomes_the_failure_stands(first: bool, second: bool) -> None:
     """Whichever tracker was told of it."""
@@ -160,7 +175,7 @@ def test_a_tracker_of_another_tool_or_task_keeps_its_record() -> None:
     assert monitor.summary()["count"] == 2
     assert monitor.costs.costs == {"ocr": pytest.approx(0.02), "parse": pytest.approx(0.02)}
     assert monitor.errors.total_calls["ocr"] == 2
-    assert monitor.metrics.by_operation()["ocr"]["total_cost_usd"] == 0.01
+    assert monitor.metrics.by_operation()["ocr"]["total_cost_usd"] == pytest.approx(0.02)
     monitor.metrics.record("index", duration=0.5)
     monitor.costs.record("other", 0.03)
     assert monitor.costs.costs["other"] == 0.03

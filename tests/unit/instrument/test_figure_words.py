@@ -103,6 +103,44 @@ def test_figures_under_another_name_add_up() -> None:
     assert (call.tokens, call.input_tokens, call.cached_tokens, call.cost_usd) == (246, 200, 80, 0.75)
 
 
+TWICE: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, float | None]]] = {
+    "tokens that agree": ({"tokens": 120, "usage": CompletionUsage()}, (0, 100, 20, 40, None)),
+    "other tokens": ({"tokens": 90, "usage": CompletionUsage()}, (90, 0, 0, 0, None)),
+    "input and output": ({"input_tokens": 100, "output_tokens": 20, "usage": DETAILS}, (0, 100, 20, 40, None)),
+    "other input": ({"input_tokens": 90, "usage": DETAILS}, (0, 90, 20, 0, None)),
+    "cached": ({"cached_tokens": 30, "usage": DETAILS}, (0, 100, 20, 30, None)),
+    "two words": ({"tokens": 120, "total_tokens": 120}, (120, 0, 0, 0, None)),
+    "input by its own name": ({"input_tokens": 100, "completion_tokens": 20}, (0, 100, 20, 0, None)),
+    "words and usage": ({"usage": DETAILS, "prompt_tokens": 100, "completion_tokens": 20}, (0, 100, 20, 40, None)),
+    "words and another usage": ({"usage": DETAILS, "total_tokens": 90}, (0, 100, 20, 40, None)),
+    "cost": ({"cost": 0.25, "cost_usd": 0.25}, (0, 0, 0, 0, 0.25)),
+    "other cost": ({"cost": 0.25, "usage": Usage(tokens=120, cost=0.5)}, (120, 0, 0, 0, 0.25)),
+    "cost of usage": ({"usage": Usage(tokens=120, cost=0.25), "cost_usd": 0.5}, (120, 0, 0, 0, 0.25)),
+}
+
+
+@pytest.mark.parametrize("way", ["first", "later"])
+@pytest.mark.parametrize("case", TWICE)
+def test_a_figure_that_one_record_tells_twice_counts_once(case: str, way: str) -> None:
+    """Its own name counts, then `usage=`, then the other names; of those that agree, the one with the most detail.
+
+    Seen red: each of them was added.
+    """
+    words, figures = TWICE[case]
+    with ToolRecorder() as recorder:
+        with track("llm") as call:
+            if way == "later":
+                call.record(tokens=7, cost=1.0)
+            call.record(**words, model="m")
+        (call,) = recorder.calls()
+    unsplit = call.tokens - call.input_tokens - call.output_tokens
+    cost = call.cost_usd
+    if way == "later":
+        unsplit, cost = unsplit - 7, None if cost == 1.0 else (cost or 0) - 1
+    assert (unsplit, call.input_tokens, call.output_tokens, call.cached_tokens, cost) == figures
+    assert call.model == "m"
+
+
 def test_a_usage_that_cannot_be_read_is_counted_as_invalid() -> None:
     """It is no tag either."""
     monitor = setup()

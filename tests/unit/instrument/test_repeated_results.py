@@ -153,6 +153,41 @@ def test_one_object_that_a_generator_changes_and_yields_again_counts_each_time()
     assert monitor.summary()["total_tokens"] == 6
 
 
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        *((kind, "result") for kind, (_, usage, _) in RESULTS.items() if usage is None),
+        ("tokens and cost", "callable"),
+        ("an answer of an SDK", "callable"),
+        ("usage and model", "in a pair"),
+        ("an answer of an SDK", "in a pair"),
+    ],
+)
+def test_one_object_that_a_generator_yields_twice_counts_once(kind: str, way: str) -> None:
+    """Its figures are the same ones. There may be others between.
+
+    Seen red: with every item counted that is the one before.
+    """
+    make, _, cost = RESULTS[kind]
+    result = make()
+
+    def usage(item: Any) -> Usage | None:
+        return None if item == "text" else Usage(tokens=120, cost=cost, increment=True)
+
+    @monitored("pages", usage=usage if way == "callable" else None)
+    def pages() -> Iterator[Any]:
+        yield (result, 1) if way == "in a pair" else result
+        yield (result, 2) if way == "in a pair" else result
+        yield "text"
+        yield result
+
+    monitor = setup(prices=PRICES)
+    list(pages())
+    assert totals(monitor, "pages")[:3] == (120, cost, 0)
+    list(pages())
+    assert totals(monitor, "pages")[:3] == (120, cost, 1)
+
+
 def test_an_orchestrator_with_idempotency_keys_pays_once() -> None:
     """The result of the first call is handed out for the same key."""
 

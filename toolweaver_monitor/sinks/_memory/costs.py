@@ -39,8 +39,8 @@ class CostTracker(InMemorySink, Reportable):
         """Count one call and its cost.
 
         Right after `MetricsCollector.record` of the same tool and setup it is the cost of that call, if that had
-        none. Otherwise only this tracker counts it. Never raises. Invalid values are left out and counted, as in
-        `MetricsCollector.record`.
+        none; a second one is added to it. Otherwise only this tracker counts it. Never raises. Invalid values are left
+        out and counted, as in `MetricsCollector.record`.
 
         Args:
             operation: the tool; anything that is not a name becomes `unnamed`.
