@@ -144,3 +144,19 @@ def test_a_notebook_shows_tables_and_prints_a_report_once(capsys: pytest.Capture
         assert "<table>" in formats["text/html"]
         assert "<td>&lt;b&gt;ocr&lt;/b&gt;</td>" in formats["text/html"]
     assert isinstance(monitor.report(), str)
+
+
+def test_what_one_guesses_of_a_call_or_a_tracker_is_answered() -> None:
+    """Seen red: `call.set_cost` was told to be missing, and nothing more."""
+    monitor = setup()
+    with track("ocr") as call, pytest.raises(AttributeError, match=r"'set_cost'; write call\.record\(cost="):
+        call.set_cost(0.5)  # type: ignore[attr-defined]
+    assert not hasattr(call, "set_tokens")
+    with pytest.raises(AttributeError, match=r'write summary\("ocr"\)\["avg_duration_s"\]'):
+        monitor.metrics.avg_latency("ocr")
+    with pytest.raises(AttributeError, match=r"write errors\.error_rate"):
+        monitor.errors.rate("ocr")
+    with pytest.raises(AttributeError, match=r"write costs\.costs"):
+        monitor.costs.by_tool()
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'cost_usd'; did you mean cost="):
+        monitored("ocr", cost_usd=0.1)  # type: ignore[call-overload]

@@ -32,6 +32,7 @@ from toolweaver_monitor._core.sanitize import (
 )
 from toolweaver_monitor._core.structs import use_plain_setattr
 from toolweaver_monitor._text import redact
+from toolweaver_monitor._text.guesses import NAMES_OF_CALLS, answer_guesses
 
 Outcome = Literal[
     "open", "success", "failure", "timeout", "cancelled", "interrupted", "rejected", "abandoned", "suppressed"
@@ -440,6 +441,7 @@ for _name in (*CallDetails.__struct_fields__, "tokens"):
         setattr(ToolCall, f"_{_name}" if _name in _INTERNAL else _name, _detail_property(_name))
 
 
+answer_guesses(ToolCall, NAMES_OF_CALLS)
 use_plain_setattr(ToolCall(""))
 
 _recording = locks.new_rlock("recording on a call")

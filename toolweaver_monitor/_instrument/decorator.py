@@ -15,6 +15,7 @@ from toolweaver_monitor._instrument.patching.known import row_of
 from toolweaver_monitor._instrument.proxies import MonitoredProxy, make_proxy
 from toolweaver_monitor._instrument.registered import warn_if_registered
 from toolweaver_monitor._instrument.tool import ToolSpec, register
+from toolweaver_monitor._text.guesses import suggest_keywords
 from toolweaver_monitor._usage import Usage
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -57,6 +58,7 @@ def monitored(
 ) -> Callable[[F], F]: ...
 
 
+@suggest_keywords()
 def monitored(
     function_or_name: Any = ...,
     /,

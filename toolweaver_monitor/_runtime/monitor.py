@@ -49,6 +49,7 @@ class Monitor(Reportable):
         "close": "monitor.shutdown()",
         "stop": "monitor.shutdown()",
         "status": "monitor.health()",
+        **dict.fromkeys(("reset", "clear"), "setup(), which begins anew"),
         "print_report": "monitor.report()",
     }
     """What to write instead of a name that one guesses."""

@@ -52,6 +52,37 @@ class AnswersGuesses:
         raise AttributeError(text)  # neither name= nor obj=, for which Python would add a guess of its own
 
 
+NAMES_OF_CALLS: Mapping[str, str] = {
+    **dict.fromkeys(("set_cost", "add_cost"), "call.record(cost=...)"),
+    **dict.fromkeys(("set_tokens", "add_tokens"), "call.record(tokens=...)"),
+    **dict.fromkeys(("set_tag", "add_tag", "set_tags", "set_attribute"), "call.record(your_tag=...)"),
+    **dict.fromkeys(("set_error", "set_status"), 'call.fail("why")'),
+}
+"""What to write instead of names that one guesses of a call."""
+
+
+def answer_guesses(kind: type, meant: Mapping[str, str]) -> None:
+    """Have names that one guesses answered by a class for which `AnswersGuesses` is too slow.
+
+    A `__getattr__` slows down the reading of all attributes (CPython 3.11). `dir()` of an object leaves the names out.
+    """
+    for name, instead in meant.items():
+        setattr(kind, name, _GuessedName(name, instead))
+    owner: Any = kind
+    shown = owner.__dir__
+    owner.__dir__ = lambda self: [name for name in shown(self) if name not in meant]
+
+
+class _GuessedName:
+    """Stands in a class for a name that one guesses: reading it raises with what to write instead."""
+
+    def __init__(self, name: str, meant: str) -> None:
+        self._name, self._meant = name, meant
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        raise AttributeError(f"{owner.__name__!r} object has no attribute {self._name!r}; write {self._meant}")
+
+
 class GuessedKeys(dict[str, Any]):
     """A dict of figures, ready for JSON, that answers a key which does not exist with the one that was meant.
 

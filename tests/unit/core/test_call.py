@@ -22,7 +22,7 @@ def test_dir_shows_what_a_user_may_touch() -> None:
 
     Seen red: with `_redact` named `redact`.
     """
-    assert {name for name in dir(ToolCall) if not name.startswith("_")} == PUBLIC
+    assert {name for name in dir(ToolCall("ocr")) if not name.startswith("_")} == PUBLIC
     with track("ocr") as call:
         assert {name for name in dir(call) if not name.startswith("_")} >= PUBLIC
 

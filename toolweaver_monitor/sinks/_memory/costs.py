@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NANO
@@ -29,6 +29,9 @@ class CostTracker(InMemorySink, Reportable):
 
     Its report shows what each tool cost, the most expensive first, with total, calls and average.
     """
+
+    _meant: ClassVar[Mapping[str, str]] = {"by_tool": "costs.costs", "by_model": 'costs.by("model")'}
+    """What to write instead of a name that one guesses."""
 
     name = "costs"
 

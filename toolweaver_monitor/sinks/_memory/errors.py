@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._stats.tool_stats import ToolStats
@@ -36,6 +37,12 @@ class ErrorTracker(InMemorySink, Reportable):
     Raises:
         ConfigurationError: `max_errors` is not a whole number from 1 up.
     """
+
+    _meant: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("rate", "rates", "success_rate"), 'errors.error_rate("ocr")'),
+        **dict.fromkeys(("by_tool", "by_type", "recent"), "errors.errors, by tool, or errors.latest"),
+    }
+    """What to write instead of a name that one guesses."""
 
     name = "errors"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypedDict, cast
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import NANO
@@ -59,6 +60,14 @@ class MetricsCollector(InMemorySink, AnswersGuesses):
     Raises:
         ConfigurationError: `max_operations` is not a whole number from 1 up.
     """
+
+    _meant: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("avg_latency", "avg_duration", "average"), 'summary("ocr")["avg_duration_s"]'),
+        **dict.fromkeys(("success_rate", "error_rate"), 'summary("ocr")["success_rate"]'),
+        **dict.fromkeys(("total_cost", "costs"), 'summary("ocr")["total_cost_usd"]'),
+        **dict.fromkeys(("percentile", "p95"), 'summary("ocr")["p95_s"]'),
+    }
+    """What to write instead of a name that one guesses."""
 
     name = "metrics"
 
