@@ -127,6 +127,18 @@ def framework(session: nox.Session, name: str) -> None:
         session.error(f"{name} was not tested, since its package is missing")
 
 
+@nox.session(python="3.11")
+def toolweaver(session: nox.Session) -> None:
+    """Every way in which ToolWeaver runs a tool, and its samples and tests: `nox -s toolweaver -- CHECKOUT --tests`."""
+    if not session.posargs:
+        session.error("name a checkout of ToolWeaver: nox -s toolweaver -- FOLDER")
+    checkout, *options = session.posargs
+    session.install(".[all]", "--editable", checkout, *group("test"), "pytest-mock")
+    ways = ("python", "-P", "-m", "pytest", "-q", "tests/unit/integrations")
+    session.run(*ways, env={"TOOLWEAVER_CHECKOUT": checkout})
+    session.run("python", "-P", "tests/toolweaver_samples.py", checkout, *options)
+
+
 @nox.session(python="3.13")
 def conformance(session: nox.Session) -> None:
     """The decorator beside others', row by row; writes docs/reference/conformance.md."""
