@@ -314,13 +314,13 @@ class Monitor(Reportable):
         self._log_summary()
         if parts.shared is not None:
             _quietly(parts.shared.close)
-        if parts.workers is not None:
-            _quietly(parts.workers.close)
         for runner in parts.runners:
             runner.request_close(deadline)
         for sink in self.sinks:
             if isinstance(sink, InMemorySink):
                 _quietly(sink.close)
+        if parts.workers is not None:  # after the exporter, which must not answer without the others' counts
+            _quietly(parts.workers.close)
         while not all(runner.closed or runner.worker.is_current() for runner in parts.runners):
             if time.monotonic() >= deadline:
                 break

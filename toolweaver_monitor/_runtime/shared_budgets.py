@@ -68,8 +68,7 @@ def share_budgets(ledger: Ledger | None, sinks: Sequence[Any], workers: SharedWo
     if ledger is None:
         return None
     store = next((sink for sink in sinks if hasattr(sink, "_open_ledger")), None)
-    has_joined = workers is not None and workers.has_joined
-    of_run = workers.open_ledger() if workers is not None and has_joined else None
+    of_run = workers.open_ledger() if workers is not None else None
     if of_run is None and (store is None or all(scope.budget.per == "run" for scope in ledger.scopes)):
         return None
     return SharedBudgets(ledger, of_run, store._open_ledger() if store is not None else None)

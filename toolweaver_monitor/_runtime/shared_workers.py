@@ -33,7 +33,7 @@ class SharedWorkers:
     def __init__(self, folder: SharedFolder, exporter: PrometheusExporter) -> None:
         self.folder, self.exporter = folder, exporter
         self.tallies = SharedTallies(folder, exporter._own_snapshot, exporter._version)
-        self.has_joined = self.tallies.join()
+        self.tallies.join()
         self._is_swept = False
         self._worker = Worker("shared counts", self._tick, PUBLISH_EVERY_S)
 

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import signal
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -349,6 +350,31 @@ def test_a_setup_that_is_replaced_is_counted_once(begin: Setup) -> None:
     other = begin(PrometheusExporter(port=0))
     repeat(4)()
     assert scrape(other)[SUCCESSES] == 9
+
+
+def test_the_end_does_not_wait_for_a_thread_that_waits_for_it(begin: Setup) -> None:
+    """A signal handler that ends the program may have interrupted what that thread waits for.
+
+    Seen red: with the lock waited for without a limit, for ever.
+    """
+    monitor = begin()
+    workers = monitor._components.workers
+    assert workers is not None
+    held, ended = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with workers.tallies._lock:
+            held.set()
+            ended.wait(20)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(5)
+    began = time.monotonic()
+    monitor.shutdown()
+    ended.set()
+    thread.join()
+    assert time.monotonic() - began < 5
 
 
 def test_joined_metrics_can_be_mounted_without_an_exporter(folder: Path) -> None:

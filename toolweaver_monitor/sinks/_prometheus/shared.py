@@ -23,6 +23,8 @@ log = logging.getLogger("toolweaver_monitor")
 
 TRY_AGAIN_S = 1.0
 """After a fault of the folder."""
+CLOSE_WAIT_S = 0.5
+"""How long the end of the program may wait for a scrape that is being answered."""
 
 
 class SharedTallies:
@@ -56,10 +58,10 @@ class SharedTallies:
         """The departed, and the living but for this one, as they were last seen."""
         self._merged: MergedTallies | None = None
 
-    def join(self) -> bool:
-        """Join the run. Return False if the folder is at fault, which `problem` tells."""
+    def join(self) -> None:
+        """Join the run. If the folder is at fault, `problem` tells."""
         with self._lock:
-            return self._try(self.folder.join)
+            self._try(self.folder.join)
 
     def publish(self) -> None:
         """Show the other workers what this one has counted, if that has changed. Called several times a second."""
@@ -95,9 +97,9 @@ class SharedTallies:
             FolderBusy: the others' counts are out of reach, and were never within it.
         """
         with self._lock:
-            if self._is_closed:
-                return own
             mine = pack_snapshot(own)
+            if self._is_closed:
+                return self._merge_last_seen(own, mine).snapshot()
             self._merged = None
             is_published = self._try(lambda: self.folder.publish(encode(mine)))
             is_gathered = self._try(lambda: self.folder.exchange(lambda *found: self._fold(own, mine, *found)))
@@ -109,7 +111,7 @@ class SharedTallies:
             return merged.snapshot()._replace(since_s=self.folder.started_at or own.since_s)
 
     def _merge_last_seen(self, own: Snapshot, mine: Tallies) -> MergedTallies:
-        if self._others is None and self.folder.started_at:
+        if self._others is None and self.folder.started_at and not self._is_closed:
             raise FolderBusy("the counts of the other workers are out of reach", hint="scrape again")
         departed, living = self._others or (MergedTallies(own), [])
         merged = departed.copy(own)
@@ -155,12 +157,16 @@ class SharedTallies:
         return True
 
     def close(self) -> None:
-        """Publish the last counts, and leave the run."""
-        with self._lock:
+        """Publish the last counts, and leave the run. A signal handler may call it, so it does not wait for long."""
+        if not self._lock.acquire(timeout=CLOSE_WAIT_S):
+            return  # the thread that has it may wait for what the handler has interrupted; the kernel ends the worker
+        try:
             if not self._is_closed:
                 self._try(lambda: self.folder.publish(encode(pack_snapshot(self._take()))))
                 self._is_closed = True
                 self.folder.leave()
+        finally:
+            self._lock.release()
 
 
 def _decode(found: Found, known: dict[str, tuple[bytes, Tallies]]) -> Tallies | None:
