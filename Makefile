@@ -7,7 +7,7 @@ ARGS   ?=
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test system lint format fix types coverage audit docs bench faults clean
+.PHONY: help venv demo test system lint format fix types coverage audit picture docs bench faults clean
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ audit: $(VENV)/.dev ## look for dangerous code (bandit) and for known faults in 
 	@$(PIP) install --quiet bandit pip-audit
 	@$(BIN)/bandit --quiet --recursive --severity-level medium --skip B104 toolweaver_monitor
 	@$(BIN)/pip-audit --skip-editable $(ARGS)
+
+picture: $(VENV)/.dev ## make docs/page.png, the picture of the page, in the system's Chromium
+	@PAGE_PICTURES=docs $(BIN)/python -m pytest -q -k "pictures and page]" tests/integration/test_page_in_browser.py
 
 docs: $(VENV)/.dev ## write the generated pages of the reference, and the outputs shown in the documents
 	@$(BIN)/python docs/generate.py

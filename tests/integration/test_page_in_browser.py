@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import Monitor, setup, track
+from toolweaver_monitor.sinks import SQLiteStore
 
 pytestmark = pytest.mark.system
 
@@ -266,3 +270,99 @@ def test_the_download_is_the_page_with_its_figures(show: Callable[..., Opened], 
     saved.wait("document.querySelectorAll('#detail .waterfall .span').length === 3")
     time.sleep(1.2)  # longer than a poll
     assert [asked for asked in saved.requests if not asked.startswith("file:")] == []
+
+
+def test_rows_and_periods_change_with_one_choice(show: Callable[..., Opened], tmp_path: Path) -> None:
+    """By customer, and with a store the last hour; a row opens down to a call of it. Lines are drawn beside."""
+    with setup(SQLiteStore(tmp_path / "chosen.db"), dashboard=0) as running:
+        read_receipts(6)
+        running.flush()
+        opened = show(url=running.sinks[1].url)
+        page = opened.page
+        opened.wait("document.querySelectorAll('#charts .lines').length === 3")
+        page.select_option("#by", "tag:customer")
+        opened.wait("document.querySelector('[data-tool=acme]')")
+        assert opened.cells()["acme"]["calls"] == "18"
+        page.select_option("#period", "3600")
+        opened.wait("document.getElementById('about').innerText.includes('1 run in chosen.db')")
+        opened.wait("document.querySelector('[data-tool=acme]')")
+        assert opened.cells()["acme"]["cost"] == "$0.024"
+        page.click("[data-tool=acme] .name")
+        opened.wait("document.querySelector('#detail .strip')")
+        page.click("#detail .calls a >> nth=0")
+        opened.wait("document.querySelectorAll('#detail .waterfall .span').length === 3")
+        page.select_option("#by", "run")
+        opened.wait("document.querySelector('[data-tool*=\"run 1\"]') && document.getElementById('detail').hidden")
+        page.select_option("#period", "")
+        page.select_option("#by", "tool")
+        opened.wait("document.querySelector('[data-tool=ocr]')")
+
+
+def test_the_first_figures_are_there_soon(show: Callable[..., Opened]) -> None:
+    """From the navigation to the first figures on loopback: aim 0.2 s; a busy machine is given ten times as long."""
+    read_receipts(5)
+    opened = show()
+    opened.wait("document.querySelectorAll('#tools-table tbody tr').length === 3")
+    paint = opened.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    print(f"first paint after {paint:.0f} ms")
+    assert paint < 2_000
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_axe_finds_nothing_serious(browser: Any, monitor: Monitor, width: int, scheme: str) -> None:
+    """`AXE_CORE` names axe.min.js, of `npm install axe-core`. Seen red: with bars named unlike the cut text in them."""
+    path = os.environ.get("AXE_CORE")
+    if not path:
+        pytest.skip("this test needs AXE_CORE=.../axe-core/axe.min.js, of the npm package")
+    read_receipts(4)
+    call_id = monitor.errors.latest[0]["call_id"]
+    # It is put into the page as a script, which the page itself forbids.
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True)
+    for view in ("", "#tool=ocr", f"#tool=ocr&call={call_id}", "#by=tag:customer"):
+        page = context.new_page()
+        page.goto(str(monitor.sinks[0].url) + view)
+        page.wait_for_selector("#detail h2" if "tool=" in view else "#charts .lines")
+        page.wait_for_timeout(500)
+        page.add_script_tag(path=path)
+        found = page.evaluate("axe.run().then(result => result.violations)")
+        serious = [each for each in found if each["impact"] in ("serious", "critical")]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == [], view
+        page.close()
+    context.close()
+
+
+PICTURES: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
+    "page": (("0", "0.03"), "", {}),
+    "page-dark": (("0", "0.03"), "", {"color_scheme": "dark"}),
+    "page-360": (("0", "0.03"), "", {"viewport": {"width": 360, "height": 780}}),
+    "page-768": (("0", "0.03"), "", {"viewport": {"width": 768, "height": 1024}}),
+    "page-1920": (("0", "0.03"), "", {"viewport": {"width": 1920, "height": 1080}}),
+    "tool": (("0", "0.03"), "#tool=ocr", {}),
+    "customers": (("0", "0.03"), "#by=tag:customer", {}),
+    "many": (("1000", "0.03"), "", {}),
+    "failing": (("0", "0.6"), "", {}),
+}
+"""By the name of the file: the arguments of the program, the address, and the browser's options."""
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_of_the_page(browser: Any, name: str) -> None:
+    """`PAGE_PICTURES` names the folder for them, which CI keeps; `make picture` makes the one in docs/."""
+    folder = os.environ.get("PAGE_PICTURES")
+    if not folder:
+        pytest.skip("this makes files for people to look at, in the folder that PAGE_PICTURES names")
+    arguments, address, options = PICTURES[name]
+    program = Path(__file__).parent / "lifelike" / "receipts.py"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, str(program), *arguments], **pipes) as process:  # type: ignore[call-overload]
+        try:
+            opened = Opened(browser, process.stdout.readline().strip() + address, **options)
+            opened.wait("document.querySelectorAll('#charts .lines').length === 3")
+            opened.page.wait_for_timeout(1_000)
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            opened.page.screenshot(path=Path(folder) / f"{name}.png")
+            assert opened.complaints == []
+            opened.context.close()
+        finally:
+            process.stdin.close()

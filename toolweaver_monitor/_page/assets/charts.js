@@ -74,8 +74,8 @@
       const at = values.findLastIndex((value) => value !== null);
       if (at >= 0) ends.push([name, y(values[at]) + 4, tone]);
     }
-    ends.sort((a, b) => a[1] - b[1]).reduce((above, end) => (end[1] = Math.max(end[1], above + 12)), -Infinity);
-    for (let at = ends.length - 1, below = height - 4; at >= 0; at--) below = (ends[at][1] = Math.min(ends[at][1], below)) - 12;
+    ends.reverse().sort((a, b) => a[1] - b[1]).reduce((above, end) => (end[1] = Math.max(end[1], above + 12)), -Infinity);
+    for (let at = ends.length - 1, below = bottom + 4; at >= 0; at--) below = (ends[at][1] = Math.min(ends[at][1], below)) - 12;
     for (const [name, at, tone] of ends) figure.append(svg("text", { class: "name-of " + tone, x: right + 6, y: at }, name.length > 13 ? name.slice(0, 12) + "…" : name));
     for (let at = 0; at < periods; at++) {
       const told = lines.filter((line) => line[1][at] !== null && line[1][at] !== undefined).map((line) => `${line[0]} ${shown(line[1][at])}`);
@@ -138,14 +138,15 @@
       const words = `${path.join(" > ")}: ${shown(value)}, ${twm.percent(share)}; ${twm.plural(frame[1], "call")}` +
         (frame[2] ? `, ${twm.count(frame[2])} failed` : "") + (frame[6] ? `, ${twm.count(frame[6])} unpriced` : "") +
         (frame[8] && weight === "time" ? "; calls inside ran at once, drawn scaled" : "");
-      const box = svg("g", { class: "frame " + twm.hue(frame[0]), tabindex: wide < 3 ? null : 0, role: "button", "aria-label": words,
+      const room = Math.floor((wide - 12) / 7), cut = room >= 3 && frame[0].length > room;
+      // A name must hold the text that is seen, so where that is cut the title alone names the bar.
+      const box = svg("g", { class: "frame " + twm.hue(frame[0]), tabindex: wide < 3 ? null : 0, role: "button", "aria-label": cut ? null : words,
         "data-path": JSON.stringify(path), onclick: () => choose(path),
         onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(path); } } });
       box.append(svg("title", {}, words));
       box.append(svg("rect", { x, y: depth * ROW, width: Math.max(0.4, wide - 1), height: ROW - 2, rx: 2 }));
-      const room = Math.floor((wide - 12) / 7);
       if (room >= 3) {
-        const label = frame[0].length <= room ? frame[0] : frame[0].slice(0, room - 1) + "…";
+        const label = cut ? frame[0].slice(0, room - 1) + "…" : frame[0];
         box.append(svg("text", { x: x + 6, y: depth * ROW + 15 }, label));
         const extra = "  " + shown(value);
         if (frame[0].length + extra.length + 1 <= room) box.append(svg("text", { class: "extra", x: x + wide - 7, y: depth * ROW + 15 }, extra.trim()));

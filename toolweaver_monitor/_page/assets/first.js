@@ -71,8 +71,8 @@
 
   function table(title, heads, lines, shown) {
     const rows = lines[0][1].map((_, at) => at).filter((at) => lines.some((line) => line[1][at]));
-    return el("table", { class: "unseen" }, el("caption", {}, title), el("thead", {}, el("tr", {}, ["period", ...lines.map((line) => line[0])].map((name) => el("th", { scope: "col" }, name)))),
-      el("tbody", {}, rows.map((at) => el("tr", {}, el("th", { scope: "row" }, twm.clock((shown.period - shown.periods + 1 + at) * shown.periodS)), lines.map((line) => el("td", {}, line[1][at] === null ? twm.NONE : heads(line[1][at])))))));
+    return el("div", { class: "unseen" }, el("table", {}, el("caption", {}, title), el("thead", {}, el("tr", {}, ["period", ...lines.map((line) => line[0])].map((name) => el("th", { scope: "col" }, name)))),
+      el("tbody", {}, rows.map((at) => el("tr", {}, el("th", { scope: "row" }, twm.clock((shown.period - shown.periods + 1 + at) * shown.periodS)), lines.map((line) => el("td", {}, line[1][at] === null ? twm.NONE : heads(line[1][at]))))))));
   }
 
   function chart(title, lines, shownAs, log, shown, width) {
@@ -83,7 +83,7 @@
   function charts(data, shown, rows, width) {
     const [unitS, unit] = UNITS.find((each) => each[0] >= shown.periodS) || UNITS[2], times = data.over;
     const per = (value, part) => (value / part) * (unitS / shown.periodS);
-    const hasMoney = times.some((period) => period[3]), across = width > 860 ? (hasMoney ? 3 : 2) : width > 560 ? 2 : 1;
+    const hasMoney = times.some((period) => period[3]), across = width > 680 ? (hasMoney ? 3 : 2) : 1;
     const wide = Math.floor((width - 32 * (across - 1)) / across);
     let calls = [["calls", series(times, shown, (period, part) => per(period[1], part), 0), "all"]];
     if (times.some((period) => period[2])) calls.push(["failed", series(times, shown, (period, part) => per(period[2], part), 0), "failing"]);

@@ -15,7 +15,8 @@
 
   twm.saved = Boolean(inside); // times are absolute then: nobody knows when it is read
 
-  const now = () => (twm.saved ? data.at : Date.now() / 1000 + skew);
+  // What is not known any more is not drawn: without an answer the time stands still.
+  const now = () => (twm.saved ? data.at : (failing && answered ? answered : Date.now()) / 1000 + skew);
   const address = () => new URLSearchParams(location.hash.slice(1));
   function link(changes) {
     const next = address();
@@ -197,7 +198,7 @@
 
   function stateOf(shown) {
     if (failing && failing !== "no answer") return ["✕ " + failing, "bad"];
-    if (failing) return [answered ? `✕ no answer since ${twm.clock(answered / 1000)}; these are the last figures. Trying again.` : "✕ no answer. Trying again.", "bad"];
+    if (failing) return [answered ? `✕ no answer since ${twm.time(answered / 1000)}; these are the last figures` : "✕ no answer. Trying again.", "bad"];
     if (inside) return ["saved page", ""];
     if (loading) return ["reading the store …", ""];
     if (data.about.closed && data.about.saved) return ["its programs have ended", ""];
@@ -240,6 +241,7 @@
     once("first", [total, active, budgets, over, shown.period, failing ? 0 : active.length || budgets.some((one) => one.frees_at) ? Math.floor(shown.now) : 0], () => {
       $("first").replaceChildren(...twm.tiles(data, shown));
     });
+    flameWidth = flameWidth || $("flame").clientWidth;
     once("charts", [over, total, shown.by, shown.period, flameWidth], () => {
       const rows = shown.by === "tool" ? [] : [...data.tools.values()].sort((a, b) => b.calls - a.calls);
       if (flameWidth) $("charts").replaceChildren(...twm.charts(data, shown, rows, flameWidth));
@@ -277,7 +279,7 @@
       $("errors-body").replaceChildren(data.errors.length ? el("table", { class: "calls" }, head([["type", "left"], ["count", "num"], ["first", "left for-mid"], ["last", "left"], ["tools", "left for-mid"]]),
         el("tbody", {}, data.errors.map((error) => el("tr", { title: error.text }, el("th", { scope: "row", class: "left text kind" }, error.type), el("td", { class: "num" }, twm.count(error.count)), el("td", { class: "left for-mid" }, error.first ? twm.moment(error.first, shown.now) : twm.NONE), el("td", { class: "left" }, error.last ? twm.moment(error.last, shown.now) : twm.NONE), el("td", { class: "left text for-mid" }, error.tools.slice(0, 5).join(", ") + (error.tools.length > 5 ? ` and ${error.tools.length - 5} more` : "")))))) : el("p", { class: "dim" }, "No call has failed."));
       $("latest").hidden = !data.latest.length;
-      $("latest-body").replaceChildren(el("table", { class: "calls" }, head([["ended", "left"], ["tool", "left"], ["error", "left"]]), el("tbody", {}, data.latest.slice(0, 10).map((error) => el("tr", {}, el("td", { class: "left" }, el("a", { href: link({ tool: error.tool, call: error.id }) }, twm.moment(error.at, shown.now))), el("td", { class: "left text" }, error.tool), el("td", { class: "left text", title: error.text }, el("div", { class: "clamp" }, el("span", { class: "kind" }, error.type || error.outcome), error.text ? " " + error.text : "")))))));
+      $("latest-body").replaceChildren(el("table", { class: "calls" }, head([["ended", "left"], ["tool", "left"], ["error", "left"]]), el("tbody", {}, data.latest.slice(0, 10).map((error) => el("tr", {}, el("td", { class: "left" }, el("a", { href: link({ tool: error.tool, call: error.id }) }, twm.moment(error.at, shown.now))), el("td", { class: "left text own" }, error.tool), el("td", { class: "left text", title: error.text }, el("div", { class: "clamp" }, el("span", { class: "kind" }, error.type || error.outcome), error.text ? " " + error.text : "")))))));
       $("unpriced").hidden = !data.unpriced.length;
       $("unpriced-body").replaceChildren(el("table", { class: "calls" }, head([["tool", "left"], ["model", "left"], ["calls", "num"]]), el("tbody", {}, data.unpriced.slice(0, 20).map(([tool, model, calls]) => el("tr", {}, el("th", { scope: "row", class: "left text" }, tool), el("td", { class: "left text" }, model === null ? twm.NONE : model || "no model was named"), el("td", { class: "num warn" }, "! " + twm.count(calls)))))), el("p", { class: "dim" }, "Their cost is not in any figure above. setup(prices=...) prices them; docs/how-to/costs.md."));
     });

@@ -111,9 +111,8 @@
     const name = this.focused; // noted by events: to ask for document.activeElement costs a layout
     const wanted = [];
     for (let at = from; at < to; at++) wanted.push(this.row(this.rows[at], at));
-    const columns = this.shown().length;
-    if (from > 0) wanted.unshift(space(from * this.height, columns));
-    if (to < count) wanted.push(space((count - to) * this.height, columns));
+    if (from > 0) wanted.unshift(space(from * this.height));
+    if (to < count) wanted.push(space((count - to) * this.height));
     const same = wanted.length === body.rows.length && wanted.every((row, at) => body.rows[at] === row);
     if (!same) {
       body.replaceChildren(...wanted);
@@ -122,8 +121,8 @@
     if (this.drawn.size > 400) this.drawn.clear();
   };
 
-  function space(height, columns) {
-    const cell = el("td", { colspan: columns });
+  function space(height) {
+    const cell = el("td"); // without a span, which would make columns of those that are hidden
     cell.style.height = height + "px";
     return el("tr", { class: "space", "aria-hidden": "true" }, cell);
   }

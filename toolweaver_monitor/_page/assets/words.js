@@ -4,6 +4,7 @@
   const NONE = "—";
   const cents = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
   const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
+  const times = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
   const plain = new Intl.NumberFormat("en-US", { maximumFractionDigits: 12 });
 
   function digits(value) {
@@ -68,6 +69,10 @@
     return dates.format(at * 1000);
   }
 
+  function time(at) {
+    return times.format(at * 1000);
+  }
+
   function exact(value, unit) {
     return value === null || value === undefined ? "unknown, or none" : plain.format(value) + (unit ? " " + unit : "");
   }
@@ -105,5 +110,5 @@
     return el("time", { "data-at": at, title: clock(at) }, twm.saved ? clock(at) : ago(at, now));
   }
 
-  Object.assign(twm, { NONE, count, seconds, rough, span, dollars, percent, ago, clock, exact, plural, hue, el, svg, moment });
+  Object.assign(twm, { NONE, count, seconds, rough, span, dollars, percent, ago, clock, time, exact, plural, hue, el, svg, moment });
 })((window.twm = window.twm || {}));
