@@ -179,7 +179,7 @@ def main() -> int:
     parser.add_argument("checkout", type=Path, help="a checkout of ToolWeaver, whose requirements are installed")
     parser.add_argument("--tests", action="store_true", help="run its tests as well")
     parser.add_argument("--only", default="", metavar="TEXT", help="the samples with this text in their path")
-    parser.add_argument("--limit-s", type=float, default=120, metavar="S", help="seconds a sample may take (120)")
+    parser.add_argument("--limit-s", type=float, default=300, metavar="S", help="seconds a sample may take (300)")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="toolweaver-samples-"))
     print(f"what each printed: {folder}", flush=True)

@@ -100,9 +100,8 @@ def register_tools(world: World) -> None:
     world.ocr = world.mcp_tool()(ocr)
     world.plain = world.tool(name="plain")(lambda params: {"given": params})
     world.register_function("compute_tax")(lambda amount: {"tax": amount})
-    world.register_template(
-        world.FunctionToolTemplate(name="from_template", description="x", function=lambda x: {"x": x})
-    )
+    world.template = world.FunctionToolTemplate(name="from_template", description="x", function=lambda x: {"x": x})
+    world.register_template(world.template)
     world.add_worker("from_file", lambda x: {"x": x})
 
 
@@ -110,7 +109,7 @@ def register_tools(world: World) -> None:
 def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
     monkeypatch.syspath_prepend(PACKAGE)
     monkeypatch.chdir(tmp_path)
-    kept = {name: module for name, module in sys.modules.items() if CHECKOUT and name.startswith("orchestrator")}
+    kept = {name: module for name, module in sys.modules.copy().items() if CHECKOUT and name.startswith("orchestrator")}
     with setup() as monitor:
         world = World(monitor=monitor)
         if request.param == "imported before":
@@ -122,7 +121,7 @@ def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
             register_tools(world)
         yield world
     uninstrument("toolweaver")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "orchestrator"]:
+    for name in [name for name in sys.modules.copy() if name.partition(".")[0] == "orchestrator"]:
         if not kept and not CHECKOUT:
             del sys.modules[name]
     if CHECKOUT:
@@ -236,6 +235,7 @@ WAYS: dict[str, tuple[str, Callable[[World], Any]]] = {
     "a plugin": ("ocr", lambda w: w.get_plugin("decorators").execute("ocr", {})),
     "a tool of a file": ("from_file", lambda w: w.MCPClientShim().call_tool("from_file", {"x": 1})),
     "a template": ("from_template", lambda w: w.MCPClientShim().call_tool("from_template", {"x": 1})),
+    "a template itself": ("from_template", lambda w: asyncio.sleep(0, w.template.execute({"x": 1}))),
     "tool_executor.call_tool": (
         "ocr",
         lambda w: importlib.import_module("orchestrator.tools.tool_executor").call_tool("finance", "ocr", {}),

@@ -192,26 +192,31 @@ def watch_stream(function: Any, name_of: NameOf, level: Level) -> Any:
     return run
 
 
-def watch_function(function: Any, name: str) -> Any:
+def watch_function(function: Any, name: str | NameOf) -> Any:
     """Return a function that counts the runs of a tool's own function, plain or coroutine function.
 
     It stays a plain function: arguments that do not fit raise at the call, as they did.
+
+    Args:
+        function: the tool's function.
+        name: the tool's name, or what gets the arguments and returns it.
     """
+    name_of: NameOf = name if callable(name) else lambda *_args, **_kwargs: name
 
     def body(*args: Any, **kwargs: Any) -> Any:
-        with _beginning(name, Level.FUNCTION):
+        with _beginning(name_of(*args, **kwargs), Level.FUNCTION):
             result = function(*args, **kwargs)
         if inspect.isawaitable(result):
             return _await(result, ToolRun(current_call(), Level.FUNCTION))
         return result
 
-    counted = wrap(body, _counting(lambda *_args, **_kwargs: name))
+    counted = wrap(body, _counting(name_of))
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         if not Switch.on:
             return function(*args, **kwargs)
-        around = _run_around(name, Level.FUNCTION)
+        around = _run_around(name_of(*args, **kwargs), Level.FUNCTION)
         if around is None:
             return counted(*args, **kwargs)
         with _reached(around):

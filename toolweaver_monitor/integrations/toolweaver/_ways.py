@@ -231,6 +231,18 @@ def _skill_loader(original: Any) -> Any:
     return load_tool_from_skill
 
 
+def _template(original: Any) -> Any:
+    """Watch what a template runs, unless its function is monitored."""
+    watched = watch_function(original, lambda self, *_args, **_kwargs: str(self.name))
+
+    @functools.wraps(original)
+    def execute(self: Any, *args: Any, **kwargs: Any) -> Any:
+        run = original if is_monitored(vars(self).get("_function")) else watched
+        return run(self, *args, **kwargs)
+
+    return execute
+
+
 def _planner(original: Any) -> Any:
     """Watch the planner's model, whose answer has the tokens; the plan that is returned has none."""
 
@@ -292,5 +304,6 @@ WAYS = (
     Way("orchestrator.tools.composition", "CompositionExecutor._execute_step", _coroutine(_step_name, Level.EXECUTOR)),
     Way("orchestrator.tools.sub_agent", "dispatch_agents", _dispatch),
     Way("orchestrator.tools.sub_agent", "get_global_cache", _dispatch_cache, everywhere=False),
+    Way("orchestrator.tools.templates", "FunctionToolTemplate.execute", _template),
     Way("orchestrator.tools.skill_bridge", "load_tool_from_skill", _skill_loader),
 )
