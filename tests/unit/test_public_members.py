@@ -34,7 +34,7 @@ PUBLIC = {
         *SINK,
         *("record", "operations", "summary", "by_operation", "cost_by_operation", "to_dict"),
     },
-    PrometheusExporter: {*SINK, "port", "url", "start", "text", "status"},
+    PrometheusExporter: {*SINK, "port", "url", "start", "text", "status", "push", "delete_from_gateway"},
     SQLiteStore: {*SINK, "path", "start", "status", "merge", "max_batch", "max_calls"},
     WandBLogger: {*SINK, "run", "log_summary", "max_batch", "merge", "backlog", "grace_s", "status"},
 }

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -25,8 +25,10 @@ from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._base import SetupAware
 from toolweaver_monitor.sinks._memory.view import InMemorySink
 from toolweaver_monitor.sinks._prometheus import catalog, exposition, families
+from toolweaver_monitor.sinks._prometheus.arguments import validate_buckets, validate_registry
 from toolweaver_monitor.sinks._prometheus.exemplars import MAX_LOOKED_AT
 from toolweaver_monitor.sinks._prometheus.labels import LabelledCounts, validate_labels
+from toolweaver_monitor.sinks._prometheus.push import EndTargets
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -60,6 +62,11 @@ class PrometheusExporter(InMemorySink, SetupAware):
         page: whether the endpoint serves the page at `/` as well, which shows the texts of errors and the values of
             tags. Default: if it is on loopback or has a token.
         listen: False opens no port, for metrics that `Monitor.asgi()` or `Monitor.wsgi()` serves in an application.
+            Default: unless a gateway or a textfile, and no port, is given.
+        gateway: a Pushgateway that gets the metrics when the program ends, such as `"http://gateway:9091"`.
+        job: the name of the job there.
+        grouping_key: further labels of the job's group there, such as `{"instance": "worker-3"}`.
+        textfile: a file that gets the metrics when the program ends, for node_exporter; it ends with `.prom`.
 
     Raises:
         ConfigurationError: an argument cannot be used; its `hint` names the fix.
@@ -83,13 +90,18 @@ class PrometheusExporter(InMemorySink, SetupAware):
         allowed_hosts: Sequence[str] | None = None,
         insecure: bool = False,
         page: bool | None = None,
-        listen: bool = True,
+        listen: bool | None = None,
+        gateway: str | None = None,
+        job: str | None = None,
+        grouping_key: Mapping[str, str] | None = None,
+        textfile: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(max_operations=1)
+        self._leaves = EndTargets.of(gateway, job, grouping_key, textfile)
         requested = config.PROMETHEUS_PORT.given(port)
-        if listen not in (True, False):
-            raise ConfigurationError(f"listen must be True or False, not {listen!r}")
-        self._listens = listen
+        if listen not in (True, False, None):
+            raise ConfigurationError(f"listen must be True, False or None, not {listen!r}")
+        self._listens = (not self._leaves or port is not None) if listen is None else listen
         self._chooses_port = requested is None
         self._port_reason = ""
         self._endpoint = Endpoint(
@@ -154,6 +166,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
             return
         if self._registry is not None and self._collector is None:
             self._register()
+        self._leaves.begin()
         if not self._listens:
             return
         if self._chooses_port:
@@ -248,6 +261,26 @@ class PrometheusExporter(InMemorySink, SetupAware):
         snapshot = self._take_snapshot(with_exemplars=form.has_exemplars)
         return form.render(families.read_families(snapshot)), form.content_type
 
+    def push(self) -> None:
+        """Send the metrics to the gateway, and write the textfile, as the end of the program does.
+
+        Raises:
+            ConfigurationError: the exporter has neither.
+            SinkUnavailable: one of them does not take the metrics; its `hint` names the fix.
+        """
+        self._leaves.write(*self._render(""))
+
+    def delete_from_gateway(self) -> None:
+        """Delete the job's group at the gateway. The end of the program then sends nothing.
+
+        Figures that are to stay only of runs that fail are deleted at the end of one that succeeds.
+
+        Raises:
+            ConfigurationError: the exporter has no gateway.
+            SinkUnavailable: the gateway does not answer; its `hint` names the fix.
+        """
+        self._leaves.delete()
+
     def _take_snapshot(self, *, with_exemplars: bool = False) -> families.Snapshot:
         """Collect everything that is exposed right now; of all workers, if they are joined."""
         own, shared = self._own_snapshot(with_exemplars=with_exemplars), self._context.shared
@@ -323,6 +356,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
         if wait is not None:
             wait.stop(timeout_s=1.0)
         self._wait_error = ""
+        self._leaves.end(lambda: self._render(""))
         self._endpoint.close()
         if self._collector is not None:
             try:
@@ -373,32 +407,3 @@ def _warn_of_multiproc() -> None:
     if _is_multiproc() and MULTIPROC_NOTE not in _said:
         _said.add(MULTIPROC_NOTE)
         log.warning(MULTIPROC_NOTE)
-
-
-def validate_registry(registry: Any) -> Any:
-    """Return an application's registry, or None.
-
-    Raises:
-        ConfigurationError: `registry` is neither.
-    """
-    methods = ("register", "unregister", "collect")
-    if registry is None or all(callable(getattr(registry, method, None)) for method in methods):
-        return registry
-    raise ConfigurationError(
-        f"registry={registry!r} is not a registry",
-        hint="give a prometheus_client.CollectorRegistry, such as prometheus_client.REGISTRY",
-    )
-
-
-def validate_buckets(buckets: Iterable[float] | None, name: str = "buckets") -> tuple[float, ...] | None:
-    """Return upper bounds of buckets in seconds, or None.
-
-    Raises:
-        ConfigurationError: there are none, they do not rise, or one is not a positive number.
-    """
-    try:
-        return None if buckets is None else config.rising_bounds(buckets)
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigurationError(
-            f"{name}={buckets!r} are not bucket bounds", hint="give seconds from low to high, such as [0.1, 0.5, 1, 5]"
-        ) from None

@@ -17,7 +17,7 @@ from toolweaver_monitor.errors import ConfigurationError
 MODEL = "model"
 """The label that a call without a tag of this name has from the model that it recorded."""
 RESERVED = ("tool_name", "status", "type", "le", "error_type")
-_LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
+LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 
 Row = tuple[str, ...]
 """A tool, then the value of each label; "" stands for calls without such a tag."""
@@ -95,7 +95,7 @@ def validate_labels(labels: Iterable[str]) -> tuple[str, ...]:
     if not keys and labels not in ((), []):
         raise ConfigurationError(f"labels={labels!r} is not a list of tags", hint=hint)
     for key in keys:
-        if not isinstance(key, str) or not _LABEL_NAME.fullmatch(key):
+        if not isinstance(key, str) or not LABEL_NAME.fullmatch(key):
             hint = "give a tag whose key has letters, digits and _ only, and does not begin with __"
             raise ConfigurationError(f"{key!r} cannot be a label in Prometheus", hint=hint)
         if key in RESERVED:
