@@ -10,11 +10,25 @@ from collections.abc import Sequence
 
 import toolweaver_monitor
 from toolweaver_monitor._cli import run as run_command
+from toolweaver_monitor._cli import top as top_command
 from toolweaver_monitor._cli.doctor import command as doctor_command
 from toolweaver_monitor._cli.store import compare, dashboard, forget, mcp_server, query, replay, report, tail, tree
 from toolweaver_monitor.errors import ToolweaverMonitorError
 
-COMMANDS = (report, tail, tree, compare, query, replay, forget, dashboard, mcp_server, doctor_command, run_command)
+COMMANDS = (
+    report,
+    top_command,
+    tail,
+    tree,
+    compare,
+    query,
+    replay,
+    forget,
+    dashboard,
+    mcp_server,
+    doctor_command,
+    run_command,
+)
 """Each has `add(commands)`, which adds its options, and `run(options)`, which returns the exit code."""
 
 

@@ -109,7 +109,7 @@ class _Ending:
         if self.options.json:
             import json
 
-            sys.stderr.write(json.dumps(self.monitor.summary()) + "\n")
+            sys.stderr.write(json.dumps(self.monitor.summary(), indent=2) + "\n")
             return
         with contextlib.redirect_stdout(io.StringIO()):
             text = self.monitor.report()

@@ -209,21 +209,26 @@ class PathTree:
             limit: how many paths to show, those with the greatest cost, then time; None for all. Their parents are
                 shown as well.
         """
+        rows, notes = self.rows(limit)
+        return "\n".join([*table(rows), *notes] if rows else notes)
+
+    def rows(self, limit: int | None = HEAVIEST) -> tuple[list[list[str]], list[str]]:
+        """Return the rows of the text, the first of which is the header, and the lines below them; see `text`."""
         walked = list(self.root.walk())
         if not walked:
-            return "  no call has ended yet"
+            return [], ["  no call has ended yet"]
         total = self.root.cost_nanousd
         shown = _heaviest(walked, limit)
         kept = [(path, stats) for path, stats in walked if path in shown]
         columns = [_HEAD] + [_columns(stats, total) for _, stats in kept]
         room = LINE - sum(2 + max(map(len, column)) for column in zip(*columns, strict=True))
         names = ["path", *(_name(path, stats, max(room - 2, MIN_NAME)) for path, stats in kept)]
-        lines = table([[name, *cells] for name, cells in zip(names, columns, strict=True)])
+        notes = []
         if len(shown) < len(walked):
-            lines.append(f"  and {len(walked) - len(shown):,} more paths: text(limit=None) shows all")
+            notes.append(f"  and {len(walked) - len(shown):,} more paths: text(limit=None) shows all")
         if any(stats.is_concurrent for _, stats in kept):
-            lines.append("  * calls inside ran at once: their time adds up to more than the time around them")
-        return "\n".join(lines)
+            notes.append("  * calls inside ran at once: their time adds up to more than the time around them")
+        return [[name, *cells] for name, cells in zip(names, columns, strict=True)], notes
 
 
 def _heaviest(walked: list[tuple[tuple[str, ...], PathStats]], limit: int | None) -> set[tuple[str, ...]]:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -188,6 +189,20 @@ def test_a_replay_gives_each_call_once_however_often_it_is_run(sh: Shell, tmp_pa
     assert [json.loads(line)["seq"] for line in out.read_text().splitlines()] == list(range(1, 25))
 
 
+@pytest.mark.parametrize("form", ["jsonl", "wandb"])
+def test_a_replay_does_not_go_on_with_another_store(sh: Shell, store: Path, tmp_path: Path, form: str) -> None:
+    """One that was deleted and begun anew has the numbers of the old one. Seen red: nothing was written, silently."""
+    small, out = fill(tmp_path / "small.db", calls=1), tmp_path / "out"
+    if form == "wandb":
+        out.write_text('{"seq": 400, "calls": 400, "run_id": "abc"}')
+    else:
+        sh("replay", store, "--to", form, "-o", out)
+    before = out.read_bytes()
+    sh("replay", small, "--to", form, "-o", out, code=2)
+    assert sh.err.endswith("has calls of another store; give a file that is not there yet: -o FILE\n")
+    assert out.read_bytes() == before
+
+
 def test_a_trace_can_be_opened_by_chromes_viewer(sh: Shell, tmp_path: Path) -> None:
     """The Trace Event Format: an array of complete events, whose end may be missing."""
     path = fill(tmp_path / "runs.db", calls=2)
@@ -286,6 +301,45 @@ def test_what_is_no_store_gets_one_line_with_the_cure(
     assert says in sh.err
     assert len(sh.err.splitlines()) == 1
     assert (path.read_bytes() if path.is_file() else None) == before
+
+
+class Terminal(io.StringIO):
+    """A terminal, as far as a program can tell."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["report"], ["tree"], ["tail", "-n", "5"], ["compare", "again"], ["query", "--sql", "SELECT seq FROM calls"]],
+)
+def test_a_terminal_shows_the_same_with_colours_as_a_pipe_without(
+    sh: Shell, store: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str]
+) -> None:
+    """With rich; without it, or with TERM=dumb, it is the same text. Seen red: with wrapped columns it was another."""
+    pytest.importorskip("rich")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    argv = [argv[0], *(str(store) if each == "again" else each for each in argv[1:]), str(store)]
+    plain = sh(*argv)
+
+    def shown() -> str:
+        out = Terminal()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            assert main(argv) == 0
+        return out.getvalue()
+
+    coloured = shown()
+    assert re.sub(r"\x1b\[[\d;]*m|─", "", coloured).split() == plain.split()
+    assert ("\x1b[" in coloured) == (argv[0] != "tail")
+    monkeypatch.setenv("TERM", "dumb")
+    assert shown() == plain
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("rich", "rich.console"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert shown() == plain
 
 
 def test_an_extra_that_is_missing_is_named(sh: Shell, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,14 +6,13 @@ import argparse
 import json
 import os
 import platform
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import toolweaver_monitor
-from toolweaver_monitor._cli.doctor import running_program, settings, sink_checks
+from toolweaver_monitor._cli.doctor import http_get, running_program, settings, sink_checks
 from toolweaver_monitor._cli.doctor.findings import Finding, lines
 from toolweaver_monitor._cli.doctor.subprocesses import ProbeProcess, clean_environment
 from toolweaver_monitor._core import config
@@ -67,7 +66,9 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--sinks", type=_names, metavar="NAME,...", help=f"check only these: {', '.join(NAMES)}")
     parser.add_argument("--port", type=_port, metavar="N", help="serve /metrics on this port; 0 takes a free one")
-    parser.add_argument("--url", type=_url, help="check only the program that serves its metrics at this address")
+    parser.add_argument(
+        "--url", type=http_get.parse_url, help="check only the program that serves its metrics at this address"
+    )
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="file with the bearer token for --url; - reads stdin"
     )
@@ -78,7 +79,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the checks, and print each section as soon as it is known."""
-    token = _token(options.token_file)
+    token = http_get.read_token(options.token_file)
     prices: dict[str, Any] = {}
     sections = _program(options.url, token) if options.url else _environment(options, token, prices)
     done: list[Section] = []
@@ -223,34 +224,3 @@ def _port(text: str) -> int:
         return config.as_port(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} cannot be used; give {error}") from None
-
-
-def _url(text: str) -> str:
-    from urllib.parse import urlsplit
-
-    url = text if "//" in text else f"http://{text}"
-    try:
-        parts = urlsplit(url)
-        is_usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
-    except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an address; give one such as http://localhost:8000/metrics")
-    return url if parts.path not in ("", "/") else f"{parts.scheme}://{parts.netloc}/metrics"
-
-
-def _token(file: Path | None) -> str | None:
-    if file is None:
-        return None
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
-    except OSError as error:
-        sys.stderr.write(f"toolweaver-monitor: cannot read {file} ({error.strerror})\n")
-        raise SystemExit(2) from None
-    except UnicodeDecodeError:
-        text = ""
-    token = text.strip()
-    if not (token and token.isascii() and token.isprintable()):
-        sys.stderr.write(f"toolweaver-monitor: {file} holds no token; it must be one line of printable ASCII\n")
-        raise SystemExit(2)
-    return token

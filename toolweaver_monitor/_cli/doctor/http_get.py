@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import ssl
+import sys
 import threading
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -76,3 +79,42 @@ def _fault(error: Exception) -> Reply:
             fault = f"cannot connect ({getattr(error, 'strerror', None) or error})"
             cure = "check the host name and the network"
     return Reply(fault=fault, cure=cure)
+
+
+def parse_url(text: str) -> str:
+    """Return the URL that a text such as `localhost:8000` means; its path is /metrics if the text has none.
+
+    Raises:
+        argparse.ArgumentTypeError: it means none.
+    """
+    url = text if "//" in text else f"http://{text}"
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address; give one such as http://localhost:8000/metrics")
+    return url if parts.path not in ("", "/") else f"{parts.scheme}://{parts.netloc}/metrics"
+
+
+def read_token(file: Path | None) -> str | None:
+    """Return the bearer token that a file holds, or stdin if the file is `-`; None if no file is given.
+
+    Raises:
+        SystemExit: it holds none, or cannot be read.
+    """
+    if file is None:
+        return None
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    except OSError as error:
+        sys.stderr.write(f"toolweaver-monitor: cannot read {file} ({error.strerror})\n")
+        raise SystemExit(2) from None
+    except UnicodeDecodeError:
+        text = ""
+    token = text.strip()
+    if not (token and token.isascii() and token.isprintable()):
+        sys.stderr.write(f"toolweaver-monitor: {file} holds no token; it must be one line of printable ASCII\n")
+        raise SystemExit(2)
+    return token

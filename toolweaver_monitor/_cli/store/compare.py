@@ -7,13 +7,14 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from toolweaver_monitor._cli import terminal
 from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor._cli.store.significance import holm, mean_p, proportion_p, rank_sum_p
 from toolweaver_monitor._stats.rollup import unpack
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor._store.schema import OUTCOMES
-from toolweaver_monitor._text.display import escape, format_seconds, table
+from toolweaver_monitor._text.display import escape, format_seconds
 from toolweaver_monitor.sinks._memory.metrics import summarize
 
 COMPARE_PURPOSE = """\
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
         alone |= {"only_after": sorted(stats[1].keys() - stats[0].keys())}
         print(json.dumps({"worse": verdicts.count("worse"), "measures": shown, **alone}, indent=2))
     else:
-        print(_text(found, verdicts, stats))
+        terminal.show(*_blocks(found, verdicts, stats))
     return 1 if "worse" in verdicts else 0
 
 
@@ -127,20 +128,22 @@ def _verdict(measure: Measure, least_percent: float) -> str:
     return "worse" if measure.after > measure.before else "better"
 
 
-def _text(found: list[Measure], verdicts: list[str], stats: tuple[dict[str, ToolStats], dict[str, ToolStats]]) -> str:
-    rows = [["tool", "what", "before", "after", "change", "p", ""]]
+def _blocks(
+    found: list[Measure], verdicts: list[str], stats: tuple[dict[str, ToolStats], dict[str, ToolStats]]
+) -> list[terminal.Block]:
+    rows = [["tool", "what", "before", "after", "change", "p", "verdict"]]
     order = sorted(range(len(found)), key=lambda at: ("worse", "better", "same").index(verdicts[at]))
     for measure, word in ((found[at], verdicts[at]) for at in order):
         change = f"{measure.after / measure.before - 1:+.0%}" if measure.before else "-"
         values = [_shown(measure.what, measure.before), _shown(measure.what, measure.after)]
         rows.append([escape(measure.tool), measure.what, *values, change, f"{measure.p:.2g}", word])
-    lines = table(rows) if found else ["  no tool has run in both"]
+    blocks: list[terminal.Block] = [rows if found else "  no tool has run in both"]
     for label, own, other in (("before", stats[0], stats[1]), ("after", stats[1], stats[0])):
         alone = sorted(own.keys() - other.keys())
         if alone:
-            lines.append(f"  only {label}: {', '.join(map(escape, alone))}")
+            blocks.append(f"  only {label}: {', '.join(map(escape, alone))}")
     counts = {word: verdicts.count(word) for word in ("worse", "better", "same")}
-    return "\n".join([*lines, "  " + ", ".join(f"{count} {word}" for word, count in counts.items())])
+    return [*blocks, "  " + ", ".join(f"{count} {word}" for word, count in counts.items())]
 
 
 def _shown(what: str, value: float) -> str:

@@ -47,8 +47,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve the page until the user ends it."""
     with common.open_store(options) as store:
-        chosen = {"since": options.since, "until": options.until, "run": options.of_run}
-        feed = StorePage(store.path, _about, **{name: value for name, value in chosen.items() if value is not None})
+        feed = make_feed(store, options)
         port = config.DASHBOARD.value(options.port)
         endpoint = Endpoint({}, port=DEFAULT_PORT if port is None else port, name="dashboard")
         endpoint.add_page(lambda: page_routes(feed))
@@ -67,6 +66,12 @@ def run(options: argparse.Namespace) -> int:
         finally:
             endpoint.close()
     return 0
+
+
+def make_feed(store: StoreReader, options: argparse.Namespace) -> StorePage:
+    """Return the figures of a store, of the period or the run that the command line names."""
+    chosen = {"since": options.since, "until": options.until, "run": options.of_run}
+    return StorePage(store.path, _about, **{name: value for name, value in chosen.items() if value is not None})
 
 
 def _port(text: str) -> int:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from toolweaver_monitor._cli import terminal
 from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor._store.writer import StoreWriter
@@ -42,12 +43,13 @@ def run(options: argparse.Namespace) -> int:
         pass  # raises if there is none: a writer would create it
     writer = StoreWriter(path)
     try:
-        deleted = writer.forget(*options.tag)
+        with terminal.progress("deleting"):  # and if the store is damaged, carrying over what can be read
+            deleted = writer.forget(*options.tag)
     finally:
         writer.close()
     name, value = (escape(part) for part in options.tag)
     if options.json:
-        print(json.dumps(deleted))
+        print(json.dumps(deleted, indent=2))
     elif any(deleted.values()):
         print(
             f"{pluralize(deleted['rows'], 'call')} and {pluralize(deleted['rollups'], 'sum')} of {name}={value} deleted"

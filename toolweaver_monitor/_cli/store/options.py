@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from toolweaver_monitor._cli import terminal
 from toolweaver_monitor._core import config
 from toolweaver_monitor._store.files import OWN_FILE
 from toolweaver_monitor._store.reader import StoreReader
-from toolweaver_monitor._text.display import escape, table
+from toolweaver_monitor._text.display import escape
 from toolweaver_monitor.errors import SinkUnavailable
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -104,7 +105,7 @@ def print_rows(rows: Sequence[Sequence[Any]], form: str) -> None:
     elif form == "json":
         print(json.dumps([dict(zip(head, row, strict=True)) for row in body], indent=2))
     else:
-        print(*table([[shown(cell) for cell in row] for row in rows]), sep="\n")
+        terminal.show([[shown(cell) for cell in row] for row in rows])
 
 
 def shown(value: Any) -> str:

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
+from toolweaver_monitor._cli import terminal
 from toolweaver_monitor._cli.store import options as common
+from toolweaver_monitor._cli.store.replay_wandb import read_place, replay_to_wandb
 from toolweaver_monitor._store.reader import StoredCall, StoreReader
 from toolweaver_monitor._text.display import escape, pluralize
 from toolweaver_monitor.errors import ConfigurationError
 
 REPLAY_PURPOSE = """\
-Hand the calls of a store on. Each call once: a second time, only calls that have come since are added to the file.
+Hand the calls of a store on: to a file, or to a W&B run. Each call once: a second time, only calls that have come since
+are added. For wandb, the file keeps which these are, and WANDB_MODE and the other variables of W&B say where to.
 """
 REPLAY_USES = """\
 examples:
   toolweaver-monitor replay runs.db --to jsonl -o calls.jsonl
   toolweaver-monitor replay runs.db --to chrome-trace    runs.trace.json, for chrome://tracing and ui.perfetto.dev
+  WANDB_MODE=offline toolweaver-monitor replay runs.db --to wandb
 
-exit code: 0, or 2 if the store cannot be read or the file is another's
+exit code: 0, or 2 if the store cannot be read, the file is another's, or W&B takes no run
 """
 CALLS_AT_ONCE = 2_000
 
@@ -33,36 +37,68 @@ def add(commands: Any) -> None:
     """Add the command and its options."""
     parser = common.add_command(commands, "replay", REPLAY_PURPOSE, REPLAY_USES)
     common.add_store(parser)
-    parser.add_argument("--to", required=True, choices=sorted(_WRITERS), help="the form")
+    parser.add_argument("--to", required=True, choices=sorted([*_WRITERS, "wandb"]), help="the form")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="the file to write, or to go on with")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the calls that the file does not have yet."""
-    encode, opening, suffix = _WRITERS[options.to]
-    path = options.output or Path(common.store_path(options)).with_suffix(suffix)
+    """Hand on the calls that were not handed on yet."""
     with common.open_store(options) as store:
-        after, is_new = _last_seq(path)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(opening if is_new else "")
-            count = _write(file, encode, _batches(store, after))
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\033[K")
-    print(f"{pluralize(count, 'call')} written to {escape(str(path))}")
+        count, to = (_to_wandb if options.to == "wandb" else _to_file)(store, options)
+    if options.json:
+        print(json.dumps({"calls": count, "to": to}, indent=2))
+    else:
+        print(f"{pluralize(count, 'call')} written to {escape(to)}")
     return 0
 
 
-def _write(file: IO[str], encode: Callable[[StoredCall], str], batches: Iterable[list[StoredCall]]) -> int:
-    """Write calls as lines, and return their number; a terminal sees it rise."""
+def _to_file(store: StoreReader, options: argparse.Namespace) -> tuple[int, str]:
+    """Add calls to a file as lines. Return how many, and the file."""
+    encode, opening, suffix = _WRITERS[options.to]
+    path = options.output or store.path.with_suffix(suffix)
+    after, is_new = _last_seq(path)
+    _check_place(store, path, after)
     count = 0
-    for calls in batches:
-        file.writelines(encode(call) + "\n" for call in calls)
-        file.flush()
-        count += len(calls)
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{count:,} calls")
-    return count
+    with path.open("a", encoding="utf-8") as file, _progress(store, after) as shown:
+        file.write(opening if is_new else "")
+        for calls in _batches(store, after):
+            file.writelines(encode(call) + "\n" for call in calls)
+            file.flush()
+            count += len(calls)
+            shown.advance(len(calls))
+    return count, str(path)
+
+
+def _to_wandb(store: StoreReader, options: argparse.Namespace) -> tuple[int, str]:
+    """Log calls to a W&B run. Return how many, and where the run is."""
+    path = options.output or store.path.with_suffix(".wandb.json")
+    place = read_place(path)
+    _check_place(store, path, place.seq)
+    before = place.calls
+    if place.seq == store.last_seq():
+        return 0, f"the run {place.run_id}"
+    with _progress(store, place.seq) as shown:
+        where = replay_to_wandb(store, path, place, _batches(store, place.seq), shown.advance)
+    return place.calls - before, where
+
+
+def _progress(store: StoreReader, after: int) -> AbstractContextManager[terminal.Progress]:
+    left = next(store.rows("SELECT count(*) FROM call_rows WHERE seq > ?", (after,)))[0]
+    return terminal.progress("calls", left)
+
+
+def _check_place(store: StoreReader, path: Path, after: int) -> None:
+    """Check that a file does not go on with another store.
+
+    Raises:
+        ConfigurationError: it has calls that this store has not.
+    """
+    if after > store.last_seq():
+        raise ConfigurationError(
+            f"{escape(str(path))} has calls of another store", hint="give a file that is not there yet: -o FILE"
+        )
 
 
 def _batches(store: StoreReader, after: int) -> Iterator[list[StoredCall]]:

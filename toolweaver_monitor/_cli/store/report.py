@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from toolweaver_monitor._cli import terminal
 from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor._cli.store.sums import (
     COLUMNS_SHOWN,
@@ -24,7 +25,7 @@ from toolweaver_monitor._page.stored import stored_figures
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
 from toolweaver_monitor._store.schema import OUTCOMES
-from toolweaver_monitor._text.display import escape, format_seconds, more, pluralize, table
+from toolweaver_monitor._text.display import escape, format_seconds, more, pluralize
 from toolweaver_monitor.sinks._memory.metrics import summarize
 
 REPORT_PURPOSE = """\
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
             head = [_key(options.by), *COLUMNS_SHOWN[1:]]
             common.print_rows([head, *(group_values(options.by, name, stats) for name, stats in groups.items())], "csv")
         else:
-            print(_text(store, options, total, groups, errors))
+            terminal.show(*_blocks(store, options, total, groups, errors))
     return 0
 
 
@@ -86,17 +87,17 @@ def _key(by: str) -> str:
     return by.removeprefix("tag:")
 
 
-def _text(
+def _blocks(
     store: StoreReader,
     options: argparse.Namespace,
     total: ToolStats,
     groups: dict[str, ToolStats],
     errors: list[StoredCall],
-) -> str:
+) -> list[terminal.Block]:
     runs = store.runs()
     lines = [f"{escape(str(store.path))}: {pluralize(len(runs), 'run')}"]
     if not total.calls:
-        return "\n".join([*lines, "  no call in this period" if runs else "  no call yet"])
+        return [*lines, "  no call in this period" if runs else "  no call yet"]
     lines[0] += f", {common.when(runs[0]['started_at'])} to {common.when(runs[-1]['last_at'])}"
     rate = summarize(total)["success_rate"]
     told = [pluralize(total.calls, "call"), f"{total.failures:,} failed"]
@@ -121,13 +122,14 @@ def _text(
                 cost,
             ]
         )
-    lines += ["  " + ", ".join(told), "", *table(rows), *more(min(limit, len(groups)), len(groups))]
+    blocks: list[terminal.Block] = [*lines, "  " + ", ".join(told), "", rows]
+    blocks += [line.replace("report(limit=None)", "--limit 0") for line in more(min(limit, len(groups)), len(groups))]
     kinds = Counter[str]()
     for stats in groups.values():
         kinds.update(stats.errors)
     if kinds:
-        lines += ["", "Errors", "  " + ", ".join(f"{escape(kind)} {count:,}" for kind, count in kinds.most_common(10))]
+        blocks += ["", "Errors", "  " + ", ".join(f"{escape(kind)} {count:,}" for kind, count in kinds.most_common(10))]
     for call in errors:
         text = ": ".join(escape(part) for part in (call.error_type, call.error) if part)
-        lines.append(f"  {common.when(call.started_at + call.duration_s)}  {escape(call.path)}  {text}")
-    return "\n".join(lines)
+        blocks.append(f"  {common.when(call.started_at + call.duration_s)}  {escape(call.path)}  {text}")
+    return blocks

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from toolweaver_monitor._cli import terminal
 from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
 from toolweaver_monitor._text.display import escape, format_seconds
@@ -45,20 +46,30 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show(store: StoreReader, options: argparse.Namespace) -> None:
+    console = None if options.json else terminal.rich_console()
     outcomes = ERRORS if options.errors else None
     after = store.last_seq()
     calls = store.calls(tool=options.tool, outcomes=outcomes, limit=max(0, options.count)) if options.count else []
     for call in reversed(calls):
-        _print(call, options)
+        _print(call, options, console)
     while options.follow:
         time.sleep(FOLLOW_EVERY_S)
         for call in store.calls(tool=options.tool, outcomes=outcomes, after=after, order="oldest", limit=None):
-            _print(call, options)
+            _print(call, options, console)
             after = max(after, call.seq)
 
 
-def _print(call: StoredCall, options: argparse.Namespace) -> None:
-    print(json.dumps(msgspec.to_builtins(call)) if options.json else _line(call), flush=options.follow)
+def _print(call: StoredCall, options: argparse.Namespace, console: Any) -> None:
+    if options.json:
+        print(json.dumps(msgspec.to_builtins(call)), flush=options.follow)
+    elif console is None:
+        print(_line(call), flush=options.follow)
+    else:
+        from rich.text import Text
+
+        line = Text(_line(call))
+        line.highlight_words([f"  {call.outcome} "], terminal.STYLES.get(call.outcome, ""))
+        console.print(line, soft_wrap=True)
 
 
 def _line(call: StoredCall) -> str:

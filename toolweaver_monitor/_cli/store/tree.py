@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from toolweaver_monitor._cli import terminal
 from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor._page.stored import read_tree
 
@@ -41,5 +42,6 @@ def run(options: argparse.Namespace) -> int:
     elif options.folded:
         print(tree.folded(options.folded))
     else:
-        print(tree.text(None if options.limit <= 0 else options.limit))
+        rows, notes = tree.rows(None if options.limit <= 0 else options.limit)
+        terminal.show(*([rows] if rows else []), *(note.replace("text(limit=None)", "--limit 0") for note in notes))
     return 0

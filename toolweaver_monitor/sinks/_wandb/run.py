@@ -137,6 +137,7 @@ def start_run(
     entity: str | None,
     config: dict[str, Any],
     mode: str | None = None,
+    run_id: str | None = None,
     **timeouts: float,
 ) -> WandbRun:
     """Start a run beside any other. If the server does not accept it, the run is kept offline.
@@ -147,6 +148,7 @@ def start_run(
         entity: the W&B user or team; None leaves it to wandb.
         config: what the run's config holds.
         mode: the mode of the program's own runs if it is one of `OFFLINE_MODES`; None leaves it to wandb.
+        run_id: the id of a run that goes on, or of a new one; None for a new one with an id of W&B's choice.
         timeouts: `init_timeout` and `finish_timeout` of `wandb.Settings`, in seconds.
 
     Raises:
@@ -167,6 +169,8 @@ def start_run(
             entity=entity,
             config=config,
             mode=mode,
+            id=run_id,
+            resume=None if run_id is None else "allow",
             reinit="create_new",  # leaves the program's `wandb.run` alone
             settings=_run_settings(wandb, timeouts),
         )
