@@ -1,7 +1,7 @@
 """Write the pages of the reference that are made from the code; a test keeps them current.
 
 Run `make docs`. Settings come from `config.py`, metrics from `catalogue.py`, public names from their
-docstrings, the command from its own help.
+docstrings, the command from its own help, `llms.txt` from the index.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ MEMBERS = {
     "PrometheusExporter": "port url start text close",
     "Sink": "write flush close",
     "ToolCall": "record fail budget_left",
-    "ToolRecorder": "calls assert_called assert_not_called assert_no_errors clear close",
+    "ToolRecorder": "calls assert_called assert_not_called assert_no_errors call_tree clear close",
     "WandBLogger": "run log_summary close",
 }
 """What is promised of each class. The rest of it is how it does it."""
@@ -301,11 +301,38 @@ def _help(one: argparse.ArgumentParser) -> str:
     return one.format_help()
 
 
+INDEX_LINE = re.compile(r"- (.+?)(?=\n- |\n\n|\Z)", re.DOTALL)
+INDEX_LINK = re.compile(r"\[([^\]]+)\]\(([^)]+)\)")
+
+
+def llms() -> Iterator[str]:
+    """The list of documents for language models, as https://llmstxt.org has it, made of the index."""
+    docs = FOLDER.parent
+    title, *sections = (docs / "index.md").read_text().split("\n## ")
+    name, summary = title.removeprefix("# ").split("\n\n")[:2]
+    yield f"# {name}\n\n> {summary}\n"
+    yield 'A Python library: `pip install toolweaver_monitor`, `@monitored("name")` on a function, `setup()` once.\n'
+    yield "## Start\n\n- [First steps](tutorial.md): see it work in ten minutes, from scratch"
+    yield "- [Every public name](reference/api.md): signatures, arguments, what is returned and raised\n"
+    for section in sections:
+        heading, _, body = section.partition("\n")
+        yield f"## {heading}\n"
+        for line in INDEX_LINE.findall(body):
+            links = INDEX_LINK.findall(line)
+            if len(links) > 1:
+                yield from (f"- [{text}]({link})" for text, link in links)
+            else:
+                name, colon, notes = INDEX_LINK.sub(r"\1", " ".join(line.split())).partition(": ")
+                yield f"- [{name}]({links[0][1]}){colon}{notes}"
+        yield ""
+
+
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "settings.md": settings,
     "metrics.md": metrics,
     "api.md": api,
     "cli.md": cli,
+    "../llms.txt": llms,
 }
 
 
