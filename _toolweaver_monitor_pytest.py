@@ -6,8 +6,8 @@ package, and starts as fast as before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,16 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "toolweaver(**settings): arguments that the fixture `toolweaver` passes to setup(), such as budget=1.0",
     )
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
+    """Show the calls below a test that has failed, if the failed assertion does not show them itself."""
+    outcome = yield
+    report = outcome.get_result()
+    recorder = getattr(item, "funcargs", {}).get("toolweaver")
+    if recorder is not None and call.when == "call" and report.failed and not getattr(recorder, "_has_failed", True):
+        report.sections.append(("tool calls", recorder.call_tree()))
 
 
 @pytest.fixture

@@ -13,9 +13,7 @@ from toolweaver_monitor._runtime.setup import get_monitor, setup
 from toolweaver_monitor._text.display import escape, pluralize
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.view import InMemorySink
-
-SHOWN = 20
-"""The most calls that an assertion's message lists."""
+from toolweaver_monitor.testing._call_tree import format_calls
 
 
 class ToolRecorder:
@@ -34,6 +32,8 @@ class ToolRecorder:
 
     def __init__(self, **settings: Any) -> None:
         self._calls = _CallKeeper()
+        self._has_failed = False
+        """Whether an assertion of this recorder has failed, whose message has the calls."""
         options: dict[str, Any] = {"budget": [], "redact": True, "enabled": True} | settings
         self.monitor = setup(self._calls, **options)
 
@@ -82,7 +82,7 @@ class ToolRecorder:
             The calls counted.
 
         Raises:
-            AssertionError: the tool did not run so; the message lists the calls that there were.
+            AssertionError: the tool did not run so; the message shows the calls that there were, as a tree.
             ConfigurationError: there is no such outcome.
         """
         __tracebackhide__ = True
@@ -112,7 +112,7 @@ class ToolRecorder:
         """Assert that the tool did not run, or that no tool did.
 
         Raises:
-            AssertionError: it did; the message lists the calls that there were.
+            AssertionError: it did; the message shows the calls that there were, as a tree.
         """
         __tracebackhide__ = True
         ran = [call for call in self.calls(tool_name) if call.outcome != "rejected"]
@@ -123,7 +123,7 @@ class ToolRecorder:
         """Assert that no call of the tool, or of any tool, failed or timed out.
 
         Raises:
-            AssertionError: one did; the message lists the errors.
+            AssertionError: one did; the message shows the errors, and the calls around them.
         """
         __tracebackhide__ = True
         errors = [call for call in self.calls(tool_name) if call.is_error]
@@ -158,29 +158,21 @@ class ToolRecorder:
         if cost_nanousd > round(max_cost * NANO):
             self._fail(f"{which} cost ${cost_nanousd / NANO:.6g}, more than ${max_cost:.6g}")
 
-    def _fail(self, message: str, calls: Sequence[ToolCall] | None = None) -> None:
+    def _fail(self, message: str, only: Sequence[ToolCall] | None = None) -> None:
         __tracebackhide__ = True
-        shown = self._calls.list_calls() if calls is None else calls
-        lines = [message, "calls:" if shown else "no tool was called"]
-        lines += [f"  {_describe(call)}" for call in shown[:SHOWN]]
-        if len(shown) > SHOWN:
-            lines.append(f"  and {len(shown) - SHOWN:,} more")
-        lines += [f"  {escape(call.tool_name)}  still running" for call in bus.open_calls()]
-        raise AssertionError("\n".join(lines))
+        self._has_failed = True
+        raise AssertionError(f"{message}\n{self.call_tree(only)}")
 
+    def call_tree(self, only: Sequence[ToolCall] | None = None) -> str:
+        """Return the calls as text: in the order in which they started, each below the call inside which it ran.
 
-def _describe(call: ToolCall) -> str:
-    """Return a call as one line of an assertion's message."""
-    parts = [escape(call.tool_name), call.outcome, f"{call.duration_s:.3f} s"]
-    if call.cost_usd is not None:
-        parts.append(f"${call.cost_usd:.6g}")
-    if call.tokens:
-        parts.append(f"{call.tokens:,} tokens")
-    if call.tags:
-        parts.append(escape(str(dict(call.tags))))
-    if call.error_type is not None:
-        parts.append(f"{escape(call.error_type)}: {escape(call.error)}")
-    return "  ".join(parts)
+        Calls that still run are included. With pytest, a test that fails shows this text.
+
+        Args:
+            only: show no more than these calls and the calls around them.
+        """
+        lines = format_calls(self._calls.list_calls(), bus.open_calls(), only)
+        return "\n".join(["calls:", *lines]) if lines else "no tool was called"
 
 
 class _CallKeeper(InMemorySink):

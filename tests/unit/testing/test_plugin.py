@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -44,6 +45,24 @@ def test_red(toolweaver):
     plain()
     toolweaver.assert_called("ocr", times=2)
 """
+FAILS_ITSELF = """
+import pytest
+from toolweaver_monitor import track
+
+def test_red(toolweaver):
+    with track("outer"):
+        with track("inner"):
+            pass
+        assert 1 == 2
+
+def test_error_of_the_code(toolweaver):
+    with pytest.raises(KeyError), track("outer"):
+        raise KeyError("x")
+    raise ValueError("later")
+
+def test_without_it():
+    assert 1 == 2
+"""
 USES_IT_NOT = """
 import sys
 
@@ -70,6 +89,18 @@ def test_each_test_has_a_fresh_recorder_and_a_red_one_says_what_ran(tmp_path: Pa
     assert "AssertionError: ocr was called once, not 2 times" in done.stdout
     assert "_recorder.py" not in done.stdout
     assert "Unknown pytest.mark" not in done.stdout
+
+
+def test_any_assertion_that_fails_shows_the_tree_of_calls(tmp_path: Path) -> None:
+    """In a section of its own, once. Seen red: without the hook only assertions of the recorder showed calls."""
+    done = run_pytest(tmp_path, FAILS_ITSELF)
+    assert "3 failed" in done.stdout, done.stdout + done.stderr
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    at = [number for number, line in enumerate(lines) if line.strip("- ") == "tool calls"]
+    assert len(at) == 2
+    shown = [re.sub(r"  [\d.]+ s", "", line) for line in lines[at[0] + 1 : at[0] + 4]]
+    assert shown == ["calls:", "  outer  failure  AssertionError: assert 1 == 2", "    inner  success"]
+    assert lines[at[1] + 2].startswith("  outer  failure")
 
 
 def test_a_run_that_does_not_use_it_imports_nothing_of_the_package(tmp_path: Path) -> None:

@@ -141,3 +141,27 @@ def test_an_outcome_that_there_is_not_is_no_silent_pass() -> None:
         pytest.raises(ConfigurationError, match="outcome='failed' is not an outcome; give success, "),
     ):
         toolweaver.assert_called("ocr", times=0, outcome="failed")  # type: ignore[arg-type]
+
+
+def test_the_message_shows_each_call_below_the_call_around_it() -> None:
+    """In the order in which they started, those that still run too. Seen red: as a flat list of ended calls."""
+    with ToolRecorder() as recorder:
+        with track("tree_outer"):
+            for name in ("tree_first", "tree_second"):
+                with track(name), track("tree_leaf") as leaf:
+                    leaf.fail("torn") if name == "tree_second" else None
+        with track("tree_open"):
+            with track("tree_inside"):
+                pass
+            text = recorder.call_tree()
+            with pytest.raises(AssertionError) as raised:
+                recorder.assert_no_errors()
+    names = [(len(line) - len(line.lstrip()), line.split()[0]) for line in text.splitlines()[1:]]
+    assert names == [
+        (2, "tree_outer"), (4, "tree_first"), (6, "tree_leaf"), (4, "tree_second"), (6, "tree_leaf"),
+        (2, "tree_open"), (4, "tree_inside"),
+    ]  # fmt: skip
+    assert "tree_open  still running" in text
+    shown = str(raised.value).splitlines()
+    assert [line.split()[0] for line in shown[2:]] == ["tree_outer", "tree_second", "tree_leaf"]
+    assert shown[-1].endswith("tool_error: torn")
