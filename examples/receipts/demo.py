@@ -21,7 +21,7 @@ from examples.receipts.options import BUDGET_SPENT, NOTHING_READ
 from examples.receipts.orchestrator import Orchestrator, Reading
 from examples.receipts.progress import progress
 from toolweaver_monitor import Monitor, monitored, setup
-from toolweaver_monitor.sinks import PrometheusExporter, WandBLogger
+from toolweaver_monitor.sinks import PrometheusExporter, SQLiteStore, WandBLogger
 
 
 def demo(options: Namespace) -> int:
@@ -31,10 +31,12 @@ def demo(options: Namespace) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
 
     prometheus = PrometheusExporter(port=port_8000_or_free() if options.port is None else options.port)
+    store = SQLiteStore(options.output / "receipts.db")
     wandb = WandBLogger(project="receipts")
-    with setup(prometheus, wandb, budget=options.budget) as monitor:
+    with setup(prometheus, store, wandb, budget=options.budget) as monitor:
         served = monitor.health()["sinks"]["prometheus"]["state"] == "ok"
-        say(f"Reading {options.receipts} receipts" + (f"; metrics meanwhile: {prometheus.url}" if served else ""))
+        page = prometheus.url.removesuffix("metrics")
+        say(f"Watch it at {page} while {options.receipts} receipts are read" if served else "Reading receipts")
         readings = asyncio.run(read(draw_receipts(options.receipts, options.output / "images")))
         write_csv(readings, options.output / "expenses.csv")
         if options.json:
@@ -43,11 +45,14 @@ def demo(options: Namespace) -> int:
             print()
             monitor.report()
         sys.stdout.flush()
+        report = monitor.html(options.output / "report.html")
         if options.keep and served:
-            keep(prometheus)
+            keep(page)
         monitor.shutdown(timeout=20)  # W&B may still be starting
 
     say(f"\n{what_came_of_it(readings, options.budget)}\n\nWhere to look next")
+    say(f"  page      {near(report)}  (the page as it was at the end, in one file)")
+    say(f"  store     toolweaver-monitor report {near(store.path)}  (or top, tree, tail, dashboard)")
     say(f"  expenses  {near(options.output / 'expenses.csv')}")
     if served and not options.keep:
         say(f"  metrics   {prometheus.url} answered while it ran; `make demo ARGS=--keep` leaves it open")
@@ -92,10 +97,10 @@ def as_json(monitor: Monitor, readings: Sequence[Reading]) -> str:
     )
 
 
-def keep(prometheus: PrometheusExporter) -> None:
-    """Serve the metrics until the user ends it: on a terminal by Enter, after which `make` has nothing to say."""
+def keep(page: str) -> None:
+    """Serve the page until the user ends it: on a terminal by Enter, after which `make` has nothing to say."""
     is_terminal = sys.stdin is not None and sys.stdin.isatty()
-    say(f"\n{prometheus.url} stays open; {'Enter' if is_terminal else 'Ctrl-C'} ends it")
+    say(f"\n{page} stays open; {'Enter' if is_terminal else 'Ctrl-C'} ends it")
     try:
         if is_terminal:
             sys.stdin.readline()

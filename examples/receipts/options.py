@@ -32,10 +32,18 @@ def options_from(argv: Sequence[str] | None) -> Namespace:
     )
     parser.add_argument("--receipts", type=_count, default=12, metavar="N", help="how many to read (12)")
     parser.add_argument("--budget", type=_dollars, metavar="USD", help="what it may cost in all; a receipt takes $0.17")
-    parser.add_argument("--port", type=_port, help="where /metrics is served; 0 takes a free one (8000, or a free one)")
-    parser.add_argument("--keep", action="store_true", help="go on serving /metrics until Enter or Ctrl-C")
+    parser.add_argument(
+        "--port", type=_port, help="where the page and /metrics are served; 0 takes a free one (8000, or a free one)"
+    )
+    parser.add_argument("--keep", action="store_true", help="go on serving the page until Enter or Ctrl-C")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the report")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="DIR", help="where images and the W&B run go")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=OUTPUT,
+        metavar="DIR",
+        help="where images, the store, the page and the W&B run go",
+    )
     return parser.parse_args(argv)
 
 

@@ -19,7 +19,7 @@ import pytest
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[2]
-URL = re.compile(r"http://127\.0\.0\.1:\d+/metrics")
+URL = re.compile(r"http://127\.0\.0\.1:\d+/")
 
 
 @pytest.fixture
@@ -57,10 +57,13 @@ def test_it_reads_receipts_and_shows_the_two_that_must_fail(tmp_path: Path) -> N
         url = URL.search(first)
         assert url is not None, first + process.stderr.read()
         process.stderr.readline()  # one receipt is done, so a tool has run
-        exposed = urllib.request.urlopen(url[0], timeout=5).read().decode()
+        exposed = urllib.request.urlopen(url[0] + "metrics", timeout=5).read().decode()
+        filling = json.loads(urllib.request.urlopen(url[0] + "data.json", timeout=5).read())
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert 'toolweaver_tool_executions_total{tool_name="ocr",' in exposed
+    assert "ocr" in {row["name"] for row in filling["tools"]}
+    assert 0 < filling["total"]["calls"] <= 14
 
     told = json.loads(out)
     assert {reading["file"]: reading["outcome"] for reading in told["receipts"]} == {
@@ -100,6 +103,12 @@ def test_it_reads_receipts_and_shows_the_two_that_must_fail(tmp_path: Path) -> N
         ("write_csv/status", 1): 1,
     }
     assert "2 of 4 receipts were read" in err
+    assert 'id="figures">{"v":' in (tmp_path / "output" / "report.html").read_text()
+    (stored,) = re.findall(r"toolweaver-monitor (report \S+)", err)
+    report = [sys.executable, "-m", "toolweaver_monitor", *stored.split(), "--json"]
+    kept = json.loads(subprocess.run(report, cwd=ROOT, capture_output=True, check=True, timeout=60).stdout)
+    same = ("count", "failures", "total_cost_usd")
+    assert [kept["summary"][name] for name in same] == [told["summary"][name] for name in same]
     assert "wandb sync " in err
     assert "`make demo ARGS=--keep` leaves it open" in err
     with (tmp_path / "output" / "expenses.csv").open(newline="") as file:
