@@ -216,7 +216,7 @@ def read_tree(store: StoreReader, **period: Any) -> PathTree:
         **period: `since`, `until` and `run`, as for `StoreReader.sums`.
     """
     sums = {each.series: each for each in store.sums("path", **period)}
-    names = {series: (parent, name) for series, parent, name in store.rows(_PATHS)}
+    names = store.paths()
     root = ContextTree().root
     nodes: dict[int, Node] = {0: root}
 
@@ -237,6 +237,3 @@ def read_tree(store: StoreReader, **period: Any) -> PathTree:
     tree = PathTree()
     tree.add(found)
     return tree
-
-
-_PATHS = "SELECT series, parent, name FROM series WHERE kind = 'path'"

@@ -158,6 +158,11 @@ class StoreReader:
         query = f"SELECT {', '.join(names)} FROM runs ORDER BY run"  # noqa: S608 - names from above
         return [dict(zip(names, row, strict=True)) for row in self.rows(query)]
 
+    def paths(self) -> dict[int, tuple[int, str]]:
+        """Return the paths of tools: by series the one around it, 0 if there is none, and the name of the tool."""
+        query = "SELECT series, parent, name FROM series WHERE kind = ?"
+        return {series: (parent, name) for series, parent, name in self.rows(query, (PATH,))}
+
     def tools(self) -> list[str]:
         """Return the names of all tools, sorted."""
         return self._names(PATH)

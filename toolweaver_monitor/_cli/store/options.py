@@ -16,6 +16,7 @@ from toolweaver_monitor._cli import terminal
 from toolweaver_monitor._core import config
 from toolweaver_monitor._store.files import OWN_FILE
 from toolweaver_monitor._store.reader import StoreReader
+from toolweaver_monitor._store.several import SeveralStores
 from toolweaver_monitor._text.display import escape
 from toolweaver_monitor.errors import SinkUnavailable
 
@@ -45,6 +46,13 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_stores(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names one store or several, which are read as one."""
+    parser.add_argument(
+        "store", metavar="STORE", nargs="*", help="the files; default: TOOLWEAVER_MONITOR_STORE, else toolweaver.db"
+    )
+
+
 def add_period(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose calls by time and by run."""
     parser.add_argument("--since", type=moment, metavar="WHEN", help="2h, 30m, 7d ago, or 2026-11-28, 2026-11-28T14:30")
@@ -55,12 +63,14 @@ def add_period(parser: argparse.ArgumentParser) -> None:
 
 
 def open_store(options: argparse.Namespace) -> StoreReader:
-    """Open the store that the command line names, for reading.
+    """Open the store that the command line names, or several as one, for reading.
 
     Raises:
         SinkUnavailable: there is none that can be read.
     """
     try:
+        if isinstance(options.store, list) and len(options.store) > 1:
+            return SeveralStores(options.store)
         return StoreReader(store_path(options))
     except SinkUnavailable as error:
         if error.hint == OWN_FILE:
@@ -70,7 +80,8 @@ def open_store(options: argparse.Namespace) -> StoreReader:
 
 def store_path(options: argparse.Namespace) -> str:
     """Return the path of the store that the command line names."""
-    return options.store or config.STORE.value()
+    named = options.store[0] if isinstance(options.store, list) and options.store else options.store
+    return named or config.STORE.value()
 
 
 def moment(text: str) -> float:

@@ -37,6 +37,7 @@ examples:
   toolweaver-monitor report runs.db --since 2h --by model
   toolweaver-monitor report runs.db --by tag:customer --csv > customers.csv
   toolweaver-monitor report runs.db --html report.html
+  toolweaver-monitor report machine-1.db machine-2.db
   toolweaver-monitor report runs.db --json | jq .summary.total_cost_usd
 
 exit code: 0, or 2 if there is no store that can be read
@@ -47,7 +48,7 @@ ERRORS_SHOWN = 10
 def add(commands: Any) -> None:
     """Add the command and its options."""
     parser = common.add_command(commands, "report", REPORT_PURPOSE, REPORT_USES)
-    common.add_store(parser)
+    common.add_stores(parser)
     common.add_period(parser)
     parser.add_argument("--by", default="tool", metavar="WHAT", help="tool (default), model, path, run or tag:NAME")
     parser.add_argument("--limit", type=int, default=20, metavar="N", help="rows to show, the dearest first; 0 for all")

@@ -12,6 +12,7 @@ import msgspec
 from toolweaver_monitor._cli import terminal
 from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
+from toolweaver_monitor._store.several import SeveralStores
 from toolweaver_monitor._text.display import escape, format_seconds
 
 TAIL_PURPOSE = """\
@@ -29,7 +30,7 @@ FOLLOW_EVERY_S = 0.5
 def add(commands: Any) -> None:
     """Add the command and its options."""
     parser = common.add_command(commands, "tail", TAIL_PURPOSE, TAIL_USES)
-    common.add_store(parser)
+    common.add_stores(parser)
     parser.add_argument("-n", type=int, default=10, metavar="N", dest="count", help="how many of the last calls (10)")
     parser.add_argument("-f", "--follow", action="store_true", help="go on with each new call")
     parser.add_argument("--tool", metavar="NAME", help="only calls of this tool")
@@ -48,15 +49,17 @@ def run(options: argparse.Namespace) -> int:
 def _show(store: StoreReader, options: argparse.Namespace) -> None:
     console = None if options.json else terminal.rich_console()
     outcomes = ERRORS if options.errors else None
-    after = store.last_seq()
+    stores = store.stores if isinstance(store, SeveralStores) else [store]
+    after = {each: each.last_seq() for each in stores}
     calls = store.calls(tool=options.tool, outcomes=outcomes, limit=max(0, options.count)) if options.count else []
     for call in reversed(calls):
         _print(call, options, console)
     while options.follow:
         time.sleep(FOLLOW_EVERY_S)
-        for call in store.calls(tool=options.tool, outcomes=outcomes, after=after, order="oldest", limit=None):
-            _print(call, options, console)
-            after = max(after, call.seq)
+        for each in stores:
+            for call in each.calls(tool=options.tool, outcomes=outcomes, after=after[each], order="oldest", limit=None):
+                _print(call, options, console)
+                after[each] = max(after[each], call.seq)
 
 
 def _print(call: StoredCall, options: argparse.Namespace, console: Any) -> None:

@@ -24,7 +24,7 @@ examples:
 def add(commands: Any) -> None:
     """Add the command and its options."""
     parser = common.add_command(commands, "tree", TREE_PURPOSE, TREE_USES)
-    common.add_store(parser)
+    common.add_stores(parser)
     common.add_period(parser)
     parser.add_argument("--limit", type=int, default=50, metavar="N", help="paths to show, the heaviest; 0 for all")
     form = parser.add_mutually_exclusive_group()
