@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import toolweaver_monitor
 from toolweaver_monitor._cli import run as run_command
@@ -65,9 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+class CommandLine(argparse.ArgumentParser):
+    """A parser that says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and what to do, and exit with 2."""
+        cure = "" if ";" in message else f"; `{self.prog} --help` shows what there is"
+        self.exit(2, f"{self.prog}: error: {message}{cure}\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    command_line = argparse.ArgumentParser(
+    command_line = CommandLine(
         prog="toolweaver-monitor",
         description="Count, time and price the calls of AI tools.",
         epilog="`toolweaver-monitor COMMAND --help` shows the options of a command.",

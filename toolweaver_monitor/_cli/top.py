@@ -21,8 +21,8 @@ from toolweaver_monitor._text.display import escape, format_seconds, pluralize, 
 from toolweaver_monitor.errors import SinkUnavailable
 
 TOP_PURPOSE = """\
-Watch a store, or a running program that serves the page, in a terminal: what runs, fails, takes long and costs. Ends
-with Ctrl-C. The extra cli adds colours.
+Watch a store or a running program live. Shows what runs, fails, takes long and costs, until Ctrl-C. A program must
+serve the page. The extra cli adds colours.
 """
 TOP_USES = """\
 examples:

@@ -120,7 +120,10 @@ def unreadable(path: Path, error: Exception) -> SinkUnavailable:
             f"{show(path)} is damaged ({error})",
             hint="the next program that writes to it sets it aside as *.corrupt-1 and keeps what can be read",
         )
-    hint = "give the folder write permission for you, or copy the store together with its -wal file"
+    if "locked" in str(error):
+        hint = "another program holds it; close that, or try again"
+    else:
+        hint = "give the folder write permission for you, or copy the store together with its -wal file"
     return SinkUnavailable(f"{show(path)} cannot be opened ({error})", hint=hint)
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import random
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -377,11 +378,36 @@ def test_an_extra_that_is_missing_is_named(sh: Shell, store: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    "argv", [["report", "--since", "yesterday"], ["forget", "--tag", "customer"], ["tail", "-n", "x"]]
+    ("argv", "says"),
+    [
+        (["report", "--since", "yesterday"], "write 2h, 30m, 7d"),
+        (["report", "--since", "999999999999d"], "write 2h, 30m, 7d"),
+        (["forget", "--tag", "customer"], "write NAME=VALUE"),
+        (["tail", "-n", "x"], "`toolweaver-monitor tail --help` shows"),
+        (["tree", "--nothing"], "`toolweaver-monitor --help` shows"),
+        (["top", "--every", "0"], "give seconds"),
+        (["dashboard", "--port", "70000"], "give a port from 0 to 65535"),
+    ],
 )
 def test_a_command_line_that_cannot_be_understood_ends_with_2(
-    argv: list[str], capsys: pytest.CaptureFixture[str]
+    argv: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """One line with the cure. Seen red: argparse prints its usage first."""
     with pytest.raises(SystemExit, match="2"):
         main(argv)
-    assert "error" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert "error" in err
+    assert says in err
+
+
+def test_a_locked_store_is_told_apart_from_one_that_may_not_be_read(sh: Shell, tmp_path: Path) -> None:
+    """Seen red: the cure was to give the folder write permission."""
+    path = fill(tmp_path / "runs.db", calls=1)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    holder.execute("UPDATE meta SET value = value")
+    sh("report", path, code=2)
+    holder.close()
+    assert sh.err.endswith("(database is locked); another program holds it; close that, or try again\n")

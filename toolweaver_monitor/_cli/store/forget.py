@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from toolweaver_monitor._cli import terminal
 from toolweaver_monitor._cli.store import options as common
-from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor._store.writer import StoreWriter
 from toolweaver_monitor._text.display import escape, pluralize
 
@@ -38,9 +36,8 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Delete, and print what was deleted."""
-    path = Path(common.store_path(options)).expanduser()
-    with StoreReader(path):
-        pass  # raises if there is none: a writer would create it
+    with common.open_store(options) as store:  # raises if there is none: a writer would create it
+        path = store.path
     writer = StoreWriter(path)
     try:
         with terminal.progress("deleting"):  # and if the store is damaged, carrying over what can be read
