@@ -21,9 +21,9 @@ from toolweaver_monitor._core.timeouts import run_off_loop, validate_timeout
 from toolweaver_monitor._instrument.by_hand import HandRecorder
 from toolweaver_monitor._runtime.components import POLL_S, Components
 from toolweaver_monitor._runtime.health import Health, health
-from toolweaver_monitor._runtime.report import report_text
+from toolweaver_monitor._runtime.report import report_text, totals_and_budgets
 from toolweaver_monitor._stats.path_tree import PathTree
-from toolweaver_monitor._text.display import DEFAULT_ROWS, pluralize
+from toolweaver_monitor._text.display import DEFAULT_ROWS, html_paragraphs, pluralize
 from toolweaver_monitor._text.reportable import Reportable
 from toolweaver_monitor.sinks._memory.metrics import Summary
 from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call
@@ -126,7 +126,8 @@ class Monitor(Reportable):
         return self._components.open_calls()
 
     def _repr_html_(self) -> str:
-        return self.metrics._repr_html_()
+        """Return the totals, the budgets with the least left, and a table of the tools, for a notebook."""
+        return html_paragraphs(totals_and_budgets(self._components)) + self.metrics._repr_html_()
 
     def _text(self, limit: int | None = DEFAULT_ROWS) -> str:
         return report_text(self._components, limit)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from toolweaver_monitor._budget import BudgetStatus
 from toolweaver_monitor._core.call import UNRATED_OUTCOMES
+from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.display import escape, format_seconds, more, pluralize, rank_rows, table
@@ -24,6 +25,25 @@ def report_text(components: Components, limit: int | None) -> str:
     if budgets:
         lines += ["", "Budgets", *_budgets(budgets, limit)]
     return "\n".join(lines)
+
+
+def totals_and_budgets(components: Components) -> list[str]:
+    """Return a line of totals, and one for each of the three budgets with the least left."""
+    total = ToolStats()
+    total.add(*components.metrics._by_tool().values())
+    usage = total.usage
+    parts = [pluralize(total.calls, "call"), f"{total.failures:,} failed"]
+    parts += [f"${usage.cost_nanousd / NANO:,.4f}"] if usage.costed else []
+    parts += [f"{usage.unpriced:,} of unknown cost"] if usage.unpriced else []
+    lines = [", ".join(parts)]
+    limited = [each for each in components.budgets() if each["unit"] != "repeats"]
+    for each in sorted(limited, key=lambda one: one["remaining"] / (one["limit"] or 1))[:3]:
+        left, limit = (
+            f"${amount:,.2f}" if each["unit"] == "usd" else f"{amount:,.0f} {each['unit']}"
+            for amount in (each["remaining"], each["limit"])
+        )
+        lines.append(f"budget {each['name']}: {left} left of {limit}")
+    return lines
 
 
 def _tools(tools: Mapping[str, ToolStats], limit: int | None) -> list[str]:

@@ -142,6 +142,13 @@ _BLANK = "\u115f\u1160\u17b4\u17b5\u3164\uffa0\u2800"
 """Characters that Unicode calls letters and symbols, and that show nothing."""
 
 
+def html_paragraphs(lines: Sequence[str]) -> str:
+    """Return lines of text as HTML, in which nothing is read as HTML."""
+    from html import escape as html_escape
+
+    return "".join([f"<p>{html_escape(line)}</p>\n" for line in lines])
+
+
 def html_table(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of text, the first of which is the header, as an HTML table; nothing in them is read as HTML."""
     from html import escape as html_escape

@@ -220,6 +220,8 @@
     drawChoices(shown);
     const [words, tone] = stateOf(shown);
     if ($("state").textContent !== words) $("state").textContent = words; // or a screen reader says it each second
+    $("about").hidden = Boolean(failing); // room for what is wrong
+    $("state").title = words;
     $("state").className = tone;
     document.body.classList.toggle("off", Boolean(failing) || loading);
   }

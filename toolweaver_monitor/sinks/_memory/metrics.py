@@ -144,7 +144,8 @@ class MetricsCollector(InMemorySink, AnswersGuesses):
             totals = summarize(stats)
             counts = [f"{totals['count']:,}", f"{totals['failures']:,}"]
             times = [format_seconds(totals["avg_duration_s"]), format_seconds(totals["p95_s"])]
-            rows.append([tool, *counts, *times, f"{totals['total_tokens']:,}", f"${totals['total_cost_usd']:,.4f}"])
+            cost = f"${totals['total_cost_usd']:,.4f}" if stats.usage.costed else "-"
+            rows.append([tool, *counts, *(times if stats.executed else "--"), f"{totals['total_tokens']:,}", cost])
         return html_table(rows)
 
     def to_dict(self) -> dict[str, Any]:
