@@ -270,8 +270,8 @@ class Bus:
             calls = [call for call in calls if call not in aside]
             open_before = [*open_before, *still]
         ends = [call._opened_at + call.duration_s for call in calls]
-        if ends != sorted(ends):  # calls that overlap; checking takes a third of the time of sorting by a key
-            calls.sort(key=_ended_at)
+        if ends != sorted(ends):  # calls that overlap; to check takes a third of the time of a sort by a key
+            calls = [calls[at] for at in sorted(range(len(ends)), key=ends.__getitem__)]
         self._open, self._taken, self._closed, self._counted = open_before, [], calls, 0  # one step, too
         self._deliver()
 
@@ -330,10 +330,6 @@ def _copy_from_end(calls: Sequence[ToolCall]) -> list[ToolCall]:
 
 def _any_ended(calls: Iterable[ToolCall]) -> bool:
     return any(call.outcome != "open" for call in calls)
-
-
-def _ended_at(call: ToolCall) -> float:
-    return call._opened_at + call.duration_s
 
 
 bus = Bus()

@@ -55,8 +55,11 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Gets each call that opens. Set while an operation is retried whose last attempt has failed."""
     needs_slow_open: bool = False
     """Whether opening a call takes more than the plain steps. Computed from the fields above."""
+    plain_tree: ContextTree | None = None
+    """The tree if opening an outermost call takes its place in there and nothing else. Computed, too."""
 
     def __post_init__(self) -> None:
         rare = self.on_first_call or self.digest or self.number_attempt
         slow = self.tags or self.needs_tags or self.capture or self.priced_tools or rare
         force_setattr(self, "needs_slow_open", bool(slow))
+        force_setattr(self, "plain_tree", None if slow or self.admit else self.tree)

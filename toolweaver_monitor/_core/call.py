@@ -159,11 +159,11 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     def _assign_id(self) -> int:
         """Return this call's serial, and assign one if it has none."""
         if not self._serial:
-            serial = int(self._parent_serial is None and self._root_serial) or next(ids.serials)  # known inside a span
-            with ids.numbering:  # nothing is called in here, so no signal handler can run while it is held
-                if not self._serial:
-                    self._root_serial = self._root_serial or serial
-                    self._serial = serial
+            root = self._root_serial  # known inside a span
+            serial = int(root) if root and self._parent_serial is None else next(ids.serials)
+            if not self._serial:  # no other thread runs from here to the stores: see `_add_used`
+                self._root_serial = self._root_serial or serial
+                self._serial = serial
         return self._serial
 
     def _set_parent(self, parent: ToolCall) -> None:
@@ -447,5 +447,6 @@ use_plain_setattr(ToolCall(""))
 _recording = locks.new_rlock("recording on a call")
 
 if not locks.HAS_GIL:
+    ToolCall._assign_id = locks.locked(_recording, ToolCall._assign_id)  # type: ignore[method-assign]
     ToolCall.record = locks.locked(_recording, ToolCall.record)  # type: ignore[method-assign]
     ToolCall.fail = locks.locked(_recording, ToolCall.fail)  # type: ignore[method-assign]

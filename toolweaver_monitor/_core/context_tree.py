@@ -9,6 +9,7 @@ node, not one by one. Nodes hold no counts: `_stats` keeps them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from toolweaver_monitor._core.sanitize import NO_TAGS, TagValue, merge_tags, scrub_tags
 from toolweaver_monitor._text.names import MAX_NAMES, OVERFLOW, declared_names
@@ -30,9 +31,10 @@ class ToolKey:
     Attributes:
         base: the key of the same tool without the tags that were given to single calls.
         is_late: whether its calls got tags after they could have others inside them.
+        node: the place of its outermost calls in the tree in which it was placed last.
     """
 
-    __slots__ = ("_shown", "base", "cost_nanousd", "is_late", "tags", "tool_name")
+    __slots__ = ("_shown", "base", "cost_nanousd", "is_late", "node", "tags", "tool_name")
     any_late = False
     """Whether there has been a late key in this process."""
     any_declared = False
@@ -55,7 +57,13 @@ class ToolKey:
             ToolKey.any_late = True
         if cost_nanousd is not None:
             ToolKey.any_declared = True
+        self.node: Node = UNPLACED
         self._shown: tuple[object, Mapping[str, TagValue]] | None = None
+
+    def place(self, tree: ContextTree) -> Node:
+        """Return the place of its outermost calls in a tree, and remember it."""
+        node = self.node = tree.root.child(self)
+        return node
 
     def shown_tags(self) -> Mapping[str, TagValue]:
         """Return the tags without secrets, unless `setup(redact=False)`."""
@@ -88,6 +96,17 @@ class ToolKey:
         return f"ToolKey({self.tool_name!r}, {dict(self.tags)!r}, {self.cost_nanousd!r})"
 
 
+class _Unplaced:
+    """Stands for the node of a key that has not been placed."""
+
+    __slots__ = ()
+    tree: Any = object()
+    """No tree."""
+
+
+UNPLACED: Any = _Unplaced()
+
+
 class TagRedaction:
     """How secrets are removed from tags; set by `setup()`."""
 
@@ -108,6 +127,10 @@ def tool_key(tool_name: str, tags: Mapping[str, TagValue] = NO_TAGS, cost_nanous
             _keys.clear()
         key = _keys.setdefault(identity, key)
     return key
+
+
+NO_KEY = tool_key("")
+"""No tool's. It is never placed."""
 
 
 def _identity_of(tags: Mapping[str, TagValue]) -> tuple[object, ...]:

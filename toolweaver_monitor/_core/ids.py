@@ -63,7 +63,6 @@ def _fresh_serials() -> count[int]:
 
 
 serials = _fresh_serials()
-numbering = locks.new_lock("numbering a call")
 
 
 def _in_child() -> None:

@@ -8,7 +8,6 @@ drain. Never by its `id` alone: of 1,000 dicts that are dropped, 999 have the `i
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from sys import getrefcount
@@ -25,8 +24,8 @@ SWEEP_S = 0.2
 _CONSTANTS = frozenset({str, bytes, int, float, complex, bool, type(None), tuple, frozenset, range})
 """Types whose objects a program may share without a cache, as the interpreter does with the constants of a function."""
 
-recent: deque[Any] = deque([None], maxlen=1)
-"""The last result without a weak reference. What is appended displaces the one before, which is read first: between the
+recent: list[Any] = [None]
+"""The last result without a weak reference. What is stored displaces the one before, which is read first: between the
 two no other thread runs, and an interrupt there changes nothing.
 """
 kept: dict[int, Any] = {}
@@ -51,9 +50,9 @@ class Recognition:
 
 def _count_alone() -> tuple[int, int]:
     """Return the reference counts of what only a local variable holds, and of what `kept` holds as well."""
-    recent.append([])
-    held = recent[-1]
-    recent.append(None)
+    recent[0] = []
+    held = recent[0]
+    recent[0] = None
     alone = getrefcount(held)
     some = {0: held}
     del held
@@ -73,7 +72,7 @@ def is_known(thing: Any) -> bool:
     known = _weak.get(key)
     if known is not None and known() is thing:
         return True
-    return Recognition.counts_references and (key in kept or any([each is thing for each in list(recent)]))  # noqa: C419
+    return Recognition.counts_references and (recent[0] is thing or key in kept)
 
 
 def remember(thing: Any) -> None:
@@ -90,8 +89,8 @@ def remember(thing: Any) -> None:
             pass
         else:
             return
-    held = recent[-1]
-    recent.append(thing)
+    held = recent[0]
+    recent[0] = thing
     if getrefcount(held) > ALONE:
         exchange(held, None)
 
@@ -131,8 +130,8 @@ def _keep(held: Any) -> None:
 
 def forget_dropped() -> bool:
     """Let go of results that nothing else refers to, and return whether any are left to be looked at again."""
-    held = recent[-1]
-    recent.append(None)
+    held = recent[0]
+    recent[0] = None
     if held is not None and getrefcount(held) > ALONE and Recognition.counts_references:
         kept[id(held)] = held
     held = None
@@ -155,7 +154,7 @@ def _sweep() -> None:
 
 def forget_all() -> None:
     """Forget every result: another setup begins."""
-    recent.append(None)
+    recent[0] = None
     kept.clear()
     _weak.clear()
 

@@ -46,13 +46,13 @@ def new_rlock(name: str) -> threading.RLock:
     return lock
 
 
-def locked(lock: threading.RLock, function: Callable[..., None]) -> Callable[..., None]:
+def locked(lock: threading.RLock, function: Callable[..., T]) -> Callable[..., T]:
     """Return a function that one thread runs at a time."""
 
     @wraps(function)
-    def run(*args: Any, **kwargs: Any) -> None:
+    def run(*args: Any, **kwargs: Any) -> T:
         with lock:
-            function(*args, **kwargs)
+            return function(*args, **kwargs)
 
     return run
 

@@ -25,6 +25,7 @@ from toolweaver_monitor._usage import (
     UsageInside,
     add_figures,
     answers_in,
+    apply_amounts,
     apply_dict,
     apply_failure,
     apply_usage,
@@ -240,6 +241,27 @@ def mark_read(around: Any, thing: Any) -> None:
     if kind is tuple or kind is list or (kind is dict and RAW_KEY in thing):  # a part of it may be handed on
         for answer in answers_in(thing):
             mark_read(around, answer)
+
+
+def read_amounts(call: ToolCall, around: ToolCall, result: dict[Any, Any]) -> bool:
+    """Read a dict that a call inside another returned, if it tells no more than tokens and cost, and hand these on.
+
+    Args:
+        call: a call without details. Nothing is declared for its tool.
+        around: the call around it.
+        result: what it returned.
+
+    Returns:
+        False, with nothing read, if the dict tells more or was counted before.
+    """
+    if call._admission is not None or not apply_amounts(call, result):
+        return False
+    if call._details is not None:
+        inside = inside_of(around)
+        if inside is not None:
+            inside.mark(result)
+            inside.add(call._details)
+    return True
 
 
 def tell(around: Any, details: CallDetails) -> None:

@@ -51,11 +51,11 @@ from toolweaver_monitor._instrument.results import (
     container,
     deferred,
     handler_for,
-    handlers,
     may_hold_answers,
     stream,
     unknown_type,
 )
+from toolweaver_monitor._instrument.results import handlers as handlers  # noqa: PLC0414 - exported, for `wrappers`
 from toolweaver_monitor._instrument.retries import note_failure
 from toolweaver_monitor._instrument.shield import report_internal_error
 from toolweaver_monitor._instrument.tool import ToolSpec

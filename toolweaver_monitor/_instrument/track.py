@@ -11,8 +11,8 @@ import msgspec
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
-from toolweaver_monitor._core.context import NOOP_CALL
-from toolweaver_monitor._core.context_tree import ToolKey, tool_key
+from toolweaver_monitor._core.context import NOOP_CALL, SUPPRESSED
+from toolweaver_monitor._core.context_tree import NO_KEY, ToolKey
 from toolweaver_monitor._core.figure_words import FIGURES, READ_AS_RESULT, split_keywords, warn_of_misspelt
 from toolweaver_monitor._core.sanitize import NANO, nanodollars
 from toolweaver_monitor._core.structs import use_plain_setattr
@@ -111,7 +111,6 @@ class ReusableBlock(msgspec.Struct, eq=False):
         _reject_function(self._tool.name)
 
 
-NO_KEY = tool_key("")
 NO_NAME: Any = object()
 MAX_BLOCK_KEYS = 4_096
 _block_keys: dict[tuple[str, tuple[tuple[str, Any], ...]], ToolKey] = {}
@@ -154,25 +153,33 @@ class Block(ToolCall, gc=False, eq=False):
         policy = bus.active
         if policy is None:
             return NOOP_CALL
-        if not policy.needs_slow_open and not self._opened_at and get_current() is None:
-            self._opened_at = monotonic_s()
-            top = policy.tree.root
-            self._node = top.children.get(self._key) or top.child(self._key)
+        around = get_current()
+        if self._opened_at or policy.needs_slow_open or around is SUPPRESSED:
+            try:
+                return self._enter_slow()
+            except BaseException as error:
+                self._abort(error)
+                raise
+        self._opened_at = monotonic_s()
+        node = self._key.node
+        if around is None and node.tree is policy.plain_tree:
+            self._node = node
+        else:
+            if around is None:
+                self._node = self._key.place(policy.tree)
+            else:
+                self._parent_serial = around._serial or around._assign_id()
+                self._root_serial = around._root_serial
+                self._node = (around._node or policy.tree.root).child(self._key)
             if policy.admit is not None:
                 ask_budgets(policy.admit, self, None)
-            try:
-                append_call(self)
-                self._token = set_current(self)
-            except BaseException as error:  # an interrupt: the block has not begun
-                finish_with_error(tool_for(self.tool_name), self, error)
-                raise
-            return self
         try:
-            call = self._enter_slow()
-        except BaseException as error:
-            self._abort(error)
+            append_call(self)
+            self._token = set_current(self)
+        except BaseException as error:  # an interrupt: the block has not begun
+            finish_with_error(tool_for(self.tool_name), self, error)
             raise
-        return call
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: types.TracebackType | None
@@ -191,7 +198,9 @@ class Block(ToolCall, gc=False, eq=False):
                     reset_current(token)
                     self._token = None
                     self.outcome = "success"
-                    if next(bus.ticks, True):
+                    for _ in bus.ticks:
+                        break
+                    else:
                         bus.apply_backpressure()
                 except Exception as own:  # noqa: BLE001 - the block succeeded, and its user must see just that
                     recover(self, "success", own)
@@ -206,25 +215,33 @@ class Block(ToolCall, gc=False, eq=False):
         policy = bus.active
         if policy is None:
             return NOOP_CALL
-        if not policy.needs_slow_open and not self._opened_at and get_current() is None:
-            self._opened_at = monotonic_s()
-            top = policy.tree.root
-            self._node = top.children.get(self._key) or top.child(self._key)
+        around = get_current()
+        if self._opened_at or policy.needs_slow_open or around is SUPPRESSED:
+            try:
+                return self._enter_slow()
+            except BaseException as error:
+                self._abort(error)
+                raise
+        self._opened_at = monotonic_s()
+        node = self._key.node
+        if around is None and node.tree is policy.plain_tree:
+            self._node = node
+        else:
+            if around is None:
+                self._node = self._key.place(policy.tree)
+            else:
+                self._parent_serial = around._serial or around._assign_id()
+                self._root_serial = around._root_serial
+                self._node = (around._node or policy.tree.root).child(self._key)
             if policy.admit is not None:
                 ask_budgets(policy.admit, self, None)
-            try:
-                append_call(self)
-                self._token = set_current(self)
-            except BaseException as error:  # an interrupt: the block has not begun
-                finish_with_error(tool_for(self.tool_name), self, error)
-                raise
-            return self
         try:
-            call = self._enter_slow()
-        except BaseException as error:
-            self._abort(error)
+            append_call(self)
+            self._token = set_current(self)
+        except BaseException as error:  # an interrupt: the block has not begun
+            finish_with_error(tool_for(self.tool_name), self, error)
             raise
-        return call
+        return self
 
     def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: types.TracebackType | None
@@ -243,7 +260,9 @@ class Block(ToolCall, gc=False, eq=False):
                     reset_current(token)
                     self._token = None
                     self.outcome = "success"
-                    if next(bus.ticks, True):
+                    for _ in bus.ticks:
+                        break
+                    else:
                         bus.apply_backpressure()
                 except Exception as own:  # noqa: BLE001 - the block succeeded, and its user must see just that
                     recover(self, "success", own)

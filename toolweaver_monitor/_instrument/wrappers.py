@@ -28,8 +28,10 @@ from typing import Any
 from toolweaver_monitor._bus.bus import Bus, bus
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
+from toolweaver_monitor._core.context_tree import NO_KEY
 from toolweaver_monitor._core.details import UsageDetails
 from toolweaver_monitor._instrument import hot_path, returned
+from toolweaver_monitor._instrument.closing import read_amounts
 from toolweaver_monitor._instrument.generators import run_async_generator, run_awaitable_generator, run_generator
 from toolweaver_monitor._instrument.hot_path import (
     ask_budgets,
@@ -48,71 +50,83 @@ from toolweaver_monitor._usage import apply_dict
 Function = Callable[..., Any]
 
 
-def wrap_function(function: Function, tool: ToolSpec, bus: Bus = bus) -> Function:
+def wrap_function(  # noqa: PLR0915 - written out for speed
+    function: Function, tool: ToolSpec, bus: Bus = bus
+) -> Function:
     """Wrap a plain function. If it returns a coroutine, a future or a stream, its call closes when that has ended."""
     tool.may_return_awaitable, tool.watch = True, returned.watch
-    name, key, plain, alone = tool.name, tool.key, not tool.has_declarations, tool.is_super_call is None
-    of_module = tool.of_module
+    name, key = tool.name, NO_KEY if tool.has_declarations else tool.key
 
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def run(*args: Any, **kwargs: Any) -> Any:  # noqa: PLR0912
         policy = bus.active
         if policy is None:
             return function(*args, **kwargs)
-        parent = hot_path.get_current()
-        if plain and not policy.needs_slow_open and (parent is None or (alone and parent is not hot_path.SUPPRESSED)):
-            token = None  # `begin` and `finish`, inlined
+        token = None  # `begin` and `finish`, inlined
+        parent, node = hot_path.get_current(), key.node
+        if parent is None and node.tree is policy.plain_tree:
+            call = ToolCall(name, "open", 0.0, monotonic_s(), node)
+        elif (
+            policy.needs_slow_open
+            or tool.has_declarations
+            or (parent is not None and (parent is hot_path.SUPPRESSED or tool.is_super_call is not None))
+        ):
+            call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
+            try:
+                return finish(tool, call, function(*args, **kwargs))
+            except BaseException as error:
+                finish_with_error(tool, call, error)
+                raise
+        else:
             if parent is None:
-                node = tool.node
-                if node.tree is not policy.tree:
-                    node = tool.place(policy.tree)
-                call = ToolCall(name, "open", 0.0, monotonic_s(), node)
+                call = ToolCall(name, "open", 0.0, monotonic_s(), key.place(policy.tree))
             else:
-                around = parent._node or policy.tree.root
-                node = around.children.get(key) or around.child(key)
+                node = parent._node or policy.tree.root
+                node = node.children.get(key) or node.child(key)
                 serial = parent._serial or parent._assign_id()
                 call = ToolCall(name, "open", 0.0, monotonic_s(), node, serial, parent._root_serial)
             if policy.admit is not None:
                 ask_budgets(policy.admit, call, key.cost_nanousd)
-            try:
-                hot_path.append_call(call)
-                token = hot_path.set_current(call)
-                result = function(*args, **kwargs)
-                call.duration_s = monotonic_s() - call._opened_at
-                handler = hot_path.get_handler(type(result), unknown_type)
-                details = call._details
-                if (handler is not None and (handler is not container or may_hold_answers(result))) or (
-                    details is not None
-                    and (  # the same for an outermost call as in `is_complete`
-                        parent is not None
-                        or type(details) is not UsageDetails
-                        or details.cost_nanousd is None
-                        or details.cached_tokens
-                        or call._admission is not None
-                    )
-                    and not is_complete(call, parent)
-                ):
-                    if handler is not apply_dict or details is not None or parent is not None or of_module:
-                        call._token = token
-                        return finish_slow(tool, call, result)
-                    if not apply_dict(call, result) or call._admission is not None:
-                        call._token = token
-                        return finish_read(tool, call, result)
-                try:
-                    hot_path.reset_current(token)
-                    call.outcome = "success"
-                    if next(bus.ticks, True):
-                        bus.apply_backpressure()
-                except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
-                    recover(call, "success", error)
-                return result
-            except BaseException as error:
-                call._token = token
-                finish_with_error(tool, call, error)
-                raise
-        call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         try:
-            return finish(tool, call, function(*args, **kwargs))
+            hot_path.append_call(call)
+            token = hot_path.set_current(call)
+            result = function(*args, **kwargs)
+            call.duration_s = monotonic_s() - call._opened_at
+            try:
+                handler = hot_path.handlers[type(result)]
+            except KeyError:
+                handler = unknown_type
+            details = call._details
+            if (handler is not None and (handler is not container or may_hold_answers(result))) or (
+                details is not None
+                and (  # the same for an outermost call as in `is_complete`
+                    parent is not None
+                    or type(details) is not UsageDetails
+                    or details.cost_nanousd is None
+                    or details.cached_tokens
+                    or call._admission is not None
+                )
+                and not is_complete(call, parent)
+            ):
+                if (handler is not apply_dict or details is not None or tool.of_module) or (
+                    parent is not None and not read_amounts(call, parent, result)
+                ):
+                    call._token = token
+                    return finish_slow(tool, call, result)
+                if parent is None and (not apply_dict(call, result) or call._admission is not None):
+                    call._token = token
+                    return finish_read(tool, call, result)
+            try:
+                hot_path.reset_current(token)
+                call.outcome = "success"
+                for _ in bus.ticks:  # a third less than `next()`, which is a call
+                    break
+                else:
+                    bus.apply_backpressure()
+            except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
+                recover(call, "success", error)
+            return result
         except BaseException as error:
+            call._token = token
             finish_with_error(tool, call, error)
             raise
 
@@ -124,72 +138,82 @@ def wrap_coroutine(  # noqa: PLR0915 - written out for speed
 ) -> Function:
     """Wrap a coroutine function. If it returns a stream, its call closes when that has ended."""
     tool.watch = returned.watch
-    name, key, plain, alone = tool.name, tool.key, not tool.has_declarations, tool.is_super_call is None
-    of_module = tool.of_module
+    name, key = tool.name, NO_KEY if tool.has_declarations else tool.key
 
-    async def run(*args: Any, **kwargs: Any) -> Any:
+    async def run(*args: Any, **kwargs: Any) -> Any:  # noqa: PLR0912, PLR0915
         policy = bus.active
         if policy is None:
             return await function(*args, **kwargs)
-        parent = hot_path.get_current()
-        if plain and not policy.needs_slow_open and (parent is None or (alone and parent is not hot_path.SUPPRESSED)):
-            token = None  # `begin` and `finish`, inlined
+        token = None  # `begin` and `finish`, inlined
+        parent, node = hot_path.get_current(), key.node
+        if parent is None and node.tree is policy.plain_tree:
+            call = ToolCall(name, "open", 0.0, monotonic_s(), node)
+        elif (
+            policy.needs_slow_open
+            or tool.has_declarations
+            or (parent is not None and (parent is hot_path.SUPPRESSED or tool.is_super_call is not None))
+        ):
+            call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
+            try:
+                body = function(*args, **kwargs)
+                args = kwargs = None  # type: ignore[assignment]
+                return finish(tool, call, await body)
+            except BaseException as error:
+                finish_with_error(tool, call, error)
+                raise
+        else:
             if parent is None:
-                node = tool.node
-                if node.tree is not policy.tree:
-                    node = tool.place(policy.tree)
-                call = ToolCall(name, "open", 0.0, monotonic_s(), node)
+                call = ToolCall(name, "open", 0.0, monotonic_s(), key.place(policy.tree))
             else:
-                around = parent._node or policy.tree.root
-                node = around.children.get(key) or around.child(key)
+                node = parent._node or policy.tree.root
+                node = node.children.get(key) or node.child(key)
                 serial = parent._serial or parent._assign_id()
                 call = ToolCall(name, "open", 0.0, monotonic_s(), node, serial, parent._root_serial)
             if policy.admit is not None:
                 ask_budgets(policy.admit, call, key.cost_nanousd)
-            try:
-                hot_path.append_call(call)
-                token = hot_path.set_current(call)
-                body = function(*args, **kwargs)
-                args = kwargs = None  # type: ignore[assignment]  # dropped while it is suspended, see above
-                result = await body
-                call.duration_s = monotonic_s() - call._opened_at
-                handler = hot_path.get_handler(type(result), unknown_type)
-                details = call._details
-                if (handler is not None and (handler is not container or may_hold_answers(result))) or (
-                    details is not None
-                    and (  # the same for an outermost call as in `is_complete`
-                        parent is not None
-                        or type(details) is not UsageDetails
-                        or details.cost_nanousd is None
-                        or details.cached_tokens
-                        or call._admission is not None
-                    )
-                    and not is_complete(call, parent)
-                ):
-                    if handler is not apply_dict or details is not None or parent is not None or of_module:
-                        call._token = token
-                        return finish_slow(tool, call, result)
-                    if not apply_dict(call, result) or call._admission is not None:
-                        call._token = token
-                        return finish_read(tool, call, result)
-                try:
-                    hot_path.reset_current(token)
-                    call.outcome = "success"
-                    if next(bus.ticks, True):
-                        bus.apply_backpressure()
-                except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
-                    recover(call, "success", error)
-                return result
-            except BaseException as error:
-                call._token = token
-                finish_with_error(tool, call, error)
-                raise
-        call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
         try:
+            hot_path.append_call(call)
+            token = hot_path.set_current(call)
             body = function(*args, **kwargs)
-            args = kwargs = None  # type: ignore[assignment]
-            return finish(tool, call, await body)
+            args = kwargs = None  # type: ignore[assignment]  # dropped while it is suspended, see above
+            result = await body
+            call.duration_s = monotonic_s() - call._opened_at
+            try:
+                handler = hot_path.handlers[type(result)]
+            except KeyError:
+                handler = unknown_type
+            details = call._details
+            if (handler is not None and (handler is not container or may_hold_answers(result))) or (
+                details is not None
+                and (  # the same for an outermost call as in `is_complete`
+                    parent is not None
+                    or type(details) is not UsageDetails
+                    or details.cost_nanousd is None
+                    or details.cached_tokens
+                    or call._admission is not None
+                )
+                and not is_complete(call, parent)
+            ):
+                if (handler is not apply_dict or details is not None or tool.of_module) or (
+                    parent is not None and not read_amounts(call, parent, result)
+                ):
+                    call._token = token
+                    return finish_slow(tool, call, result)
+                if parent is None and (not apply_dict(call, result) or call._admission is not None):
+                    call._token = token
+                    return finish_read(tool, call, result)
+            try:
+                hot_path.reset_current(token)
+                call.outcome = "success"
+                for _ in bus.ticks:  # a third less than `next()`, which is a call
+                    break
+                else:
+                    bus.apply_backpressure()
+            except Exception as error:  # noqa: BLE001 - the tool succeeded, and its caller must see just that
+                recover(call, "success", error)
+            return result
         except BaseException as error:
+            call._token = token
             finish_with_error(tool, call, error)
             raise
 

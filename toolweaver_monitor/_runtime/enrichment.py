@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import takewhile
+from typing import Any
 
 from toolweaver_monitor._bus.bus import HIGH_WATER, bus, inbox
 from toolweaver_monitor._core.call import ToolCall
@@ -36,16 +38,16 @@ class CallEnricher:
         self._book = book
         self.inside: Callable[[ToolCall, Sequence[ToolCall]], tuple[UsageTotals, set[int]] | None] = lambda *_: None
         """Returns what ended inside a call, see `StatsAggregator.inside`."""
-        self._shown: dict[tuple[str, int], str] = {}
+        self._shown: defaultdict[int, dict[str, str]] = defaultdict(dict)
+        """What was shown of a text, by the most characters to show."""
         self._waiting_loops: list[bool] = []
         """One entry for each event loop that waits for a drain now; to append and to pop are one step each."""
 
     def enrich(self, calls: Sequence[ToolCall]) -> None:
         """Complete a batch of closed calls. May run again for calls that are complete."""
-        for call in calls:
-            details = call._details
-            if details is None:
-                continue
+        models = self._shown[MAX_LABEL_CHARS]
+        for call in [call for call in calls if call._details is not None]:
+            details: Any = call._details
             kind = type(details)
             if ToolKey.any_declared and call._serial and (kind is CompactDetails or details.has_cost_of_result):
                 bus._guard(self._leave_out_declared, call, details, calls)
@@ -60,7 +62,7 @@ class CallEnricher:
                 model = details.model
                 if model is None:
                     continue
-                shown = self._shown.get((model, MAX_LABEL_CHARS))
+                shown = models.get(model)
                 if shown is not None:
                     details.model = shown
                     continue
@@ -94,11 +96,12 @@ class CallEnricher:
         """Remove secrets from a text; the same short text is looked at once, not a thousand times."""
         if len(text) > MAX_CACHED_CHARS:
             return self._scrub(text, limit)
-        shown = self._shown.get((text, limit))
+        known = self._shown[limit]
+        shown = known.get(text)
         if shown is None:
-            if len(self._shown) >= MAX_CACHED:
-                self._shown.clear()
-            shown = self._shown[text, limit] = self._scrub(text, limit)
+            if len(known) >= MAX_CACHED:
+                known.clear()
+            shown = known[text] = self._scrub(text, limit)
         return shown
 
     def drain(self) -> None:

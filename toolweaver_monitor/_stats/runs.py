@@ -24,8 +24,8 @@ MAX_OPEN = 50_000
 """Open calls with something counted inside them."""
 MAX_CLOSED = 4_096
 """Closed calls that had others inside them, kept for those of these that end late, and for `of`."""
-MAX_UNSORTED = 4_096
-"""Calls kept as they came."""
+MAX_UNSORTED = 10_000
+"""Calls kept as they came. `StatsAggregator` lists as many, so they take no more memory."""
 FOLD_AT = 64
 """Calls kept as they came inside one open outermost call."""
 FOLD_CLOSED_AT = 16

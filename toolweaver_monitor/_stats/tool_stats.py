@@ -105,8 +105,6 @@ class ToolStats:
         self.outcomes["success"] += len(calls) - len(others)
         for ended in others:
             self.outcomes[ended] += 1
-        if CallDetails not in set(map(type, [call._details for call in calls])):
-            return
         for call in [call for call in calls if type(call._details) is CallDetails]:
             details: Any = call._details
             outcome = call.outcome

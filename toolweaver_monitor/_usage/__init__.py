@@ -6,6 +6,7 @@ from toolweaver_monitor._usage.counted_ids import id_of, is_counted, mark_counte
 from toolweaver_monitor._usage.dict_results import (
     MESSAGES_KEY,
     RAW_KEY,
+    apply_amounts,
     apply_dict,
     figure_keys,
     is_spending,
@@ -21,7 +22,7 @@ from toolweaver_monitor._usage.usage import Usage, apply_usage
 
 __all__ = [
     "MAX_ELEMENTS", "MESSAGES_KEY", "RAW_KEY", "StreamUsage", "Usage", "UsageInside", "add_figures", "answers_in",
-    "apply_dict", "apply_failure", "apply_usage", "can_tell_failure", "clear_usage", "figure_keys", "get_field",
-    "id_of", "is_bare_usage", "is_counted", "is_spending", "mark_counted", "messages_in", "read_fields", "read_into",
-    "reader_for", "record_figures",
+    "apply_amounts", "apply_dict", "apply_failure", "apply_usage", "can_tell_failure", "clear_usage", "figure_keys",
+    "get_field", "id_of", "is_bare_usage", "is_counted", "is_spending", "mark_counted", "messages_in", "read_fields",
+    "read_into", "reader_for", "record_figures",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from toolweaver_monitor._usage.fields import has_none_of, read_fields
 MAX_IDS = 10_000
 MAX_ID_CHARS = 256
 
-_ID_KEYS = frozenset({"id", "run_id", "response_id", "responseId", "message", "response", "data"})
+ID_KEYS = frozenset({"id", "run_id", "response_id", "responseId", "message", "response", "data"})
 _counted: dict[str, None] = {}
 """The ids, the oldest first."""
 
@@ -20,7 +20,7 @@ _counted: dict[str, None] = {}
 def id_of(answer: object) -> str | None:
     """Return the id that an answer or a chunk tells, or None. Runs no code of its class."""
     fields = read_fields(answer)
-    if fields is None or has_none_of(fields, _ID_KEYS):
+    if fields is None or has_none_of(fields, ID_KEYS):
         return None
     found = read_response_id(fields)
     return found if found is not None and len(found) <= MAX_ID_CHARS else None

@@ -13,7 +13,7 @@ from toolweaver_monitor._core.details import CallDetails, CompactDetails
 from toolweaver_monitor._core.known_results import ALONE, exchange, is_known, kept, recent, remember
 from toolweaver_monitor._core.sanitize import MAX_COUNT, MAX_FAST, MAX_LABEL_CHARS, NANO, Diagnostics
 from toolweaver_monitor._text.redact import AHEAD
-from toolweaver_monitor._usage.counted_ids import id_of, mark_counted
+from toolweaver_monitor._usage.counted_ids import ID_KEYS, id_of, mark_counted
 from toolweaver_monitor._usage.extract import (
     DICT_KEYS,
     ENVELOPE_KEYS,
@@ -35,6 +35,7 @@ MESSAGES_KEY = "messages"
 _READ_KEYS = DICT_KEYS | FAILURE_KEYS | {RAW_KEY, MESSAGES_KEY}
 _has_only_amounts = (_READ_KEYS - {"tokens_used", "cost"}).isdisjoint
 _has_only_common_keys = ((_READ_KEYS | TIER_KEYS) - {"tokens_used", "cost", "model", "provider", "cached"}).isdisjoint
+_has_only_amounts_without_id = (_READ_KEYS - {"tokens_used", "cost"} | ID_KEYS).isdisjoint
 _has_nothing_to_read = _READ_KEYS.isdisjoint
 _has_no_flag = FAILURE_KEYS.isdisjoint
 
@@ -44,8 +45,6 @@ SMALL_DICT = 64
 """For a dict of at most so many keys, one set operation is faster than a lookup of each name that means usage."""
 
 MAX_NOTED_KEYS = 8
-
-_put_recent = recent.append
 
 
 def apply_dict(call: ToolCall, result: Fields) -> bool:
@@ -70,8 +69,8 @@ def apply_dict(call: ToolCall, result: Fields) -> bool:
                 if "cost" in names:
                     tokens, cost = result["tokens_used"] if "tokens_used" in names else 0, result["cost"]
                     if type(tokens) is int and type(cost) is float and 0 <= tokens <= MAX_FAST and 0.0 <= cost <= 1e6:
-                        held = recent[-1]
-                        _put_recent(result)
+                        held = recent[0]
+                        recent[0] = result
                         is_alone = getrefcount(held) <= ALONE
                         if (not is_alone or kept) and exchange(None if is_alone else held, result):
                             call._ensure_details().is_repeat = True
@@ -97,6 +96,34 @@ def apply_dict(call: ToolCall, result: Fields) -> bool:
         Diagnostics.invalid_values += 1
         return False
     return True
+
+
+def apply_amounts(call: ToolCall, result: Fields) -> bool:
+    """Do as `apply_dict` for a call inside another, if the dict tells tokens and cost only, and no id.
+
+    Returns:
+        True if that is all. False, with nothing applied, if the dict tells more or was counted before.
+    """
+    try:
+        if len(result) > SMALL_DICT:
+            return False
+        names = {*result}
+        if _has_nothing_to_read(names):
+            return True
+        if "cost" in names and _has_only_amounts_without_id(names):
+            tokens, cost = result["tokens_used"] if "tokens_used" in names else 0, result["cost"]
+            if type(tokens) is int and type(cost) is float and 0 <= tokens <= MAX_FAST and 0.0 <= cost <= 1e6:
+                held = recent[0]
+                recent[0] = result
+                is_alone = getrefcount(held) <= ALONE
+                if (is_alone and not kept) or not exchange(None if is_alone else held, result):
+                    call._details = CompactDetails(tokens, cost)
+                    return True
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - as above; the slower steps count it
+        return False
+    return False
 
 
 def read_into(call: ToolCall, result: Fields) -> bool:

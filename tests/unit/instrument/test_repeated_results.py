@@ -385,12 +385,3 @@ def test_few_weak_references_are_kept() -> None:
     results = [ocr() for _ in range(known_results.MAX_WEAK + 2_000)]
     assert len(known_results._weak) <= known_results.MAX_WEAK
     assert len(results) > known_results.MAX_WEAK
-
-
-def test_an_interrupt_while_a_result_is_remembered_leaves_one_place_for_it() -> None:
-    """Whatever is put there displaces what was there. Seen red: with two steps for that, an interrupt between them left
-    a place too many for good, and results that came again were charged again.
-    """
-    for thing in ({"cost": 1.0}, None, []):
-        known_results.recent.append(thing)
-    assert len(known_results.recent) == 1
