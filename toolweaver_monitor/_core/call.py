@@ -8,25 +8,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
 from decimal import Decimal
-from math import floor
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 
 from toolweaver_monitor._core import clock, ids, locks
 from toolweaver_monitor._core.context_tree import ContextTree, Node, ToolKey, tool_key
-from toolweaver_monitor._core.details import FIXED_DETAILS, NO_DETAILS, CallDetails, CostSource, UsageDetails
+from toolweaver_monitor._core.details import (
+    NO_DETAILS,
+    CallDetails,
+    CompactDetails,
+    CostSource,
+    InsideDetails,
+    usage_details,
+)
 from toolweaver_monitor._core.figure_words import take_figures, warn_of_misspelt
 from toolweaver_monitor._core.sanitize import (
     MAX_ERROR_CHARS,
     MAX_FAST,
-    MAX_LABEL_CHARS,
     NANO,
     NO_TAGS,
-    ROUND,
     Diagnostics,
     TagValue,
-    nanodollars,
     plain_text,
     token_count,
 )
@@ -53,12 +56,7 @@ detached = ContextTree()
 
 
 if TYPE_CHECKING:
-    T_co = TypeVar("T_co", covariant=True)
-
-    class _DetailField(Generic[T_co]):
-        """A field of the details that is read on the call."""
-
-        def __get__(self, call: ToolCall, kind: type[ToolCall] | None = None) -> T_co: ...
+    from toolweaver_monitor._core.details import DetailField
 
 
 class ToolCall(msgspec.Struct, gc=False, eq=False):
@@ -89,36 +87,40 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     """What budgets set aside for this call. It stays until the dispatcher enriches the call."""
 
     if TYPE_CHECKING:  # the properties made below
-        _unsplit_tokens: ClassVar[_DetailField[int]]
-        input_tokens: ClassVar[_DetailField[int]]
-        output_tokens: ClassVar[_DetailField[int]]
-        cached_tokens: ClassVar[_DetailField[int]]
-        cache_write_tokens: ClassVar[_DetailField[int]]
-        _cache_write_1h_tokens: ClassVar[_DetailField[int]]
-        _audio_tokens: ClassVar[_DetailField[tuple[int, int, int]]]
-        _rare_parts: ClassVar[_DetailField[dict[str, int] | None]]
-        _service_tier: ClassVar[_DetailField[str | None]]
-        tokens: ClassVar[_DetailField[int]]
-        _saved_nanousd: ClassVar[_DetailField[int]]
-        model: ClassVar[_DetailField[str | None]]
-        provider: ClassVar[_DetailField[str | None]]
-        cached: ClassVar[_DetailField[bool]]
-        attempt: ClassVar[_DetailField[int]]
-        error_type: ClassVar[_DetailField[str | None]]
-        first_item_s: ClassVar[_DetailField[float | None]]
-        items: ClassVar[_DetailField[int | None]]
-        arguments: ClassVar[_DetailField[str | None]]
-        result: ClassVar[_DetailField[str | None]]
+        _unsplit_tokens: ClassVar[DetailField[int]]
+        input_tokens: ClassVar[DetailField[int]]
+        output_tokens: ClassVar[DetailField[int]]
+        cached_tokens: ClassVar[DetailField[int]]
+        cache_write_tokens: ClassVar[DetailField[int]]
+        _cache_write_1h_tokens: ClassVar[DetailField[int]]
+        _audio_tokens: ClassVar[DetailField[tuple[int, int, int]]]
+        _rare_parts: ClassVar[DetailField[dict[str, int] | None]]
+        _service_tier: ClassVar[DetailField[str | None]]
+        tokens: ClassVar[DetailField[int]]
+        _saved_nanousd: ClassVar[DetailField[int]]
+        model: ClassVar[DetailField[str | None]]
+        provider: ClassVar[DetailField[str | None]]
+        cached: ClassVar[DetailField[bool]]
+        attempt: ClassVar[DetailField[int]]
+        error_type: ClassVar[DetailField[str | None]]
+        first_item_s: ClassVar[DetailField[float | None]]
+        items: ClassVar[DetailField[int | None]]
+        arguments: ClassVar[DetailField[str | None]]
+        result: ClassVar[DetailField[str | None]]
 
     def _ensure_details(self) -> CallDetails:
         """Return the details to be filled in, and make them if the call has none yet."""
         details = self._details
         if type(details) is CallDetails:
             return details
+        if type(details) is CompactDetails:
+            self._widen(details)
         details = CallDetails()
         lean = self._details  # no other thread runs from here to the store: see `_add_used`
         if lean.__class__ is CallDetails:
             return lean
+        if lean.__class__ is CompactDetails:  # recorded at this moment
+            return self._ensure_details()
         if lean is not None:
             details.unsplit_tokens = lean.unsplit_tokens
             details.input_tokens = lean.input_tokens
@@ -132,14 +134,25 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         self._details = details
         return details
 
+    def _widen(self, details: CompactDetails) -> None:
+        """Replace details that are fixed by such as have room for more."""
+        wide = details.widened()
+        if self._details is details:
+            self._details = wide
+
     def _add_used(self, used: CallDetails) -> None:
         """Add what was recorded to the details of the call.
 
         These are plain loads and stores, with no call or loop in between. Under the GIL other threads and signal
         handlers start only at those (CPython 3.11 to 3.13), so of several that record at once none is lost.
         """
-        if type(self._details) in FIXED_DETAILS:
+        details = self._details
+        if type(details) is CompactDetails:
+            self._widen(details)
+        elif type(details) is InsideDetails:
             self._ensure_details()
+        if type(used) is CompactDetails:
+            used = used.widened()
         details = self._details
         if details is None:
             self._details = used
@@ -274,7 +287,7 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             shown["tags"] = dict(self.tags)
         return shown
 
-    def record(  # noqa: C901, PLR0912 - one step for each argument, without a loop, for speed
+    def record(
         self,
         *,
         tokens: int | None = None,
@@ -313,28 +326,15 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         if self.outcome != "open":
             Diagnostics.late_records += 1
             return
-        nano = None
-        if tokens is not None and not (type(tokens) is int and 0 <= tokens <= MAX_FAST):
-            tokens = token_count(tokens)
-        if input_tokens is not None and not (type(input_tokens) is int and 0 <= input_tokens <= MAX_FAST):
-            input_tokens = token_count(input_tokens)
-        if output_tokens is not None and not (type(output_tokens) is int and 0 <= output_tokens <= MAX_FAST):
-            output_tokens = token_count(output_tokens)
-        if cached_tokens is not None:
-            cached_tokens = token_count(cached_tokens)
-        if cost is not None:
-            if type(cost) is float and 0.0 <= cost <= 1e6:
-                nano = floor(cost * 1e9 + ROUND - ROUND)
-            else:
-                nano = nanodollars(cost)
-        if model is not None and not (type(model) is str and len(model) <= MAX_LABEL_CHARS):
-            model = plain_text(model, MAX_LABEL_CHARS)
-        if provider is not None:
-            provider = plain_text(provider, MAX_LABEL_CHARS)
-        used = UsageDetails(
-            tokens or 0, input_tokens or 0, output_tokens or 0, cached_tokens or 0, nano,
-            None if nano is None else "reported", model, provider,
-        )  # fmt: skip
+        used: CallDetails
+        if (
+            type(cost) is float and 0.0 <= cost <= 1e6 and not tags and self._details is None
+            and (tokens is None or (type(tokens) is int and 0 <= tokens <= MAX_FAST))
+            and input_tokens is output_tokens is cached_tokens is None and model is provider is None
+        ):  # fmt: skip
+            used = CompactDetails(tokens or 0, cost)
+        else:
+            used = usage_details(tokens, input_tokens, output_tokens, cached_tokens, cost, model, provider)
         if self._details is None:  # no other thread runs from here to the store: see `_add_used`
             self._details = used
         else:
@@ -345,8 +345,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             self._ensure_details().attempt = max(1, token_count(attempt))
         if tags:
             with _recording:  # what follows takes more than one step
-                told = (tokens, input_tokens, output_tokens, cached_tokens, nano, model, provider)
-                tags = take_figures(self, tags, told)
+                told = (tokens, input_tokens, output_tokens, cached_tokens)
+                tags = take_figures(self, tags, (*told, used.cost_nanousd, used.model, used.provider))
                 self._add_tags(tags)
         if self._admission is not None:
             self._admission.note(self)
@@ -401,17 +401,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         Args:
             scrub: returns the text to show, given a text and the most characters to show of it.
         """
-        details = self._details
-        if details is None or details.redacted:
-            return
-        if details.raw_error:
-            details.raw_error = scrub(details.raw_error, MAX_ERROR_CHARS)
-        if details.model is not None:
-            details.model = scrub(details.model, MAX_LABEL_CHARS)
-        if details.provider is not None:
-            details.provider = scrub(details.provider, MAX_LABEL_CHARS)
-        if type(details) is CallDetails:
-            details.redacted = True
+        if self._details is not None and not self._details.redacted:
+            self._details.redact(scrub)
 
 
 _SHOWN_IF_SET = (
@@ -447,6 +438,5 @@ use_plain_setattr(ToolCall(""))
 _recording = locks.new_rlock("recording on a call")
 
 if not locks.HAS_GIL:
-    ToolCall._assign_id = locks.locked(_recording, ToolCall._assign_id)  # type: ignore[method-assign]
-    ToolCall.record = locks.locked(_recording, ToolCall.record)  # type: ignore[method-assign]
-    ToolCall.fail = locks.locked(_recording, ToolCall.fail)  # type: ignore[method-assign]
+    for _name in ("_assign_id", "record", "fail"):
+        setattr(ToolCall, _name, locks.locked(_recording, getattr(ToolCall, _name)))

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from decimal import Decimal
+from math import floor
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from toolweaver_monitor._core.sanitize import NANO
+from toolweaver_monitor._core.sanitize import (
+    MAX_ERROR_CHARS,
+    MAX_FAST,
+    MAX_LABEL_CHARS,
+    NANO,
+    ROUND,
+    nanodollars,
+    plain_text,
+    token_count,
+)
 from toolweaver_monitor._core.structs import use_plain_setattr
 
 CostSource = Literal["reported", "declared", "priced"]
@@ -70,6 +81,17 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         return CallDetails, tuple({**values, "inside": None}.values())
 
+    def redact(self, scrub: Callable[[str, int], str]) -> None:
+        """Remove secrets from the texts. See `ToolCall._redact`."""
+        if self.raw_error:
+            self.raw_error = scrub(self.raw_error, MAX_ERROR_CHARS)
+        if self.model is not None:
+            self.model = scrub(self.model, MAX_LABEL_CHARS)
+        if self.provider is not None:
+            self.provider = scrub(self.provider, MAX_LABEL_CHARS)
+        if type(self) is CallDetails:
+            self.redacted = True
+
     @property
     def tokens(self) -> int:
         """All tokens together. Cached tokens are a part of the input."""
@@ -90,6 +112,12 @@ NO_DETAILS = use_plain_setattr(CallDetails())
 
 
 if TYPE_CHECKING:
+    T_co = TypeVar("T_co", covariant=True)
+
+    class DetailField(Generic[T_co]):
+        """A field of the details that is read on a call."""
+
+        def __get__(self, call: Any, kind: Any = None) -> T_co: ...
 
     class UsageDetails(CallDetails):
         """Defined below. To a type checker it has the fields of `CallDetails`."""
@@ -111,7 +139,9 @@ if TYPE_CHECKING:
 
         cost: float = 0.0
 
-        def __init__(self, unsplit_tokens: int, cost: float) -> None: ...
+        def __init__(self, unsplit_tokens: int, cost: float, has_cost_of_result: bool = False) -> None: ...
+
+        def widened(self) -> UsageDetails: ...
 
     class InsideDetails(CallDetails):
         """Defined below. To a type checker it has the fields of `CallDetails`."""
@@ -136,18 +166,20 @@ else:
         model: str | None = None
         provider: str | None = None
 
+        redact = CallDetails.redact
         tokens = CallDetails.tokens
         lacks_price = CallDetails.lacks_price
 
     class CompactDetails(msgspec.Struct, gc=False, eq=False):
-        """The details of a call whose result reported tokens and a cost, and nothing else.
+        """The details of a call that recorded, or whose result reported, tokens and a cost once and nothing else.
 
         Reads like `CallDetails` as well. The cost is kept as it came, and converted off the caller's path.
         """
 
         unsplit_tokens: int
         cost: float
-        """Dollars as the result reported them; both values are valid."""
+        """Dollars as they were reported; both values are valid."""
+        has_cost_of_result: bool = False
 
         @property
         def cost_nanousd(self) -> int:
@@ -158,6 +190,10 @@ else:
         def tokens(self) -> int:
             """See `CallDetails`."""
             return self.unsplit_tokens
+
+        def widened(self) -> UsageDetails:
+            """Return the same with room for more."""
+            return UsageDetails(self.unsplit_tokens, 0, 0, 0, self.cost_nanousd, "reported")
 
     class InsideDetails(msgspec.Struct, gc=False, eq=False):
         """What calls inside an open call have told, and nothing else.
@@ -178,5 +214,36 @@ else:
         setattr(InsideDetails, _name, _value)
     use_plain_setattr(UsageDetails())
 
-FIXED_DETAILS = frozenset({CompactDetails, InsideDetails})
-"""Kinds of details that have no room for what a call records."""
+
+def usage_details(
+    tokens: int | None,
+    input_tokens: int | None,
+    output_tokens: int | None,
+    cached_tokens: int | None,
+    cost: float | Decimal | None,
+    model: str | None,
+    provider: str | None,
+) -> UsageDetails:
+    """Return what a call recorded. Values that make no sense are left out, and counted as invalid."""
+    if tokens is not None and not (type(tokens) is int and 0 <= tokens <= MAX_FAST):
+        tokens = token_count(tokens)
+    if input_tokens is not None and not (type(input_tokens) is int and 0 <= input_tokens <= MAX_FAST):
+        input_tokens = token_count(input_tokens)
+    if output_tokens is not None and not (type(output_tokens) is int and 0 <= output_tokens <= MAX_FAST):
+        output_tokens = token_count(output_tokens)
+    if cached_tokens is not None:
+        cached_tokens = token_count(cached_tokens)
+    nano = None
+    if cost is not None:
+        if type(cost) is float and 0.0 <= cost <= 1e6:
+            nano = floor(cost * 1e9 + ROUND - ROUND)
+        else:
+            nano = nanodollars(cost)
+    if model is not None and not (type(model) is str and len(model) <= MAX_LABEL_CHARS):
+        model = plain_text(model, MAX_LABEL_CHARS)
+    if provider is not None:
+        provider = plain_text(provider, MAX_LABEL_CHARS)
+    return UsageDetails(
+        tokens or 0, input_tokens or 0, output_tokens or 0, cached_tokens or 0, nano,
+        None if nano is None else "reported", model, provider,
+    )  # fmt: skip

@@ -43,7 +43,7 @@ from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import SUPPRESSED as SUPPRESSED  # noqa: PLC0414 - exported, for `wrappers`
 from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.context_tree import ToolKey
-from toolweaver_monitor._core.details import CallDetails, InsideDetails, UsageDetails
+from toolweaver_monitor._core.details import CallDetails, CompactDetails, InsideDetails, UsageDetails
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._instrument import closing, opening
 from toolweaver_monitor._instrument.outcomes import mark_refusal
@@ -209,11 +209,9 @@ def is_complete(call: ToolCall, around: Any) -> bool:
             closing.tell(around, details)
         call._details = None
         return True
-    if (
-        type(details) is not UsageDetails
-        or details.cost_nanousd is None
-        or details.cached_tokens
-        or call._admission is not None
+    if call._admission is not None or (
+        type(details) is not CompactDetails
+        and (type(details) is not UsageDetails or details.cost_nanousd is None or details.cached_tokens)
     ):
         return False
     if call._parent_serial is not None:

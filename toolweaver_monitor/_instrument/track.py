@@ -117,14 +117,12 @@ _block_keys: dict[tuple[str, tuple[tuple[str, Any], ...]], ToolKey] = {}
 """Keys by the tool's name and its tags, for tags whose values are all strings."""
 
 
-_are_strings = frozenset((str,)).issuperset
-
-
 def _find_key(tool: ToolSpec, tags: dict[str, Any]) -> ToolKey:
     """Return the key of a tool with tags."""
-    if not _are_strings(map(type, tags.values())):
-        warn_of_misspelt(tags)
-        return tool.key.with_tags(tags)
+    for value in tags.values():
+        if type(value) is not str:
+            warn_of_misspelt(tags)
+            return tool.key.with_tags(tags)
     named = (tool.name, tuple(tags.items()))
     key = _block_keys.get(named)
     if key is None:

@@ -29,7 +29,7 @@ from toolweaver_monitor._bus.bus import Bus, bus
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context_tree import NO_KEY
-from toolweaver_monitor._core.details import UsageDetails
+from toolweaver_monitor._core.details import CompactDetails, UsageDetails
 from toolweaver_monitor._instrument import hot_path, returned
 from toolweaver_monitor._instrument.closing import read_amounts
 from toolweaver_monitor._instrument.generators import run_async_generator, run_awaitable_generator, run_generator
@@ -100,10 +100,11 @@ def wrap_function(  # noqa: PLR0915 - written out for speed
                 details is not None
                 and (  # the same for an outermost call as in `is_complete`
                     parent is not None
-                    or type(details) is not UsageDetails
-                    or details.cost_nanousd is None
-                    or details.cached_tokens
                     or call._admission is not None
+                    or (
+                        type(details) is not CompactDetails
+                        and (type(details) is not UsageDetails or details.cost_nanousd is None or details.cached_tokens)
+                    )
                 )
                 and not is_complete(call, parent)
             ):
@@ -187,10 +188,11 @@ def wrap_coroutine(  # noqa: PLR0915 - written out for speed
                 details is not None
                 and (  # the same for an outermost call as in `is_complete`
                     parent is not None
-                    or type(details) is not UsageDetails
-                    or details.cost_nanousd is None
-                    or details.cached_tokens
                     or call._admission is not None
+                    or (
+                        type(details) is not CompactDetails
+                        and (type(details) is not UsageDetails or details.cost_nanousd is None or details.cached_tokens)
+                    )
                 )
                 and not is_complete(call, parent)
             ):

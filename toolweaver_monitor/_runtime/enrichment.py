@@ -49,9 +49,9 @@ class CallEnricher:
         for call in [call for call in calls if call._details is not None]:
             details: Any = call._details
             kind = type(details)
-            if ToolKey.any_declared and call._serial and (kind is CompactDetails or details.has_cost_of_result):
+            if ToolKey.any_declared and call._serial and details.has_cost_of_result:
                 bus._guard(self._leave_out_declared, call, details, calls)
-            if kind is CompactDetails:
+            if kind is CompactDetails and call._admission is None:
                 continue
             if (
                 kind is UsageDetails

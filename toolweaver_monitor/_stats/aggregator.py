@@ -144,14 +144,16 @@ class StatsAggregator:
     def _count_detailed(self, node: Node, usage: UsageTotals, calls: list[ToolCall]) -> None:
         """Add what calls used, to their node and to their models."""
         found: list[Any] = [call._details for call in calls]
+        kinds: set[type] = set(map(type, found))
         models: set[str | None] = {None}
-        if not _are_compact(map(type, found)):
-            # Read from the class, the model of a compact one would take five times as long.
+        if CompactDetails not in kinds:
+            models = {details.model for details in found}
+        elif len(kinds) > 1:  # read from the class, the model of a compact one would take five times as long
             models = {None if type(details) is CompactDetails else details.model for details in found}
         for model in models:
             group = calls if len(models) == 1 else [call for call in calls if call.model == model]
             totals = UsageTotals()
-            totals.add_details(group)
+            totals.add_details(group, kinds if group is calls else None)
             usage.add(totals)
             if totals.unpriced:
                 unpriced = [call for call in group if call._details.lacks_price]  # type: ignore[union-attr]
@@ -295,9 +297,6 @@ class StatsAggregator:
         total = ToolStats()
         total.add(*(stats for node, stats in self.by_node.items() if tools is None or node.key.tool_name in tools))
         return total
-
-
-_are_compact = frozenset((CompactDetails,)).issuperset
 
 
 def _count_outermost(calls: Sequence[ToolCall]) -> int:

@@ -53,10 +53,15 @@ class UsageTotals:
             totals.add_details(detailed)
         return totals
 
-    def add_details(self, calls: Sequence[ToolCall]) -> None:
-        """Add what calls with details used and how they ended; their number is added elsewhere."""
+    def add_details(self, calls: Sequence[ToolCall], kinds: set[type] | None = None) -> None:
+        """Add what calls with details used and how they ended; their number is added elsewhere.
+
+        Args:
+            calls: the calls.
+            kinds: the types of their details, if these are known.
+        """
         found: list[Any] = [call._details for call in calls]
-        kinds = set(map(type, found))
+        kinds = kinds or set(map(type, found))
         if CompactDetails in kinds:
             compact = found if len(kinds) == 1 else [each for each in found if type(each) is CompactDetails]
             self.costed += len(compact)

@@ -75,7 +75,7 @@ def apply_dict(call: ToolCall, result: Fields) -> bool:
                         if (not is_alone or kept) and exchange(None if is_alone else held, result):
                             call._ensure_details().is_repeat = True
                             return False
-                        call._details = CompactDetails(tokens, cost)
+                        call._details = CompactDetails(tokens, cost, True)
                         return True
                 elif "tokens_used" not in names:
                     return True
@@ -117,7 +117,7 @@ def apply_amounts(call: ToolCall, result: Fields) -> bool:
                 recent[0] = result
                 is_alone = getrefcount(held) <= ALONE
                 if (is_alone and not kept) or not exchange(None if is_alone else held, result):
-                    call._details = CompactDetails(tokens, cost)
+                    call._details = CompactDetails(tokens, cost, True)
                     return True
     except KeyboardInterrupt:
         raise

@@ -153,7 +153,7 @@ def test_a_total_that_was_handed_on_is_handed_on_again() -> None:
 def test_a_call_with_nothing_of_its_own_closes_without_details() -> None:
     """What calls inside have told goes to the call around, and only that. Its own record is added to it.
 
-    Seen red: with the details kept in `is_complete`, and with `FIXED_DETAILS` empty.
+    Seen red: with the details kept in `is_complete`, and with `InsideDetails` kept when the call records.
     """
     setup()
 
