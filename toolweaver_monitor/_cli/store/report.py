@@ -128,8 +128,10 @@ def _blocks(
     kinds = Counter[str]()
     for stats in groups.values():
         kinds.update(stats.errors)
+    if kinds or errors:
+        blocks += ["", "Errors"]
     if kinds:
-        blocks += ["", "Errors", "  " + ", ".join(f"{escape(kind)} {count:,}" for kind, count in kinds.most_common(10))]
+        blocks.append("  " + ", ".join(f"{escape(kind)} {count:,}" for kind, count in kinds.most_common(10)))
     for call in errors:
         text = ": ".join(escape(part) for part in (call.error_type, call.error) if part)
         blocks.append(f"  {common.when(call.started_at + call.duration_s)}  {escape(call.path)}  {text}")
