@@ -368,6 +368,57 @@ def test_d10_the_workers_of_a_pool_are_joined(method: str, tmp_path: Path) -> No
     assert int(ended.out.splitlines()[-1]) <= 1 + 8
 
 
+CELERY = """
+from celery import Celery
+
+folder = os.environ["FOLDER"]
+for name in ("in", "processed"):
+    os.makedirs(f"{folder}/{name}", exist_ok=True)
+app = Celery("app", broker="filesystem://", broker_transport_options={
+    "data_folder_in": f"{folder}/in", "data_folder_out": f"{folder}/in", "processed_folder": f"{folder}/processed",
+    "control_folder": f"{folder}/control",
+})
+app.conf.update(
+    task_ignore_result=True, worker_prefetch_multiplier=1, broker_connection_retry_on_startup=True,
+    worker_max_tasks_per_child=4,
+)
+
+@app.task
+def work():
+    for _ in range(10):
+        answer()
+"""
+
+
+@pytest.mark.slow
+def test_d10_celerys_prefork_workers_are_joined(
+    site: Site, tmp_path: Path, require_package: Callable[..., None]
+) -> None:
+    """Two at a time, each replaced after four tasks: 20 tasks of 10 calls are 200.
+
+    Seen red: with the last counts of a worker that ends not published, 20 were missing.
+    """
+    require_package("celery", "pip install celery")
+    (tmp_path / "app.py").write_text(TOOL + SETUP + CELERY)
+    env = site.env | {"FOLDER": str(tmp_path), "C_FORCE_ROOT": "1"}
+    delay = "import app\nfor _ in range(20): app.work.delay()"
+    subprocess.run([sys.executable, "-c", delay], env=env, cwd=tmp_path, check=True, timeout=60)
+    command = [sys.executable, "-m", "celery", "-A", "app", "worker", "-c", "2", "-P", "prefork", "-l", "warning"]
+    with site.log.open("wb") as file:
+        worker = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=file, stderr=file)
+    try:
+        deadline = time.monotonic() + 60
+        while len(site.told_by()) < 200:
+            assert time.monotonic() < deadline, site.log.read_text()
+            time.sleep(0.1)
+        assert site.settled_total() == 200
+        assert len({pid for pid, _ in site.told_by()}) >= 5
+        assert len(list(site.shared.iterdir())) <= 3 + 8
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(20)
+
+
 DYING = """
 import os, sys, time
 from toolweaver_monitor import monitored, setup, get_monitor

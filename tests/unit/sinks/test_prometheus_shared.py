@@ -389,6 +389,17 @@ def test_joined_metrics_can_be_mounted_without_an_exporter(folder: Path) -> None
         assert f"{SUCCESSES} 5" in body.decode()
 
 
+def test_nothing_is_said_of_prometheus_clients_files_if_workers_are_joined(
+    begin: Setup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They are neither read nor written; without `shared=` the note says what to set."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "theirs"))
+    assert "PROMETHEUS_MULTIPROC_DIR" not in " ".join(begin().health()["notes"])
+    with setup(PrometheusExporter(port=0), shared=False) as alone:
+        assert "setup('prometheus', shared=True) joins them" in " ".join(alone.health()["notes"])
+    assert not tmp_path.joinpath("theirs").exists()
+
+
 def test_a_later_setup_is_joined_only_if_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The folder that a setup writes into the environment is for children, not for the next setup without `shared=`."""
     monkeypatch.delenv("TOOLWEAVER_MONITOR_SHARED", raising=False)
