@@ -18,7 +18,10 @@ from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 
 EVERY_S = 2.0
-"""Seconds between two looks at the same, at least; and twenty times as long as one takes."""
+"""Seconds between two looks at the same, at least."""
+REST_OF_PROGRAM, REST_ALONE = 100, 20
+"""And so many times as long as one takes, in CPU time: a program gives a hundredth of a core to the page of its store,
+and a process that does nothing else a twentieth."""
 ANSWERS = 40
 """How many are remembered, the latest."""
 
@@ -57,6 +60,7 @@ class StoreFeed:
     ) -> None:
         self.path = path
         self._waits, self._about, self._chosen = waits, about, chosen
+        self._rest = REST_ALONE if waits else REST_OF_PROGRAM
         self._lock = locks.new_lock("the page's answers from a store")
         self._answers: dict[Any, Answer] = {}
         self._wanted: dict[Any, Make] = {}
@@ -97,7 +101,7 @@ class StoreFeed:
         """Return the last answer, None if there is none yet, and have it read anew if it is old."""
         with self._lock:
             found = self._answers.get(key)
-            if found is None or time.monotonic() - found.at > max(EVERY_S, 20 * found.took_s):
+            if found is None or time.monotonic() - found.at > max(EVERY_S, self._rest * found.took_s):
                 self._wanted.setdefault(key, make)
             if self._wanted and not self._waits and not (self._thread and self._thread.is_alive()):
                 work = partial(copy_context().run, self._work)  # the context in which nothing is monitored
@@ -119,7 +123,7 @@ class StoreFeed:
                     return
                 key = next(iter(self._wanted))
                 make = self._wanted[key]
-            began = time.monotonic()
+            began = time.thread_time()
             try:
                 with StoreReader(self.path) as store:
                     value = make(store)
@@ -127,11 +131,11 @@ class StoreFeed:
                 value = str(error)
             except Exception as error:  # noqa: BLE001 - a fault of this library must not end the page
                 value = f"the store could not be read ({type(error).__name__}: {error})"
-            now = time.monotonic()
+            took_s = time.thread_time() - began
             with self._lock:
                 self._wanted.pop(key, None)
                 self._answers.pop(key, None)
-                self._answers[key] = Answer(value, now, now - began)
+                self._answers[key] = Answer(value, time.monotonic(), took_s)
                 if len(self._answers) > ANSWERS:
                     del self._answers[next(iter(self._answers))]
 
