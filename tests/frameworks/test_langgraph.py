@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import instrument, monitored, uninstrument
+from toolweaver_monitor import instrument, monitored, setup, uninstrument
 
 pytest.importorskip("langgraph", reason="installed by `nox -s frameworks`")
 
@@ -86,3 +86,36 @@ def test_all_agents_are_seen_without_a_line_of_code(trial: Any) -> None:
     with pytest.raises(ValueError, match="unreadable"):
         agent(trial.ocr, trial.script).invoke(QUESTION)
     trial.check(models=2)
+
+
+def test_the_attempts_of_a_node_with_a_policy_of_retries_are_numbered() -> None:
+    """The graph runs the node again, which calls the tool again. A node without a policy is no retry.
+
+    Async nodes run in tasks of their own, where no frame tells the attempt: each call of theirs is attempt 1.
+    """
+    from langgraph.graph import START, StateGraph
+    from langgraph.types import RetryPolicy
+
+    left = iter((True, True, False, True))
+
+    @monitored("node tool")
+    def tool_of_node() -> None:
+        if next(left):
+            raise ConnectionError("busy")
+
+    def node(state: dict[str, int]) -> dict[str, int]:
+        tool_of_node()
+        return state
+
+    policy = RetryPolicy(initial_interval=0.01, max_attempts=3, jitter=False)
+    monitor = setup()
+    for more in ({"retry_policy": policy}, {}):
+        graph = StateGraph(dict)
+        graph.add_node("node", node, **more)
+        graph.add_edge(START, "node")
+        try:
+            graph.compile().invoke({"x": 1})
+        except ConnectionError:
+            assert not more
+    counts = monitor.costs.by("tool")["node tool"]
+    assert (counts["calls"], counts["operations"], counts["retries"]) == (4, 2, 2)

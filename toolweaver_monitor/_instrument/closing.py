@@ -7,13 +7,14 @@ from typing import Any
 
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core import known_results
-from toolweaver_monitor._core.call import Outcome, ToolCall
+from toolweaver_monitor._core.call import ERROR_OUTCOMES, Outcome, ToolCall
 from toolweaver_monitor._core.context import call_around
 from toolweaver_monitor._core.details import CallDetails, InsideDetails
 from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
 from toolweaver_monitor._instrument.outcomes import ExceptionClasses, outcome_of
 from toolweaver_monitor._instrument.results import Handler, container, deferred, handlers
+from toolweaver_monitor._instrument.retries import note_failure
 from toolweaver_monitor._instrument.shield import call_extractor
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._text import safe_repr
@@ -301,7 +302,12 @@ def note_unknown_cost(call: ToolCall) -> None:
 
 
 def set_cost(tool: ToolSpec, call: ToolCall, result: Any, outcome: Outcome) -> None:
-    """Set the cost of a call: the recorded one, else the one declared for a success, else its price."""
+    """Set the cost of a call: the recorded one, else the one declared for a success, else its price.
+
+    A call that has failed gets the number of its attempt, too.
+    """
+    if outcome in ERROR_OUTCOMES and call._token is not None:  # not one that was recorded by hand
+        note_failure(call)
     details = call._details
     if outcome == "success" and tool.has_declared_cost and (details is None or details.cost_nanousd is None):
         cost = tool.declared_nanousd(call.tool_name)

@@ -38,7 +38,7 @@ from contextvars import Token
 from typing import Any
 
 from toolweaver_monitor._bus.bus import bus, inbox
-from toolweaver_monitor._core.call import ERROR_OUTCOMES, Outcome, ToolCall
+from toolweaver_monitor._core.call import Outcome, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import SUPPRESSED as SUPPRESSED  # noqa: PLC0414 - exported, for `wrappers`
 from toolweaver_monitor._core.context import current
@@ -56,7 +56,6 @@ from toolweaver_monitor._instrument.results import (
     unknown_type,
 )
 from toolweaver_monitor._instrument.results import handlers as handlers  # noqa: PLC0414 - exported, for `wrappers`
-from toolweaver_monitor._instrument.retries import note_failure
 from toolweaver_monitor._instrument.shield import report_internal_error
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._usage import MESSAGES_KEY, RAW_KEY
@@ -235,7 +234,7 @@ def finish_slow(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
         closing.read_usage(tool, call, handler, result)
         if tool.failed is not None and outcome == "success":
             closing.ask_failed(tool.failed, call, result)
-        if call.error_type is not None:  # set by the usage callable, with `fail()`
+        if call.error_type is not None:  # the result tells it, or a callable, with `fail()`
             outcome = "failure"
         closing.set_cost(tool, call, result, outcome)
     except Exception as error:  # noqa: BLE001 - as in finish
@@ -375,8 +374,6 @@ def finish_with_error(tool: ToolSpec, call: ToolCall, error: BaseException) -> N
         outcome: Outcome = "failure"
         try:
             outcome = closing.note_error(call, error, tool.control_flow)
-            if outcome in ERROR_OUTCOMES:
-                note_failure(call)
             closing.set_cost(tool, call, None, outcome)
         except Exception as own:  # noqa: BLE001 - the user's error must propagate, not this one
             report_internal_error(own)

@@ -1,8 +1,8 @@
 """The number of an attempt, where a library of retries runs the tool again.
 
 Nothing is looked for until a call fails. Then the frames between the call and the one around it show whether tenacity,
-stamina or backoff will run it again, and which attempt this was. Until that has happened, or the retries have ended,
-calls open by way of `number_attempt`, which gives the next call of the tool from there its number.
+stamina, backoff or LangGraph will run it again, and which attempt this was. Until that has happened, or the retries
+have ended, calls open by way of `number_attempt`, which gives the next call of the tool from there its number.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def note_failure(call: ToolCall) -> None:
     """Set the number of a failed attempt, and expect the next one, if a library of retries runs the call.
 
     Args:
-        call: a call that has raised an error and is about to close.
+        call: a call that has failed and is about to close.
     """
     if not any(map(sys.modules.__contains__, _READERS)):  # most programs have none of them, and pay three looks
         return
@@ -129,9 +129,17 @@ def _read_backoff(names: Any) -> Retries | None:
     return Retries(waits, number) if hasattr(type(waits), "gi_frame") and type(number) is int else None
 
 
+def _read_langgraph(names: Any) -> Retries | None:
+    """Read LangGraph's loop over the attempts of a node that has a policy of retries."""
+    task, failed = names.get("task"), names.get("attempts")
+    is_known = name_of(type(task)) == "PregelExecutableTask" and type(failed) is int and names.get("retry_policy")
+    return Retries(task, failed + 1) if is_known else None
+
+
 _READERS: dict[str, Callable[[Any], Retries | None]] = {
     "tenacity": _read_tenacity,
     "stamina": _read_stamina,
     "backoff": _read_backoff,
+    "langgraph": _read_langgraph,
 }
 """What finds an operation among the local variables of a frame, by the package of the frame."""

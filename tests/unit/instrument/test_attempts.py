@@ -161,6 +161,48 @@ def test_what_a_retried_function_calls_is_no_retry_of_its_own(monitor: Monitor) 
     assert attempts(monitor) == [("failure", 1), ("failure", 1), ("success", 1)]
 
 
+@pytest.mark.parametrize("way", ["function", "coroutine", "block", "inside a call"])
+@pytest.mark.parametrize("library", ["tenacity", "backoff"])
+def test_attempts_that_a_result_makes_are_numbered_if_it_tells_a_failure(
+    library: str, way: str, monitor: Monitor
+) -> None:
+    """Nothing is raised; the library looks at the result, and so does the call.
+
+    Seen red: with `note_failure` for raised errors only.
+    """
+    package = pytest.importorskip(library)
+    left = iter((True, True, False))
+
+    def work() -> dict[str, Any]:
+        return {"is_error": next(left), "error": "busy", "cost": 0.01}
+
+    async def coroutine() -> dict[str, Any]:
+        return work()
+
+    def block() -> dict[str, Any]:
+        with track("tool") as call:
+            result = work()
+            if result["is_error"]:
+                call.fail("busy")
+        return result
+
+    def is_error(result: Any) -> bool:
+        return bool(result["is_error"])
+
+    tool: Any = block if way == "block" else monitored("tool")(coroutine if way == "coroutine" else work)
+    if library == "tenacity":
+        retried = package.retry(retry=package.retry_if_result(is_error))(tool)
+    else:
+        retried = package.on_predicate(package.constant, is_error, interval=0, jitter=None)(tool)
+    if way == "inside a call":
+        retried = monitored("agent")(retried)
+    if way == "coroutine":
+        asyncio.run(retried())
+    else:
+        retried()
+    assert attempts(monitor) == [("failure", 1), ("failure", 2), ("success", 3)]
+
+
 def test_what_the_program_records_goes_before(monitor: Monitor) -> None:
     """`record(attempt=...)` counts as it is said."""
     work = Flaky(2)
