@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -17,10 +18,11 @@ LARGEST = 2**62
 _decode_buckets = msgspec.json.Decoder(dict[int, int]).decode
 _decode_errors = msgspec.json.Decoder(dict[str, int]).decode
 _USAGE = tuple(name for name in UsageTotals.__slots__ if name not in ("runs", "errors", "rejected"))
+_read_usage = attrgetter(*_USAGE)
 
 
 def _encode(counts: Mapping[Any, int]) -> str | None:
-    return msgspec.json.encode(dict(counts)).decode() if counts else None
+    return msgspec.json.encode(counts).decode() if counts else None
 
 
 def pack(stats: ToolStats, outcomes: tuple[str, ...]) -> dict[str, Any]:
@@ -31,16 +33,19 @@ def pack(stats: ToolStats, outcomes: tuple[str, ...]) -> dict[str, Any]:
         outcomes: the names of all outcomes, each of which has a value.
     """
     usage = stats.usage
-    packed: dict[str, Any] = {name: min(getattr(usage, name), LARGEST) for name in _USAGE}
+    values: tuple[int, ...] = _read_usage(usage)
+    if max(values) > LARGEST:
+        values = tuple(min(value, LARGEST) for value in values)
+    packed: dict[str, Any] = dict(zip(_USAGE, values, strict=True))
+    ended = stats.outcomes.get
     for outcome in outcomes:
-        packed[outcome] = stats.outcomes[outcome]
-    ran = stats.duration_max_s if stats.buckets else None
+        packed[outcome] = ended(outcome, 0)
     packed |= {
         "outermost": usage.runs,
         "items": min(stats.items, LARGEST),
         "duration_sum_s": stats.duration_sum_s,
         "duration_min_s": stats.duration_min_s if stats.buckets else None,
-        "duration_max_s": ran,
+        "duration_max_s": stats.duration_max_s if stats.buckets else None,
         "first_item_sum_s": stats.first_item_sum_s,
         "durations": _encode(stats.buckets),
         "first_items": _encode(stats.first_item_buckets),

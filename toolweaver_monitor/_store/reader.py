@@ -7,6 +7,7 @@ Unix seconds; sums are of whole minutes, older ones of hours and days.
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -335,10 +336,10 @@ def _sum_maps(values: dict[str, Any]) -> dict[str, Any]:
     """Add up the JSON objects of counts that SQLite has joined by commas, which is faster than a call for each."""
     for name in MAPS:
         if values[name] is not None:
-            counts: dict[str, int] = {}
+            counts = defaultdict[str, int](int)
             for each in _decode_maps(f"[{values[name]}]"):
                 for key, count in each.items():
-                    counts[key] = counts.get(key, 0) + count
+                    counts[key] += count
             values[name] = msgspec.json.encode(counts).decode()
     return values
 

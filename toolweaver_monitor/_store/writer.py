@@ -8,9 +8,9 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +22,10 @@ from toolweaver_monitor._store.salvage import carry_over, set_aside
 from toolweaver_monitor._store.schema import (
     ADD_ROLLUP,
     APPLICATION_ID,
+    INSERT_FIRST_ROW,
     INSERT_ROW,
     INSERT_ROWS,
+    ROW,
     ROWS_AT_ONCE,
     TABLES,
     VERSION,
@@ -38,9 +40,9 @@ LOCK_WAIT_S = 0.6
 CHECKPOINT_BYTES = 8 * 2**20
 """A write-ahead log of this size is moved into the store."""
 
-Row = tuple[Any, ...]
-"""The values of `schema.ROW`."""
-Rollup = tuple[tuple[int, int, int], Mapping[str, Any]]
+Rows = list[Any]
+"""The values of `schema.ROW` of one call after those of another."""
+Rollup = tuple[tuple[int, int, int], dict[str, Any]]
 """Span, time and series, and values by the names of `schema.VALUES`."""
 SeriesKey = tuple[str, int, str, str]
 """Kind, parent, name and value."""
@@ -264,7 +266,7 @@ class StoreWriter:
 
     # --- batches ------------------------------------------------------------------------------------------------------
 
-    def append(self, rows: Sequence[Row], rollups: Sequence[Rollup], calls: int) -> None:
+    def append(self, rows: Rows, rollups: Sequence[Rollup], calls: int) -> None:
         """Write a batch: all of it, or nothing.
 
         Args:
@@ -281,17 +283,18 @@ class StoreWriter:
         generation = self.generation
         with self._transaction() as connection:
             last, epoch = connection.execute(_STATE).fetchone()
+            kept = len(rows) // len(ROW)
             if self.generation != generation or self._epoch != epoch:
                 self._forget_ids()
                 raise StaleNumbers
             _insert_rows(connection, last + 1, rows)
-            bounds = (last + 1, last + len(rows)) if rows else (None, None)
+            bounds = (last + 1, last + kept) if rows else (None, None)
             connection.executemany(ADD_ROLLUP, _rollup_rows(rollups, run, *bounds))
             if rows:
-                connection.execute("UPDATE meta SET value = ? WHERE name = 'last_seq'", (last + len(rows),))
+                connection.execute("UPDATE meta SET value = ? WHERE name = 'last_seq'", (last + kept,))
             connection.execute(
                 "UPDATE runs SET last_at = ?, calls = calls + ?, kept = kept + ? WHERE run = ?",
-                (time.time(), calls, len(rows), run),
+                (time.time(), calls, kept, run),
             )
         if time.monotonic() >= self._next_upkeep:
             self._tidy()
@@ -318,20 +321,26 @@ class StoreWriter:
 _STATE = """SELECT (SELECT value FROM meta WHERE name = 'last_seq'), (SELECT value FROM meta WHERE name = 'epoch')"""
 
 
-def _insert_rows(connection: StoreConnection, first_seq: int, rows: Sequence[Row]) -> None:
-    numbered = [(seq, *row) for seq, row in enumerate(rows, first_seq)]
-    whole = len(numbered) - len(numbered) % ROWS_AT_ONCE
-    groups = (chain.from_iterable(numbered[at : at + ROWS_AT_ONCE]) for at in range(0, whole, ROWS_AT_ONCE))
-    connection.executemany(INSERT_ROWS, map(tuple, groups))
-    connection.executemany(INSERT_ROW, numbered[whole:])
+def _insert_rows(connection: StoreConnection, first_seq: int, rows: Rows) -> None:
+    if not rows:
+        return
+    width = len(ROW)
+    size = width * ROWS_AT_ONCE
+    whole = len(rows) - (len(rows) - width) % size
+    connection.execute(INSERT_FIRST_ROW, [first_seq, *rows[:width]])
+    connection.executemany(INSERT_ROWS, [rows[at : at + size] for at in range(width, whole, size)])
+    connection.executemany(INSERT_ROW, [rows[at : at + width] for at in range(whole, len(rows), width)])
 
 
 def _rollup_rows(
     rollups: Sequence[Rollup], run: int, first_seq: int | None, last_seq: int | None
 ) -> Iterator[tuple[Any, ...]]:
     for (span, at, series), values in rollups:
-        found = {**values, "first_seq": first_seq, "last_seq": last_seq}
-        yield span, at, series, run, *[found[name] for name in schema.VALUES]
+        values["first_seq"], values["last_seq"] = first_seq, last_seq
+        yield span, at, series, run, *_in_order(values)
+
+
+_in_order = itemgetter(*schema.VALUES)
 
 
 def _create_tables(connection: StoreConnection) -> None:

@@ -17,9 +17,9 @@ from toolweaver_monitor._stats.rollup import pack
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._store.ledger import StoreLedger
 from toolweaver_monitor._store.notable import NotableFilter
-from toolweaver_monitor._store.schema import COST_SOURCES, MINUTE, MODEL, OUTCOMES, PATH, TAG, UNKNOWN_COST
+from toolweaver_monitor._store.schema import COST_SOURCES, MINUTE, MODEL, OUTCOMES, PATH, ROW, TAG, UNKNOWN_COST
 from toolweaver_monitor._store.upkeep import Retention
-from toolweaver_monitor._store.writer import Rollup, Row, StaleNumbers, StoreWriter
+from toolweaver_monitor._store.writer import Rollup, Rows, StaleNumbers, StoreWriter
 from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -75,7 +75,7 @@ class SQLiteStore:
     """
 
     name = "sqlite"
-    max_batch = 2_048
+    max_batch = 4_096
     max_calls = 32_768
 
     def __init__(
@@ -162,18 +162,19 @@ class SQLiteStore:
         try:
             self._writer.append(rows, rollups, count)
         except (OverflowError, UnicodeEncodeError):  # an absurd number, or half a letter
-            self._writer.append([tuple(map(_storable, row)) for row in rows], rollups, count)
-        return len(rows)
+            self._writer.append(list(map(_storable, rows)), rollups, count)
+        return len(rows) // len(ROW)
 
-    def _encode(
-        self, calls: Sequence[ToolCall], weights: Sequence[int], groups: Pending
-    ) -> tuple[list[Row], list[Rollup]]:
+    def _encode(self, calls: Sequence[ToolCall], weights: Sequence[int], groups: Pending) -> tuple[Rows, list[Rollup]]:
         """Return the rows and roll-ups of a batch, with the numbers that the store has for their names."""
         self._run = self._writer.run()
         if self._generation != self._writer.generation:
             self._places.clear()
             self._generation = self._writer.generation
-        rows = [self._row(call, weight) for call, weight in zip(calls, weights, strict=True) if weight]
+        rows: Rows = []
+        for call, weight in zip(calls, weights, strict=True):
+            if weight:
+                rows += self._row(call, weight)
         return rows, self._rollups(groups)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ class SQLiteStore:
             self._batch, self._weights = calls, [self._filter.weight(call) for call in calls]
         return self._weights
 
-    def _row(self, call: ToolCall, weight: int) -> Row:
+    def _row(self, call: ToolCall, weight: int) -> tuple[Any, ...]:
         node = call._node
         place = self._places.get(node) or self._place(node, call.tool_name)
         serial = call._serial or call._assign_id()
@@ -203,17 +204,18 @@ class SQLiteStore:
                 cost, source = place.declared_nanousd, _DECLARED
             return (
                 self._run, serial, parent, root, place.path, place.label, opened, call.duration_s,
-                _OUTCOME[call.outcome], 0, 0, 0, 0, cost, source, 0, "", "", weight, _more(details, rare),
+                _OUTCOME[call.outcome], 0, 0, 0, 0, cost, source, 0, 0, 0, weight, _more(details, rare),
             )  # fmt: skip
-        model, error, nano = 0, "", details.cost_nanousd
+        error: str | int
+        model, error, nano = 0, 0, details.cost_nanousd
         if details.model is not None or details.provider is not None:
             model = self._writer.series(MODEL, 0, details.model or "", details.provider or "")
         if type(details) is CallDetails:
-            error = call.error
+            error = call.error or 0
         return (
             self._run, serial, parent, root, place.path, place.label, opened, call.duration_s, _OUTCOME[call.outcome],
             details.unsplit_tokens, details.input_tokens, details.output_tokens, details.cached_tokens,
-            UNKNOWN_COST if nano is None else nano, _SOURCE[details.cost_source], model, details.error_type or "",
+            UNKNOWN_COST if nano is None else nano, _SOURCE[details.cost_source], model, details.error_type or 0,
             error, weight, _more(details, rare),
         )  # fmt: skip
 
@@ -338,11 +340,11 @@ def _add(groups: Pending, others: Pending) -> None:
         mine.add(stats)
 
 
-def _more(details: CallDetails | None, rare: Mapping[str, Any]) -> str:
-    """Return what few calls have, as JSON; empty if there is none of it."""
+def _more(details: CallDetails | None, rare: Mapping[str, Any]) -> str | int:
+    """Return what few calls have, as JSON; 0 if there is none of it."""
     if type(details) is CallDetails:
         rare = {**rare, **{name: value for name, default in _RARE if (value := getattr(details, name)) != default}}
-    return _encode(rare).decode() if rare else ""
+    return _encode(rare).decode() if rare else 0
 
 
 NO_RARE: Mapping[str, Any] = {}
