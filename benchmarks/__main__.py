@@ -42,6 +42,7 @@ SUITE: dict[str, added.Benchmark] = {
     "budget": extras.budget,
     "names": extras.names,
     "sinks": extras.sinks,
+    "store": extras.store,
     "off": extras.off,
     "threads": concurrency.threads,
     "tasks": concurrency.tasks,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from pathlib import Path
 
 from benchmarks import least, loops, ours, peers
 from benchmarks.bodies import bare, bare_async, bare_result
@@ -11,6 +13,7 @@ from benchmarks.options import Options
 from benchmarks.ours import BEFORE_SETUP, BURST, DISABLED, USUAL, Mode, NoOpSink
 from benchmarks.results import Results
 from toolweaver_monitor import Budget, instrument, uninstrument
+from toolweaver_monitor.sinks import SQLiteStore
 
 
 def _mine(name: str, run: loops.Run, mode: Mode, over: str = "bare") -> Contender:
@@ -126,6 +129,25 @@ def sinks(results: Results, options: Options) -> None:
         rounds=options.rounds,
     )
     _more_than_ours(results, "sinks", rounds, ["a no-op sink", "four no-op sinks", "LogSink"])
+
+
+def store(results: Results, options: Options) -> None:
+    """A plain call with the store on, in bursts and sustained, and the CPU of the whole process."""
+    tool = ours.monitored("tool")(bare)
+    with tempfile.TemporaryDirectory() as folder:
+        stored = Mode(extra=lambda: [SQLiteStore(Path(folder, "runs.db"))])
+        contenders = [
+            Contender("bare", loops.calls(bare), over=None),
+            Contender("floor", loops.calls(peers.floor(bare))),
+            _mine("ours", loops.calls(tool), USUAL),
+            _mine("the store", loops.calls(tool), stored),
+        ]
+        rounds = interleaved(contenders, rounds=options.rounds)
+        _more_than_ours(results, "store", rounds, ["the store"])
+        rounds = interleaved(contenders, rounds=options.rounds, sustained=True)
+        for cpu in (False, True):
+            results.put_added("store sustained", rounds, ["floor", "ours", "the store"], cpu=cpu)
+        ours.stop()
 
 
 def off(results: Results, options: Options) -> None:

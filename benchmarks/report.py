@@ -123,6 +123,8 @@ TITLES = {
     "result": "A result that carries usage",
     "budget": "Budgets",
     "sinks": "I/O sinks: what the caller pays",
+    "store": "A plain call with the store on, in bursts",
+    "store sustained": "A plain call with the store on, drains inside the clock, and CPU of the whole process",
     "off": "Before `setup()` and disabled",
     "threads": "Threads, drains inside the clock",
     "tasks": "Concurrent tasks whose body sleeps 1 ms, time a task",
