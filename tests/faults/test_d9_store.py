@@ -14,7 +14,9 @@ import pytest
 
 from toolweaver_monitor import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
+from toolweaver_monitor._store.ledger import Account, StoreLedger
 from toolweaver_monitor._store.reader import StoreReader
+from toolweaver_monitor._store.writer import StoreWriter
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import SQLiteStore
 
@@ -91,6 +93,31 @@ def test_d9_a_damaged_store_is_set_aside_and_salvaged(
     assert asides == ["runs.db.corrupt-1"]
     assert path.with_name(asides[0]).read_bytes() == damaged
     assert [record.getMessage() for record in logged if "runs.db.corrupt-1" in record.getMessage()]
+
+
+def test_d9_what_a_budget_has_spent_survives_the_damage(tmp_path: Path, logged: list[logging.LogRecord]) -> None:
+    """A damaged file frees no money. Seen red: with the ledger not carried over, the budget began anew."""
+    path = tmp_path / "runs.db"
+    write_once(path)
+    ledger = StoreLedger(StoreWriter(path))
+    account = Account("daily", "day", "usd")
+    ledger.exchange(account, 1_000, -400, 0)
+    ledger.close()
+    data = bytearray(path.read_bytes())
+    data[28:32] = (1_000).to_bytes(4, "big")  # more pages than there are
+    path.write_bytes(data)
+    damaged = sqlite3.connect(path)
+    damaged.execute("PRAGMA writable_schema = 1")
+    damaged.execute("DELETE FROM sqlite_master WHERE name = 'calls'")
+    damaged.execute("DELETE FROM sqlite_master WHERE name = 'meta'")
+    damaged.commit()
+    damaged.close()
+    write_once(path)
+    assert list(path.parent.glob("*.corrupt-1"))
+    ledger = StoreLedger(StoreWriter(path))
+    assert ledger.exchange(account, 1_000, 0, 700).amount == 0
+    assert ledger.exchange(account, 1_000, 0, 0).spent == 400
+    ledger.close()
 
 
 def test_d9_a_reader_says_what_is_wrong_and_changes_nothing(pristine: Path, tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ def unreadable(path: Path, error: Exception) -> SinkUnavailable:
         )
     if "locked" in str(error):
         hint = "another program holds it; close that, or try again"
+    elif not os.access(path, os.R_OK):
+        hint = "ask its owner for the right to read it"
     else:
         hint = "give the folder write permission for you, or copy the store together with its -wal file"
     return SinkUnavailable(f"{show(path)} cannot be opened ({error})", hint=hint)
@@ -140,19 +142,29 @@ def is_damage(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and any(text in str(error) for text in DAMAGE)
 
 
-def check_version(path: Path, found: object) -> None:
+def check_version(path: Path, found: object, *, reads: bool = False) -> None:
     """Check that a store's layout is known.
 
+    Args:
+        path: the store.
+        found: its layout.
+        reads: whether it can only be read, and not be brought up to date.
+
     Raises:
-        SinkUnavailable: a newer version of this library has written it.
+        SinkUnavailable: a newer version of this library has written it, or an older one if it can only be read.
         sqlite3.DatabaseError: it has none.
     """
-    if not found:
+    if not isinstance(found, int) or found < 1:
         raise sqlite3.DatabaseError("file is not a database")
-    if isinstance(found, int) and found > VERSION:
+    if found > VERSION:
         raise SinkUnavailable(
             f"{show(path)} was written by a newer toolweaver_monitor (layout {found}; this one knows {VERSION})",
             hint="pip install --upgrade toolweaver_monitor, or give another path",
+        )
+    if reads and found != VERSION:
+        raise SinkUnavailable(
+            f"{show(path)} was written by an older toolweaver_monitor (layout {found}; this one reads {VERSION})",
+            hint="the next program that writes to it brings it up to date",
         )
 
 

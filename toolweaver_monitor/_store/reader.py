@@ -114,7 +114,7 @@ class StoreReader:
             raise SinkUnavailable(f"there is no file {shown}", hint=hint)
         self._connection: StoreConnection = open_reader(self.path)
         try:
-            check_version(self.path, self._connection.value("PRAGMA user_version"))
+            check_version(self.path, self._connection.value("PRAGMA user_version"), reads=True)
         except (sqlite3.Error, UnicodeDecodeError) as error:
             self.close()
             raise unreadable(self.path, error) from None

@@ -27,6 +27,11 @@ TABLES_BY_KEY = (
     ("call_rows", "seq"),
 )
 """Tables with a number that rises, by which what follows a damaged page is reached."""
+TABLES_BY_NAMES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("rollups", schema.KEY),
+    ("ledger", schema.ACCOUNT_KEY),
+    ("refusals", schema.ACCOUNT),
+)
 
 
 def set_aside(path: Path) -> Path:
@@ -52,7 +57,8 @@ def carry_over(aside: Path, connection: StoreConnection) -> None:
             connection.execute("BEGIN IMMEDIATE")
             for table, key in TABLES_BY_KEY:
                 copied += _insert(connection, table, _rows_by_key(damaged, table, key)) * (table == "call_rows")
-            _insert(connection, "rollups", _rows_from_both_ends(damaged, "rollups", ", ".join(schema.KEY)))
+            for table, names in TABLES_BY_NAMES:
+                _insert(connection, table, _rows_from_both_ends(damaged, table, names))
             connection.execute(
                 "UPDATE meta SET value = (SELECT coalesce(max(seq), 0) FROM call_rows) WHERE name = 'last_seq'"
             )
@@ -106,9 +112,9 @@ def _extreme(damaged: sqlite3.Connection, table: str, key: str, which: str) -> i
     return int(found or 0)
 
 
-def _rows_from_both_ends(damaged: sqlite3.Connection, table: str, order: str) -> Iterator[tuple[Any, ...]]:
+def _rows_from_both_ends(damaged: sqlite3.Connection, table: str, key: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
     for direction in ("ASC", "DESC"):
-        ordered = ", ".join(f"{name} {direction}" for name in order.split(", "))
+        ordered = ", ".join(f"{name} {direction}" for name in key)
         try:
             yield from damaged.execute(f"SELECT * FROM {table} ORDER BY {ordered}")  # noqa: S608
         except sqlite3.Error:

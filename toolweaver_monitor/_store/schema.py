@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 APPLICATION_ID = 0x74776D31  # "twm1", in the header of the file
 VERSION = 1
+MIGRATIONS: dict[int, tuple[str, ...]] = {}
+"""By layout, the statements that make the next one of it. A writer runs them in one transaction."""
 
 OUTCOMES = ("success", "failure", "timeout", "cancelled", "rejected", "abandoned", "interrupted")
 """Rows hold the position in this tuple. Only ever append to it."""
@@ -46,6 +48,8 @@ MAPS = ("durations", "first_items", "errors")
 VALUES = (*SUMS, *LEAST, *MOST, *MAPS)
 """What a roll-up holds, after its key."""
 KEY = ("span", "at", "series", "run")
+ACCOUNT = ("budget", "per", "unit")
+ACCOUNT_KEY = (*ACCOUNT, "slot")
 
 
 def _case(column: str, names: Sequence[str]) -> str:
@@ -70,7 +74,8 @@ TABLES = (
         python TEXT, calls INTEGER NOT NULL DEFAULT 0, kept INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE series (series INTEGER PRIMARY KEY, kind TEXT NOT NULL, parent INTEGER NOT NULL,
         name TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (kind, parent, name, value))""",
-    "CREATE TABLE labels (label INTEGER PRIMARY KEY, own_tags TEXT, tags TEXT)",
+    """CREATE TABLE labels (label INTEGER PRIMARY KEY AUTOINCREMENT, own_tags TEXT, tags TEXT,
+        last_seq INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE call_rows (seq INTEGER PRIMARY KEY, run INTEGER, id INTEGER, parent INTEGER, root INTEGER,
         path INTEGER, label INTEGER, started_at REAL, duration_s REAL, outcome INTEGER, unsplit_tokens INTEGER,
         input_tokens INTEGER, output_tokens INTEGER, cached_tokens INTEGER, cost_nanousd INTEGER, cost_source INTEGER,

@@ -19,7 +19,8 @@ HOURS_KEPT_S = 31 * DAY
 ROWS_AT_A_TIME = 5_000
 """Rows deleted, and sums merged, in one transaction: other writers wait for at most that."""
 UPKEEP_EVERY_S = 600.0
-FREE_PAGES = 2_000
+PAGES_AT_A_TIME = 2_000
+"""Free pages given back to the disk in one transaction, if there are that many and they are a quarter of the file."""
 
 
 class Retention(msgspec.Struct, frozen=True):
@@ -46,9 +47,23 @@ def tidy(connection: StoreConnection, retention: Retention, now: float) -> bool:
     more |= _merge(connection, HOUR, DAY, now - HOURS_KEPT_S)
     if retention.days is not None:
         more |= _delete_rows_before(connection, now - retention.days * DAY)
-    if retention.max_bytes is not None and used_bytes(connection) > retention.max_bytes:
+    if is_too_large(connection, retention):
         more |= _delete_oldest_rows(connection)
-    return more
+    return more or _give_back(connection)
+
+
+def is_too_large(connection: StoreConnection, retention: Retention) -> bool:
+    """Return True if a store holds more than it may."""
+    return retention.max_bytes is not None and used_bytes(connection) > retention.max_bytes
+
+
+def _give_back(connection: StoreConnection) -> bool:
+    """Make the file smaller if much of it is free. Return False if there is nothing to give back."""
+    pages, free = (connection.value(f"PRAGMA {name}") for name in ("page_count", "freelist_count"))
+    if int(free) < max(PAGES_AT_A_TIME, int(pages) // 4):  # type: ignore[call-overload]
+        return False
+    connection.execute(f"PRAGMA incremental_vacuum({PAGES_AT_A_TIME})").fetchall()
+    return True
 
 
 def used_bytes(connection: StoreConnection) -> int:
@@ -97,6 +112,8 @@ def _delete_oldest_rows(connection: StoreConnection) -> bool:
 
 
 def _delete_up_to(connection: StoreConnection, seq: object) -> bool:
+    """Delete rows, and the sets of tags that no later row has."""
+    connection.execute("DELETE FROM labels WHERE last_seq <= ?", (seq,))
     return connection.execute("DELETE FROM call_rows WHERE seq <= ?", (seq,)).rowcount > 0
 
 
@@ -143,19 +160,14 @@ def forget_tag(connection: StoreConnection, name: str, value: str) -> dict[str, 
     rollups = run(f"DELETE FROM rollups WHERE series IN ({_GONE})", ("series",)).rowcount  # noqa: S608
     run(f"DELETE FROM series WHERE series IN ({_GONE})", ("series",))  # noqa: S608
     labels = run(f"DELETE FROM labels WHERE label IN ({_GONE})", ("label",)).rowcount  # noqa: S608
+    for table in ("ledger", "refusals"):  # the account of a budget that gives each value of a tag one
+        run(f"DELETE FROM {table} WHERE substr(budget, -length(?)) = ?", (f" [{value}]",) * 2)  # noqa: S608
     run("DELETE FROM temp.gone")
     run("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")  # numbers that other processes remember
     return {"rows": rows, "rollups": rollups, "labels": labels}
 
 
 _GONE = "SELECT id FROM temp.gone WHERE kind = ?"
-
-
-def prune_labels(connection: StoreConnection) -> None:
-    """Delete the sets of tags that no row has any more."""
-    deleted = connection.execute("DELETE FROM labels WHERE label NOT IN (SELECT label FROM call_rows)").rowcount
-    if deleted > 0:
-        connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")
 
 
 def is_due(connection: StoreConnection) -> bool:

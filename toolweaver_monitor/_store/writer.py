@@ -30,7 +30,7 @@ from toolweaver_monitor._store.schema import (
     TABLES,
     VERSION,
 )
-from toolweaver_monitor._store.upkeep import UPKEEP_EVERY_S, Retention, forget_tag, is_due, tidy
+from toolweaver_monitor._store.upkeep import UPKEEP_EVERY_S, Retention, forget_tag, is_due, is_too_large, tidy
 from toolweaver_monitor._text.names import safe_name
 
 T = TypeVar("T")
@@ -162,6 +162,7 @@ class StoreWriter:
         connection = open_writer(self.path, full_sync=self._full_sync)
         try:
             check_version(self.path, connection.value("PRAGMA user_version"))
+            _migrate(connection)
             connection.execute("SELECT max(seq), (SELECT count(*) FROM meta) FROM call_rows").fetchall()
         except BaseException:
             connection.close()
@@ -170,7 +171,7 @@ class StoreWriter:
 
     def _create(self) -> None:
         """Create a store under another name, so that a file with the store's name is always whole."""
-        made = self.path.with_name(self.path.name + ".new")
+        made = self.path.with_name(self.path.name + ".toolweaver-new")
         for left in (f"{made.name}", f"{made.name}-journal", f"{self.path.name}-wal", f"{self.path.name}-shm"):
             self.path.with_name(left).unlink(missing_ok=True)  # of a program that was killed here, or a deleted store
         files.create_file(made)
@@ -249,7 +250,7 @@ class StoreWriter:
         """Return the number of a new set of tags, as JSON: the call's own, and with those of the calls around it."""
 
         def insert(connection: StoreConnection) -> int:
-            query = "INSERT INTO labels (own_tags, tags) VALUES (?, ?)"
+            query = f"INSERT INTO labels (own_tags, tags, last_seq) VALUES (?, ?, ({_LAST_SEQ}) + 1)"  # noqa: S608
             return connection.execute(query, (own_tags, tags)).lastrowid or 0
 
         return self._insert_once(insert)
@@ -292,12 +293,22 @@ class StoreWriter:
             connection.executemany(ADD_ROLLUP, _rollup_rows(rollups, run, *bounds))
             if rows:
                 connection.execute("UPDATE meta SET value = ? WHERE name = 'last_seq'", (last + kept,))
+                self._mark_labels(connection, set(rows[_LABEL :: len(ROW)]) - {0}, last + kept)
             connection.execute(
                 "UPDATE runs SET last_at = ?, calls = calls + ?, kept = kept + ? WHERE run = ?",
                 (time.time(), calls, kept, run),
             )
+            if is_too_large(connection, self._retention):
+                self._next_upkeep = -1.0
         if time.monotonic() >= self._next_upkeep:
             self._tidy()
+
+    def _mark_labels(self, connection: StoreConnection, labels: set[int], last_seq: int) -> None:
+        """Note the last row of each set of tags, so that it goes with that row."""
+        query = "UPDATE labels SET last_seq = ? WHERE label = ?"
+        if connection.executemany(query, [(last_seq, label) for label in labels]).rowcount not in (-1, len(labels)):
+            self._forget_ids()
+            raise StaleNumbers  # one of them went with its last row
 
     def _tidy(self) -> None:
         """Do one step of the upkeep if it is due; the next follows with the next batch, until nothing is left to do."""
@@ -318,7 +329,9 @@ class StoreWriter:
         return deleted
 
 
-_STATE = """SELECT (SELECT value FROM meta WHERE name = 'last_seq'), (SELECT value FROM meta WHERE name = 'epoch')"""
+_LABEL = ROW.index("label")
+_LAST_SEQ = "SELECT value FROM meta WHERE name = 'last_seq'"
+_STATE = f"SELECT ({_LAST_SEQ}), (SELECT value FROM meta WHERE name = 'epoch')"  # noqa: S608 - as above
 
 
 def _insert_rows(connection: StoreConnection, first_seq: int, rows: Rows) -> None:
@@ -356,6 +369,19 @@ def _create_tables(connection: StoreConnection) -> None:
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
     connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _migrate(connection: StoreConnection) -> None:
+    """Bring a store of an older layout up to date: all of it, or nothing. Hold its lock."""
+    found: Any = connection.value("PRAGMA user_version")
+    if found == schema.VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    for version in range(found, schema.VERSION):
+        for statement in schema.MIGRATIONS[version]:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+    connection.execute("COMMIT")
 
 
 def _insert_run(connection: StoreConnection) -> int:

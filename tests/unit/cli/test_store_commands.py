@@ -232,7 +232,10 @@ def test_forget_deletes_what_a_tag_names(sh: Shell, tmp_path: Path) -> None:
     assert "15 calls" in sh("forget", path, "--tag", "customer=acme")
     assert "acme" not in sh("report", path, "--by", "tag:customer")
     assert b"acme" not in path.read_bytes()
+    assert not sh.err
+    path.with_name("runs.db.corrupt-1").touch()
     assert "no call has the tag" in sh("forget", path, "--tag", "customer=acme", code=1)
+    assert "not searched" in sh.err
 
 
 def test_compare_finds_a_slowdown_and_does_not_cry_over_the_same(sh: Shell, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from toolweaver_monitor import ToolCall, setup, track
-from toolweaver_monitor._store import files
+from toolweaver_monitor._store import connection, files, schema
 from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks import SQLiteStore
@@ -82,6 +82,64 @@ def test_a_store_of_a_newer_version_is_refused_and_not_touched(path: Path, calls
     with pytest.raises(SinkUnavailable, match="newer toolweaver_monitor"):
         StoreReader(path)
     assert path.read_bytes() == before
+
+
+def test_a_store_of_an_older_version_is_brought_up_to_date_by_a_writer(
+    path: Path, calls_of: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader changes nothing and says what to do. If a statement fails, the store is as it was.
+
+    Seen red: with the version set before the statements, the one that failed was never tried again.
+    """
+    store = SQLiteStore(path)
+    store.write(calls_of(3))
+    store.close()
+    for module in (schema, connection):
+        monkeypatch.setattr(module, "VERSION", 3)
+    monkeypatch.setattr(
+        schema, "MIGRATIONS", {1: ("ALTER TABLE runs ADD COLUMN region TEXT",), 2: ("ALTER TABLE nothing ADD x",)}
+    )
+    before = path.read_bytes()
+    with pytest.raises(SinkUnavailable, match="older") as caught:
+        StoreReader(path)
+    assert "next program that writes" in caught.value.hint
+    with pytest.raises(sqlite3.OperationalError):
+        SQLiteStore(path).write(calls_of(1))
+    assert path.read_bytes() == before
+    schema.MIGRATIONS[2] = ("UPDATE runs SET region = 'eu'",)
+    store = SQLiteStore(path)
+    store.write(calls_of(2))
+    store.close()
+    with StoreReader(path) as reader:
+        assert len(reader.calls()) == 5
+        assert list(reader.rows("SELECT region FROM runs")) == [("eu",), (None,)]
+        assert next(reader.rows("PRAGMA user_version")) == (3,)
+
+
+def test_a_file_of_another_name_beside_it_stays(path: Path, calls_of: Calls) -> None:
+    """`runs.db.new` may be anyone's. Seen red: when the store was made under that name."""
+    mine = path.with_name("runs.db.new")
+    mine.write_text("mine")
+    store = SQLiteStore(path)
+    store.write(calls_of(1))
+    store.close()
+    assert mine.read_text() == "mine"
+
+
+def test_a_store_that_another_program_locks_says_so(path: Path, calls_of: Calls) -> None:
+    """With the cure for that, and not the one for a missing permission. Seen red: with one hint for all."""
+    store = SQLiteStore(path)
+    store.write(calls_of(1))
+    store.close()
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    holder.execute("UPDATE meta SET value = value")
+    with pytest.raises(SinkUnavailable, match="locked") as caught:
+        StoreReader(path)
+    assert "close that program" in caught.value.hint
+    holder.execute("ROLLBACK")
+    holder.close()
 
 
 def test_no_file_is_an_error_for_a_reader_only(path: Path) -> None:

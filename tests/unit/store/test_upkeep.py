@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from toolweaver_monitor import ToolCall, flush, monitored, setup, track
+from toolweaver_monitor import Budget, ToolCall, flush, monitored, setup, shutdown, track
 from toolweaver_monitor._core import clock
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._store import upkeep
@@ -18,6 +18,7 @@ from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import SQLiteStore
 
 Read = Callable[[], StoreReader]
+Calls = Callable[..., list[ToolCall]]
 NOW = time.time()
 
 
@@ -162,9 +163,7 @@ def test_old_rows_go_and_sums_stay(store: SQLiteStore, read: Read) -> None:
     assert reader.last_seq() == 9
 
 
-def test_a_store_that_is_too_large_loses_its_oldest_rows(
-    store: SQLiteStore, read: Read, calls_of: Callable[..., list[ToolCall]]
-) -> None:
+def test_a_store_that_is_too_large_loses_its_oldest_rows(store: SQLiteStore, read: Read, calls_of: Calls) -> None:
     """Until it is small enough. Seen red: with the newest rows deleted."""
     store.write(calls_of(20_000))
     tidy_all(store, NOW, upkeep.Retention(max_bytes=1_000_000))
@@ -176,8 +175,53 @@ def test_a_store_that_is_too_large_loses_its_oldest_rows(
         assert upkeep.used_bytes(connection) <= 1_000_000
 
 
+def test_a_store_grows_beyond_its_limit_by_a_batch_at_most(path: Path, read: Read, calls_of: Calls) -> None:
+    """However fast calls come. Seen red: with the size looked at every ten minutes only."""
+    store = SQLiteStore(path, max_gb=0.001)
+    for _ in range(20):
+        store.write(calls_of(4_000))
+    assert len(read().calls(limit=None)) < 20_000
+    assert store._writer._connection is not None
+    assert upkeep.used_bytes(store._writer._connection) < 1_600_000
+    store.close()
+
+
+def test_a_file_gets_smaller_when_much_of_it_is_free(store: SQLiteStore, path: Path, calls_of: Calls) -> None:
+    """The disk has it back. Seen red: without `_give_back`."""
+    for _ in range(40):
+        store.write(calls_of(4_000))
+    tidy_all(store, NOW, upkeep.Retention(max_bytes=1_000_000))
+    store.close()
+    assert path.stat().st_size < 12_000_000
+    with StoreReader(path) as reader:
+        assert reader.rows("PRAGMA integrity_check")
+        assert [sums.values["calls"] for sums in reader.sums("all")] == [160_000]
+
+
+def test_tags_go_with_the_last_row_that_has_them(path: Path, read: Read) -> None:
+    """A set of tags does not outlive its rows, and a place that comes back gets its tags back.
+
+    Seen red: with sets of tags never deleted; with their numbers used again, the new call had another's tags.
+    """
+    store = SQLiteStore(path)
+    setup(store)
+    with track("agent", customer="first"):
+        pass
+    assert flush()
+    tidy_all(store, time.time(), upkeep.Retention(max_bytes=1))
+    assert next(read().rows("SELECT count(*) FROM labels")) == (0,)
+    with track("agent", customer="second"):
+        pass
+    with track("agent", customer="first"):
+        pass
+    assert flush()
+    reader = read()
+    assert [call.tags for call in reader.calls(order="oldest")] == [{"customer": "second"}, {"customer": "first"}]
+    assert {sums.name: sums.values["calls"] for sums in reader.sums("tag:customer")} == {"first": 2, "second": 1}
+
+
 def test_the_upkeep_is_done_with_the_batches(
-    path: Path, read: Read, calls_of: Callable[..., list[ToolCall]], monkeypatch: pytest.MonkeyPatch
+    path: Path, read: Read, calls_of: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One process does it, every ten minutes. Seen red: with `_tidy` never called."""
     store = SQLiteStore(path, max_days=1)
@@ -223,6 +267,20 @@ def test_what_a_tag_names_is_forgotten_down_to_the_bytes(path: Path, read: Read)
         pass
     assert flush()
     assert [call.tags["customer"] for call in reader.calls(limit=1)] == ["acme-secret"]
+
+
+def test_the_budget_of_a_customer_is_forgotten(path: Path) -> None:
+    """Its name is in the file nowhere. Seen red: with the ledger left alone."""
+    store = SQLiteStore(path)
+    setup(store, budget=Budget(limit_usd=5, per="day", tag="customer"))
+    for customer in ("acme-secret", "other"):
+        with track("agent", customer=customer, cost=0.5):
+            pass
+    shutdown()
+    store._writer.forget("customer", "acme-secret")
+    store._writer.close()
+    assert b"acme-secret" not in path.read_bytes()
+    assert b"[other]" in path.read_bytes()
 
 
 def test_an_old_clock_breaks_nothing(store: SQLiteStore, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:

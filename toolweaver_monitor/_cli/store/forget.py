@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from toolweaver_monitor._cli import terminal
@@ -13,7 +14,8 @@ from toolweaver_monitor._text.display import escape, pluralize
 
 FORGET_PURPOSE = """\
 Delete from a store the calls with a tag, and every sum by it. The calls inside these go as well; what was deleted is
-overwritten in the file. Sums by tool, model and path stay, as they do not name it.
+overwritten in the file. Sums by tool, model and path stay, as they do not name it. A damaged store that was set aside
+(*.corrupt-1) is not searched.
 """
 FORGET_USES = """\
 examples:
@@ -45,6 +47,9 @@ def run(options: argparse.Namespace) -> int:
     finally:
         writer.close()
     name, value = (escape(part) for part in options.tag)
+    asides = sorted(file for file in path.absolute().parent.iterdir() if file.name.startswith(f"{path.name}.corrupt-"))
+    for aside in asides:
+        print(f"not searched: {escape(str(aside))}; delete it, or keep what is in it", file=sys.stderr)
     if options.json:
         print(json.dumps(deleted, indent=2))
     elif any(deleted.values()):
