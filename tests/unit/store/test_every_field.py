@@ -15,7 +15,7 @@ from toolweaver_monitor import ToolCall
 from toolweaver_monitor._cli import main
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.details import CallDetails
-from toolweaver_monitor._page import detail, stored
+from toolweaver_monitor._page import detail, stored_calls
 from toolweaver_monitor._store.reader import _COLUMNS, StoredCall, StoreReader
 from toolweaver_monitor.sinks import SQLiteStore
 
@@ -117,7 +117,7 @@ def test_every_field_of_a_call_is_on_the_page(tmp_path: Path) -> None:
     store.close()
     with StoreReader(path) as reader:
         (kept,) = reader.calls()
-    live, of_store = detail.call_row(call), stored._call(kept)
+    live, of_store = detail.call_row(call), stored_calls.call_row(kept)
     assert live.keys() == of_store.keys()
     shown = {ON_PAGE.get(name, name): name for name in FIELDS - set(NOT_SHOWN) - set(NOT_ON_PAGE)}
     assert not shown.keys() - live.keys()

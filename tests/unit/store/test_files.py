@@ -137,7 +137,7 @@ def test_a_store_that_another_program_locks_says_so(path: Path, calls_of: Calls)
     holder.execute("UPDATE meta SET value = value")
     with pytest.raises(SinkUnavailable, match="locked") as caught:
         StoreReader(path)
-    assert "close that program" in caught.value.hint
+    assert "close that" in caught.value.hint
     holder.execute("ROLLBACK")
     holder.close()
 
