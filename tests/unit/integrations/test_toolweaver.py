@@ -516,7 +516,7 @@ def test_a_function_that_a_module_took_before_is_a_problem_until_it_is_taken_aga
         """,
         tmp_path,
     )
-    problem, *rest = shown.splitlines()
+    problem, *rest = shown.splitlines()[-4:]  # ToolWeaver itself logs above them
     assert problem.startswith("__main__:dispatch_agents: imported before instrument() was given toolweaver, and")
     assert problem.endswith("; call instrument('toolweaver') before these imports")
     assert rest == ["toolweaver True", "[]", "[]"]
