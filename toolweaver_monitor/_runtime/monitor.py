@@ -254,6 +254,7 @@ class Monitor(Reportable):
         call = make_call(tool_name, duration_s=duration_s, success=not failed, error=error)
         if outcome != "success":
             call.outcome = outcome
+            call._ensure_details()  # a call without them is counted as a success
         figures = {
             "tokens": tokens, "input_tokens": input_tokens, "output_tokens": output_tokens,
             "cached_tokens": cached_tokens, "cost": cost, "model": model, "provider": provider, "cached": cached,

@@ -48,6 +48,20 @@ def test_it_works_with_no_setup() -> None:
     assert found["toolweaver_tool_duration_seconds_bucket", "0.25", "ocr"] == 1
 
 
+@pytest.mark.parametrize("outcome", ["cancelled", "abandoned", "interrupted", "rejected", "timeout"])
+def test_an_outcome_recorded_by_hand_is_counted_as_such(outcome: str) -> None:
+    """Not as a success.
+
+    Seen red: a call of `monitor.record(outcome="cancelled")` had no details, and was counted as a success.
+    """
+    exporter = PrometheusExporter(listen=False)
+    with setup(exporter) as monitor:
+        monitor.record("by_hand_outcome", duration_s=0.1, outcome=outcome)
+        found = samples(exporter.text())
+    executions = {key[1]: value for key, value in found.items() if key[0] == "toolweaver_tool_executions_total"}
+    assert executions == {"success": 0, "failure": 0, "timeout": 0, outcome: 1}
+
+
 def test_buckets_of_the_users_own_count_every_call() -> None:
     """Bounds that are no powers of two are counted call by call; each is inclusive."""
     exporter = PrometheusExporter(port=0, buckets=[0.1, 1, 10])
