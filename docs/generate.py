@@ -1,7 +1,7 @@
 """Write the pages of the reference that are made from the code; a test keeps them current.
 
-Run `make docs`. Settings come from `config.py`, metrics from `catalogue.py`, public names from their
-docstrings, the command from its own help, `llms.txt` from the index.
+Run `make docs`. Settings come from `config.py`, metrics, dashboard and alerts from `catalog.py`, public names from
+their docstrings, the command from its own help, `llms.txt` from the index.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any, get_overloads
 import toolweaver_monitor
 from toolweaver_monitor import errors, sinks, testing
 from toolweaver_monitor._cli import parser
+from toolweaver_monitor._cli.dashboards.panels import render_dashboard
+from toolweaver_monitor._cli.dashboards.rules import Thresholds, render_rules
 from toolweaver_monitor._core import config
 from toolweaver_monitor._core.call import ENDED
 from toolweaver_monitor.sinks._prometheus import catalog
@@ -333,6 +335,8 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "api.md": api,
     "cli.md": cli,
     "../llms.txt": llms,
+    "../dashboards/grafana.json": lambda: iter([render_dashboard()]),
+    "../dashboards/alerts.yml": lambda: iter([render_rules(Thresholds())]),
 }
 
 

@@ -8,6 +8,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from toolweaver_monitor._cli import main
 from toolweaver_monitor.sinks._prometheus import catalog
 
 FOLDER = Path(__file__).parents[2] / "docs" / "dashboards"
@@ -28,8 +31,9 @@ def test_panels_stand_side_by_side_and_have_a_title_a_unit_and_a_sentence() -> N
     taken = set()
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
         assert panel["title"]
-        assert panel["description"].endswith(".")
-        assert panel["fieldConfig"]["defaults"]["unit"]
+        if panel["type"] != "row":
+            assert panel["description"].endswith(".")
+            assert panel["fieldConfig"]["defaults"]["unit"]
         at = panel["gridPos"]
         cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
         assert not cells & taken, panel["title"]
@@ -63,7 +67,10 @@ def test_alerts_fire_when_they_should_and_say_what_is_wrong(
         'up{job="toolweaver",instance="localhost:8000"}': "1x20",
     }
     told = {
-        "ToolFails": [({"tool_name": "ocr"}, "25% of the calls of ocr fail")],
+        "ToolFailsFast": [
+            ({"tool_name": "ocr", "severity": "critical"}, "25% of the calls of ocr failed in the last 1h")
+        ],
+        "ToolFailsSlowly": [({"tool_name": "ocr"}, "25% of the calls of ocr failed in the last 6h")],
         "ToolIsCutOff": [
             ({"tool_name": "search"}, "25% of the calls of search are cancelled, as asyncio.wait_for does")
         ],
@@ -71,6 +78,10 @@ def test_alerts_fire_when_they_should_and_say_what_is_wrong(
             ({"tool_name": "ocr"}, "one call in twenty of ocr takes longer than 30.4s"),
             ({"tool_name": "agent"}, "one call in twenty of agent takes longer than 14m 56s"),
         ],
+        "ToolHangs": [],
+        "ToolIsHardlyCalled": [],
+        "ToolCostSpikes": [],
+        "BudgetRunsOut": [],
         "ToolsSpendFast": [],
         "BudgetNearlySpent": [({"budget": "usd/run"}, "95% of the budget usd/run is spent")],
         "BudgetRefusesCalls": [],
@@ -78,6 +89,49 @@ def test_alerts_fire_when_they_should_and_say_what_is_wrong(
         "SinkLosesCalls": [],
         "ToolweaverIsDown": [],
     }
+    run_promtool(promtool, tmp_path, "1m", "20m", series, told)
+
+
+def test_alerts_that_compare_with_what_is_usual(require_program: Callable[..., str], tmp_path: Path) -> None:
+    """A day as always, then an hour in which one tool costs thirty times as much, one is not called and one hangs.
+
+    A tool that costs thirty times as much, but only cents, is no spike. Seen red: without the floor in dollars.
+    """
+    promtool = require_program("promtool", "apt-get install prometheus")
+    series = {
+        'toolweaver_tool_cost_usd_total{tool_name="vision"}': "0+0.1x156 18.6+3x14",
+        'toolweaver_tool_cost_usd_total{tool_name="cheap"}': "0+0.001x156 0.186+0.03x14",
+        'toolweaver_tool_executions_total{tool_name="search",status="success"}': "0+10x156 1560+0x14",
+        'toolweaver_tool_executions_total{tool_name="seldom",status="success"}': "0+1x156 156+0x14",
+        'toolweaver_tool_executions_total{tool_name="agent",status="success"}': "5x170",
+        'toolweaver_tool_active_operations{tool_name="agent"}': "2x170",
+        'toolweaver_tool_active_operations{tool_name="search"}': "0x170",
+        'toolweaver_budget_spent_usd{budget="usd/day"}': "0+0.028x170",
+        'toolweaver_budget_limit_usd{budget="usd/day"}': "5x170",
+    }
+    told = {
+        "ToolCostSpikes": [
+            ({"tool_name": "vision"}, "vision has spent $18.00 within an hour, more than 4 times what is usual")
+        ],
+        "ToolIsHardlyCalled": [
+            ({"tool_name": "search"}, "search had 0 calls in an hour, less than a fifth of what is usual")
+        ],
+        "ToolHangs": [({"tool_name": "agent"}, "2 calls of agent have been open for half an hour, and none has ended")],
+        "BudgetRunsOut": [
+            ({"budget": "usd/day"}, "the budget usd/day is spent in 2h 25m 42s if tools go on like this")
+        ],
+    }
+    run_promtool(promtool, tmp_path, "10m", "27h20m", series, told)
+
+
+def run_promtool(
+    promtool: str,
+    folder: Path,
+    interval: str,
+    at: str,
+    series: dict[str, str],
+    told: dict[str, list[tuple[dict[str, str], str]]],
+) -> None:
     expected = {
         alert: [
             {"exp_labels": {"severity": "warning", **labels}, "exp_annotations": {"summary": summary}}
@@ -87,18 +141,75 @@ def test_alerts_fire_when_they_should_and_say_what_is_wrong(
     }
     test = {
         "rule_files": [str(ALERTS)],
+        "evaluation_interval": interval,
         "tests": [
             {
-                "interval": "1m",
+                "interval": interval,
                 "input_series": [{"series": name, "values": values} for name, values in series.items()],
                 "alert_rule_test": [
-                    {"eval_time": "20m", "alertname": name, "exp_alerts": alerts} for name, alerts in expected.items()
+                    {"eval_time": at, "alertname": name, "exp_alerts": alerts} for name, alerts in expected.items()
                 ],
             }
         ],
     }
-    (tmp_path / "test.yml").write_text(json.dumps(test))
+    (folder / "test.yml").write_text(json.dumps(test))
     done = subprocess.run(
-        [promtool, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [promtool, "test", "rules", "test.yml"], cwd=folder, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rules_take_thresholds_and_both_forms(
+    require_program: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A target for a tool of any name, and native histograms; `promtool` accepts what comes out."""
+    promtool = require_program("promtool", "apt-get install prometheus")
+    odd = 'a "b" \\ (c|d)'
+    assert main(["rules", "--p95", f"{odd}=2", "--p95", "9", "--objective", "0.9", "--job", "tools", "--native"]) == 0
+    text = capsys.readouterr().out
+    assert " > 2" in text
+    assert " > 9" in text
+    assert "> 1.44" in text
+    assert "_bucket" not in text
+    (tmp_path / "rules.yml").write_text(text)
+    done = subprocess.run([promtool, "check", "rules", "rules.yml"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--p95", "ocr=0"], ["--p95", "ocr=soon"], ["--objective", "99"], ["--spike", "inf"]]
+)
+def test_a_threshold_that_makes_no_sense_is_an_error(wrong: list[str]) -> None:
+    """With exit code 2, before anything is printed."""
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", *wrong])
+    assert ended.value.code == 2
+
+
+def test_the_dashboard_has_a_variable_for_each_label(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each label restricts what has it; native histograms are asked for without buckets."""
+    assert main(["grafana", "--label", "customer", "--native"]) == 0
+    dashboard = json.loads(capsys.readouterr().out)
+    names = [variable["name"] for variable in dashboard["templating"]["list"]]
+    assert names == ["datasource", "job", "instance", "tool", "customer"]
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    assert not [expression for expression in asked if "_bucket" in expression]
+    with_label = {metric.name for metric in catalog.METRICS for expression in asked
+                  if 'customer=~"$customer"' in expression and f"{metric.name}{{" in expression}  # fmt: skip
+    assert with_label == {metric.name for metric in catalog.LABELLED}
+
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def test_the_deployed_configuration_is_accepted(require_program: Callable[..., str]) -> None:
+    """Prometheus and Alertmanager check their own files."""
+    promtool = require_program("promtool", "apt-get install prometheus")
+    amtool = require_program("amtool", "apt-get install prometheus-alertmanager")
+    checks = (
+        [promtool, "check", "config", "--syntax-only", str(DEPLOY / "prometheus.yml")],
+        [amtool, "check-config", str(DEPLOY / "alertmanager.yml")],
+    )
+    for check in checks:
+        done = subprocess.run(check, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr

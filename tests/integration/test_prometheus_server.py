@@ -205,10 +205,12 @@ def test_every_panel_of_the_dashboard_has_something_to_show(
     queries = {
         (
             panel["title"],
-            target["expr"].replace("$tool", ".*").replace("$__range", "1h").replace("$__rate_interval", "1m"),
+            re.sub(r"\$(tool|job|instance)\b", ".*", target["expr"])
+            .replace("$__range", "1h")
+            .replace("$__rate_interval", "1m"),
         )
         for panel in dashboard["panels"]
-        for target in panel["targets"]
+        for target in panel.get("targets", ())
     }
     server = Server(tmp_path, monitor.sinks[0].port)
     try:
@@ -224,7 +226,7 @@ def test_every_panel_of_the_dashboard_has_something_to_show(
                 time.sleep(0.2)
             assert found, f"{title}: {query}"
         [rate] = [query for title, query in queries if title == "Error rate by tool"]
-        server.wait_for(rate.replace(".*", "ocr"), {("ocr",): 0.25})
+        server.wait_for(rate.replace('tool_name=~".*"', 'tool_name="ocr"'), {("ocr",): 0.25})
     finally:
         server.stop()
 
@@ -260,10 +262,6 @@ def test_the_first_error_of_a_declared_tool_is_an_increase(tmp_path: Path, requi
             server.wait_for(errors, {("failure", "ocr"): 1, ("failure", "search"): 1, ("failure", "parse"): 1})
             found = server.query(f"round(increase({errors}[10s]))")
             assert found == {("failure", "ocr"): 1, ("failure", "search"): 1, ("failure", "parse"): 1}
-            alert = Path(__file__).parents[2] / "docs" / "dashboards" / "alerts.yml"
-            rule = re.search(r"alert: ToolFails\n\s+expr: \|\n(.+?)\n\s+for:", alert.read_text(), re.DOTALL)
-            assert rule is not None
-            assert server.query(rule[1]) == pytest.approx({("ocr",): 1.0, ("search",): 1.0, ("parse",): 1.0})
         finally:
             server.stop()
 

@@ -62,6 +62,7 @@ SHORT = {
     "_instrument/shield.py",
     "_usage/counted_ids.py",
     "_usage/pricing/fork_import.py",
+    "_cli/dashboards/queries.py",
     "_cli/doctor/findings.py",
     "_cli/store/tree.py",
     "integrations/logs.py",

@@ -12,6 +12,7 @@ from typing import NoReturn
 import toolweaver_monitor
 from toolweaver_monitor._cli import run as run_command
 from toolweaver_monitor._cli import top as top_command
+from toolweaver_monitor._cli.dashboards import command as dashboards_command
 from toolweaver_monitor._cli.doctor import command as doctor_command
 from toolweaver_monitor._cli.store import compare, dashboard, forget, mcp_server, query, replay, report, tail, tree
 from toolweaver_monitor.errors import ToolweaverMonitorError
@@ -27,6 +28,7 @@ COMMANDS = (
     forget,
     dashboard,
     mcp_server,
+    dashboards_command,
     doctor_command,
     run_command,
 )
