@@ -158,6 +158,11 @@ def test_tail_follows_a_program_that_writes(tmp_path: Path) -> None:
         ("WITH RECURSIVE a(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM a) SELECT count(*) FROM a", "took longer than"),
         ("", "one SELECT"),
         ("VACUUM INTO 'copy.db'", "may only read"),
+        ("SELECT randomblob(900000000)", "too big"),
+        ("SELECT * FROM calls WHERE tool_name = ?", "docs/reference/store.md"),
+        ("BEGIN", "may only read"),
+        ("CREATE TEMP TABLE t (x)", "may only read"),
+        ("(" * 5_000, "docs/reference/store.md"),
     ],
 )
 def test_a_query_can_only_read(sh: Shell, store: Path, tmp_path: Path, sql: str, says: str) -> None:
@@ -414,3 +419,24 @@ def test_a_locked_store_is_told_apart_from_one_that_may_not_be_read(sh: Shell, t
     sh("report", path, code=2)
     holder.close()
     assert sh.err.endswith("(database is locked); another program holds it; close that, or try again\n")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *(["report", f"--since={text}"] for text in ("", "-1h", "1e999h", "9" * 40 + "d", "0001-01-01", "x" * 5_000)),
+        *([command, f"--run={text}"] for command in ("report", "tree") for text in ("-1", "9" * 30, "x")),
+        ["tail", "-n", "9" * 30],
+        ["query", "--sql", "SELECT 1", "--max-rows=-1"],
+        ["query", "--sql", "SELECT 1", "--timeout=nan"],
+        ["compare", "a.db", "b.db", "--least=nan"],
+    ],
+    ids=lambda argv: " ".join(argv)[:40],
+)  # fmt: skip
+def test_an_absurd_number_is_one_line(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2. Seen red: with `type=int`, a traceback of SQLite's."""
+    with pytest.raises(SystemExit, match="2"):
+        main(argv)
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert len(err) < 300

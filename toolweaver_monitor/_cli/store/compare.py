@@ -50,10 +50,10 @@ def add(commands: Any) -> None:
     parser = common.add_command(commands, "compare", COMPARE_PURPOSE, COMPARE_USES)
     parser.add_argument("before", metavar="A", help="the store to compare with")
     parser.add_argument("after", metavar="B", help="the store to judge")
-    parser.add_argument("--run-a", type=int, metavar="N", help="only this run of A")
-    parser.add_argument("--run-b", type=int, metavar="N", help="only this run of B")
+    parser.add_argument("--run-a", type=common.whole, metavar="N", help="only this run of A")
+    parser.add_argument("--run-b", type=common.whole, metavar="N", help="only this run of B")
     parser.add_argument(
-        "--least", type=float, default=10.0, metavar="PERCENT", help="the smallest change that counts (10)"
+        "--least", type=common.amount, default=10.0, metavar="PERCENT", help="the smallest change that counts (10)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)

@@ -58,7 +58,7 @@ def add_period(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", type=moment, metavar="WHEN", help="2h, 30m, 7d ago, or 2026-11-28, 2026-11-28T14:30")
     parser.add_argument("--until", type=moment, metavar="WHEN", help="the same, for the end")
     parser.add_argument(
-        "--run", dest="of_run", type=int, metavar="N", help="only this run; `runs` in --json lists them"
+        "--run", dest="of_run", type=whole, metavar="N", help="only this run; `runs` in --json lists them"
     )
 
 
@@ -99,8 +99,30 @@ def moment(text: str) -> float:
     except (ValueError, OverflowError, OSError):
         found = -1.0
     if not EARLIEST <= found <= LATEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 2h, 30m, 7d, or 2026-11-28T14:30")
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is no time; write 2h, 30m, 7d, or 2026-11-28T14:30")
     return found
+
+
+def whole(text: str) -> int:
+    """Return the number, from 0 up, that a text means.
+
+    Raises:
+        argparse.ArgumentTypeError: it means none.
+    """
+    if not re.fullmatch(r"[0-9]{1,9}", text.strip()):
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is no whole number from 0 up")
+    return int(text)
+
+
+def amount(text: str) -> float:
+    """Return the number, from 0 up and with a fraction, that a text means.
+
+    Raises:
+        argparse.ArgumentTypeError: it means none.
+    """
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", text.strip()):
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is no number from 0 up")
+    return float(text)
 
 
 def print_rows(rows: Sequence[Sequence[Any]], form: str) -> None:

@@ -22,6 +22,8 @@ examples:
 ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 FORBIDDEN_FUNCTIONS = {"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"}
 STEPS_BETWEEN_LOOKS = 10_000
+LONGEST_VALUE = 10_000_000
+"""Bytes of one value: a question must not take all of the memory."""
 
 
 def add(commands: Any) -> None:
@@ -29,8 +31,12 @@ def add(commands: Any) -> None:
     parser = common.add_command(commands, "query", QUERY_PURPOSE, QUERY_USES)
     common.add_store(parser)
     parser.add_argument("--sql", required=True, metavar="SQL", help="one SELECT statement")
-    parser.add_argument("--max-rows", type=int, default=1_000, metavar="N", help="rows to print at most (1,000)")
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long it may take (10)")
+    parser.add_argument(
+        "--max-rows", type=common.whole, default=1_000, metavar="N", help="rows to print at most (1,000)"
+    )
+    parser.add_argument(
+        "--timeout", type=common.amount, default=10.0, metavar="SECONDS", help="how long it may take (10)"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a list of JSON objects")
     form.add_argument("--csv", action="store_true", help="print CSV")
@@ -67,6 +73,7 @@ def select(store: StoreReader, sql: str, *, max_rows: int, timeout_s: float) -> 
     deadline = time.monotonic() + timeout_s
     connection.set_authorizer(_authorize)
     connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_LOOKS)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
     try:
         cursor = connection.execute(sql)
         if cursor.description is None:

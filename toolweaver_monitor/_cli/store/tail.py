@@ -31,7 +31,9 @@ def add(commands: Any) -> None:
     """Add the command and its options."""
     parser = common.add_command(commands, "tail", TAIL_PURPOSE, TAIL_USES)
     common.add_stores(parser)
-    parser.add_argument("-n", type=int, default=10, metavar="N", dest="count", help="how many of the last calls (10)")
+    parser.add_argument(
+        "-n", type=common.whole, default=10, metavar="N", dest="count", help="how many of the last calls (10)"
+    )
     parser.add_argument("-f", "--follow", action="store_true", help="go on with each new call")
     parser.add_argument("--tool", metavar="NAME", help="only calls of this tool")
     parser.add_argument("--errors", action="store_true", help="only failures and timeouts")

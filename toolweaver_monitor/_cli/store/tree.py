@@ -26,7 +26,9 @@ def add(commands: Any) -> None:
     parser = common.add_command(commands, "tree", TREE_PURPOSE, TREE_USES)
     common.add_stores(parser)
     common.add_period(parser)
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="paths to show, the heaviest; 0 for all")
+    parser.add_argument(
+        "--limit", type=common.whole, default=50, metavar="N", help="paths to show, the heaviest; 0 for all"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--folded", choices=["cost", "time", "calls"], help="print folded stacks, weighted so")
