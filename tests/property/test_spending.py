@@ -359,10 +359,7 @@ class Office:
                 items.close()
 
     async def unpriced(self, customer: str, cents: int, how: str, turns: int, *_: Any) -> None:
-        """Run a tool whose model has no price: each budget charges its reserve.
-
-        Seen red: with nothing charged in `Admission.settle`.
-        """
+        """Run a tool whose model has no price: each budget charges its reserve."""
 
         @monitored("unpriced")
         async def tool() -> None:
