@@ -253,7 +253,7 @@ def test_what_cannot_be_served_is_an_error_with_its_cure(monkeypatch: pytest.Mon
     monkeypatch.setenv("TOOLWEAVER_MONITOR_BUCKETS_S", "1,5")
     with pytest.raises(ConfigurationError, match=r"PrometheusExporter\(listen=False\)"):
         monitor.wsgi()
-    with pytest.raises(ConfigurationError, match="listen must be True or False"):
+    with pytest.raises(ConfigurationError, match="listen must be True, False or None"):
         PrometheusExporter(listen="no")  # type: ignore[arg-type]
 
 

@@ -101,7 +101,7 @@ def test_the_endpoint_says_which_form_it_sends(monitor: Monitor) -> None:
 def test_openmetrics_has_units_start_times_and_traces(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the strict parser of `prometheus_client` reads it, the same values as in text.
 
-    Seen red: with exemplars left out; with `_created` of the time of the scrape.
+    Seen red: with `_created` of the time of the scrape.
     """
     before = time.time()
     work(monitor)

@@ -81,7 +81,7 @@ def read(gateway: str) -> dict[tuple[str, ...], float]:
 def test_a_program_that_ends_leaves_its_figures_at_the_gateway(gateway: str) -> None:
     """Exactly what it did, under its job and grouping key; the next run of the job replaces them.
 
-    Seen red: without the push at `close()`; with POST, which keeps series that the next run does not have.
+    Seen red: with POST, which keeps series that the next run does not have.
     """
     arguments = f"gateway={gateway!r}, job='nightly/eu', grouping_key={{'instance': 'a b', 'shard': ''}}"
     done = run(arguments, "try: work(fail=True)\nexcept ValueError: sys.exit(3)")
@@ -114,11 +114,12 @@ def test_a_program_that_succeeds_can_delete_its_group(gateway: str) -> None:
 def test_workers_of_a_pool_do_not_replace_their_parents_figures(gateway: str) -> None:
     """A forked child has figures of its own, and pushes none: the group is that of the process that was set up.
 
-    Seen red: with children pushing, the group had the last child's calls.
+    Seen red: with every process pushing at its end, the child made the group.
     """
     end = (
         "import multiprocessing as mp\n"
-        "child = mp.get_context('fork').Process(target=work)\nchild.start()\nchild.join()\nassert child.exitcode == 0"
+        "child = mp.get_context('fork').Process(target=work)\nchild.start()\nchild.join()\nassert child.exitcode == 0\n"
+        f"from urllib.request import urlopen\nassert b'parent' not in urlopen({gateway!r} + '/metrics').read()"
     )
     done = run(f"gateway={gateway!r}, job='parent'", end)
     assert done.returncode == 0, done.stderr
@@ -206,10 +207,7 @@ def test_a_push_that_fails_is_an_error_to_who_asks_for_it() -> None:
 
 
 def test_a_textfile_holds_the_figures_when_the_program_has_ended(tmp_path: Path) -> None:
-    """Written in one step, readable by others, replaced by the next run.
-
-    Seen red: without the write at `close()`.
-    """
+    """Written in one step, and replaced by the next run."""
     file = tmp_path / "nightly.prom"
     for count in (1, 2):
         with setup(PrometheusExporter(textfile=file)) as monitor:
