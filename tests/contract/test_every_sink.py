@@ -162,10 +162,15 @@ def sqlite() -> Case:
     return Case(sink, arrived, shown)
 
 
+receivers: list[Any] = []
+"""Real ones, which the fixture stops."""
+
+
 def otlp() -> Case:
     from otlp_receiver import Receiver
 
     receiver = Receiver()
+    receivers.append(receiver)
     sink = OpenTelemetryExporter(receiver.url)
     return Case(sink, lambda: len(receiver.spans), lambda: f"{receiver.spans}{receiver.metrics}")
 
@@ -198,6 +203,8 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     yield made
     shutdown(60)
     made.sink.close()
+    while receivers:
+        receivers.pop().stop()
 
 
 def calls_of_every_outcome() -> Counter[str]:

@@ -68,13 +68,13 @@ def run(calls: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("calls", [200_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_memory_is_flat_and_totals_are_exact(calls: int) -> None:
-    """Under 24 MiB more at the peak, with defaults, for plain calls, costs, failures and tags that never repeat.
+    """Under 32 MiB more at the peak, with defaults, for plain calls, costs, failures and tags that never repeat.
 
-    About half of it are totals of the 10,000 values of a tag, and nodes and keys for the first of these.
-    Mutation: keep the operations in a list; the peak goes past 24 MiB long before 200,000 calls.
+    About a third of it are totals of the 10,000 values of a tag, and nodes and keys for the first of these.
+    Mutation: keep the operations in a list; the peak goes past 32 MiB long before 200,000 calls.
     """
     found = run(calls)
-    assert found["more_mib"] < 24
+    assert found["more_mib"] < 32
     tenth = calls // 10
     summary = found["summary"]
     assert (summary["count"], summary["failures"], summary["total_tokens"]) == (calls + 1, tenth, 17 * tenth)

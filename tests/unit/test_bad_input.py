@@ -137,7 +137,7 @@ def test_to_keep_no_calls_is_no_way_to_save_memory(number: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (lambda: "grafana", "there is no sink named 'grafana'; there are prometheus, wandb, sqlite, log"),
+        (lambda: "grafana", "there is no sink named 'grafana'; there are prometheus, wandb, otlp, sqlite, log"),
         (lambda: "Prometheus", "there is no sink named 'Prometheus'; did you mean 'prometheus'"),
         (lambda: "", "there is no sink named ''"),
         (lambda: LogSink, r"setup\(\) got the class LogSink, not a sink; call it: LogSink\(\)"),

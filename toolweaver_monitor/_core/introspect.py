@@ -45,7 +45,10 @@ def namespace(owner: Any) -> Any:
 
 
 def own_namespace(thing: Any) -> dict[str, Any] | None:
-    """Return an object's `__dict__`, or None if it has none. No code of its class runs."""
+    """Return an object's `__dict__`, or None if it has none, or one that its class makes. None of its code runs."""
+    made = definer(type(thing), "__dict__")
+    if made is not None and type(vars_of(made)["__dict__"]) is not types.GetSetDescriptorType:
+        return None
     try:
         attributes = object.__getattribute__(thing, "__dict__")
     except AttributeError:

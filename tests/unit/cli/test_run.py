@@ -122,4 +122,4 @@ def test_an_interrupt_still_reports(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(f"{TOOLS}\nimport os, signal\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)")
     done = run(tmp_path, "app.py", report="--json")
     assert done.returncode == -signal.SIGINT
-    assert json.loads(done.stderr.splitlines()[-1])["count"] == 3
+    assert json.loads(done.stderr[done.stderr.index("{") :])["count"] == 3
