@@ -44,10 +44,13 @@ def namespace(owner: Any) -> Any:
     return vars_of(owner) if is_class(owner) else vars(owner)
 
 
+_OF_THE_INTERPRETER = (types.GetSetDescriptorType, types.MemberDescriptorType)
+
+
 def own_namespace(thing: Any) -> dict[str, Any] | None:
     """Return an object's `__dict__`, or None if it has none, or one that its class makes. None of its code runs."""
     made = definer(type(thing), "__dict__")
-    if made is not None and type(vars_of(made)["__dict__"]) is not types.GetSetDescriptorType:
+    if made is not None and type(vars_of(made)["__dict__"]) not in _OF_THE_INTERPRETER:
         return None
     try:
         attributes = object.__getattribute__(thing, "__dict__")
