@@ -402,7 +402,8 @@ def test_nothing_is_said_of_prometheus_clients_files_if_workers_are_joined(
 
 def test_a_later_setup_is_joined_only_if_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The folder that a setup writes into the environment is for children, not for the next setup without `shared=`."""
-    monkeypatch.delenv("TOOLWEAVER_MONITOR_SHARED", raising=False)
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_SHARED", "")  # so that in the end it is as it was: not there
+    monkeypatch.delenv("TOOLWEAVER_MONITOR_SHARED")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with setup(PrometheusExporter(port=0), shared=True):
         written = os.environ["TOOLWEAVER_MONITOR_SHARED"]
