@@ -224,7 +224,7 @@ def test_d10_counters_are_exact_while_workers_are_recycled(
 
 
 def test_d10_a_kill_loses_at_most_a_fifth_of_a_second(site: Site, require_package: Callable[..., None]) -> None:
-    """Workers are killed by SIGKILL at random moments, whoever holds the port among them.
+    """Workers are killed by SIGKILL at random moments, also the one that holds the port.
 
     What is lost are calls that ended within the last 200 ms of a killed worker; what may be counted and was not told
     are those that it ran at that moment. Nothing that was shown falls.

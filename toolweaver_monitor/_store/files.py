@@ -122,7 +122,7 @@ def create_file(path: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read: whoever reads it gets all of it, old or new. Hold its lock.
+    """Write a file that only its owner can read. A reader gets all of it, old or new. Hold its lock.
 
     Raises:
         OSError: it cannot be written; what was there is still there.

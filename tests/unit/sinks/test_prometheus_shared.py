@@ -209,7 +209,7 @@ def spend(budget_calls: list[int]) -> Callable[[], None]:
 
 
 def test_a_budget_of_the_run_holds_over_all_workers(begin: Setup) -> None:
-    """$5.00 are exactly 500 calls of $0.01, whoever makes them. Seen red: with a budget for each process, 2,000."""
+    """$5.00 are exactly 500 calls of $0.01, by all workers. Seen red: with a budget for each process, 2,000."""
     monitor = begin(budget=5.00)
     children = [in_child(spend([])) for _ in range(4)]
     for child in children:

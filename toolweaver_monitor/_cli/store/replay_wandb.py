@@ -72,7 +72,7 @@ def replay_to_wandb(
         path: the file that keeps the place.
         place: what has been handed on before.
         batches: the calls that follow.
-        advance: is told how many calls have been logged.
+        advance: called with the number of calls that have been logged.
 
     Raises:
         SinkUnavailable: W&B is not installed, not logged in, or refuses the run.

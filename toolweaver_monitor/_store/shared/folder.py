@@ -1,9 +1,9 @@
 """The folder of a run: one file for each living worker, and one for all that are gone.
 
-A worker holds the lock of its own file, so the kernel tells whether it lives. Whoever looks at the files holds the
-folder's lock. The files of the dead are then added to the departed tally, in one step: the new tally and the names of
-the files that it has come by one rename, and the files are deleted after that. A process that dies in between leaves
-files which the tally names, and which are deleted without being counted again.
+A worker holds the lock of its own file, so the kernel tells whether it lives. A process that looks at the files holds
+the lock of the folder. The files of the dead are then added to the departed tally, in one step: the new tally and the
+names of the files that it has come by one rename, and the files are deleted after that. A process that dies in
+between leaves files which the tally names, and which are deleted without being counted again.
 """
 
 from __future__ import annotations
