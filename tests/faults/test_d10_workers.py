@@ -494,10 +494,15 @@ def test_d10_nothing_falls_in_a_real_prometheus(
         found = json.loads(urllib.request.urlopen(url, timeout=10).read())["data"]["result"]
         return [float(row["value"][1]) for row in found]
 
+    def scrapes() -> float:
+        return sum(query("count_over_time(toolweaver_tool_executions_total{status='success'}[10m])"))
+
     try:
         with site.run(*GUNICORN, "-b", f"127.0.0.1:{site.port}"):
+            deadline = time.monotonic() + 120
             with site.asked() as has_had:
-                while not has_had(10):
+                while not has_had(10) or scrapes() <= 20:  # on a busy machine a scrape may take longer than it may
+                    assert time.monotonic() < deadline, f"Prometheus has {scrapes()} scrapes"
                     time.sleep(random.uniform(0.5, 2.0))
                     with suppress(ProcessLookupError, IndexError):
                         os.kill(random.choice(site.workers()), random.choice([signal.SIGKILL, signal.SIGTERM]))
@@ -512,7 +517,6 @@ def test_d10_nothing_falls_in_a_real_prometheus(
                 *(f"duration_seconds_{e}" for e in ("bucket", "count", "sum")),
             ):
                 assert set(query(f"resets(toolweaver_tool_{name}[10m])")) == {0.0}, name
-            assert query("count_over_time(toolweaver_tool_executions_total{status='success'}[10m])")[0] > 20
     finally:
         server.terminate()
         server.wait(10)
