@@ -77,6 +77,13 @@ def packages(session: nox.Session) -> None:
         session.log(f"[{extra}]: {str(doctor).count('wrong')} faults found by the doctor")
 
 
+@nox.session
+def grafana(session: nox.Session) -> None:
+    """The dashboards, compiled against the types that Grafana publishes on npm."""
+    session.install(".")
+    session.run("python", "-P", "tests/grafana_types.py", session.create_tmp())
+
+
 @nox.session(python="3.11")
 def coverage(session: nox.Session) -> None:
     """Lines and branches that the tests reach in this process; fails below the figure in pyproject.toml."""
