@@ -66,7 +66,6 @@ SHORT = {
     "_cli/doctor/findings.py",
     "_cli/store/tree.py",
     "integrations/logs.py",
-    "sinks/_prometheus/arguments.py",
     "sinks/_prometheus/exemplars.py",
     "integrations/toolweaver/_registry.py",
     "sinks/_otlp/conventions.py",

@@ -49,7 +49,7 @@ class SharedWorkers:
     def _tick(self) -> None:
         try:
             self.tallies.publish()
-            if self.exporter._started_by not in (None, os.getpid()):
+            if self.exporter._listener.started_by not in (None, os.getpid()):
                 self.exporter.start()  # a forked child waits for the port as well
             if not self._is_swept:
                 self._is_swept = True

@@ -24,6 +24,7 @@ from toolweaver_monitor._http.messages import Response
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.sinks._prometheus import exporter as exporter_module
+from toolweaver_monitor.sinks._prometheus import listener
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_a_port_that_stays_taken_turns_the_exporter_off_after_a_minute(
 
     Seen red: without the deadline in `PortWait`.
     """
-    monkeypatch.setattr(exporter_module, "WAIT_FOR_PORT_S", 0.2)
+    monkeypatch.setattr(listener, "WAIT_FOR_PORT_S", 0.2)
     monkeypatch.setattr(port_wait, "TRY_EVERY_S", 0.05)
     monitor = setup(PrometheusExporter(port=port_of(bound)))
     until(lambda: status(monitor)["last_error"].startswith("cannot listen"))

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import math
 import os
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from toolweaver_monitor._core import config, locks
+from toolweaver_monitor._core import config
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._http.access import AccessRules
-from toolweaver_monitor._http.default_port import choose_port
 from toolweaver_monitor._http.endpoint import Endpoint
 from toolweaver_monitor._http.messages import Response, Route, compress, error_response
 from toolweaver_monitor._http.mounted import MountedMetrics
-from toolweaver_monitor._http.port_wait import PortWait
 from toolweaver_monitor._text.guesses import suggest_keywords
-from toolweaver_monitor._text.names import OVERFLOW, declared_names
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 from toolweaver_monitor.sinks._base import SetupAware
 from toolweaver_monitor.sinks._memory.view import InMemorySink
 from toolweaver_monitor.sinks._prometheus import catalog, exposition, families
-from toolweaver_monitor.sinks._prometheus.arguments import validate_buckets, validate_registry
+from toolweaver_monitor.sinks._prometheus.buckets import BucketCounts, validate_buckets
 from toolweaver_monitor.sinks._prometheus.exemplars import MAX_LOOKED_AT
 from toolweaver_monitor.sinks._prometheus.labels import LabelledCounts, validate_labels
+from toolweaver_monitor.sinks._prometheus.listener import Listener
 from toolweaver_monitor.sinks._prometheus.push import EndTargets
 
 log = logging.getLogger("toolweaver_monitor")
 
-WAIT_FOR_PORT_S = 60.0
-"""As long as the connections of an earlier process can hold a port."""
-PORT_CURE = "stop what uses the port, or give another: PrometheusExporter(port=...), port=0 takes a free one"
 MULTIPROC_NOTE = (
     "PROMETHEUS_MULTIPROC_DIR is set, which prometheus_client uses and this library does not: "
     "each worker serves its own calls; setup('prometheus', shared=True) joins them"
@@ -102,8 +94,6 @@ class PrometheusExporter(InMemorySink, SetupAware):
         if listen not in (True, False, None):
             raise ConfigurationError(f"listen must be True, False or None, not {listen!r}")
         self._listens = (not self._leaves or port is not None) if listen is None else listen
-        self._chooses_port = requested is None
-        self._port_reason = ""
         self._endpoint = Endpoint(
             {"/metrics": lambda request: self._respond(request.headers)},
             port=config.PROMETHEUS_PORT.default if requested is None else requested,
@@ -116,28 +106,19 @@ class PrometheusExporter(InMemorySink, SetupAware):
             page=page,
             name="prometheus",
         )
+        self._listener = Listener(self._endpoint, config.PROMETHEUS_PORT.default if requested is None else None)
         self._registry = validate_registry(registry)
         self._collector: Any = None
         own = config.BUCKETS.value(validate_buckets(buckets))
         own_first = config.FIRST_ITEM_BUCKETS.value(validate_buckets(first_item_buckets, "first_item_buckets"))
         self._bounds = own or catalog.BUCKETS_S
         self._first_item_bounds = own_first or catalog.BUCKETS_S
-        self._counts: dict[str, families.OwnCounts] | None = None if own is None and own_first is None else {}
         self._max_names = config.MAX_LABEL_VALUES.value()
+        has_buckets = own is not None or own_first is not None
+        self._counts = BucketCounts(self._bounds, self._first_item_bounds, self._max_names) if has_buckets else None
         tags = validate_labels(labels)
         self._labelled = LabelledCounts(tags, self._max_names) if tags else None
-        self._sees_calls = self._counts is not None or self._labelled is not None
-        self._dynamic_names = 0
-        """Names counted in `_counts` that are not written in the code; capped as in `StatsAggregator`."""
-        self._wait: PortWait | None = None
-        self._wait_error = ""
-        self._started_by: int | None = None
-        locks.after_fork_in_child_weak(self, PrometheusExporter._in_child)
-
-    def _in_child(self) -> None:
-        if self._counts is not None:  # what was counted before belongs to the parent
-            self._counts.clear()
-            self._dynamic_names = 0
+        self._sees_calls = has_buckets or self._labelled is not None
 
     def __repr__(self) -> str:
         return f"PrometheusExporter({self._endpoint!r})"
@@ -160,86 +141,25 @@ class PrometheusExporter(InMemorySink, SetupAware):
         Raises:
             SinkUnavailable: the port is taken, without a setup, or may not be bound; its `hint` names the fix.
         """
+        self._listener.shared = self._context.shared
         if self._listens:
             self._endpoint.add_page(self._context.page_routes)
-        if self._endpoint.listening or (self._wait is not None and self._wait.waiting):
+        if self._endpoint.listening or self._listener.waiting:
             return
         if self._registry is not None and self._collector is None:
             self._register()
         self._leaves.begin()
-        if not self._listens:
-            return
-        if self._chooses_port:
-            self._endpoint.port, self._port_reason = choose_port(config.PROMETHEUS_PORT.default)
-        self._started_by, self._wait_error = os.getpid(), ""
-        shared = self._context.shared
-        if shared is None:
-            _warn_of_multiproc()
-        try:
-            self._listen()
-        except OSError as error:
-            fault = self._describe(error)
-            if self._context is SetupAware._context or error.errno != errno.EADDRINUSE:
-                raise SinkUnavailable(fault, hint=PORT_CURE) from None
-            if shared is None:
-                self._wait_error = f"waiting for the port, tried each second for a minute: {fault}; {PORT_CURE}"
-                log.warning("sink %r is %s", self.name, self._wait_error)
-            try:
-                wait_s = WAIT_FOR_PORT_S if shared is None else math.inf
-                self._wait = PortWait(self._listen, self._endpoint.close, wait_s, self._end_wait, self.name)
-            except RuntimeError:  # no thread can be started
-                raise SinkUnavailable(fault, hint=PORT_CURE) from None
-        else:
-            self._say_where()
-
-    def _listen(self) -> None:
-        """Start to listen; among joined workers, on a port that one of them has had until now."""
-        shared, endpoint = self._context.shared, self._endpoint
-        if shared is not None and endpoint.port:
-            endpoint.takes_over = shared.folder.has_had_port(endpoint.addr, endpoint.port)
-        endpoint.start()
-        if shared is not None:
-            shared.folder.note_port(endpoint.addr, endpoint.port)
-
-    def _describe(self, error: OSError) -> str:
-        return f"cannot listen on {self._endpoint.addr}:{self._endpoint.port} ({error.strerror or error})"
-
-    def _end_wait(self, error: OSError | None) -> None:
-        """Say how the wait for the port has ended."""
-        if error is None:
-            self._wait_error = ""
-            self._say_where()
-        else:
-            self._wait_error = f"{self._describe(error)}; {PORT_CURE}"
-            log.warning("sink %r is off: %s", self.name, self._wait_error)
-
-    def _say_where(self) -> None:
-        log.info("metrics are served on %s%s", self.url, f" ({self._port_reason})" if self._port_reason else "")
+        if self._listens:
+            if self._context.shared is None:
+                _warn_of_multiproc()
+            self._listener.start(self.name, has_setup=self._context is not SetupAware._context)
 
     def _observe(self, calls: Sequence[ToolCall]) -> None:
         """Count what the statistics do not tell: durations in the user's buckets, and calls by their labels."""
         if self._labelled is not None:
             self._labelled.count(calls)
-        counts = self._counts
-        if counts is not None:
-            for call in calls:
-                if call.outcome == "rejected":  # it did not run
-                    continue
-                row = counts.get(call.tool_name)
-                if row is None:
-                    none = [0] * (len(self._bounds) + 1), [0] * (len(self._first_item_bounds) + 1)
-                    row = counts.setdefault(self._label_for(call.tool_name), none)
-                row[0][bisect_left(self._bounds, call.duration_s)] += 1
-                if call.first_item_s is not None:
-                    row[1][bisect_left(self._first_item_bounds, call.first_item_s)] += 1
-
-    def _label_for(self, tool: str) -> str:
-        if tool in declared_names:
-            return tool
-        if self._dynamic_names >= self._max_names:
-            return OVERFLOW
-        self._dynamic_names += 1
-        return tool
+        if self._counts is not None:
+            self._counts.count(calls)
 
     def write(self, calls: Sequence[ToolCall]) -> None:
         """Count a batch of closed calls."""
@@ -304,7 +224,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
             tools=tools,
             labels=labelled.labels if labelled is not None else (),
             labelled=labelled.rows() if labelled is not None else {},
-            own_buckets=self._counts,
+            own_buckets=None if self._counts is None else self._counts.by_tool,
             bounds=self._bounds,
             first_item_bounds=self._first_item_bounds,
             max_names=self._max_names,
@@ -316,25 +236,9 @@ class PrometheusExporter(InMemorySink, SetupAware):
 
     def status(self) -> dict[str, Any]:
         """Return whether and where it listens, for `health()`."""
-        listening = self._endpoint.listening
-        status: dict[str, Any] = {"listening": listening, "url": self.url if listening else None}
-        if self._port_reason:
-            status["port_reason"] = self._port_reason
-        is_joined = self._context.shared is not None
-        if not listening and self._registry is None and self._started_by not in (None, os.getpid()) and not is_joined:
-            cure = "call setup() in it, with a port of its own"
-            status |= {
-                "state": "unavailable",
-                "last_error": f"this process is a fork of the one that serves the metrics; {cure}",
-                "cure": cure,
-            }
-        elif self._waits_for_other():
-            fault = f"port {self.port} is taken by a process that is none of these workers; {PORT_CURE}"
-            status |= {"state": "unavailable", "last_error": fault, "cure": PORT_CURE}
-        elif self._wait_error:
-            status |= {"state": "unavailable", "last_error": self._wait_error, "cure": PORT_CURE}
+        status = self._listener.status(has_registry=self._registry is not None)
         collector = self._collector
-        notes = [MULTIPROC_NOTE] if _is_multiproc() and not is_joined else []
+        notes = [MULTIPROC_NOTE] if _is_multiproc() and self._context.shared is None else []
         left_out = collector.left_out() if collector is not None else ()
         if left_out:
             names = ", ".join(left_out)
@@ -344,18 +248,9 @@ class PrometheusExporter(InMemorySink, SetupAware):
             status["note"] = ". ".join(notes)
         return status
 
-    def _waits_for_other(self) -> bool:
-        """Return True if this is one of several joined workers, and none of them has the port that it waits for."""
-        shared, wait = self._context.shared, self._wait
-        is_waiting = shared is not None and wait is not None and wait.waiting
-        return is_waiting and not shared.folder.has_had_port(self._endpoint.addr, self._endpoint.port)
-
     def close(self) -> None:
         """Stop listening, or waiting for the port, and remove the metrics from the registry."""
-        wait, self._wait = self._wait, None
-        if wait is not None:
-            wait.stop(timeout_s=1.0)
-        self._wait_error = ""
+        self._listener.close()
         self._leaves.end(lambda: self._render(""))
         self._endpoint.close()
         if self._collector is not None:
@@ -393,6 +288,21 @@ class PrometheusExporter(InMemorySink, SetupAware):
             )
         self._registry.register(collector)
         self._collector = collector
+
+
+def validate_registry(registry: Any) -> Any:
+    """Return an application's registry, or None.
+
+    Raises:
+        ConfigurationError: `registry` is neither.
+    """
+    methods = ("register", "unregister", "collect")
+    if registry is None or all(callable(getattr(registry, method, None)) for method in methods):
+        return registry
+    raise ConfigurationError(
+        f"registry={registry!r} is not a registry",
+        hint="give a prometheus_client.CollectorRegistry, such as prometheus_client.REGISTRY",
+    )
 
 
 def _is_multiproc() -> bool:
