@@ -98,14 +98,8 @@ def begin(
         if policy.needs_slow_open or tool.costs_nanousd:
             key, known_nanousd, digest = opening.prepare(policy, tool, key, call, args, kwargs)
         elif tool.name_from is not None:
-            place = tool.name_position
-            name = args[place] if place < len(args) else kwargs.get(tool.name_parameter)
-            known = tool.keys.get(name) if type(name) is str else None
-            if known is not None:
-                tool.name_count()
-                key, call.tool_name = known, known.tool_name
-            else:
-                key = opening.find_key(tool, key, call, args, kwargs)
+            key = opening.find_key(tool, args, kwargs)
+            call.tool_name = key.tool_name
         if (
             tool.is_super_call is not None
             and parent is not None

@@ -9,7 +9,7 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context_tree import ToolKey, tool_key
 from toolweaver_monitor._core.sanitize import merge_tags
 from toolweaver_monitor._instrument.shield import report_extractor_error, report_internal_error
-from toolweaver_monitor._instrument.tool import ToolSpec
+from toolweaver_monitor._instrument.tool import NamePlace, ToolSpec
 from toolweaver_monitor._text import safe_repr
 
 
@@ -32,7 +32,8 @@ def prepare(
     """
     digest = None
     if tool.name_from is not None:
-        key = find_key(tool, key, call, args, kwargs)
+        key = find_key(tool, args, kwargs)
+        call.tool_name = key.tool_name
     if policy.needs_slow_open:
         try:
             apply_policy(policy, tool, call, args, kwargs)
@@ -46,20 +47,23 @@ def prepare(
     return key, find_known_cost(policy, tool, call), digest
 
 
-def find_key(tool: ToolSpec, key: ToolKey, call: ToolCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolKey:
-    """Name a new call by its arguments, and return the key by which it is counted, or `key` if that fails."""
+def find_key(tool: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolKey:
+    """Return the key by which a call is counted that is named by its arguments; that of its tool if this fails."""
+    name_from: Any = tool.name_from
     try:
-        name: object = tool.name_from(*args, **kwargs)  # type: ignore[misc]  # asked for by the caller
-        found = tool.keys.get(name) if type(name) is str else None
-        if found is None:
-            found = tool.make_key(name)
-        call.tool_name = found.tool_name
-        return found
+        if type(name_from) is NamePlace:
+            place = name_from.position
+            name = args[place] if place < len(args) else kwargs.get(name_from.parameter)
+            if type(name) is str:
+                name_from.count()
+                return tool.keys.get(name) or tool.make_key(name)
+        name = name_from(*args, **kwargs)
+        return (tool.keys.get(name) if type(name) is str else None) or tool.make_key(name)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - the naming function is the user's: no tool may fail for its name
-        report_extractor_error("tool_name", tool.name_from, error)
-        return key
+        report_extractor_error("tool_name", name_from, error)
+        return tool.key
 
 
 def find_known_cost(policy: CallPolicy, tool: ToolSpec, call: ToolCall) -> int | None:

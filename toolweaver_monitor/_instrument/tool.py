@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import reprlib
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -71,7 +70,6 @@ class ToolSpec:
         "cost_nanousd",
         "costs_nanousd",
         "failed",
-        "has_declarations",
         "has_declared_cost",
         "has_extractors",
         "is_super_call",
@@ -79,10 +77,7 @@ class ToolSpec:
         "keys",
         "may_return_awaitable",
         "name",
-        "name_count",
         "name_from",
-        "name_parameter",
-        "name_position",
         "of_module",
         "parameters",
         "stop_exception",
@@ -106,8 +101,6 @@ class ToolSpec:
         of_module: bool = False,
     ) -> None:
         self.name_from = name if callable(name) else None
-        place = name if isinstance(name, NamePlace) else NamePlace(sys.maxsize, "", int, str)
-        self.name_position, self.name_parameter, self.name_count = place.position, place.parameter, place.count
         self.name = validate_name(fallback if callable(name) else name)
         self.may_return_awaitable = False
         self.watch: Callable[[ToolSpec, ToolCall, Any, bool], Any] | None = None
@@ -130,8 +123,6 @@ class ToolSpec:
         self.control_flow = validate_control_flow(control_flow)
         self.has_extractors = any(each is not None for each in (self.cost, self.usage, self.failed))
         """Whether a callable gets the result, so that closing a call takes more than the plain steps."""
-        self.has_declarations = self.has_extractors or self.name_from is not None
-        """The same, or the name is read from the arguments, so that opening it does."""
         self.keys: dict[str, ToolKey] = {}
         """What calls are counted by, by the names that were read; at most `MAX_SPECS`."""
         self.key = tool_key(self.name, self.tags, self.cost_nanousd)

@@ -43,6 +43,7 @@ from toolweaver_monitor._instrument.hot_path import (
     is_complete,
     recover,
 )
+from toolweaver_monitor._instrument.opening import find_key
 from toolweaver_monitor._instrument.results import container, may_hold_answers, unknown_type
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._usage import apply_dict
@@ -55,7 +56,7 @@ def wrap_function(  # noqa: PLR0915 - written out for speed
 ) -> Function:
     """Wrap a plain function. If it returns a coroutine, a future or a stream, its call closes when that has ended."""
     tool.may_return_awaitable, tool.watch = True, returned.watch
-    name, key = tool.name, NO_KEY if tool.has_declarations else tool.key
+    name, key = tool.name, NO_KEY if tool.has_extractors or tool.name_from is not None else tool.key
 
     def run(*args: Any, **kwargs: Any) -> Any:  # noqa: PLR0912
         policy = bus.active
@@ -67,7 +68,7 @@ def wrap_function(  # noqa: PLR0915 - written out for speed
             call = ToolCall(name, "open", 0.0, monotonic_s(), node)
         elif (
             policy.needs_slow_open
-            or tool.has_declarations
+            or tool.has_extractors
             or (parent is not None and (parent is hot_path.SUPPRESSED or tool.is_super_call is not None))
         ):
             call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
@@ -77,15 +78,17 @@ def wrap_function(  # noqa: PLR0915 - written out for speed
                 finish_with_error(tool, call, error)
                 raise
         else:
+            found = key if tool.name_from is None else find_key(tool, args, kwargs)
             if parent is None:
-                call = ToolCall(name, "open", 0.0, monotonic_s(), key.place(policy.tree))
+                node = key.place(policy.tree) if found is key else policy.tree.root.child(found)
+                call = ToolCall(found.tool_name, "open", 0.0, monotonic_s(), node)
             else:
                 node = parent._node or policy.tree.root
-                node = node.children.get(key) or node.child(key)
+                node = node.children.get(found) or node.child(found)
                 serial = parent._serial or parent._assign_id()
-                call = ToolCall(name, "open", 0.0, monotonic_s(), node, serial, parent._root_serial)
+                call = ToolCall(found.tool_name, "open", 0.0, monotonic_s(), node, serial, parent._root_serial)
             if policy.admit is not None:
-                ask_budgets(policy.admit, call, key.cost_nanousd)
+                ask_budgets(policy.admit, call, found.cost_nanousd)
         try:
             hot_path.append_call(call)
             token = hot_path.set_current(call)
@@ -139,7 +142,7 @@ def wrap_coroutine(  # noqa: PLR0915 - written out for speed
 ) -> Function:
     """Wrap a coroutine function. If it returns a stream, its call closes when that has ended."""
     tool.watch = returned.watch
-    name, key = tool.name, NO_KEY if tool.has_declarations else tool.key
+    name, key = tool.name, NO_KEY if tool.has_extractors or tool.name_from is not None else tool.key
 
     async def run(*args: Any, **kwargs: Any) -> Any:  # noqa: PLR0912, PLR0915
         policy = bus.active
@@ -151,7 +154,7 @@ def wrap_coroutine(  # noqa: PLR0915 - written out for speed
             call = ToolCall(name, "open", 0.0, monotonic_s(), node)
         elif (
             policy.needs_slow_open
-            or tool.has_declarations
+            or tool.has_extractors
             or (parent is not None and (parent is hot_path.SUPPRESSED or tool.is_super_call is not None))
         ):
             call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
@@ -163,15 +166,17 @@ def wrap_coroutine(  # noqa: PLR0915 - written out for speed
                 finish_with_error(tool, call, error)
                 raise
         else:
+            found = key if tool.name_from is None else find_key(tool, args, kwargs)
             if parent is None:
-                call = ToolCall(name, "open", 0.0, monotonic_s(), key.place(policy.tree))
+                node = key.place(policy.tree) if found is key else policy.tree.root.child(found)
+                call = ToolCall(found.tool_name, "open", 0.0, monotonic_s(), node)
             else:
                 node = parent._node or policy.tree.root
-                node = node.children.get(key) or node.child(key)
+                node = node.children.get(found) or node.child(found)
                 serial = parent._serial or parent._assign_id()
-                call = ToolCall(name, "open", 0.0, monotonic_s(), node, serial, parent._root_serial)
+                call = ToolCall(found.tool_name, "open", 0.0, monotonic_s(), node, serial, parent._root_serial)
             if policy.admit is not None:
-                ask_budgets(policy.admit, call, key.cost_nanousd)
+                ask_budgets(policy.admit, call, found.cost_nanousd)
         try:
             hot_path.append_call(call)
             token = hot_path.set_current(call)
