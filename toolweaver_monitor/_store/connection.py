@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from weakref import WeakSet
 
 import msgspec
 
 from toolweaver_monitor._core import locks
-from toolweaver_monitor._store.files import show, uri
+from toolweaver_monitor._store.files import create_file, damage_note, first_aside, show, uri
 from toolweaver_monitor._store.schema import VERSION
 from toolweaver_monitor.errors import SinkUnavailable
 
@@ -98,7 +99,7 @@ def open_reader(path: Path) -> StoreConnection:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         connection.execute("PRAGMA query_only = 1")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         connection.close()
         raise unreadable(path, error) from None
     return connection
@@ -114,12 +115,14 @@ def _connect(address: str) -> StoreConnection:
 
 
 def unreadable(path: Path, error: Exception) -> SinkUnavailable:
-    """Return the error to raise for a store that SQLite cannot read."""
+    """Return the error to raise for a store that cannot be read. If it is damaged, leave a note for its writers."""
     if is_damage(error):
-        return SinkUnavailable(
-            f"{show(path)} is damaged ({error})",
-            hint="the next program that writes to it sets it aside as *.corrupt-1 and keeps what can be read",
-        )
+        with suppress(OSError):  # is there already, or the folder takes none
+            create_file(damage_note(path))
+        hint = "the next program that writes to it sets it aside as *.corrupt-1 and keeps what can be read"
+        if (aside := first_aside(path)).exists():
+            hint = f"move {show(aside)} away; then {hint}"
+        return SinkUnavailable(f"{show(path)} is damaged ({error})", hint=hint)
     if "locked" in str(error):
         hint = "another program holds it; close that, or try again"
     elif not os.access(path, os.R_OK):
@@ -129,15 +132,17 @@ def unreadable(path: Path, error: Exception) -> SinkUnavailable:
     return SinkUnavailable(f"{show(path)} cannot be opened ({error})", hint=hint)
 
 
+NO_VERSION = 1_000
+"""A layout from here up is a damaged byte."""
 DAMAGE = (
     "malformed", "not a database", "no such table", "no such column", "has no column", "unsupported file format",
-    "constraint failed",
+    "constraint failed", "Could not decode",
 )  # fmt: skip
 
 
 def is_damage(error: BaseException) -> bool:
     """Return True if an error says that the file is not as it was written. Our own statements are correct."""
-    if isinstance(error, UnicodeDecodeError):  # SQLite's message quotes what should be the layout
+    if isinstance(error, UnicodeDecodeError | msgspec.DecodeError):  # SQLite's message quotes what should be the layout
         return True
     return isinstance(error, sqlite3.Error) and any(text in str(error) for text in DAMAGE)
 
@@ -154,7 +159,7 @@ def check_version(path: Path, found: object, *, reads: bool = False) -> None:
         SinkUnavailable: a newer version of this library has written it, or an older one if it can only be read.
         sqlite3.DatabaseError: it has none.
     """
-    if not isinstance(found, int) or found < 1:
+    if not isinstance(found, int) or not 1 <= found < NO_VERSION:
         raise sqlite3.DatabaseError("file is not a database")
     if found > VERSION:
         raise SinkUnavailable(

@@ -28,6 +28,16 @@ def lock_path(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
+def damage_note(path: Path) -> Path:
+    """Return the path of the empty file by which a reader tells writers that a store is damaged."""
+    return path.with_name(path.name + ".damaged")
+
+
+def first_aside(path: Path) -> Path:
+    """Return the path to which the first damaged store of a name is renamed."""
+    return path.with_name(path.name + ".corrupt-1")
+
+
 def uri(path: Path, **parameters: str) -> str:
     """Return a path as a URI that SQLite opens."""
     return f"file:{quote(str(path.absolute()))}?" + "&".join(f"{name}={value}" for name, value in parameters.items())
@@ -110,6 +120,15 @@ def file_system(path: Path) -> str:
         if (point == where or point in where.parents) and len(str(point)) >= best:
             best, kind = len(str(point)), fields[2]
     return kind
+
+
+def inode(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another of the same name; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def create_file(path: Path) -> None:

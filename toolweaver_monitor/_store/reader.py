@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,8 @@ from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 Order = Literal["newest", "oldest", "slowest", "dearest"]
 ERRORS = ("failure", "timeout")
 
-_decode_maps = msgspec.json.Decoder(list[dict[str, int]]).decode
+_decode_errors = msgspec.json.Decoder(list[dict[str, int]]).decode
+_decode_buckets = msgspec.json.Decoder(list[dict[int, int]]).decode
 _ORDERS = {"newest": "seq DESC", "oldest": "seq", "slowest": "duration_s DESC", "dearest": "cost_usd DESC"}
 _COLUMNS = (
     "seq", "run", "tool_name", "path", "started_at", "duration_s", "outcome", "error_type", "error", "tokens",
@@ -139,9 +141,14 @@ class StoreReader:
         Raises:
             SinkUnavailable: the file is damaged.
         """
-        try:
+        with self._explained():
             yield from self._connection.execute(query, parameters)
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.DatabaseError, UnicodeDecodeError, msgspec.DecodeError) as error:
             if is_damage(error) or "locked" in str(error) or "disk I/O" in str(error):
                 raise unreadable(self.path, error) from None
             raise
@@ -227,10 +234,11 @@ class StoreReader:
             f"SELECT {group}, {parent}, {period}, {_AGGREGATES} FROM rollups u JOIN series s USING (series) "  # noqa: S608
             f"WHERE {' AND '.join(where)} GROUP BY {group}, {parent}, {period} ORDER BY 4, 1"
         )
-        return [
-            StoredSums(str(name), series, above, at, _sum_maps(dict(zip(VALUES, values, strict=True))))
-            for name, series, above, at, *values in self.rows(query, parameters)
-        ]
+        with self._explained():
+            return [
+                StoredSums(str(name), series, above, at, _sum_maps(dict(zip(VALUES, values, strict=True))))
+                for name, series, above, at, *values in self.rows(query, parameters)
+            ]
 
     def _group(self, by: str) -> tuple[str, str, str | None]:
         """Return the kind of series to add up, the expression to group by, and the name of the tag."""
@@ -320,7 +328,11 @@ class StoreReader:
         by = _ORDERS[order]
         inner = f"SELECT r.seq FROM call_rows r WHERE {where} ORDER BY {keys.get(by, 'r.' + by)} {bound}"  # noqa: S608
         query = f"SELECT {', '.join(_COLUMNS)} FROM calls WHERE seq IN ({inner}) ORDER BY {by}"  # noqa: S608
-        return [_stored_call(row) for row in self.rows(query, parameters)]
+        return self._stored_calls(query, parameters)
+
+    def _stored_calls(self, query: str, parameters: Sequence[Any]) -> list[StoredCall]:
+        with self._explained():
+            return [_stored_call(row) for row in self.rows(query, parameters)]
 
     def trace(self, root: int) -> list[StoredCall]:
         """Return all calls under one outermost call, itself included, in the order in which they started.
@@ -329,15 +341,16 @@ class StoreReader:
             root: the `root` of any of its calls.
         """
         query = f"SELECT {', '.join(_COLUMNS)} FROM calls WHERE root = ? ORDER BY started_at, seq"  # noqa: S608
-        return [_stored_call(row) for row in self.rows(query, (root,))]
+        return self._stored_calls(query, (root,))
 
 
 def _sum_maps(values: dict[str, Any]) -> dict[str, Any]:
     """Add up the JSON objects of counts that SQLite has joined by commas, which is faster than a call for each."""
     for name in MAPS:
         if values[name] is not None:
-            counts = defaultdict[str, int](int)
-            for each in _decode_maps(f"[{values[name]}]"):
+            counts = defaultdict[Any, int](int)
+            decode: Any = _decode_errors if name == "errors" else _decode_buckets
+            for each in decode(f"[{values[name]}]"):
                 for key, count in each.items():
                     counts[key] += count
             values[name] = msgspec.json.encode(counts).decode()

@@ -128,17 +128,17 @@ class StoreWriter:
 
     def _is_locked_out(self, error: Exception) -> bool:
         """Return True if SQLite takes a writable file for one that it must not write: a byte of its header is wrong."""
-        is_same = self._inode is not None and self._inode == _inode_of(self.path)
+        is_same = self._inode is not None and self._inode == files.inode(self.path)
         return "readonly database" in str(error) and is_same and os.access(self.path, os.W_OK)
 
     def _current_connection(self) -> StoreConnection:
         """Return the connection, opened anew if the file is not the one that was opened."""
-        if self._connection is not None and self._inode != _inode_of(self.path):
+        if self._connection is not None and self._inode != files.inode(self.path):
             self._drop_connection()
             self.check()
         if self._connection is None:
             self._connection = self._open()
-            self._inode = _inode_of(self.path)
+            self._inode = files.inode(self.path)
         return self._connection
 
     def _open(self) -> StoreConnection:
@@ -150,15 +150,14 @@ class StoreWriter:
             if not is_damage(error):
                 raise
         aside = set_aside(self.path)
-        self._create()
+        layout = self._create()
         self._is_damaged = False
         connection = self._connect()
-        carry_over(aside, connection)
+        carry_over(aside, connection, layout)
         return connection
 
     def _connect(self) -> StoreConnection:
-        if self._is_damaged:
-            raise sqlite3.DatabaseError("database disk image is malformed")
+        self._check_damage()
         connection = open_writer(self.path, full_sync=self._full_sync)
         try:
             check_version(self.path, connection.value("PRAGMA user_version"))
@@ -169,8 +168,14 @@ class StoreWriter:
             raise
         return connection
 
-    def _create(self) -> None:
-        """Create a store under another name, so that a file with the store's name is always whole."""
+    def _check_damage(self) -> None:
+        """Raise if this writer has found damage, or a reader has and no store was set aside for that before."""
+        is_noted = files.damage_note(self.path).exists() and not files.first_aside(self.path).exists()
+        if self._is_damaged or is_noted:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+    def _create(self) -> bytes:
+        """Create a store under another name, so that a file with the store's name is always whole. Return its bytes."""
         made = self.path.with_name(self.path.name + ".toolweaver-new")
         for left in (f"{made.name}", f"{made.name}-journal", f"{self.path.name}-wal", f"{self.path.name}-shm"):
             self.path.with_name(left).unlink(missing_ok=True)  # of a program that was killed here, or a deleted store
@@ -180,12 +185,14 @@ class StoreWriter:
             _create_tables(connection)
         finally:
             connection.close()
+        layout = made.read_bytes()  # before it has its name: to close a file that is open elsewhere drops its locks
         files.put_in_place(made, self.path)
+        return layout
 
     def reading_connection(self) -> StoreConnection | None:
         """Return the open connection for a query that takes no lock; None if there is none for the present file."""
         connection = self._connection
-        is_usable = connection is not None and connection.is_mine() and self._inode == _inode_of(self.path)
+        is_usable = connection is not None and connection.is_mine() and self._inode == files.inode(self.path)
         return connection if is_usable else None
 
     def _drop_connection(self) -> None:
@@ -314,6 +321,7 @@ class StoreWriter:
         """Do one step of the upkeep if it is due; the next follows with the next batch, until nothing is left to do."""
         try:
             with self._transaction() as connection:
+                self._check_damage()
                 due = self._next_upkeep < 0 or is_due(connection)
                 more = due and tidy(connection, self._retention, time.time())
         except (StoreBusy, sqlite3.Error):
@@ -397,11 +405,3 @@ def _series_number(connection: StoreConnection, key: SeriesKey) -> int:
     query = "SELECT series FROM series WHERE kind = ? AND parent = ? AND name = ? AND value = ?"
     found: Any = connection.value(query, *key)
     return int(found)
-
-
-def _inode_of(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from toolweaver_monitor._core.context_tree import Node
 from toolweaver_monitor._core.details import CallDetails
 from toolweaver_monitor._stats.rollup import pack
 from toolweaver_monitor._stats.tool_stats import ToolStats
+from toolweaver_monitor._store import files
 from toolweaver_monitor._store.ledger import StoreLedger
 from toolweaver_monitor._store.notable import NotableFilter
 from toolweaver_monitor._store.schema import COST_SOURCES, MINUTE, MODEL, OUTCOMES, PATH, ROW, TAG, UNKNOWN_COST
@@ -290,9 +292,15 @@ class SQLiteStore:
         return {"path": str(self.path), "calls": self._calls, "rows": self._rows, "note": self._note()}
 
     def _note(self) -> str:
-        if not self._overflow:
-            return ""
-        return f"{self._overflow:,} calls came too fast for the disk: they are in every sum, but have no row"
+        notes = []
+        if self._overflow:
+            notes.append(f"{self._overflow:,} calls came too fast for the disk: they are in every sum, but have no row")
+        aside = files.first_aside(self.path)
+        with suppress(OSError):  # a folder that is gone, or closed
+            if aside.exists():
+                what = f"a damaged store was set aside as {files.show(aside)}, and what could be read carried over"
+                notes.append(f"{what}; move it away once you have looked at it")
+        return "; ".join(notes)
 
 
 def _count(calls: Sequence[ToolCall]) -> Pending:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from toolweaver_monitor._cli.store import options as common
+from toolweaver_monitor._store.connection import unreadable
 from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -82,7 +83,9 @@ def select(store: StoreReader, sql: str, *, max_rows: int, timeout_s: float) -> 
         names = [column[0] for column in cursor.description]
     except sqlite3.Warning as error:
         raise ConfigurationError(str(error), hint="write one SELECT statement") from None
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        if "image is malformed" in str(error) or "malformed database" in str(error):
+            raise unreadable(store.path, error) from None
         raise _explain(error, timeout_s) from None
     finally:
         connection.set_authorizer(None)
@@ -100,7 +103,7 @@ def _plain(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def _explain(error: sqlite3.Error, timeout_s: float) -> ConfigurationError:
+def _explain(error: Exception, timeout_s: float) -> ConfigurationError:
     text = str(error)
     if "interrupted" in text:
         return ConfigurationError(f"the query took longer than {timeout_s:g} s", hint="ask for less, or --timeout 60")
