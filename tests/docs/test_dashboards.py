@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from toolweaver_monitor import setup
 from toolweaver_monitor._cli import main
+from toolweaver_monitor.sinks import PrometheusExporter, SQLiteStore
 from toolweaver_monitor.sinks._prometheus import catalog
 
 FOLDER = Path(__file__).parents[2] / "docs" / "dashboards"
@@ -197,6 +199,38 @@ def test_the_dashboard_has_a_variable_for_each_label(capsys: pytest.CaptureFixtu
     with_label = {metric.name for metric in catalog.METRICS for expression in asked
                   if 'customer=~"$customer"' in expression and f"{metric.name}{{" in expression}  # fmt: skip
     assert with_label == {metric.name for metric in catalog.LABELLED}
+
+
+def test_tools_labels_and_targets_come_from_a_program_or_a_store(
+    require_program: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tool may take two to four times its own 95th percentile, and a target for a tool that is not there is an error.
+
+    Seen red: without `check`, `--p95 orc=2` printed a rule that never fires.
+    """
+    odd = 'odd "x" (y|z)'
+    exporter, store = PrometheusExporter(port=0, labels=["customer"]), tmp_path / "runs.db"
+    with setup(exporter, SQLiteStore(store)) as monitor:
+        for tool, seconds in (("ocr", 1.2), (odd, 70.0), ("fast", 0.002), ("endless", 4_000.0)):
+            monitor.record(tool, duration_s=seconds)
+        assert monitor.flush()
+        assert main(["rules", "--url", exporter.url, "--p95", "ocr=9"]) == 0
+        of_program = capsys.readouterr().out
+        assert main(["grafana", "--url", exporter.url]) == 0
+        assert "customer" in [each["name"] for each in json.loads(capsys.readouterr().out)["templating"]["list"]]
+    assert main(["rules", str(store)]) == 0
+    of_store = capsys.readouterr().out
+    escaped = odd.replace('"', '\\"')
+    for text, ocr in ((of_program, 9), (of_store, 4)):
+        found = dict(re.findall(r'tool_name="(.*)"}\[10m\]\)\)\) > (\S+)', text))
+        assert found.items() >= {"ocr": f"{ocr}", escaped: "256", "fast": "1"}.items()
+        assert "endless" in found
+        (tmp_path / "rules.yml").write_text(text)
+        subprocess.run(
+            [require_program("promtool"), "check", "rules", "rules.yml"], cwd=tmp_path, capture_output=True, check=True
+        )
+    assert main(["rules", str(store), "--p95", "orc=2"]) == 2
+    assert "did you mean 'ocr'?" in capsys.readouterr().err
 
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+from toolweaver_monitor._cli.dashboards import known_tools
 from toolweaver_monitor._cli.dashboards.panels import render_dashboard
 from toolweaver_monitor._cli.dashboards.rules import Thresholds, render_rules
+from toolweaver_monitor._cli.doctor import http_get
+from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor.sinks._prometheus.labels import validate_labels
 
 NATIVE = "for a Prometheus that keeps native histograms: ask without _bucket and le"
@@ -24,6 +28,7 @@ def add(commands: Any) -> None:
     grafana.add_argument(
         "--label", action="append", default=[], metavar="TAG", help="a tag of PrometheusExporter(labels=...)"
     )
+    _add_program(grafana, "take the labels from the program that serves its metrics at this address")
     grafana.set_defaults(run=run_grafana)
     rules = commands.add_parser(
         "rules",
@@ -54,18 +59,39 @@ def add(commands: Any) -> None:
         "--spike-usd", type=_positive, default=usual.spike_usd, metavar="USD",
         help="and at least so many dollars in an hour (default: %(default)s)",
     )  # fmt: skip
+    source = rules.add_mutually_exclusive_group()
+    source.add_argument(
+        "store", metavar="STORE", nargs="?",
+        help="take the tools from this file; each may take two to four times its own 95th percentile, and at least 1 s",
+    )  # fmt: skip
+    _add_program(source, "the same, from the program that serves its metrics at this address", rules)
     rules.set_defaults(run=run_rules)
+
+
+def _add_program(parser: Any, purpose: str, rest: Any = None) -> None:
+    parser.add_argument("--url", type=http_get.parse_url, help=purpose)
+    (rest or parser).add_argument(
+        "--token-file", type=Path, metavar="FILE", help="file with the bearer token for --url; - reads stdin"
+    )
 
 
 def run_grafana(options: argparse.Namespace) -> int:
     """Print the dashboard."""
-    print(render_dashboard(validate_labels(options.label), options.native), end="")
+    labels = options.label
+    if options.url:
+        found = known_tools.of_program(options.url, http_get.read_token(options.token_file))
+        labels = list(dict.fromkeys([*labels, *found.labels]))
+    print(render_dashboard(validate_labels(labels), options.native), end="")
     return 0
 
 
 def run_rules(options: argparse.Namespace) -> int:
     """Print the rules."""
     targets: dict[str | None, float] = dict(options.p95)
+    found = _find_tools(options)
+    if found is not None:
+        found.check(tool for tool in targets if tool is not None)
+        targets = {**{tool: seconds for tool, seconds in found.targets_s.items() if seconds is not None}, **targets}
     limits = Thresholds(
         objective=options.objective,
         p95_s=targets.pop(None, Thresholds().p95_s),
@@ -77,6 +103,15 @@ def run_rules(options: argparse.Namespace) -> int:
     )
     print(render_rules(limits, options.native), end="")
     return 0
+
+
+def _find_tools(options: argparse.Namespace) -> known_tools.KnownTools | None:
+    if options.url:
+        return known_tools.of_program(options.url, http_get.read_token(options.token_file))
+    if options.store:
+        with common.open_store(options) as store:
+            return known_tools.of_store(store)
+    return None
 
 
 def _positive(text: str) -> float:
