@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import toolweaver_monitor
 from toolweaver_monitor._cli import run as run_command
+from toolweaver_monitor._cli import serve as serve_command
 from toolweaver_monitor._cli import top as top_command
 from toolweaver_monitor._cli.dashboards import command as dashboards_command
 from toolweaver_monitor._cli.doctor import command as doctor_command
@@ -28,6 +29,7 @@ COMMANDS = (
     forget,
     dashboard,
     mcp_server,
+    serve_command,
     dashboards_command,
     doctor_command,
     run_command,

@@ -15,6 +15,7 @@ import toolweaver_monitor
 from toolweaver_monitor._cli.doctor import http_get, running_program, settings, sink_checks
 from toolweaver_monitor._cli.doctor.findings import Finding, lines
 from toolweaver_monitor._cli.doctor.subprocesses import ProbeProcess, clean_environment
+from toolweaver_monitor._cli.store.options import port
 from toolweaver_monitor._core import config
 from toolweaver_monitor._instrument.patching.everywhere import installed_frameworks
 from toolweaver_monitor._runtime.options import IN_MEMORY, NAMES
@@ -65,7 +66,7 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--sinks", type=_names, metavar="NAME,...", help=f"check only these: {', '.join(NAMES)}")
-    parser.add_argument("--port", type=_port, metavar="N", help="serve /metrics on this port; 0 takes a free one")
+    parser.add_argument("--port", type=port, metavar="N", help="serve /metrics on this port; 0 takes a free one")
     parser.add_argument(
         "--url", type=http_get.parse_url, help="check only the program that serves its metrics at this address"
     )
@@ -217,10 +218,3 @@ def _names(text: str) -> tuple[str, ...]:
     if unknown or not names:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of sinks; there are {', '.join(NAMES)}")
     return names
-
-
-def _port(text: str) -> int:
-    try:
-        return config.as_port(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be used; give {error}") from None

@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
     parser = common.add_command(commands, "dashboard", DASHBOARD_PURPOSE, DASHBOARD_USES)
     common.add_store(parser)
     common.add_period(parser)
-    parser.add_argument("--port", type=_port, metavar="N", help=f"the port; 0 takes a free one ({DEFAULT_PORT})")
+    parser.add_argument("--port", type=common.port, metavar="N", help=f"the port; 0 takes a free one ({DEFAULT_PORT})")
     parser.add_argument("--json", action="store_true", help="print the address as JSON")
     parser.set_defaults(run=run)
 
@@ -72,13 +72,6 @@ def make_feed(store: StoreReader, options: argparse.Namespace) -> StorePage:
     """Return the figures of a store, of the period or the run that the command line names."""
     chosen = {"since": options.since, "until": options.until, "run": options.of_run}
     return StorePage(store.path, _about, **{name: value for name, value in chosen.items() if value is not None})
-
-
-def _port(text: str) -> int:
-    try:
-        return config.as_port(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; give {error}") from None
 
 
 def _about(store: StoreReader) -> dict[str, Any]:

@@ -114,6 +114,18 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def port(text: str) -> int:
+    """Return the port that a text means.
+
+    Raises:
+        argparse.ArgumentTypeError: it means none.
+    """
+    try:
+        return config.as_port(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; give {error}") from None
+
+
 def amount(text: str) -> float:
     """Return the number, from 0 up and with a fraction, that a text means.
 

@@ -29,6 +29,8 @@ from toolweaver_monitor.errors import SinkUnavailable
 LOCK_WAIT_FOLDER_S = 2.0
 WORKER = re.compile(r"worker-[0-9a-f]{16}")
 RUN_FOLDER = re.compile(r"run-\d+-[\w:-]+")
+NOBODY = Process(0, "")
+"""Is the head of no run, since it never lives."""
 _FILES_OF_RUN = re.compile(r"worker-[0-9a-f]{16}|departed(\.new|\.damaged)?|port|budgets(\.new|\.lock)?")
 """What is deleted when a run ends. Other files in the folder are nobody's business."""
 
@@ -63,20 +65,21 @@ departed payload with the dead in it, or None if nothing changes; that is only f
 
 
 class SharedFolder:
-    """The folder of a run, for one worker of it.
+    """The folder of a run, for one worker of it, or for a process that only reads it.
 
     Args:
         path: the folder; it is made if it is missing.
-        head: the head of this worker's run.
+        head: the head of this worker's run; None for a reader, which has no file and keeps no run going.
     """
 
-    def __init__(self, path: Path, head: Process) -> None:
+    def __init__(self, path: Path, head: Process | None) -> None:
         self.path = path
         self.started_at = 0.0
         """When the run started, in Unix seconds; 0.0 before `join()`."""
         self.unreadable = 0
         """Files that could not be read when the folder was last looked at."""
-        self._head = head
+        self._is_reader = head is None
+        self._head = head or NOBODY
         self._lock = LockFile(path / "lock")
         self._own: WorkerFile | None = None
         self._has_joined = False
@@ -88,7 +91,7 @@ class SharedFolder:
     # --- this worker ------------------------------------------------------------------------------------------------
 
     def join(self) -> None:
-        """Make this worker's file, in the present run or a new one.
+        """Make this worker's file, in the present run or a new one; for a reader, only the folder.
 
         Raises:
             SinkUnavailable: the folder cannot be used; its `hint` names the fix.
@@ -96,7 +99,8 @@ class SharedFolder:
         """
         files.create_folder(self.path / "lock")
         with self._lock.held(LOCK_WAIT_FOLDER_S):
-            self._enter()
+            if not self._is_reader:
+                self._enter()
 
     def _enter(self) -> None:
         self.leave()
@@ -119,10 +123,14 @@ class SharedFolder:
     def publish(self, payload: bytes) -> None:
         """Show the others what this worker has counted; joins first if the worker's file is gone.
 
+        A reader has nothing to show.
+
         Raises:
             SinkUnavailable: the folder cannot be used.
             OSError: it cannot be written.
         """
+        if self._is_reader:
+            return
         if self._own is None or not self._own.is_there:
             self.join()
         if self._own is not None:
@@ -248,13 +256,22 @@ class SharedFolder:
 
     def _delete_if_over(self) -> None:
         with self._lock.held(0.0):
-            run = self._read_departed()
-            is_over = (run is None or not Process(*run.head).is_alive) and not self._has_living()
+            is_over = self._is_over()
             if is_over:
                 self._delete_files()
                 self._lock.path.unlink()
         if is_over:
             self.path.rmdir()
+
+    def _is_over(self) -> bool:
+        run = self._read_departed()
+        return (run is None or not Process(*run.head).is_alive) and not self._has_living()
+
+
+def find_runs(around: Path) -> list[Path]:
+    """Return the folders in another one whose runs go on."""
+    runs = (path for path in sorted(around.iterdir()) if RUN_FOLDER.fullmatch(path.name))
+    return [path for path in runs if not SharedFolder(path, None)._is_over()]
 
 
 def _release(found: list[Found]) -> None:

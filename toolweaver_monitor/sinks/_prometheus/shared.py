@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +15,7 @@ from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.log_throttle import LogThrottle
 from toolweaver_monitor._store.shared.folder import Found, SharedFolder
 from toolweaver_monitor._store.shared.run import CURE
+from toolweaver_monitor._text.names import declared_names
 from toolweaver_monitor._text.safe_repr import fault_text
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks._prometheus.families import FolderBusy, Snapshot
@@ -35,6 +37,8 @@ class SharedTallies:
         take: returns what this worker has counted.
         version: returns what is not equal to before once `take` returns something new; cheaper than that.
     """
+
+    _fault = "workers are not joined, each counts for itself"
 
     def __init__(self, folder: SharedFolder, take: Callable[[], Snapshot], version: Callable[[], object]) -> None:
         self.folder = folder
@@ -125,23 +129,33 @@ class SharedTallies:
     ) -> bytes | None:
         """Add up all workers. Return the departed with the dead in it, if that changes it; see `SharedFolder`."""
         known, self._known = self._known, {}
-        departed = MergedTallies(own)
-        if payload:
-            departed.add(decode(payload))
-        for found in dead:
-            gone = _decode(found, known)
-            if gone is not None:
-                departed.add(gone)
-        merged, others = departed.copy(own), []
+        gone = [tallies for found in dead if (tallies := _decode(found, known)) is not None]
+        others = []
         for found in living:
             other = _decode(found, known)
             if other is not None:
                 self._known[found.name] = found.payload or known[found.name][0], other
                 others.append(other)
-                merged.add(other, living=True)
+        earlier = [decode(payload)] if payload else []
+        for worker in (*others, *gone):
+            declared_names.update(worker.declared)
+        like = self._shape(own, [*others, *gone, *earlier])
+        departed = MergedTallies(like._replace(max_names=sys.maxsize))
+        for each in earlier:  # what has a name there keeps it
+            departed.add(each)
+        departed = departed.copy(like)
+        for each in gone:
+            departed.add(each)
+        merged = departed.copy(like)
+        for other in others:
+            merged.add(other, living=True)
         merged.add(mine, living=True)
         self._merged, self._others, self.workers = merged, (departed, others), len(living) + 1
         return encode(departed.tallies()) if departed.admit(merged) or dead else None
+
+    def _shape(self, own: Snapshot, _counted: list[Tallies]) -> Snapshot:
+        """Return a snapshot whose labels and buckets all counts are shown with: those of this worker."""
+        return own
 
     def _try(self, step: Callable[[], Any]) -> bool:
         """Run a step. Return False if the folder is at fault, which `problem` tells then."""
@@ -150,7 +164,7 @@ class SharedTallies:
         except (OSError, SinkUnavailable, msgspec.DecodeError) as error:
             cure = getattr(error, "hint", "") or CURE
             reason = fault_text(error) if isinstance(error, SinkUnavailable) else f"{fault_text(error)}; {cure}"
-            self.problem = f"workers are not joined, each counts for itself: {reason}"
+            self.problem = f"{self._fault}: {reason}"
             if self._warnings.ready():
                 log.warning("toolweaver_monitor: %s", self.problem)
             return False
@@ -167,6 +181,43 @@ class SharedTallies:
                 self.folder.leave()
         finally:
             self._lock.release()
+
+
+class SharedView(SharedTallies):
+    """The counts of all workers of a run, for a process that is none of them.
+
+    They are shown with the labels and buckets of the workers. What cannot be read now is not shown as it was seen last.
+
+    Args:
+        folder: the folder of the run, opened by a reader.
+    """
+
+    _fault = "the counts of the workers cannot be read"
+
+    def __init__(self, folder: SharedFolder) -> None:
+        super().__init__(folder, lambda: Snapshot({}), lambda: None)
+
+    def gather(self, own: Snapshot) -> Snapshot:
+        """Return what all workers have counted.
+
+        Raises:
+            FolderBusy: it is out of reach.
+        """
+        with self._lock:
+            merged = super().gather(own)
+            if self.problem:
+                raise FolderBusy(self.problem)
+            return merged
+
+    def _shape(self, own: Snapshot, counted: list[Tallies]) -> Snapshot:
+        labelled = next((each for each in counted if each.labels), None)
+        if labelled is not None:
+            own = own._replace(labels=labelled.labels)
+        chosen = next((each for each in counted if each.own_buckets is not None), None)
+        if chosen is not None:
+            bounds, first_item_bounds = chosen.bounds, chosen.first_item_bounds
+            own = own._replace(bounds=bounds, first_item_bounds=first_item_bounds, own_buckets={})
+        return own
 
 
 def _decode(found: Found, known: dict[str, tuple[bytes, Tallies]]) -> Tallies | None:
