@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from toolweaver_monitor import instrument, monitored, uninstrument
+from toolweaver_monitor import ToolCall, instrument, monitored, uninstrument
 
 pytest.importorskip("pydantic_ai", reason="installed by `nox -s frameworks`")
 
-from pydantic_ai import Agent, RunContext, Tool
+from pydantic_ai import Agent, ModelRetry, RunContext, Tool
 from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.test import TestModel
@@ -48,6 +50,44 @@ async def test_an_instrumented_toolset_records_each_call_by_its_tool(pair: Any, 
     await Agent(TestModel(), toolsets=[toolset]).run("find all")
     assert seen() == []
     assert dict(vars(FunctionToolset)) == before
+
+
+async def test_what_the_model_calls_again_after_a_model_retry_is_an_attempt(
+    pair: Any, calls: Callable[[], list[ToolCall]]
+) -> None:
+    """Each tool by itself, also two that one answer of the model asks for; a call that follows a success is none.
+
+    Seen red: without the reader of PydanticAI's run, each call was attempt 1; with operations kept by run only, one
+    of the two tools was.
+    """
+    left = dict.fromkeys(("one", "two"), 2)
+
+    def check(name: str) -> None:
+        left[name] -= 1
+        if left[name] >= 0:
+            raise ModelRetry("another shop, please")
+
+    def sync_find(name: str) -> str:
+        check(name)
+        return name
+
+    async def async_find(name: str) -> str:
+        return sync_find(name)
+
+    function = async_find if asyncio.iscoroutinefunction(pair.plain) else sync_find
+    tools = [Tool(monitored(name)(function), name=name, max_retries=3) for name in left]
+
+    def answer(messages: Any, info: Any) -> ModelResponse:
+        if sum(isinstance(message, ModelResponse) for message in messages) < 4:
+            return ModelResponse(parts=[ToolCallPart(name, {"name": name}) for name in left])
+        return ModelResponse(parts=[TextPart("done")])
+
+    await Agent(FunctionModel(answer), tools=tools).run("find it")
+    seen = calls()
+    for name in left:
+        assert [(call.outcome, call.attempt) for call in seen if call.tool_name == name] == [
+            ("failure", 1), ("failure", 2), ("success", 3), ("success", 1),
+        ]  # fmt: skip
 
 
 async def test_a_tool_with_a_context_is_still_seen_to_take_one(seen: Any) -> None:

@@ -1,15 +1,17 @@
 """The number of an attempt, where a library of retries runs the tool again.
 
 Nothing is looked for until a call fails. Then the frames between the call and the one around it show whether tenacity,
-stamina, backoff or LangGraph will run it again, and which attempt this was. Until that has happened, or the retries
-have ended, calls open by way of `number_attempt`, which gives the next call of the tool from there its number.
+stamina, backoff, LangGraph or PydanticAI will run it again, and which attempt this was. Until that has happened, or the
+retries have ended, calls open by way of `number_attempt`, which gives the next call of the tool from there its number.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 import weakref
 from collections.abc import Callable
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -29,35 +31,31 @@ class Retries(NamedTuple):
 
     token: Any
     """An object that lives as long as this operation, and is no other's."""
-    attempt: int
-    """The attempt that runs now, from 1."""
+    number: int
+    """The number of the attempt that runs now, or another one that grows from attempt to attempt."""
 
 
 class PendingRetry(NamedTuple):
     """A retried operation of which an attempt has failed."""
 
     token: weakref.ref[Any]
-    tool_name: str
+    number: int
+    attempt: int
+    """The attempt that has failed, from 1."""
 
 
-_pending: dict[int, PendingRetry] = {}
-"""By the id of their token."""
+_pending: dict[tuple[int, str], PendingRetry] = {}
+"""By the id of their token, and the tool."""
 
 
 def note_failure(call: ToolCall) -> None:
-    """Set the number of a failed attempt, and expect the next one, if a library of retries runs the call.
-
-    Args:
-        call: a call that has failed and is about to close.
-    """
-    if not any(map(sys.modules.__contains__, _READERS)):  # most programs have none of them, and pay three looks
+    """Expect another attempt of a call that has failed and is about to close, if a library of retries runs it."""
+    if not any(map(sys.modules.__contains__, _READERS)):  # most programs have none of them, and pay a few looks
         return
-    retries = find_retries()
-    if retries is None:
-        return
-    set_attempt(call, retries.attempt)
-    if len(_pending) < MAX_PENDING:
-        _pending[id(retries.token)] = PendingRetry(weakref.ref(retries.token), call.tool_name)
+    retries = find_retries(call)
+    if retries is not None and len(_pending) < MAX_PENDING:
+        failed = PendingRetry(weakref.ref(retries.token), retries.number, call.attempt)
+        _pending[id(retries.token), call.tool_name] = failed
         bus.configure(number_attempt=number_attempt)
 
 
@@ -68,25 +66,19 @@ def number_attempt(call: ToolCall) -> None:
         token = pending.token()
         if token is None:
             _pending.pop(key, None)
-        elif pending.tool_name == call.tool_name:
-            retries = retries or find_retries()
-            if retries is not None and retries.token is token:
+        elif key[1] == call.tool_name:
+            retries = retries or find_retries(call)
+            if retries is not None and retries.token is token and retries.number > pending.number:
                 _pending.pop(key, None)
-                set_attempt(call, retries.attempt)
+                call._ensure_details().attempt = pending.attempt + 1
     if not _pending:
         bus.configure(number_attempt=None)
         if _pending:  # of another thread, just now
             bus.configure(number_attempt=number_attempt)
 
 
-def set_attempt(call: ToolCall, attempt: int) -> None:
-    """Set the number of a call's attempt, unless the program has recorded one."""
-    if attempt > 1 and call.attempt == 1:
-        call._ensure_details().attempt = attempt
-
-
-def find_retries() -> Retries | None:
-    """Return the retried operation between the call that opens or closes here and the call around it, or None."""
+def find_retries(call: ToolCall) -> Retries | None:
+    """Return the retried operation between a call that opens or closes here and the call around it, or None."""
     frame: FrameType | None = sys._getframe(1)
     module = ""
     while frame is not None and _is_own(frame) and module != _WRAPPERS:  # those of the call itself
@@ -95,7 +87,9 @@ def find_retries() -> Retries | None:
         if frame is None or _is_own(frame):  # the call around
             return None
         read = _READERS.get(_module_of(frame).partition(".")[0])
-        if read is not None and (found := read(frame.f_locals)) is not None:
+        if read is _read_langchain and call._parent_serial is not None:
+            read = None  # nothing tells whether the call around is inside the node, which then retries that one
+        if read is not None and (found := read(frame)) is not None:
             return found
         frame = frame.f_back
     return None
@@ -110,36 +104,79 @@ def _is_own(frame: FrameType) -> bool:
     return _module_of(frame).startswith("toolweaver_monitor.")
 
 
-def _read_tenacity(names: Any) -> Retries | None:
-    state = names.get("retry_state")
-    number = get_field(read_fields(state) or {}, "attempt_number")
+def _fields_of(thing: object) -> dict[str, Any]:
+    return read_fields(thing) or {}
+
+
+def _operation_of(state: object) -> Retries | None:
+    """Read tenacity's state, which is made for one operation."""
+    number = get_field(_fields_of(state), "attempt_number")
     is_known = name_of(type(state)) == "RetryCallState" and type(number) is int
     return Retries(state, number) if is_known else None
 
 
-def _read_stamina(names: Any) -> Retries | None:
+def _read_tenacity(frame: FrameType) -> Retries | None:
+    return _operation_of(frame.f_locals.get("retry_state"))
+
+
+def _read_stamina(frame: FrameType) -> Retries | None:
     """Read stamina's loop, which stands on tenacity."""
-    inner = get_field(read_fields(names.get("attempt")) or {}, "_t_attempt")
-    return _read_tenacity(read_fields(inner) or {})
+    inner = get_field(_fields_of(frame.f_locals.get("attempt")), "_t_attempt")
+    return _operation_of(get_field(_fields_of(inner), "retry_state"))
 
 
-def _read_backoff(names: Any) -> Retries | None:
+def _read_backoff(frame: FrameType) -> Retries | None:
     """Read backoff's loop: its generator of waits is made for one operation."""
-    waits, number = names.get("wait"), names.get("tries")
+    waits, number = frame.f_locals.get("wait"), frame.f_locals.get("tries")
     return Retries(waits, number) if hasattr(type(waits), "gi_frame") and type(number) is int else None
 
 
-def _read_langgraph(names: Any) -> Retries | None:
-    """Read LangGraph's loop over the attempts of a node that has a policy of retries."""
+def _read_langgraph(frame: FrameType) -> Retries | None:
+    """Read LangGraph's loop over the attempts of a node. An async node runs in a task of its own, below its config."""
+    names: Any = frame.f_locals
+    if frame.f_code.co_name == "ainvoke":
+        return _node_of(names.get("config"))
     task, failed = names.get("task"), names.get("attempts")
     is_known = name_of(type(task)) == "PregelExecutableTask" and type(failed) is int and names.get("retry_policy")
     return Retries(task, failed + 1) if is_known else None
 
 
-_READERS: dict[str, Callable[[Any], Retries | None]] = {
+def _read_langchain(frame: FrameType) -> Retries | None:
+    """Read the config of a sync node that an async graph runs in a thread."""
+    is_in_thread = frame.f_code.co_name == "wrapper"
+    return _node_of(_variable("langchain_core.runnables.config", "var_child_runnable_config")) if is_in_thread else None
+
+
+def _node_of(config: object) -> Retries | None:
+    """Read the attempt of a node of LangGraph. What reads its state is made once for all attempts."""
+    settings = _fields_of(get_field(_fields_of(config), "configurable"))
+    info = get_field(_fields_of(get_field(settings, "__pregel_runtime")), "execution_info")
+    number = get_field(_fields_of(info), "node_attempt")
+    token = get_field(settings, "__pregel_read")
+    return Retries(token, number) if type(number) is int and type(token) is functools.partial else None
+
+
+def _read_pydantic_ai(_frame: FrameType) -> Retries | None:
+    """Read the run in which PydanticAI calls a tool: after a `ModelRetry` the model is asked, and may call it again."""
+    run = _variable("pydantic_ai._run_context", "_CURRENT_RUN_CONTEXT")
+    usage = get_field(_fields_of(run), "usage")
+    requests = get_field(_fields_of(usage), "requests")
+    is_known = name_of(type(usage)) == "RunUsage" and type(requests) is int
+    return Retries(usage, requests) if is_known else None
+
+
+def _variable(module: str, name: str) -> Any:
+    """Return the value of a framework's context variable, or None."""
+    variable = vars(sys.modules.get(module, sys)).get(name)
+    return variable.get(None) if type(variable) is ContextVar else None
+
+
+_READERS: dict[str, Callable[[FrameType], Retries | None]] = {
     "tenacity": _read_tenacity,
     "stamina": _read_stamina,
     "backoff": _read_backoff,
     "langgraph": _read_langgraph,
+    "langchain_core": _read_langchain,
+    "pydantic_ai": _read_pydantic_ai,
 }
-"""What finds an operation among the local variables of a frame, by the package of the frame."""
+"""What finds an operation by a frame, by the package of the frame."""

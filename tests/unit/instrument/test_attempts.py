@@ -153,6 +153,25 @@ def test_a_loop_that_calls_a_tool_with_other_arguments_is_no_retry(monitor: Moni
     assert monitor.costs.by("tool")["tool"]["retries"] == 0
 
 
+@pytest.mark.parametrize("retry", LIBRARIES)
+def test_a_second_call_in_one_attempt_is_no_retry(retry: Any, monitor: Monitor) -> None:
+    """The function that is tried again asks two services in turn, and gives up the attempt if neither answers.
+
+    Seen red: without the comparison of numbers in `number_attempt`, the second call of the first attempt was attempt 2.
+    """
+    tool = monitored("tool")(Flaky(2))
+
+    def ask() -> str:
+        try:
+            found: str = tool(1)
+        except OSError:
+            found = tool(2)
+        return found
+
+    retry(ask)()
+    assert attempts(monitor) == [("failure", 1), ("failure", 1), ("success", 2)]
+
+
 def test_what_a_retried_function_calls_is_no_retry_of_its_own(monitor: Monitor) -> None:
     """The call around it is: between that one and the library is no other call."""
     tool = monitored("tool")(Flaky(2))
