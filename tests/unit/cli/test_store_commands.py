@@ -288,7 +288,9 @@ def test_the_tests_behind_compare_give_the_values_of_scipy() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
-@pytest.mark.parametrize("command", ["report", "tail", "tree", "query", "replay", "forget", "dashboard", "mcp"])
+@pytest.mark.parametrize(
+    "command", ["report", "top", "tail", "tree", "compare", "query", "replay", "forget", "dashboard", "mcp"]
+)
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -301,15 +303,33 @@ def test_the_tests_behind_compare_give_the_values_of_scipy() -> None:
 def test_what_is_no_store_gets_one_line_with_the_cure(
     sh: Shell, tmp_path: Path, command: str, make: Any, says: str
 ) -> None:
-    """Exit code 2, and the file is untouched."""
+    """Exit code 2, and the file is untouched. Seen red: `compare` gave the cure of those who write a store."""
     path = tmp_path / "what.db"
     make(path)
     before = path.read_bytes() if path.is_file() else None
-    more = {"query": ["--sql", "SELECT 1"], "replay": ["--to", "jsonl"], "forget": ["--tag", "a=b"]}.get(command, [])
-    sh(command, path, *more, code=2)
+    more: dict[str, list[Any]] = {"query": ["--sql", "SELECT 1"], "replay": ["--to", "jsonl"], "compare": [path]}
+    more["forget"] = ["--tag", "a=b"]
+    sh(command, path, *more.get(command, []), code=2)
     assert says in sh.err
+    assert "SQLiteStore(" not in sh.err or says == "there is no file"
     assert len(sh.err.splitlines()) == 1
     assert (path.read_bytes() if path.is_file() else None) == before
+
+
+@pytest.mark.parametrize(
+    "argv", [["report", "--html"], ["replay", "--to", "jsonl", "-o"], ["replay", "--to", "wandb", "-o"]]
+)
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [("none/out", "its folder is not there; make the folder first"), (".", "is a folder; give the path of a file")],
+)
+def test_a_file_that_cannot_be_written_is_one_line_before_the_work(
+    sh: Shell, store: Path, tmp_path: Path, argv: list[str], output: str, says: str
+) -> None:
+    """Exit code 2. Seen red: without the check, exit code 1 and `No such file or directory` after the work."""
+    sh(argv[0], store, *argv[1:], tmp_path / output, code=2)
+    assert says in sh.err
+    assert len(sh.err.splitlines()) == 1
 
 
 def test_several_files_are_read_as_one(sh: Shell, tmp_path: Path) -> None:

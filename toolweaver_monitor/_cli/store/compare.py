@@ -61,7 +61,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the differences."""
-    with StoreReader(options.before) as before, StoreReader(options.after) as after:
+    with common.open_files([options.before]) as before, common.open_files([options.after]) as after:
         stats = _by_tool(before, options.run_a), _by_tool(after, options.run_b)
         both = sorted(stats[0].keys() & stats[1].keys())
         measures = [

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import re
 import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from toolweaver_monitor._cli import terminal
@@ -18,7 +20,7 @@ from toolweaver_monitor._store.files import OWN_FILE
 from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor._store.several import SeveralStores
 from toolweaver_monitor._text.display import escape
-from toolweaver_monitor.errors import SinkUnavailable
+from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
@@ -68,10 +70,19 @@ def open_store(options: argparse.Namespace) -> StoreReader:
     Raises:
         SinkUnavailable: there is none that can be read.
     """
+    return open_files(
+        options.store if isinstance(options.store, list) and len(options.store) > 1 else [store_path(options)]
+    )
+
+
+def open_files(paths: Sequence[str | Path]) -> StoreReader:
+    """Open a store, or several as one, for reading; the cure of an error is one for those who read.
+
+    Raises:
+        SinkUnavailable: one of them cannot be read.
+    """
     try:
-        if isinstance(options.store, list) and len(options.store) > 1:
-            return SeveralStores(options.store)
-        return StoreReader(store_path(options))
+        return SeveralStores(paths) if len(paths) > 1 else StoreReader(paths[0])
     except SinkUnavailable as error:
         if error.hint == OWN_FILE:
             raise SinkUnavailable(str(error).removesuffix(f"; {error.hint}"), hint="give the path of a store") from None
@@ -82,6 +93,23 @@ def store_path(options: argparse.Namespace) -> str:
     """Return the path of the store that the command line names."""
     named = options.store[0] if isinstance(options.store, list) and options.store else options.store
     return named or config.STORE.value()
+
+
+def check_output(path: Path) -> Path:
+    """Return the path of a file to write, before any work is done for it.
+
+    Raises:
+        ConfigurationError: no file can be written there.
+    """
+    path = path.expanduser()
+    shown = escape(str(path))
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"{shown} cannot be written: its folder is not there", hint="make the folder first")
+    if path.is_dir():
+        raise ConfigurationError(f"{shown} is a folder", hint="give the path of a file in it")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigurationError(f"{shown} cannot be written: you may not", hint="give a path in a folder of yours")
+    return path
 
 
 def moment(text: str) -> float:

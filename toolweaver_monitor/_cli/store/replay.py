@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 def _to_file(store: StoreReader, options: argparse.Namespace) -> tuple[int, str]:
     """Add calls to a file as lines. Return how many, and the file."""
     encode, opening, suffix = _WRITERS[options.to]
-    path = options.output or store.path.with_suffix(suffix)
+    path = common.check_output(options.output or store.path.with_suffix(suffix))
     after, is_new = _last_seq(path)
     _check_place(store, path, after)
     count = 0
@@ -73,7 +73,7 @@ def _to_file(store: StoreReader, options: argparse.Namespace) -> tuple[int, str]
 
 def _to_wandb(store: StoreReader, options: argparse.Namespace) -> tuple[int, str]:
     """Log calls to a W&B run. Return how many, and where the run is."""
-    path = options.output or store.path.with_suffix(".wandb.json")
+    path = common.check_output(options.output or store.path.with_suffix(".wandb.json"))
     place = read_place(path)
     _check_place(store, path, place.seq)
     before = place.calls

@@ -63,11 +63,11 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the report."""
+    html = common.check_output(Path(options.html)) if options.html else None
     with common.open_store(options) as store:
         period = {"since": options.since, "until": options.until, "run": options.of_run}
-        if options.html:
-            page = single_file(stored_figures(store, **period))
-            Path(options.html).expanduser().write_text(page, "utf-8")
+        if html is not None:
+            html.write_text(single_file(stored_figures(store, **period)), "utf-8")
             print(f"written: {options.html}")
             return 0
         total = read_total(store, **period)
