@@ -27,6 +27,7 @@ serve the page. The extra cli adds colours.
 TOP_USES = """\
 examples:
   toolweaver-monitor top runs.db
+  toolweaver-monitor top machine-1.db machine-2.db
   toolweaver-monitor top localhost:8000
   toolweaver-monitor top runs.db --once --since 1h
   toolweaver-monitor top localhost:8000 --json | jq .total.cost
@@ -48,8 +49,8 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "source",
         metavar="STORE|ADDRESS",
-        nargs="?",
-        help="a file, or the address of a program; default: TOOLWEAVER_MONITOR_STORE, else toolweaver.db",
+        nargs="*",
+        help="files, or the address of a program; default: TOOLWEAVER_MONITOR_STORE, else toolweaver.db",
     )
     common.add_period(parser)
     parser.add_argument("--every", type=_seconds, default=1.0, metavar="SECONDS", help="time between two looks (1)")
@@ -78,13 +79,13 @@ def run(options: argparse.Namespace) -> int:
 @contextmanager
 def _open_source(options: argparse.Namespace) -> Iterator[tuple[str, Poll]]:
     """Open what the command line names, and yield its name and what asks for its figures."""
-    source = options.source
+    source = options.source[0] if len(options.source) == 1 else ""
     if source and ADDRESS.fullmatch(source) and not Path(source).exists():
         token = http_get.read_token(options.token_file)
         address = _page_of(source)
         yield address, lambda cursor: _ask_program(f"{address}data.json?since={cursor}", token)
         return
-    options.store = source
+    options.store = options.source
     with common.open_store(options) as store:
         feed = make_feed(store, options)
         yield store.path.name, lambda cursor: feed.poll(cursor)[1]

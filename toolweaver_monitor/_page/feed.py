@@ -49,8 +49,9 @@ class Feed:
         self._store: Any = None
         if program.store is not None:
             from toolweaver_monitor._page.store_feed import StoreFeed  # with SQLite behind it
+            from toolweaver_monitor._store.reader import StoreReader
 
-            self._store = StoreFeed(program.store)
+            self._store = StoreFeed(partial(StoreReader, program.store))
         self._tree_at = self._health_at = self._rests_until = float("-inf")
         self._tree_is_old = True
         self._problems: list[str] = []

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from toolweaver_monitor._core import locks
@@ -44,7 +43,7 @@ class StoreFeed:
     """The figures of a store for pages that poll.
 
     Args:
-        path: the store.
+        open_store: opens the store, or several as one.
         waits: whether an answer is read while the one who asks waits for it.
         about: returns what the head of the page shows, if no program of this process does.
         **chosen: `since`, `until` and `run` of the figures if no period is asked for, as for `StoreReader.sums`.
@@ -52,13 +51,13 @@ class StoreFeed:
 
     def __init__(
         self,
-        path: Path,
+        open_store: Callable[[], StoreReader],
         *,
         waits: bool = False,
         about: Callable[[StoreReader], dict[str, Any]] | None = None,
         **chosen: Any,
     ) -> None:
-        self.path = path
+        self._open = open_store
         self._waits, self._about, self._chosen = waits, about, chosen
         self._rest = REST_ALONE if waits else REST_OF_PROGRAM
         self._lock = locks.new_lock("the page's answers from a store")
@@ -125,7 +124,7 @@ class StoreFeed:
                 make = self._wanted[key]
             began = time.thread_time()
             try:
-                with StoreReader(self.path) as store:
+                with self._open() as store:
                     value = make(store)
             except (SinkUnavailable, ConfigurationError) as error:
                 value = str(error)
@@ -165,15 +164,20 @@ class StorePage:
     """The page of a store that is opened by itself: see `document.PageFeed`.
 
     Args:
-        path: the store.
+        open_store: opens the store, or several as one.
         about: returns what the head of the page shows: `name`, `store`, `closed`, and if all programs have ended
             `saved` and `now`, the moment of the last call.
         **chosen: `since`, `until` and `run`, as for `StoreReader.sums`.
     """
 
-    def __init__(self, path: Path, about: Callable[[StoreReader], dict[str, Any]], **chosen: Any) -> None:
-        self._path, self._about, self._chosen = path, about, chosen
-        self._feed = StoreFeed(path, waits=True, about=about, **chosen)
+    def __init__(
+        self,
+        open_store: Callable[[], StoreReader],
+        about: Callable[[StoreReader], dict[str, Any]],
+        **chosen: Any,
+    ) -> None:
+        self._open, self._chosen = open_store, chosen
+        self._feed = StoreFeed(open_store, waits=True, about=about, **chosen)
 
     def poll(self, cursor: str = "", period: str = "", by: str = "tool") -> tuple[str, bytes | None]:
         """Return what has changed since a cursor; see `Feed.poll`."""
@@ -189,7 +193,7 @@ class StorePage:
 
     def whole(self) -> dict[str, Any]:
         """Return everything that a page in one file shows."""
-        with StoreReader(self._path) as store:
+        with self._open() as store:
             return stored.stored_figures(store, **self._chosen)
 
 

@@ -20,8 +20,7 @@ LATEST_OF_ROW = 2_000
 
 def latest_calls(store: StoreReader, **chosen: Any) -> list[StoredCall]:
     """Return those of the latest calls that `StoreReader.calls` would return, the newest first."""
-    first = max(0, store.last_seq() - LATEST_ROWS)
-    return store.calls(after=first, **{"limit": LATEST_ROWS, **chosen})
+    return store.calls(after=-LATEST_ROWS, **{"limit": LATEST_ROWS, **chosen})
 
 
 def group_of(call: StoredCall, by: str) -> str | None:

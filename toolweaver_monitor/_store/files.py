@@ -100,7 +100,7 @@ def check_disk(path: Path) -> None:
     if kind in REMOTE:
         raise SinkUnavailable(
             f"{show(path)} is on a network mount ({kind}), where SQLite loses data",
-            hint="give each machine a file on a disk of its own; report, tree and tail take several files",
+            hint="give each machine a file on a disk of its own; the commands take several files and show them as one",
         )
 
 

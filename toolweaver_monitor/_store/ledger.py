@@ -143,19 +143,19 @@ def read_spent(store: StoreReader, now: float) -> list[tuple[Account, int, float
     """Return the budgets that a store has sums of, sorted, without changing anything.
 
     Args:
-        store: the store.
+        store: the store, or several as one, whose sums are added.
         now: Unix seconds.
 
     Returns:
         Of each the amount spent in its window, leases of running processes included, and the Unix seconds at which a
         process was last refused; None if none was.
     """
-    accounts = [Account(*row) for row in store.rows("SELECT DISTINCT budget, per, unit FROM ledger ORDER BY 1, 2, 3")]
+    accounts = {Account(*row) for row in store.rows("SELECT DISTINCT budget, per, unit FROM ledger")}
     found = []
-    for account in accounts:
-        slot = max(slot_of(account.per, now), next(store.rows(_LATEST, account))[0] or 0)
+    for account in sorted(accounts):
+        slot = max(slot_of(account.per, now), *(latest or 0 for (latest,) in store.rows(_LATEST, account)))
         spent = sum(amount for _, amount in store.rows(_SLOTS, (*account, first_slot(account.per, slot))))
-        refused_at = next((at for (at,) in store.rows(_REFUSED, account)), None)
+        refused_at = max((at for (at,) in store.rows(_REFUSED, account)), default=None)
         found.append((account, spent, refused_at))
     return found
 

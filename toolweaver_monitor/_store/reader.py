@@ -129,6 +129,15 @@ class StoreReader:
         if self._connection.is_mine():
             self._connection.close()
 
+    @property
+    def stores(self) -> list[StoreReader]:
+        """The stores that are read."""
+        return [self]
+
+    def reopen(self) -> StoreReader:
+        """Open the same file anew, as it is now."""
+        return StoreReader(self.path)
+
     def __enter__(self) -> StoreReader:
         return self
 
@@ -283,11 +292,13 @@ class StoreReader:
             until: only calls that ended before this moment.
             run: only calls of this run.
             tags: only calls with these tags, by the text of their values; those of the calls around count as well.
-            after: only rows after this `seq`.
+            after: only rows after this `seq`; below 0, only among so many of the last rows.
             order: which come first.
             limit: the most calls to return; None for all.
         """
         where, parameters = ["1"], list[Any]()
+        if after is not None and after < 0:
+            after += self.last_seq()
         if outcomes is not None:
             where.append(f"r.outcome IN ({', '.join(str(OUTCOMES.index(outcome)) for outcome in outcomes)})")
         for name, text in (tags or {}).items():

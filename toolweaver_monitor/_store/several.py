@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,22 @@ class SeveralStores(StoreReader):
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
         with ExitStack() as opened:
-            self.stores = [opened.enter_context(StoreReader(path)) for path in paths]
+            self._stores: list[StoreReader] = [opened.enter_context(StoreReader(path)) for path in paths]
             self._opened = opened.pop_all()
         self.path = Path(" + ".join(store.path.name for store in self.stores))
 
     def close(self) -> None:
         """Close the stores."""
         self._opened.close()
+
+    @property
+    def stores(self) -> list[StoreReader]:
+        """The stores, in the order in which they were given."""
+        return self._stores
+
+    def reopen(self) -> StoreReader:
+        """Open the same files anew."""
+        return SeveralStores([store.path for store in self.stores])
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Yield the rows that a query finds in each store."""
@@ -71,23 +80,14 @@ class SeveralStores(StoreReader):
             if run is None or wanted is not None:
                 yield at, store, numbers, wanted
 
-    def sums(
-        self,
-        by: str = "tool",
-        *,
-        since: float | None = None,
-        until: float | None = None,
-        run: int | None = None,
-        tool: str | None = None,
-        every: int | None = None,
-    ) -> list[StoredSums]:
+    def sums(self, by: str = "tool", *, run: int | None = None, **chosen: Any) -> list[StoredSums]:
         """Return the sums of all stores, one after the other; add up those of one name. See `StoreReader.sums`."""
         self._group(by)  # raises if it is unknown to all
         found = []
         for at, store, numbers, own in self._chosen(run):
             if by.startswith("tag:") and by.removeprefix("tag:") not in store.tags():
                 continue
-            for sums in store.sums(by, since=since, until=until, run=own, tool=tool, every=every):
+            for sums in store.sums(by, run=own, **chosen):
                 if by == "run":
                     sums.name = str(numbers[int(sums.name)])
                 if sums.series is not None:
@@ -99,17 +99,11 @@ class SeveralStores(StoreReader):
     def calls(
         self,
         *,
-        tool: str | None = None,
-        model: str | None = None,
-        path: int | None = None,
-        outcomes: Sequence[str] | None = None,
-        since: float | None = None,
-        until: float | None = None,
         run: int | None = None,
-        tags: Mapping[str, str] | None = None,
-        after: int | None = None,
+        path: int | None = None,
         order: Order = "newest",
         limit: int | None = 100,
+        **chosen: Any,
     ) -> list[StoredCall]:
         """Return single calls of all stores, the newest by the time at which they ended; see `StoreReader.calls`."""
         count = len(self.stores)
@@ -117,10 +111,8 @@ class SeveralStores(StoreReader):
         for at, store, numbers, own in self._chosen(run):
             if path is not None and path % count != at:
                 continue
-            for call in store.calls(
-                tool=tool, model=model, path=None if path is None else path // count, outcomes=outcomes, since=since,
-                until=until, run=own, tags=tags, after=after, order=order, limit=limit,
-            ):  # fmt: skip
+            of_path = None if path is None else path // count
+            for call in store.calls(run=own, path=of_path, order=order, limit=limit, **chosen):
                 call.run = numbers[call.run]
                 found.append(call)
         found.sort(key=_KEYS[order])

@@ -332,32 +332,6 @@ def test_a_file_that_cannot_be_written_is_one_line_before_the_work(
     assert len(sh.err.splitlines()) == 1
 
 
-def test_several_files_are_read_as_one(sh: Shell, tmp_path: Path) -> None:
-    """Sums add up exactly, runs are numbered on, and the newest calls come first. Seen red: with runs of one number."""
-    paths = [fill(tmp_path / f"{name}.db", seed=at, calls=5 + at) for at, name in enumerate(("a", "b", "c"))]
-    together = json.loads(sh("report", *paths, "--json"))
-    alone = [json.loads(sh("report", path, "--json")) for path in paths]
-    for key in ("count", "failures", "total_tokens"):
-        assert together["summary"][key] == sum(one["summary"][key] for one in alone)
-    assert together["summary"]["total_cost_usd"] == pytest.approx(
-        sum(one["summary"]["total_cost_usd"] for one in alone)
-    )
-    assert [run["run"] for run in together["runs"]] == [1, 2, 3]
-    by_run = csv.DictReader(io.StringIO(sh("report", *paths, "--by", "run", "--csv")))
-    assert {row["run"]: row["calls"] for row in by_run} == {"1": "20", "2": "24", "3": "28"}
-    assert json.loads(sh("report", *paths, "--run", "3", "--json"))["summary"] == alone[2]["summary"]
-    assert {path["tool_name"]: path["calls"] for path in json.loads(sh("tree", *paths, "--json"))["paths"]} == {
-        "receipt": 18, "timed": 18,
-    }  # fmt: skip
-    last = [json.loads(line) for line in sh("tail", *paths, "-n", "72", "--json").splitlines()]
-    ended = [call["started_at"] + call["duration_s"] for call in last]
-    assert (len(last), ended) == (72, sorted(ended))
-    sh("report", *paths, "--by", "tag:custmer", code=2)
-    assert "did you mean 'customer'?" in sh.err
-    sh("report", *paths, tmp_path / "none.db", code=2)
-    assert "there is no file" in sh.err
-
-
 class Terminal(io.StringIO):
     """A terminal, as far as a program can tell."""
 

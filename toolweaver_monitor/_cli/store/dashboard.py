@@ -27,6 +27,7 @@ DASHBOARD_USES = """\
 examples:
   toolweaver-monitor dashboard runs.db
   toolweaver-monitor dashboard runs.db --port 9000 --since 1d
+  toolweaver-monitor dashboard machine-1.db machine-2.db
 
 exit code: 0, or 2 if there is no store that can be read, or the port is taken
 """
@@ -37,7 +38,7 @@ RECENT_S = 600.0
 def add(commands: Any) -> None:
     """Add the command and its options."""
     parser = common.add_command(commands, "dashboard", DASHBOARD_PURPOSE, DASHBOARD_USES)
-    common.add_store(parser)
+    common.add_stores(parser)
     common.add_period(parser)
     parser.add_argument("--port", type=common.port, metavar="N", help=f"the port; 0 takes a free one ({DEFAULT_PORT})")
     parser.add_argument("--json", action="store_true", help="print the address as JSON")
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 def make_feed(store: StoreReader, options: argparse.Namespace) -> StorePage:
     """Return the figures of a store, of the period or the run that the command line names."""
     chosen = {"since": options.since, "until": options.until, "run": options.of_run}
-    return StorePage(store.path, _about, **{name: value for name, value in chosen.items() if value is not None})
+    return StorePage(store.reopen, _about, **{name: value for name, value in chosen.items() if value is not None})
 
 
 def _about(store: StoreReader) -> dict[str, Any]:

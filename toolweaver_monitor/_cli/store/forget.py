@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import sys
+from collections import Counter
+from contextlib import closing
 from typing import Any
 
 from toolweaver_monitor._cli import terminal
@@ -13,13 +16,14 @@ from toolweaver_monitor._store.writer import StoreWriter
 from toolweaver_monitor._text.display import escape, pluralize
 
 FORGET_PURPOSE = """\
-Delete from a store the calls with a tag, and every sum by it. The calls inside these go as well; what was deleted is
-overwritten in the file. Sums by tool, model and path stay, as they do not name it. A damaged store that was set aside
-(*.corrupt-1) is not searched.
+Delete from a store, or several, the calls with a tag, and every sum by it. The calls inside these go as well; what was
+deleted is overwritten in the file. Sums by tool, model and path stay, as they do not name it. A damaged store that was
+set aside (*.corrupt-1) is not searched.
 """
 FORGET_USES = """\
 examples:
   toolweaver-monitor forget runs.db --tag customer=acme
+  toolweaver-monitor forget machine-*.db --tag customer=acme
 
 exit code: 0 if something was deleted, 1 if no call has this tag, 2 if there is no store that can be written
 """
@@ -28,7 +32,7 @@ exit code: 0 if something was deleted, 1 if no call has this tag, 2 if there is 
 def add(commands: Any) -> None:
     """Add the command and its options."""
     parser = common.add_command(commands, "forget", FORGET_PURPOSE, FORGET_USES)
-    common.add_store(parser)
+    common.add_stores(parser)
     parser.add_argument(
         "--tag", required=True, type=_tag, metavar="NAME=VALUE", help="the tag and the text of its value"
     )
@@ -39,17 +43,16 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Delete, and print what was deleted."""
     with common.open_store(options) as store:  # raises if there is none: a writer would create it
-        path = store.path
-    writer = StoreWriter(path)
-    try:
-        with terminal.progress("deleting"):  # and if the store is damaged, carrying over what can be read
-            deleted = writer.forget(*options.tag)
-    finally:
-        writer.close()
+        paths = [each.path for each in store.stores]
+    deleted = Counter[str]()
+    with terminal.progress("deleting"):  # and if a store is damaged, carrying over what can be read
+        for path in paths:
+            with closing(StoreWriter(path)) as writer:
+                deleted.update(writer.forget(*options.tag))
     name, value = (escape(part) for part in options.tag)
-    asides = sorted(file for file in path.absolute().parent.iterdir() if file.name.startswith(f"{path.name}.corrupt-"))
-    for aside in asides:
-        print(f"not searched: {escape(str(aside))}; delete it, or keep what is in it", file=sys.stderr)
+    for path in paths:
+        for aside in sorted(path.absolute().parent.glob(f"{glob.escape(path.name)}.corrupt-*")):
+            print(f"not searched: {escape(str(aside))}; delete it, or keep what is in it", file=sys.stderr)
     if options.json:
         print(json.dumps(deleted, indent=2))
     elif any(deleted.values()):

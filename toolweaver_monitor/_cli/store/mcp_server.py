@@ -8,7 +8,6 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import toolweaver_monitor
@@ -35,6 +34,7 @@ pip install 'toolweaver_monitor[mcp]'
 MCP_USES = """\
 examples:
   toolweaver-monitor mcp runs.db
+  toolweaver-monitor mcp machine-1.db machine-2.db
   toolweaver-monitor mcp runs.db --json         the entry for the configuration of an MCP client
 
 exit code: 0, or 2 if there is no store that can be read, or the extra is missing
@@ -51,7 +51,7 @@ QUERY_ROWS, QUERY_S = 200, 10.0
 def add(commands: Any) -> None:
     """Add the command and its options."""
     parser = common.add_command(commands, "mcp", MCP_PURPOSE, MCP_USES)
-    common.add_store(parser)
+    common.add_stores(parser)
     parser.add_argument("--json", action="store_true", help="print how a client starts this server as JSON, and end")
     parser.set_defaults(run=run)
 
@@ -59,12 +59,12 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve the tools until the client ends."""
     with common.open_store(options) as store:  # raises if there is none
-        path = store.path
+        paths = [str(each.path.absolute()) for each in store.stores]
     if options.json:
-        entry = {"command": sys.executable, "args": ["-m", "toolweaver_monitor", "mcp", str(path.absolute())]}
+        entry = {"command": sys.executable, "args": ["-m", "toolweaver_monitor", "mcp", *paths]}
         print(json.dumps({"mcpServers": {"toolweaver": entry}}, indent=2))
         return 0
-    server = _make_server(StoreTools(path))
+    server = _make_server(StoreTools(store.reopen))
     if sys.stdin.isatty():
         sys.stderr.write(
             "Serving an MCP client over stdin and stdout; --json shows how one starts this. Ctrl-C ends it\n"
@@ -77,11 +77,11 @@ class StoreTools:
     """The tools. Each opens the store anew, so that a store that was replaced is read as it is.
 
     Args:
-        path: the store.
+        open_store: opens the store, or several as one.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, open_store: Callable[[], StoreReader]) -> None:
+        self._open = open_store
 
     def summary(self, since: str | None = None, run: int | None = None) -> dict[str, Any]:
         """Return what all calls add up to: count, failures, cost, tokens, latency; and the runs of programs.
@@ -90,7 +90,7 @@ class StoreTools:
             since: only calls from this moment on, such as 2h.
             run: only calls of this run of a program.
         """
-        with StoreReader(self._path) as store:
+        with self._open() as store:
             total = summarize(read_total(store, **_period(since, run)))
             return {**total, "runs": store.runs(), "models": store.models(), "tags": store.tags()}
 
@@ -105,7 +105,7 @@ class StoreTools:
             run: only calls of this run of a program.
             limit: the most rows to return.
         """
-        with StoreReader(self._path) as store:
+        with self._open() as store:
             groups = read_groups(store, by, **_period(since, run))
         return [group_row(by, name, stats) for name, stats in groups.items()][: _limit(limit)]
 
@@ -120,7 +120,7 @@ class StoreTools:
             run: only calls of this run of a program.
             limit: the most calls to return.
         """
-        with StoreReader(self._path) as store:
+        with self._open() as store:
             calls = store.calls(tool=tool, outcomes=ERRORS, limit=_limit(limit), **_period(since, run))
         return [error_entry(call) for call in calls]
 
@@ -141,7 +141,7 @@ class StoreTools:
             run: only calls of this run of a program.
             limit: the most calls to return.
         """
-        with StoreReader(self._path) as store:
+        with self._open() as store:
             calls = store.calls(tool=tool, order=order, limit=_limit(limit), **_period(since, run))
         return [call_entry(call) for call in calls]
 
@@ -151,15 +151,16 @@ class StoreTools:
         Args:
             trace: the trace of a call that another tool returned.
         """
-        with StoreReader(self._path) as store:
+        with self._open() as store:
             return [call_entry(call) for call in read_trace(store, trace)[:MOST_ROWS]]
 
     def budgets(self) -> list[dict[str, Any]]:
         """Return what is spent of the budgets that the programs of this store share, and when one last refused a call.
 
-        Budgets per run are not in a store: they end with their program.
+        Limits are not in a store, as each program has its own, and neither are budgets per run, which end with their
+        program. The tools of several stores tell what is spent in all of them.
         """
-        with StoreReader(self._path) as store:
+        with self._open() as store:
             return budget_rows(store)
 
     def query(self, sql: str) -> dict[str, Any]:
@@ -172,7 +173,7 @@ class StoreTools:
         Args:
             sql: one SELECT statement of SQLite.
         """
-        with StoreReader(self._path) as store:
+        with self._open() as store:
             head, rows, is_cut = queries.select(store, sql, max_rows=QUERY_ROWS, timeout_s=QUERY_S)
         return {"columns": head, "rows": rows, "has_more": is_cut}
 

@@ -41,13 +41,6 @@ def add_command(commands: Any, name: str, purpose: str, uses: str) -> argparse.A
     return parser
 
 
-def add_store(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that names the store."""
-    parser.add_argument(
-        "store", metavar="STORE", nargs="?", help="the file; default: TOOLWEAVER_MONITOR_STORE, else toolweaver.db"
-    )
-
-
 def add_stores(parser: argparse.ArgumentParser) -> None:
     """Add the argument that names one store or several, which are read as one."""
     parser.add_argument(
@@ -70,9 +63,7 @@ def open_store(options: argparse.Namespace) -> StoreReader:
     Raises:
         SinkUnavailable: there is none that can be read.
     """
-    return open_files(
-        options.store if isinstance(options.store, list) and len(options.store) > 1 else [store_path(options)]
-    )
+    return open_files(options.store or [config.STORE.value()])
 
 
 def open_files(paths: Sequence[str | Path]) -> StoreReader:
@@ -87,12 +78,6 @@ def open_files(paths: Sequence[str | Path]) -> StoreReader:
         if error.hint == OWN_FILE:
             raise SinkUnavailable(str(error).removesuffix(f"; {error.hint}"), hint="give the path of a store") from None
         raise
-
-
-def store_path(options: argparse.Namespace) -> str:
-    """Return the path of the store that the command line names."""
-    named = options.store[0] if isinstance(options.store, list) and options.store else options.store
-    return named or config.STORE.value()
 
 
 def check_output(path: Path) -> Path:

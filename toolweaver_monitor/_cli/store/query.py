@@ -13,7 +13,8 @@ from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor.errors import ConfigurationError
 
 QUERY_PURPOSE = """\
-Ask a store in SQL. Its views calls and stats are documented in docs/reference/store.md; nothing can be changed.
+Ask a store in SQL. Its views calls and stats are documented in docs/reference/store.md; nothing can be changed. One
+store at a time.
 """
 QUERY_USES = """\
 examples:
@@ -30,7 +31,7 @@ LONGEST_VALUE = 10_000_000
 def add(commands: Any) -> None:
     """Add the command and its options."""
     parser = common.add_command(commands, "query", QUERY_PURPOSE, QUERY_USES)
-    common.add_store(parser)
+    common.add_stores(parser)
     parser.add_argument("--sql", required=True, metavar="SQL", help="one SELECT statement")
     parser.add_argument(
         "--max-rows", type=common.whole, default=1_000, metavar="N", help="rows to print at most (1,000)"
@@ -70,6 +71,8 @@ def select(store: StoreReader, sql: str, *, max_rows: int, timeout_s: float) -> 
     Raises:
         ConfigurationError: it is no SELECT, is wrong, or took too long.
     """
+    if len(store.stores) > 1:
+        raise ConfigurationError("a query is asked of one store", hint="ask each by itself, and add up the rows")
     connection = store._connection
     deadline = time.monotonic() + timeout_s
     connection.set_authorizer(_authorize)

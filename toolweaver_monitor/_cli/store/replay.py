@@ -20,7 +20,8 @@ from toolweaver_monitor.errors import ConfigurationError
 
 REPLAY_PURPOSE = """\
 Hand the calls of a store on: to a file, or to a W&B run. Each call once: a second time, only calls that have come since
-are added. For wandb, the file keeps which these are, and WANDB_MODE and the other variables of W&B say where to.
+are added. For wandb, the file keeps which these are, and WANDB_MODE and the other variables of W&B say where to. Of
+several stores, each has a file, or a run, of its own.
 """
 REPLAY_USES = """\
 examples:
@@ -36,7 +37,7 @@ CALLS_AT_ONCE = 2_000
 def add(commands: Any) -> None:
     """Add the command and its options."""
     parser = common.add_command(commands, "replay", REPLAY_PURPOSE, REPLAY_USES)
-    common.add_store(parser)
+    common.add_stores(parser)
     parser.add_argument("--to", required=True, choices=sorted([*_WRITERS, "wandb"]), help="the form")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="the file to write, or to go on with")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -45,12 +46,18 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Hand on the calls that were not handed on yet."""
-    with common.open_store(options) as store:
-        count, to = (_to_wandb if options.to == "wandb" else _to_file)(store, options)
+    with common.open_store(options) as opened:
+        if options.output and len(opened.stores) > 1:
+            raise ConfigurationError(
+                "-o names one file for several stores", hint="leave it out: each gets one of its own"
+            )
+        done = [(_to_wandb if options.to == "wandb" else _to_file)(store, options) for store in opened.stores]
     if options.json:
-        print(json.dumps({"calls": count, "to": to}, indent=2))
+        found = [{"calls": count, "to": to} for count, to in done]
+        print(json.dumps(found if len(found) > 1 else found[0], indent=2))
     else:
-        print(f"{pluralize(count, 'call')} written to {escape(to)}")
+        for count, to in done:
+            print(f"{pluralize(count, 'call')} written to {escape(to)}")
     return 0
 
 

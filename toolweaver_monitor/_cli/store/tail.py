@@ -12,7 +12,6 @@ import msgspec
 from toolweaver_monitor._cli import terminal
 from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
-from toolweaver_monitor._store.several import SeveralStores
 from toolweaver_monitor._text.display import escape, format_seconds
 
 TAIL_PURPOSE = """\
@@ -51,14 +50,13 @@ def run(options: argparse.Namespace) -> int:
 def _show(store: StoreReader, options: argparse.Namespace) -> None:
     console = None if options.json else terminal.rich_console()
     outcomes = ERRORS if options.errors else None
-    stores = store.stores if isinstance(store, SeveralStores) else [store]
-    after = {each: each.last_seq() for each in stores}
+    after = {each: each.last_seq() for each in store.stores}
     calls = store.calls(tool=options.tool, outcomes=outcomes, limit=max(0, options.count)) if options.count else []
     for call in reversed(calls):
         _print(call, options, console)
     while options.follow:
         time.sleep(FOLLOW_EVERY_S)
-        for each in stores:
+        for each in store.stores:
             for call in each.calls(tool=options.tool, outcomes=outcomes, after=after[each], order="oldest", limit=None):
                 _print(call, options, console)
                 after[each] = max(after[each], call.seq)
