@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, TypeVar
 
 from toolweaver_monitor._bus.bus import bus
@@ -126,7 +126,8 @@ class Tagged:
                 f"@tagged stands on {type(function).__name__} and not on a function",
                 hint="put it on a function, below @staticmethod, @classmethod and @property",
             )
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        ways = function, type(function).__call__  # of an object with `__call__` the second is what runs
+        if any(inspect.isgeneratorfunction(way) or inspect.isasyncgenfunction(way) for way in ways):
             raise ConfigurationError(
                 "@tagged stands on a generator, which runs in steps between those of its consumer",
                 hint="give the tags to the calls in it: track(name, customer=...) or @monitored(tags=...)",
@@ -143,10 +144,16 @@ class Tagged:
             @functools.wraps(function)
             def wrapper(*args: Any, **kwargs: Any) -> Any:
                 with Tagged(self._tags):
-                    return function(*args, **kwargs)
+                    result = function(*args, **kwargs)
+                return self._run(result) if type(result) is CoroutineType else result
 
         decorated: F = wrapper
         return decorated
+
+    async def _run(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
+        """Run what a plain function has returned, as a decorator between does, with the tags."""
+        with Tagged(self._tags):
+            return await coroutine
 
 
 def tagged(**tags: TagValue) -> Tagged:

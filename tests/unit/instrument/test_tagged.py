@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -211,12 +212,42 @@ def test_as_a_decorator_it_keeps_the_function(calls: Calls) -> None:
     ]
 
 
+class Asked:
+    """An object that is called as a coroutine function is."""
+
+    __name__ = "asked"
+
+    async def __call__(self) -> str:
+        return search()
+
+
+def handed_on() -> Any:
+    """Return a coroutine, as a decorator between does."""
+    return Asked()()
+
+
+@pytest.mark.parametrize(
+    "function", [Asked(), handed_on, functools.partial(Asked())], ids=["object", "plain", "partial"]
+)
+def test_a_coroutine_has_the_tags_however_it_is_made(function: Any, calls: Calls) -> None:
+    """Seen red: without `_run`, the block of a plain function had ended before its coroutine ran."""
+    assert asyncio.run(tagged(team="x")(function)()) == "coffee"
+    assert shown(calls()) == {"search": {"team": "x"}}
+
+
+class Paged:
+    """An object that is called as a generator function is."""
+
+    def __call__(self) -> Any:
+        yield search()
+
+
 def test_what_cannot_be_decorated_is_told_at_once() -> None:
     """With the cure, where it is written.
 
-    Seen red: without the check, a generator's calls had no tags.
+    Seen red: without the check, a generator's calls had no tags; without `__call__`, those of an object had none.
     """
-    for thing in (words.__wrapped__, int, 3):  # type: ignore[attr-defined]
+    for thing in (words, words.__wrapped__, Paged(), functools.partial(words), int, 3):  # type: ignore[attr-defined]
         with pytest.raises(ConfigurationError) as caught:
             tagged(team="x")(thing)
         assert caught.value.hint
