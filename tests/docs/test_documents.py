@@ -30,14 +30,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from helpers import OURS
 
-import toolweaver_monitor
 from toolweaver_monitor._cli import parser
 from toolweaver_monitor._core import config
 from toolweaver_monitor.sinks._prometheus import catalog
 
 ROOT = Path(__file__).parents[2]
-OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 """The blocks run what these tests run: the checkout, or the wheel."""
 RUN_ELSEWHERE = ROOT / "docs" / "how-to" / "frameworks"
 """Each of these needs a framework of its own: tests/frameworks runs them."""

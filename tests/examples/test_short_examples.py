@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
-import toolweaver_monitor
+from helpers import OURS
 
 ROOT = Path(__file__).parents[2]
-OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 
 PRINTED = {
     "first_call": ("three.pdf: only images can be read", "read_receipt      3       1", "total         $0.0200      2"),

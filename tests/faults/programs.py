@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import toolweaver_monitor
+from helpers import OURS
 
-OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 HANG_S = 20
 
 _PREAMBLE = f"""

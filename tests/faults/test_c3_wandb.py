@@ -17,12 +17,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-
-import toolweaver_monitor
+from helpers import OURS, free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("real_wandb")]
 
-OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 """The programs run what these tests run."""
 
 PROGRAM = """
@@ -119,9 +117,7 @@ def black_hole() -> Iterator[str]:
 @pytest.fixture
 def refused() -> str:
     """An address where nothing listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 @pytest.fixture

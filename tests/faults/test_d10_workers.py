@@ -20,7 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from programs import OURS, run_program
+from helpers import OURS, free_port, wait_until
+from programs import run_program
 
 pytestmark = pytest.mark.system
 
@@ -64,11 +65,6 @@ async def app(scope, receive, send):
 SUCCESSES = 'toolweaver_tool_executions_total{tool_name="d10.tool",status="success"}'
 LOST_S = 0.3
 """How long before a kill a call may have ended that is lost: 200 ms, and what a loaded machine adds."""
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 class Site:
@@ -407,10 +403,7 @@ def test_d10_celerys_prefork_workers_are_joined(
     with site.log.open("wb") as file:
         worker = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=file, stderr=file)
     try:
-        deadline = time.monotonic() + 60
-        while len(site.told_by()) < 200:
-            assert time.monotonic() < deadline, site.log.read_text()
-            time.sleep(0.1)
+        wait_until(lambda: len(site.told_by()) >= 200, 60, fault=site.log.read_text)
         assert site.settled_total() == 200
         assert len({pid for pid, _ in site.told_by()}) >= 5
         assert len(list(site.shared.iterdir())) <= 3 + 8
@@ -507,10 +500,7 @@ def test_d10_nothing_falls_in_a_real_prometheus(
                     with suppress(ProcessLookupError, IndexError):
                         os.kill(random.choice(site.workers()), random.choice([signal.SIGKILL, signal.SIGTERM]))
             total = site.settled_total()
-            deadline = time.monotonic() + 20
-            while query("toolweaver_tool_executions_total{status='success'}") != [total]:
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+            wait_until(lambda: query("toolweaver_tool_executions_total{status='success'}") == [total])
             for name in (
                 "executions_total",
                 "cost_usd_total",

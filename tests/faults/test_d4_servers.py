@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from programs import OURS, TOOL, delivered
+from helpers import OURS, free_port
+from programs import TOOL, delivered
 
 pytestmark = pytest.mark.system
 
@@ -39,8 +39,7 @@ async def app(scope, receive, send):
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+    return free_port()
 
 
 def served(command: list[str], folder: Path, port: int, requests: int) -> Counter[str]:

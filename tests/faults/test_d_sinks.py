@@ -11,9 +11,10 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
+from helpers import wait_until
 from opcodes import interrupted
 from programs import run_program
 
@@ -46,13 +47,6 @@ def tool() -> None:
     pass
 
 
-def wait_until(true: Callable[[], bool], most_s: float) -> bool:
-    deadline = time.monotonic() + most_s
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    return true()
-
-
 @pytest.mark.parametrize("kind", ANYTHING, ids=lambda kind: kind.__name__)
 def test_d6_a_sink_may_raise_anything_and_later_calls_arrive(kind: type[BaseException]) -> None:
     """Raised twice, tried again, and all is delivered; its thread is the same as before.
@@ -62,11 +56,11 @@ def test_d6_a_sink_may_raise_anything_and_later_calls_arrive(kind: type[BaseExce
     sink, other = RaiseSink(kind, times=2), KeepSink()
     monitor = setup(sink, other)
     tool()
-    assert wait_until(lambda: sink.writes >= 1, 1.0)
+    wait_until(lambda: sink.writes >= 1, 1.0)
     thread = monitor._components.runners[0].worker._thread
     for _ in range(99):
         tool()
-    assert wait_until(lambda: len(sink.calls) == 100, 2.0)
+    wait_until(lambda: len(sink.calls) == 100, 2.0)
     assert len(other.calls) == 100
     assert monitor._components.runners[0].worker._thread is thread
     assert monitor.flush() is True
@@ -112,10 +106,10 @@ def test_d6_one_poisonous_call_stops_only_its_batch() -> None:
     monitor = setup(sink)
     with track("poison"):
         pass
-    assert wait_until(lambda: monitor.health()["sinks"]["poisoned"]["failed"] == 1, 5.0)
+    wait_until(lambda: monitor.health()["sinks"]["poisoned"]["failed"] == 1, 5.0)
     for _ in range(100):
         tool()
-    assert wait_until(lambda: len(sink.calls) == 100, 2.0)
+    wait_until(lambda: len(sink.calls) == 100, 2.0)
     stats = monitor.health()["sinks"]["poisoned"]
     assert (stats["emitted"], stats["delivered"], stats["failed_by"]) == (101, 100, {"ValueError": 1})
 
@@ -358,7 +352,7 @@ def test_d6_a_thread_that_is_killed_again_and_again_loses_nothing(whose: str, mo
         for _ in range(chance.randrange(200)):
             pass
         kill(worker._thread, chance.choice([SystemExit, KeyboardInterrupt, MemoryError, RuntimeError]))
-    assert wait_until(worker.is_running, 1.0)
+    wait_until(worker.is_running, 1.0)
     with track("later"):
         pass
     assert monitor.flush(10.0) or monitor.flush(10.0)
@@ -538,7 +532,7 @@ def test_d7_a_read_in_the_middle_of_a_read_waits_for_nobody() -> None:
     """
     monitor = setup()
     # The thread that reads the price list holds the GIL for long on a busy machine: nobody else can do anything then.
-    assert wait_until(lambda: monitor._components.prices.ready, 30.0)
+    wait_until(lambda: monitor._components.prices.ready, 30.0)
     tool()
     monitor.summary()
     worst = 0.0

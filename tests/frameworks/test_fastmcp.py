@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import free_port
 
 from toolweaver_monitor import instrument, monitored, uninstrument
 from toolweaver_monitor.errors import ConfigurationError
@@ -214,8 +215,7 @@ def test_over_http_the_server_answers_on_its_port_and_metrics_beside_it(command:
 
     Seen red: with `find_server` finding none, the exporter took the port and FastMCP could not bind it.
     """
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        port, beside = one.getsockname()[1], other.getsockname()[1]
+    port, beside = free_port(), free_port()
     (tmp_path / "server.py").write_text(SERVER)
     env = os.environ | {"PORT": str(port), "BESIDE": str(beside), "PYTHONWARNINGS": "ignore"}
     with (tmp_path / "log").open("wb") as log:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import time
 import urllib.request
@@ -13,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from helpers import free_port
 
 from toolweaver_monitor import Budget, BudgetExceeded, setup, track
 from toolweaver_monitor._cli.dashboards.rules import Thresholds, list_alerts, render_rules
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.system
 
 SHORTER = {"[6h]": "[20s]", "[1d] offset 1h": "[20s] offset 5s", "for: ": "for: 0s #"}
 """The windows of the rules, for a test that cannot wait for hours; all others become ten seconds."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def read(url: str) -> object:

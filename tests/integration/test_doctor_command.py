@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import OURS
 
-import toolweaver_monitor
 from toolweaver_monitor._cli.doctor import subprocesses
 from toolweaver_monitor._cli.doctor.findings import Finding
 
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("real_wandb")]
-
-OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 
 
 def run(home: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:

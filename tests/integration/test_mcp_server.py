@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import OURS
 
-import toolweaver_monitor
 from toolweaver_monitor import Budget, setup, track
 from toolweaver_monitor._cli import main
 from toolweaver_monitor.sinks import SQLiteStore
 
 pytestmark = pytest.mark.system
-
-OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import free_port
 
 from toolweaver_monitor import setup
 from toolweaver_monitor._core.call import ToolCall
@@ -42,9 +42,7 @@ class Prometheus:
     """A server that scrapes one target every 200 ms; with `features`, of native histograms and exemplars."""
 
     def __init__(self, folder: Path, target: int, *features: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         (folder / "prometheus.yml").write_text(
             "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
             f"scrape_configs: [{{job_name: tools, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"

@@ -11,9 +11,11 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from helpers import free_port, wait_until
 
 from toolweaver_monitor import Budget, BudgetExceeded, Monitor, monitored, setup, track
 from toolweaver_monitor._cli.dashboards.panels import render_dashboard
@@ -22,12 +24,6 @@ from toolweaver_monitor.sinks import LogSink, PrometheusExporter
 from toolweaver_monitor.sinks._prometheus import catalog
 
 pytestmark = pytest.mark.system
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def ask(url: str) -> str:
@@ -229,10 +225,7 @@ def test_every_panel_of_the_dashboard_has_something_to_show(
                 if number == 0:
                     call.fail("unreadable")
         for title, query in queries:
-            deadline = time.monotonic() + 30
-            while not (found := server.query(query)) and time.monotonic() < deadline:
-                time.sleep(0.2)
-            assert found, f"{title}: {query}"
+            wait_until(partial(server.query, query), 30, fault=f"{title}: {query}")
         [rate] = [query for title, query in queries if title == "Error rate by tool"]
         server.wait_for(rate.replace('tool_name=~".*"', 'tool_name="ocr"'), {("ocr",): 0.25})
     finally:

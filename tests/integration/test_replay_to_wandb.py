@@ -7,20 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import OURS, wait_until
 
-import toolweaver_monitor
 from toolweaver_monitor import setup, track
 from toolweaver_monitor.sinks import SQLiteStore
 
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("real_wandb")]
 
-OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 INTERRUPTIBLE = """
 import signal, sys
 from toolweaver_monitor._cli import main
@@ -108,11 +106,8 @@ def test_a_replay_that_is_interrupted_goes_on_where_it_was(tmp_path: Path) -> No
     fill(path, 20_000)
     place = tmp_path / "runs.wandb.json"
     process = start(path)
-    deadline = time.monotonic() + 90
-    while not place.exists():
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    wait_until(lambda: place.exists() or process.poll() is not None, 90)
+    assert process.poll() is None, process.communicate()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import OURS
 
-import toolweaver_monitor
 from toolweaver_monitor import Monitor, setup, track
 from toolweaver_monitor.sinks import SQLiteStore
 
 pytestmark = pytest.mark.system
 
-OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 COMMAND = [sys.executable, "-m", "toolweaver_monitor", "dashboard"]
 
 INTERRUPTIBLE = """

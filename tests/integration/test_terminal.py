@@ -11,14 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers import OURS
 
-import toolweaver_monitor
 from toolweaver_monitor import setup, track
 from toolweaver_monitor.sinks import SQLiteStore
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals")]
 
-OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)

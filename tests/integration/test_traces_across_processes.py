@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import free_port, wait_until
 
 from toolweaver_monitor import monitored, setup, shutdown
 from toolweaver_monitor.sinks import OpenTelemetryExporter
@@ -43,14 +44,10 @@ uvicorn.run(OpenTelemetryMiddleware(app, tracer_provider=provider), port=PORT, l
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    import socket
-
     from otlp_receiver import Receiver
 
     receiver = Receiver()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     program = tmp_path / "server.py"
     program.write_text(f"ENDPOINT, PORT = {receiver.url!r}, {port}\n{SERVER}")
     env = {**os.environ, "TOOLWEAVER_MONITOR_SINKS": ""}
@@ -89,9 +86,7 @@ def test_a_tool_here_is_the_ancestor_of_a_tool_there(server: tuple[str, str]) ->
     assert agent() == 200
     client.close()
     assert monitor.flush(5)
-    until = time.monotonic() + 10
-    while len(receiver.spans) < 2 and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: len(receiver.spans) >= 2)
     here, there = receiver.named("execute_tool local_agent"), receiver.named("execute_tool remote_ocr")
     (request,) = recorded.get_finished_spans()
     assert request.parent is not None

@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-import toolweaver_monitor
+from helpers import OURS
 
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("real_wandb")]
 
-OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 """The programs run what these tests run."""
 
 CALLS: list[dict[str, Any]] = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,12 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-import toolweaver_monitor
+from helpers import OURS, free_port, wait_until
 
 pytestmark = pytest.mark.system
 
-OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 NUMBERS = """
 import os
 from toolweaver_monitor._core import config
@@ -62,12 +59,6 @@ if __name__ == "__main__":
     import uvicorn
     uvicorn.run(app, port=int(os.environ["PORT"]), log_level="warning")
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def ask(port: int, path: str = "/") -> str:
@@ -185,16 +176,13 @@ def test_a_reload_serves_the_new_code_and_metrics_again(tmp_path: Path, require_
         scraper = http.client.HTTPConnection("127.0.0.1", server.beside)  # kept open, as Prometheus does
         scraper.request("GET", "/metrics")
         assert b'tool_name="hello"' in scraper.getresponse().read()
-        (tmp_path / "app.py").write_text((NUMBERS + APP).replace("hello", "goodbye"))
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                if ask(server.port) == "goodbye" and 'tool_name="goodbye"' in ask(server.beside, "/metrics"):
-                    break
-            except OSError:
-                pass
-            assert time.monotonic() < deadline, server.log.read_text()
-            time.sleep(0.1)
+
+        def is_new() -> bool:
+            if "Reloading" not in server.log.read_text():  # the watcher may not have begun to look
+                (tmp_path / "app.py").write_text((NUMBERS + APP).replace("hello", "goodbye"))
+            return ask(server.port) == "goodbye" and 'tool_name="goodbye"' in ask(server.beside, "/metrics")
+
+        wait_until(is_new, 30, every_s=0.1, fault=server.log.read_text)
         scraper.close()
 
 

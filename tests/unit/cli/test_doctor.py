@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import OURS
 
-import toolweaver_monitor
 from toolweaver_monitor import setup, track
 from toolweaver_monitor._cli import main
 from toolweaver_monitor._cli.doctor import running_program, self_check, sink_checks, subprocesses
@@ -38,7 +38,7 @@ def a_clean_shell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HOME", "WANDB_DIR", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("TOOLWEAVER_MONITOR_PROMETHEUS_PORT", "0")
-    monkeypatch.setenv("PYTHONPATH", str(Path(toolweaver_monitor.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", OURS)
     monkeypatch.chdir(tmp_path)
 
 

@@ -12,10 +12,11 @@ import threading
 import time
 import types
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers import free_port, wait_until
 
 from toolweaver_monitor import Monitor, setup
 from toolweaver_monitor._http import default_port, port_wait
@@ -38,13 +39,6 @@ def bound() -> Iterator[socket.socket]:
 
 def port_of(server: socket.socket) -> int:
     return int(server.getsockname()[1])
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 10) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def status(monitor: Monitor) -> dict[str, Any]:
@@ -76,7 +70,7 @@ def test_a_port_that_becomes_free_is_taken_within_seconds(
     port = port_of(bound)
     monitor = setup(PrometheusExporter(port=port))  # returns while the port is taken
     bound.close()
-    until(lambda: status(monitor)["listening"])
+    wait_until(lambda: status(monitor)["listening"])
     assert monitor.health()["ok"]
     assert urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").status == 200
     lines = [record.getMessage() for record in caplog.records if record.name == "toolweaver_monitor"]
@@ -96,10 +90,10 @@ def test_a_port_that_stays_taken_turns_the_exporter_off_after_a_minute(
     monkeypatch.setattr(listener, "WAIT_FOR_PORT_S", 0.2)
     monkeypatch.setattr(port_wait, "TRY_EVERY_S", 0.05)
     monitor = setup(PrometheusExporter(port=port_of(bound)))
-    until(lambda: status(monitor)["last_error"].startswith("cannot listen"))
+    wait_until(lambda: status(monitor)["last_error"].startswith("cannot listen"))
     assert status(monitor)["state"] == "unavailable"
     assert sum("is off" in record.message for record in caplog.records) == 1
-    until(lambda: "prometheus port" not in str(threading.enumerate()))
+    wait_until(lambda: "prometheus port" not in str(threading.enumerate()))
 
 
 def test_shutdown_ends_the_wait(bound: socket.socket) -> None:
@@ -275,9 +269,7 @@ def test_a_port_that_is_given_is_taken_under_a_server_too(how: str, monkeypatch:
 
     Seen red: with the choice made whatever is given.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = port_of(free)
+    port = free_port()
     monkeypatch.setattr(sys, "argv", ["uvicorn"])
     if how == "environment":
         monkeypatch.setenv("TOOLWEAVER_MONITOR_PROMETHEUS_PORT", str(port))
@@ -292,9 +284,7 @@ def test_the_port_beside_a_server_is_told(monkeypatch: pytest.MonkeyPatch, caplo
     Seen red: with the choice in `__init__`.
     """
     caplog.set_level(logging.INFO)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = port_of(free)
+    port = free_port()
     monkeypatch.setattr(default_port, "PORT_BESIDE_SERVER", port)
     exporter = PrometheusExporter()
     monkeypatch.setattr(sys, "argv", ["/venv/bin/uvicorn", "app:app"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import gc
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from helpers import wait_until
 
 from toolweaver_monitor import Budget, Monitor, Usage, instrument, monitored, setup, track
 from toolweaver_monitor._core import known_results
@@ -361,9 +361,7 @@ def test_results_that_were_stored_and_are_dropped_are_freed_without_a_read() -> 
     results = [ocr() for _ in range(500)]
     images = [weakref.ref(result["image"]) for result in results]
     del results
-    deadline = time.monotonic() + 10
-    while any(image() for image in images[:-1]) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: not any(image() for image in images[:-1]))
     assert sum(image() is not None for image in images) <= 1
 
 

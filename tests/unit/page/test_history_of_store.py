@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import wait_until
 
 from toolweaver_monitor import Monitor, setup, track
 from toolweaver_monitor._page.feed import Feed
@@ -132,11 +133,7 @@ def test_what_has_not_changed_in_the_store_is_not_sent(monitor: Monitor) -> None
     with track("history_mine", customer="acme"):
         pass
     monitor.flush()
-    deadline = time.monotonic() + 20
-    while (answer := feed.poll(cursor, period="all")[1]) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    later = json.loads(answer)
+    later = json.loads(wait_until(lambda: feed.poll(cursor, period="all")[1]) or b"")
     while not later["tools"]:
         later = ask(feed, later["v"], period="all")
     assert [row["name"] for row in later["tools"]] == ["history_mine"]

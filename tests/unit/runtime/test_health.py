@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import OURS
 
-import toolweaver_monitor
 from toolweaver_monitor import Health, Monitor, ToolCall, setup, track
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
@@ -291,7 +291,7 @@ def test_a_forked_worker_that_nobody_can_scrape_says_so() -> None:
     """The endpoint stays with the parent; a setup() of its own mends it."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORKED],
-        env=os.environ | {"PYTHONPATH": str(Path(toolweaver_monitor.__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": OURS},
         capture_output=True,
         text=True,
         timeout=60,

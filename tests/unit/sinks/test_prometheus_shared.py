@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers import wait_until
 
 from toolweaver_monitor import BudgetExceeded, Monitor, get_monitor, monitored, setup, track
 from toolweaver_monitor.sinks import PrometheusExporter
@@ -76,13 +77,6 @@ def scrape(monitor: Monitor) -> dict[str, float]:
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 10) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def series(name: str, tool: str, **labels: str) -> str:
     more = "".join(f',{key}="{value}"' for key, value in labels.items())
     return f'toolweaver_tool_{name}{{tool_name="{tool}"{more}}}'
@@ -111,7 +105,7 @@ def test_a_scrape_answers_for_all_workers(begin: Setup) -> None:
     wait_for(in_child(repeat(20)))
     living = in_child(repeat(100), leaves=False)
     try:
-        until(lambda: scrape(monitor)[SUCCESSES] == 123)
+        wait_until(lambda: scrape(monitor)[SUCCESSES] == 123)
         found = scrape(monitor)
         assert found[series("duration_seconds_count", "shared.plain")] == 123
         assert found[series("cost_usd_total", "shared.plain")] == pytest.approx(1.23)
@@ -143,7 +137,7 @@ def test_counts_of_several_workers_are_those_of_one(begin: Setup) -> None:
     living = in_child(lambda: record(get_monitor() or monitor, slice(30, None)), leaves=False)
     try:
         total = series("duration_seconds_count", "shared.kinds")
-        until(lambda: scrape(monitor)[total] == 180)
+        wait_until(lambda: scrape(monitor)[total] == 180)
         found = {name: value for name, value in scrape(monitor).items() if "shared.kinds" in name}
     finally:
         end(living)
@@ -163,7 +157,7 @@ def test_calls_that_run_are_summed_over_living_workers(begin: Setup) -> None:
     name = series("active_operations", "shared.open")
     try:
         with track("shared.open"):
-            until(lambda: scrape(monitor).get(name) == 2)
+            wait_until(lambda: scrape(monitor).get(name) == 2)
     finally:
         end(child)
     assert scrape(monitor)[name] == 0
@@ -229,7 +223,7 @@ def test_a_forked_worker_takes_the_port_of_one_that_is_gone(folder: Path, tmp_pa
     child = in_child(repeat(5), leaves=False)
     try:
         repeat(5)()
-        until(lambda: scrape(monitor)[SUCCESSES] == 10)
+        wait_until(lambda: scrape(monitor)[SUCCESSES] == 10)
         url = monitor.sinks[0].url
         monitor.shutdown()
         began = time.monotonic()
@@ -252,7 +246,7 @@ def test_a_folder_that_is_deleted_is_made_again(begin: Setup, folder: Path) -> N
     repeat(5)()
     assert scrape(monitor)[SUCCESSES] == 5
     shutil.rmtree(folder)
-    until(lambda: scrape(monitor)[SUCCESSES] == 5)
+    wait_until(lambda: scrape(monitor)[SUCCESSES] == 5)
     assert monitor.health()["problems"] == []
 
 
@@ -286,7 +280,7 @@ def test_a_full_disk_is_a_problem_until_there_is_room(begin: Setup, monkeypatch:
     assert scrape(monitor)[SUCCESSES] == 10
     assert "No space left" in " ".join(monitor.health()["problems"])
     monkeypatch.setattr(os, "pwrite", write)
-    until(lambda: monitor.health()["problems"] == [])
+    wait_until(lambda: monitor.health()["problems"] == [])
 
 
 def test_a_damaged_file_of_a_worker_fails_no_scrape(begin: Setup, folder: Path) -> None:
@@ -294,7 +288,7 @@ def test_a_damaged_file_of_a_worker_fails_no_scrape(begin: Setup, folder: Path) 
     monitor = begin()
     child = in_child(repeat(50), leaves=False)
     try:
-        until(lambda: scrape(monitor).get(SUCCESSES) == 50)
+        wait_until(lambda: scrape(monitor).get(SUCCESSES) == 50)
         for path in folder.glob("worker-*"):
             with path.open("r+b") as file:
                 file.seek(20)

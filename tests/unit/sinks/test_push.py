@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers import free_port, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
 from toolweaver_monitor import setup
@@ -52,21 +53,13 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 @pytest.fixture
 def gateway(require_program: Callable[..., str], tmp_path: Path) -> Iterator[str]:
     program = require_program("prometheus-pushgateway", "apt-get install prometheus-pushgateway")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [program, f"--web.listen-address=127.0.0.1:{port}", "--persistence.file="],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            read(url)
-            break
-        except OSError:
-            time.sleep(0.1)
+    wait_until(lambda: read(url), 30)
     yield url
     server.terminate()
     server.wait(10)
@@ -224,9 +217,7 @@ def test_node_exporter_serves_the_textfile(require_program: Callable[..., str], 
     """The real one, whose textfile collector takes no half-written or malformed file."""
     program = require_program("prometheus-node-exporter", "apt-get install prometheus-node-exporter")
     assert run(f"textfile={str(tmp_path / 'nightly.prom')!r}").returncode == 0
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [
             program, f"--web.listen-address=127.0.0.1:{port}", "--collector.disable-defaults",
@@ -235,13 +226,7 @@ def test_node_exporter_serves_the_textfile(require_program: Callable[..., str], 
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 30
-        found: dict[tuple[str, ...], float] = {}
-        while not found and time.monotonic() < deadline:
-            try:
-                found = read(f"http://127.0.0.1:{port}")
-            except OSError:
-                time.sleep(0.1)
+        found = wait_until(lambda: read(f"http://127.0.0.1:{port}"), 30)
     finally:
         server.terminate()
         server.wait(10)

@@ -9,10 +9,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from helpers import OURS
 
-import toolweaver_monitor
-
-OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 PLUGIN = "_toolweaver_monitor_pytest"
 INSTALLED = any(entry.value == PLUGIN for entry in entry_points(group="pytest11"))
 """Not in a checkout that was installed before the plugin was there; then it is named by hand."""

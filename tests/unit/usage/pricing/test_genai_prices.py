@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from helpers import wait_until
 
 from toolweaver_monitor import Budget, monitored, setup, track
 from toolweaver_monitor._core.call import ToolCall
@@ -34,10 +35,7 @@ def genai_prices(require_package: Callable[[str, str], None]) -> Any:
 
 
 def until_ready(book: PriceBook) -> PriceBook:
-    deadline = time.monotonic() + 30
-    while not book.ready and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert book.ready
+    wait_until(lambda: book.ready, 30)
     return book
 
 
