@@ -146,6 +146,15 @@ def toolweaver(session: nox.Session) -> None:
     session.run("python", "-P", "tests/toolweaver_samples.py", checkout, *options)
 
 
+@nox.session(python="3.11")
+@nox.parametrize("package", [nox.param(name, id=name) for name in ("rotel==0.0.1a15", "arize-phoenix>=20")])
+def receivers(session: nox.Session, package: str) -> None:
+    """What a receiver of OTLP that others wrote has, beside what a program did; prints what it compared."""
+    session.install(".[otlp]", *group("test"), package)
+    plugins = ("-p", "pytest_asyncio.plugin")  # and not that of Phoenix, which warns at its import
+    pytest(session, "tests/receivers", "-s", "-rs", *plugins, env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
+
+
 @nox.session(python="3.13")
 def conformance(session: nox.Session) -> None:
     """The decorator beside others', row by row; writes docs/reference/conformance.md."""
