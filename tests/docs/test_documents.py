@@ -49,6 +49,9 @@ FENCE = re.compile(
 NOT_RUN = re.compile(r"<!-- not run: \S.+ -->")
 PROGRAMS = {".", "cd", "curl", "docker", "export", "git", "gunicorn", "make", "pip", "prometheus", "promtool", "pytest"}
 PROGRAMS |= {"python", "toolweaver-monitor", "uvicorn", "wandb"}
+GUIDES = (ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md")
+NOT_THERE = {"sinks/_statsd.py", "tests/frameworks/test_kit.py"}
+"""The files that CONTRIBUTING.md makes up."""
 
 
 class Block(NamedTuple):
@@ -264,7 +267,7 @@ def test_every_metric_and_variable_that_is_named_exists(path: Path) -> None:
     assert set(re.findall(r"\bTOOLWEAVER_MONITOR_[A-Z_]*[A-Z]\b", text)) <= variables
 
 
-@pytest.mark.parametrize("path", named(DOCUMENTS))
+@pytest.mark.parametrize("path", named([*DOCUMENTS, *GUIDES]))
 def test_every_link_leads_somewhere(path: Path) -> None:
     """Files and headings, here in the repository."""
     text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -281,6 +284,20 @@ def test_every_link_leads_somewhere(path: Path) -> None:
                 if line.startswith("#")
             ]
             assert heading in headings, f"{path}: {target} has no such heading"
+
+
+@pytest.mark.parametrize("path", named(list(GUIDES)))
+def test_every_file_that_a_guide_names_is_there(path: Path) -> None:
+    """A map of the code is of use as long as it is true.
+
+    Seen red: `tests/quality/test_layers.py` for a file of `tests/unit`.
+    """
+    room = "(?:_[a-z]+/|sinks/|testing/|integrations/|tests/|docs/)"
+    files = set(re.findall(rf"`({room}[\w/.]*)`", path.read_text())) - NOT_THERE
+    assert len(files) > 10
+    assert [
+        file for file in files if not any((root / file).exists() for root in (ROOT, ROOT / "toolweaver_monitor"))
+    ] == []
 
 
 def test_the_index_leads_to_every_document() -> None:
