@@ -27,8 +27,8 @@ _OWN_HEADERS = (
     ("Referrer-Policy", "no-referrer"),
 )
 _TYPES = {"svg": "image/svg+xml", "html": "text/html", "css": "text/css", "js": "text/javascript"}
-PERIODS_OF_STORE = ("3600", "86400", "604800", "all")
-"""Seconds until now of which a store's figures can be asked for."""
+PERIODS_OF_STORE = re.compile(r"3600|86400|604800|all|run-[0-9]{1,9}")
+"""Of what a store's figures can be asked for: seconds until now, or the run of one program."""
 _LINK = re.compile(r'<link rel="icon" [^>]*>\n<link rel="stylesheet" href="page\.css">')
 _SCRIPT = re.compile(r'<script src="([a-z]+\.js)"></script>\n?')
 
@@ -93,7 +93,7 @@ def _argument(request: Request, name: str) -> str:
 def _view(request: Request) -> tuple[str, str]:
     """Return the period and what the rows are, as `Feed.poll` takes them."""
     period, by = _argument(request, "period"), _argument(request, "by")
-    period = period if period in PERIODS_OF_STORE else ""
+    period = period if PERIODS_OF_STORE.fullmatch(period) else ""
     is_known = by in ("model", "run" if period else "model") or by.startswith("tag:")
     return period, by if is_known else "tool"
 

@@ -70,7 +70,7 @@ class StoreFeed:
         """Return what has changed since a cursor, as `Feed.poll` does.
 
         Args:
-            period: seconds until now, `all`, or nothing for what was chosen.
+            period: seconds until now, `all`, `run-2` for a run by itself, or nothing for what was chosen.
             by: what the rows are, as for `StoreReader.sums`.
             parts: what the program itself adds, as JSON.
             cursor: of an earlier answer.
@@ -143,6 +143,8 @@ class StoreFeed:
     def _bounds(self, period: str) -> dict[str, Any]:
         if period in ("", "all"):
             return {} if period else self._chosen
+        if period.startswith("run-"):
+            return {"run": int(period.removeprefix("run-"))}
         return {"since": (time.time() - int(period)) // 60 * 60}
 
     def _figures(

@@ -100,6 +100,7 @@ def test_the_page_of_several_files_has_the_calls_of_all(sh: Shell, two: list[Pat
     assert figures["total"]["calls"] == 40
     assert figures["about"]["name"] == "a.db + b.db"
     assert page.whole()["stored"]["runs"] == 2
+    assert json.loads(page.poll(period="run-2")[1] or b"")["total"]["calls"] == 20
     assert [page.trace(call_id(call)) is not None for call in calls] == [True] * 40
     assert (page.row("ocr") or {})["slowest"]
     options.of_run = 2

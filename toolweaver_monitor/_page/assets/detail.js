@@ -22,6 +22,7 @@
     const usage = (title, noun, rows) => rows && rows.length ? el("section", {}, el("h3", {}, title), el("table", { class: "calls" },
       el("thead", {}, el("tr", {}, el("th", { scope: "col", class: "left" }, noun), ["calls", "tokens", "cost", "unpriced"].map((name) => el("th", { scope: "col", class: "num" }, name)))),
       el("tbody", {}, rows.map((each) => el("tr", {}, el("th", { scope: "row", class: "left" }, each.name), [twm.count(each.calls), each.tokens ? twm.count(each.tokens) : twm.NONE, twm.dollars(each.cost), twm.count(each.unpriced)].map((text) => el("td", { class: "num" }, text))))))) : null;
+    const run = view.by === "run" ? /run (\d+)$/.exec(row.name) : null;
     const outcomes = Object.entries(row.outcomes).map(([name, count]) => `${twm.count(count)} ${name}`).join(", ");
     return [
       facts([
@@ -36,6 +37,7 @@
         row.unpriced ? ["unpriced", `${twm.plural(row.unpriced, "call")} of unknown cost`] : null,
         row.cache_hits ? ["from your cache", twm.count(row.cache_hits)] : null,
       ]),
+      run ? el("p", {}, el("a", { href: view.link({ period: "run-" + run[1], by: null, tool: null }) }, "Show this run by itself")) : null,
       detail ? el("section", {}, el("h3", {}, "Latency over time"), twm.strip(detail.strip, Math.floor(view.now / detail.period_s) - view.periods + 1, view.periods, detail.period_s, width)) : el("p", { class: "dim" }, view.missing),
       detail ? callTable("Slowest calls", detail.slowest, view, "No call is kept.") : null,
       detail ? callTable("Failed calls", detail.failed, view, "None of the calls that are kept has failed.") : null,

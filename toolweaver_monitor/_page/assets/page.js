@@ -52,7 +52,8 @@
     for (const name of NAMES) if (name in answer) data[name] = answer[name];
     twm.saved = Boolean(inside || data.about.saved); // a store whose programs have ended stands still, too
     data.at = answer.now;
-    const oldest = Math.floor(answer.now / periodS) - PERIODS;
+    const oldest = Math.floor(answer.now / periodS) - PERIODS, heavy = [...answer.tools].sort((a, b) => b.cost - a.cost || b.calls - a.calls).slice(0, 8);
+    for (const name of heavy.map((row) => row.name).sort()) twm.hue(name, data.groups ? data.groups.by : "tool"); // the same after a reload
     if (answer.over_time) data.over = merged(data.over, answer.over_time, oldest);
     for (const row of answer.tools) {
       const earlier = data.tools.get(row.name);
@@ -124,6 +125,8 @@
 
   // --- drawing ---
 
+  const runOf = (period) => (/^run-(\d+)$/.exec(period || "") || [])[1];
+
   function nounOf(by) {
     return by === "run" ? "program" : by.replace(/^tag:/, "");
   }
@@ -180,7 +183,8 @@
       const at = address(), by = at.get("by") || "tool";
       const option = (value, name, now) => el("option", { value, selected: value === now }, name);
       const own = data.about.pid ? "since its start" : "as asked for"; // of a program, or of a store alone
-      const periods = (data.about.store ? PERIOD_NAMES : PERIOD_NAMES.slice(0, 1)).map(([value, name]) => [value, name || own]);
+      const periods = (data.about.store ? PERIOD_NAMES : PERIOD_NAMES.slice(0, 1)).map(([value, name]) => [value, name || own]), run = runOf(at.get("period"));
+      if (run) periods.push([at.get("period"), `run ${run} by itself`]);
       $("period").replaceChildren(...periods.map(([value, name]) => option(value, name, at.get("period") || "")),
         ...(data.about.store ? [] : [el("option", { disabled: true }, 'setup("sqlite") keeps history')]));
       const facets = data.facets.includes(by) ? data.facets : [...data.facets, by];
@@ -298,7 +302,7 @@
     once("detail", [key, row, found, width, found === undefined ? 0 : shown.period], () => {
       const scrolled = panel.scrollTop;
       const close = el("a", { class: "button", href: link({ tool: call ? tool : null, call: null }), "aria-label": call && tool ? "Back to " + tool : "Close" }, call && tool ? "‹ back" : "✕ close");
-      const title = el("h2", { tabindex: -1 }, el("span", { class: "dot " + twm.hue(tool || "") }), el("span", { class: "name" }, call ? (tool ? tool + ": one call" : "one call") : tool));
+      const title = el("h2", { tabindex: -1 }, el("span", { class: "dot " + twm.hue(tool || "", shown.by) }), el("span", { class: "name" }, call ? (tool ? tool + ": one call" : "one call") : tool));
       const body = found === undefined ? [el("p", { class: "dim" }, "…")] : call ? twm.detailOfTrace(found, shown, width) : row ? twm.detailOfTool(row, found, shown, width) : [el("p", {}, `There is no such ${shown.noun}.`)];
       panel.replaceChildren(el("div", { class: "bar" }, title, close), ...body.filter(Boolean));
       panel.scrollTop = scrolled;

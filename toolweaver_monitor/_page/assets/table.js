@@ -135,7 +135,7 @@
     const cells = this.shown().map((column) => {
       const tone = column.tone && column.tone(row);
       const attributes = { class: classes(column) + (tone ? " " + tone : "") };
-      if (column.key === "name") return el("th", { scope: "row", class: attributes.class, title: row.name }, el("span", { class: "dot " + twm.hue(row.name) }), el("span", { class: "name" }, row.name));
+      if (column.key === "name") return el("th", { scope: "row", class: attributes.class, title: row.name }, el("span", { class: "dot " + twm.hue(row.name, this.view.by) }), el("span", { class: "name" }, row.name));
       if (column.key === "share") return share(row, cost, attributes);
       if (column.key === "p95") return slow(row, this.slowest, attributes);
       if (column.key === "trend") return el("td", attributes, twm.spark(periods(row, period, this.view.periods), SPARK, 20, "calls over time"));

@@ -81,10 +81,20 @@
     return count(value) + " " + noun + (value === 1 ? "" : "s");
   }
 
-  function hue(name) {
+  // The colour of a name, from the name; the first eight of a kind have one each.
+  const HUES = 8, hues = {};
+  function hue(name, kind) {
+    const given = (hues[kind || "tool"] ||= new Map());
+    if (given.has(name)) return "h" + given.get(name);
     let hash = 7;
     for (let i = 0; i < name.length; i++) hash = (hash * 31 + name.charCodeAt(i)) >>> 0;
-    return "h" + (hash % 12);
+    let found = hash % HUES;
+    if (given.size < HUES) {
+      const taken = new Set(given.values());
+      while (taken.has(found)) found = (found + 1) % HUES;
+      given.set(name, found);
+    }
+    return "h" + found;
   }
 
   // Texts go in as text nodes only; there is no way to hand in markup, and no attribute that runs or styles.
