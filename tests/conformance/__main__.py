@@ -83,7 +83,7 @@ def rows() -> Iterator[tuple[str, list[Row]]]:
 
 
 def _place(path: Path) -> int:
-    order = ("kinds", "generators", "async_generators", "coroutines", "invisible", "errors")
+    order = ("kinds", "generators", "async_generators", "returned_streams", "coroutines", "invisible", "errors")
     name = path.stem.removeprefix("test_")
     return order.index(name) if name in order else len(order)
 
