@@ -26,8 +26,8 @@ from toolweaver_monitor._usage.failures import FAILURE_KEYS, apply_failure
 from toolweaver_monitor._usage.fields import Fields
 from toolweaver_monitor._usage.usage import Usage, apply_usage
 
-RAW_KEY = "parsing_error"
-"""A key of LangChain's `include_raw`, a dict that holds an answer (see `readers.answers_in`)."""
+RAW_KEY = "raw"
+"""The key of the answer in a dict of LangChain's `include_raw` (see `readers.answers_in`)."""
 
 MESSAGES_KEY = "messages"
 """A key of a graph's state, whose messages are read as a list of them (see `readers.messages_in`)."""

@@ -83,7 +83,7 @@ def reader_for(kind: type) -> Reader | None:
 
 MAX_ELEMENTS = 4
 """Elements up to which a tuple or list is looked into: a function returns an answer beside a few other values."""
-_RAW_KEYS = {"raw", "parsed", RAW_KEY}
+_RAW_KEYS = ({RAW_KEY, "parsed"}, {RAW_KEY, "parsed", "parsing_error"})
 _FIGURES = frozenset({*USAGE_KEYS, *SPLIT_NAMES})
 _INPUT_ROLES = ("user", "system", "developer", "tool", "human")
 _INPUT_MESSAGES = ("HumanMessage", "SystemMessage", "ToolMessage", "FunctionMessage", "ChatMessage")
@@ -104,7 +104,7 @@ def answers_in(container: object) -> Sequence[object]:
     kind = type(container)
     if kind is dict:
         fields = cast(Fields, container)
-        return (get_field(fields, "raw"),) if len(fields) == len(_RAW_KEYS) and {*fields} == _RAW_KEYS else ()
+        return (get_field(fields, RAW_KEY),) if len(fields) <= 3 and {*fields} in _RAW_KEYS else ()
     if (kind is not tuple and kind is not list) or len(cast(Sequence[object], container)) > MAX_ELEMENTS:
         return ()
     found = []

@@ -43,6 +43,7 @@ CONTAINERS: dict[str, tuple[Any, int]] = {
     "rows": (({"cost": 3.5}, {"cost": 4}), 0),
     "many": ([answer()] * 5, 0),
     "the raw message beside what was parsed": ({"raw": OfAnSdk(), "parsed": 1, "parsing_error": None}, 120),
+    "the raw message without the error": ({"raw": OfAnSdk(), "parsed": 1}, 120),
     "plain values": (("text", 1), 0),
 }
 

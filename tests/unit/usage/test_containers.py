@@ -45,6 +45,8 @@ MESSAGE = OfAnSdk()
         ((MESSAGE, {"langgraph_node": "agent"}), [MESSAGE]),
         ((MESSAGE, MESSAGE, FIGURES), [MESSAGE]),
         ({"raw": MESSAGE, "parsed": None, "parsing_error": None}, [MESSAGE]),
+        ({"raw": MESSAGE, "parsed": None}, [MESSAGE]),
+        ({"raw": MESSAGE, "text": "hi"}, []),
         ([HumanMessage(), MESSAGE], []),  # a conversation: its answers belong to the calls that got them
         ([{"role": "user", "content": "Hi"}, {"role": "assistant", **ANSWER}], []),
         (({"cost": 3.5}, {"cost": 4}), []),  # rows of a table
