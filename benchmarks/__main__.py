@@ -43,6 +43,7 @@ SUITE: dict[str, added.Benchmark] = {
     "names": extras.names,
     "sinks": extras.sinks,
     "store": extras.store,
+    "beyond": extras.beyond,
     "off": extras.off,
     "threads": concurrency.threads,
     "tasks": concurrency.tasks,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from benchmarks.options import Options
 from benchmarks.ours import BEFORE_SETUP, BURST, DISABLED, USUAL, Mode, NoOpSink
 from benchmarks.results import Results
 from toolweaver_monitor import Budget, instrument, uninstrument
-from toolweaver_monitor.sinks import SQLiteStore
+from toolweaver_monitor.sinks import OpenTelemetryExporter, SQLiteStore
 
 
 def _mine(name: str, run: loops.Run, mode: Mode, over: str = "bare") -> Contender:
@@ -131,23 +133,61 @@ def sinks(results: Results, options: Options) -> None:
     _more_than_ours(results, "sinks", rounds, ["a no-op sink", "four no-op sinks", "LogSink"])
 
 
+def _beside(results: Results, benchmark: str, modes: dict[str, Mode], rounds: int, most: int = BURST) -> None:
+    """A plain call with something more on, in bursts and sustained, and the CPU of the whole process."""
+    tool = ours.monitored("tool")(bare)
+    contenders = [
+        Contender("bare", loops.calls(bare), over=None),
+        Contender("floor", loops.calls(peers.floor(bare))),
+        *[
+            Contender(name, loops.calls(tool), drain=ours.drain, enter=mode.enter, at_most=most)
+            for name, mode in {"ours": USUAL, **modes}.items()
+        ],
+    ]
+    _more_than_ours(results, benchmark, interleaved(contenders, rounds=rounds), [*modes])
+    found = interleaved(contenders, rounds=rounds, sustained=True)
+    for cpu in (False, True):
+        results.put_added(f"{benchmark} sustained", found, ["floor", "ours", *modes], cpu=cpu)
+    ours.stop()
+
+
 def store(results: Results, options: Options) -> None:
     """A plain call with the store on, in bursts and sustained, and the CPU of the whole process."""
-    tool = ours.monitored("tool")(bare)
     with tempfile.TemporaryDirectory() as folder:
         stored = Mode(extra=lambda: [SQLiteStore(Path(folder, "runs.db"))])
-        contenders = [
-            Contender("bare", loops.calls(bare), over=None),
-            Contender("floor", loops.calls(peers.floor(bare))),
-            _mine("ours", loops.calls(tool), USUAL),
-            _mine("the store", loops.calls(tool), stored),
-        ]
-        rounds = interleaved(contenders, rounds=options.rounds)
-        _more_than_ours(results, "store", rounds, ["the store"])
-        rounds = interleaved(contenders, rounds=options.rounds, sustained=True)
-        for cpu in (False, True):
-            results.put_added("store sustained", rounds, ["floor", "ours", "the store"], cpu=cpu)
-        ours.stop()
+        _beside(results, "store", {"the store": stored}, options.rounds)
+
+
+COLLECTOR = """
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    def log_message(self, *args): ...
+server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+QUEUE = 4_000
+"""Calls in a turn of which an I/O sink's queue drops none."""
+
+
+def beyond(results: Results, options: Options) -> None:
+    """A plain call of a joined worker, and with OTLP on, in bursts and sustained, and the CPU of the whole process."""
+    with subprocess.Popen([sys.executable, "-c", COLLECTOR], stdout=subprocess.PIPE, text=True) as collector:
+        try:
+            port = collector.stdout.readline().strip() if collector.stdout is not None else ""
+            modes = {
+                "shared=True": Mode(options={"shared": True}),
+                "OTLP": Mode(extra=lambda: [OpenTelemetryExporter(f"http://127.0.0.1:{port}")]),
+            }
+            _beside(results, "beyond", modes, options.rounds, QUEUE)
+        finally:
+            collector.kill()
 
 
 def off(results: Results, options: Options) -> None:

@@ -125,6 +125,8 @@ TITLES = {
     "sinks": "I/O sinks: what the caller pays",
     "store": "A plain call with the store on, in bursts",
     "store sustained": "A plain call with the store on, drains inside the clock, and CPU of the whole process",
+    "beyond": "A plain call of a joined worker, and with OTLP on, in bursts",
+    "beyond sustained": "The same, drains inside the clock, and CPU of the whole process",
     "off": "Before `setup()` and disabled",
     "threads": "Threads, drains inside the clock",
     "tasks": "Concurrent tasks whose body sleeps 1 ms, time a task",

@@ -97,6 +97,8 @@ TARGETS = (
     Target("four no-op I/O sinks", "sinks/four no-op sinks/floors more", 1.0, "floors more"),
     Target("a log", "sinks/LogSink/floors more", 1.0, "floors more"),
     Target("the store, bursts", "store/the store/floors more", 1.0, "floors more"),
+    Target("a joined worker, bursts", "beyond/shared=True/floors more", 1.0, "floors more"),
+    Target("OTLP, bursts", "beyond/OTLP/floors more", 1.0, "floors more"),
     Target("before setup, sync", "off/before setup/of wraps", 2.0, "of wraps"),
     Target("disabled, sync", "off/disabled/of wraps", 2.0, "of wraps"),
     Target("before setup, async", "off/before setup, async/of wraps", 2.0, "of wraps"),
