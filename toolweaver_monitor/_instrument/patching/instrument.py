@@ -77,7 +77,6 @@ def instrument(
         failed: a callable that gets the result and returns the text of the failure that it tells, or None, as for
             `monitored`.
         tags: your own labels for every call.
-        failed: a callable that gets the result and returns the text of a failure, or None, as for `monitored`.
         decorator: the target is the name of a decorator, `"package.module:tool"`, that registers tools. What it is
             given from then on is monitored, under the name that the decorator is given, else that of the function.
 
