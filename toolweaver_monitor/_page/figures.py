@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context_tree import Node
@@ -17,6 +17,9 @@ from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._stats.path_tree import PathStats, PathTree
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._stats.totals import UsageTotals
+
+if TYPE_CHECKING:
+    from toolweaver_monitor._store.reader import StoredCall
 
 MAX_PATHS = 2_000
 """Paths of the flame graph; of more, those that cost or took most."""
@@ -169,29 +172,39 @@ class LiveFigures:
             For each `type`, `count` (all-time), `tools`, `text` and `last` of the latest one, and `first`: Unix
             seconds, None if the first one is no longer among the errors that are kept.
         """
-        counts: Counter[str] = Counter()
-        tools: dict[str, list[str]] = {}
-        for tool, kinds in self._errors.items():
-            counts.update(kinds)
-            for kind in kinds:
-                tools.setdefault(kind, []).append(tool)
-        kept: dict[str, list[ToolCall]] = {}
-        for call in self.latest_errors:
-            kept.setdefault(call.error_type or "", []).append(call)
-        found = []
-        for kind, count in counts.most_common():
-            calls = kept.get(kind, [])
-            found.append(
-                {
-                    "type": kind,
-                    "count": count,
-                    "tools": tools[kind],
-                    "first": ended_at(calls[0]) if len(calls) == count else None,
-                    "last": ended_at(calls[-1]) if calls else None,
-                    "text": calls[-1].error if calls else "",
-                }
-            )
-        return found
+        return error_types(self._errors, self.latest_errors)
+
+
+def error_types(errors: Mapping[str, Mapping[str, int]], kept: Iterable[ToolCall | StoredCall]) -> list[dict[str, Any]]:
+    """Return the types of errors, the most frequent first; see `LiveFigures.error_types`.
+
+    Args:
+        errors: for each tool its errors by type.
+        kept: the latest failed calls, the oldest first.
+    """
+    counts: Counter[str] = Counter()
+    tools: dict[str, list[str]] = {}
+    for tool, kinds in errors.items():
+        counts.update(kinds)
+        for kind in kinds:
+            tools.setdefault(kind, []).append(tool)
+    calls_of: dict[str, list[ToolCall | StoredCall]] = {}
+    for call in kept:
+        calls_of.setdefault(call.error_type or "", []).append(call)
+    found = []
+    for kind, count in counts.most_common():
+        calls = calls_of.get(kind, [])
+        found.append(
+            {
+                "type": kind,
+                "count": count,
+                "tools": tools[kind],
+                "first": ended_at(calls[0]) if len(calls) == count else None,
+                "last": ended_at(calls[-1]) if calls else None,
+                "text": calls[-1].error if calls else "",
+            }
+        )
+    return found
 
 
 def tool_row(tool: str, stats: ToolStats) -> dict[str, Any]:
@@ -244,7 +257,7 @@ def error_row(call: ToolCall) -> dict[str, Any]:
     }
 
 
-def ended_at(call: ToolCall) -> float:
+def ended_at(call: ToolCall | StoredCall) -> float:
     """Return the Unix seconds at which a call ended, to the millisecond."""
     return round(call.started_at + call.duration_s, 3)
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from toolweaver_monitor._core.context_tree import ContextTree, Node, tool_key
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._page.detail import DETAILS_IN_FILE
-from toolweaver_monitor._page.figures import ERRORS_SHOWN_ALONE, SUMMED, frames, tool_row
+from toolweaver_monitor._page.figures import ERRORS_SHOWN_ALONE, SUMMED, error_types, frames, tool_row
 from toolweaver_monitor._page.history import PERIODS, cells, over_time
 from toolweaver_monitor._page.stored_calls import (
     Period,
     detail,
     details_in_file,
-    ended_at,
     error_row,
     group_of,
     latest_calls,
@@ -102,7 +100,7 @@ def _figures(store: StoreReader, by: str, failed: Sequence[StoredCall], period: 
         "over_time": times,
         "tools": rows,
         "groups": {"by": by, "left_out": len(groups) - len(rows), "of": None},
-        "errors": _error_types(by_tool, failed),
+        "errors": error_types({tool: stats.errors for tool, stats in by_tool.items()}, failed[::-1]),
         "latest": [error_row(call) for call in failed[:ERRORS_SHOWN_ALONE]],
         "unpriced": [[tool, None, stats.usage.unpriced] for tool, stats in by_tool.items() if stats.usage.unpriced],
         "tree": frames(read_tree(store, **period).root),
@@ -182,30 +180,6 @@ def _rows(
         }
         for name, stats in (shown if by == "tool" else shown[:ROWS_SHOWN])
     ]
-
-
-def _error_types(by_tool: Mapping[str, ToolStats], failed: Sequence[StoredCall]) -> list[dict[str, Any]]:
-    """Return the types of errors, the most frequent first; see `LiveFigures.error_types`."""
-    counts: Counter[str] = Counter()
-    for stats in by_tool.values():
-        counts.update(stats.errors)
-    kept: dict[str, list[StoredCall]] = {}
-    for call in failed:
-        kept.setdefault(call.error_type or "", []).append(call)
-    found = []
-    for kind, count in counts.most_common():
-        calls = kept.get(kind, [])
-        found.append(
-            {
-                "type": kind,
-                "count": count,
-                "tools": [tool for tool, stats in by_tool.items() if kind in stats.errors],
-                "first": ended_at(calls[-1]) if len(calls) == count else None,
-                "last": ended_at(calls[0]) if calls else None,
-                "text": calls[0].error if calls else "",
-            }
-        )
-    return found
 
 
 def read_tree(store: StoreReader, **period: Any) -> PathTree:

@@ -7,6 +7,7 @@ from typing import Any
 
 from toolweaver_monitor._core.ids import mix, unmix
 from toolweaver_monitor._page.detail import CALLS_SHOWN, MAX_SPANS, MORE, TRACES_IN_FILE
+from toolweaver_monitor._page.figures import ended_at
 from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
 
 Period = Mapping[str, Any]
@@ -140,11 +141,6 @@ def _trace(chosen: str, calls: Sequence[StoredCall]) -> dict[str, Any]:
 def call_id(call: StoredCall) -> str:
     """Return the `call_id` of a call as text."""
     return f"{mix(call.id):016x}"
-
-
-def ended_at(call: StoredCall) -> float:
-    """Return the Unix seconds at which a call ended, to the millisecond."""
-    return round(call.started_at + call.duration_s, 3)
 
 
 def error_row(call: StoredCall) -> dict[str, Any]:
