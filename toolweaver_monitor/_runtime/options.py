@@ -16,13 +16,19 @@ from toolweaver_monitor._text.safe_repr import ErrorTextSource
 from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._base import FunctionSink
-from toolweaver_monitor.sinks._memory.costs import CostTracker
-from toolweaver_monitor.sinks._memory.errors import ErrorTracker
-from toolweaver_monitor.sinks._memory.metrics import MetricsCollector
 
-NAMES = ("prometheus", "wandb", "otlp", "sqlite", "log")
-IN_MEMORY: Mapping[str, type[Any]] = {"metrics": MetricsCollector, "costs": CostTracker, "errors": ErrorTracker}
+IN_MEMORY = {"metrics": "MetricsCollector", "costs": "CostTracker", "errors": "ErrorTracker"}
 """Sinks that may be named although every setup has them."""
+CLASS_NAMES = {
+    "prometheus": "PrometheusExporter",
+    "wandb": "WandBLogger",
+    "otlp": "OpenTelemetryExporter",
+    "sqlite": "SQLiteStore",
+    "log": "LogSink",
+    **IN_MEMORY,
+}
+"""The classes of sinks by the names that `setup()` takes."""
+NAMES = tuple(name for name in CLASS_NAMES if name not in IN_MEMORY)
 METHODS = ("write", "flush", "close")
 
 
@@ -98,7 +104,7 @@ def _refuse_async(name: str, function: Any) -> None:
 
 
 def _make_named(name: str) -> Any:
-    if name in (*NAMES, *IN_MEMORY):
+    if name in CLASS_NAMES:
         return _sink_class(name)()
     close = suggest(name, NAMES)
     hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(NAMES)}"
@@ -107,27 +113,10 @@ def _make_named(name: str) -> Any:
 
 def _sink_class(name: str) -> type[Any]:
     """Return the class that a sink's name stands for, imported only now: some import a server or a client."""
-    if name == "prometheus":
-        from toolweaver_monitor.sinks._prometheus.exporter import PrometheusExporter
+    from toolweaver_monitor import sinks
 
-        return PrometheusExporter
-    if name == "wandb":
-        from toolweaver_monitor.sinks._wandb.logger import WandBLogger
-
-        return WandBLogger
-    if name == "otlp":
-        from toolweaver_monitor.sinks._otlp.exporter import OpenTelemetryExporter
-
-        return OpenTelemetryExporter
-    if name == "sqlite":
-        from toolweaver_monitor.sinks._sqlite import SQLiteStore
-
-        return SQLiteStore
-    if name == "log":
-        from toolweaver_monitor.sinks._log.sink import LogSink
-
-        return LogSink
-    return IN_MEMORY[name]
+    kind: type[Any] = getattr(sinks, CLASS_NAMES[name])
+    return kind
 
 
 def assign_names(sinks: Sequence[Any]) -> Iterator[tuple[str, Any]]:

@@ -19,7 +19,6 @@ COST_SOURCES = ("", "reported", "declared", "priced")
 """As `OUTCOMES`."""
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
-SPANS = (MINUTE, HOUR, DAY)
 """Seconds that one roll-up covers."""
 
 PATH, MODEL, TAG = "path", "model", "tag"
