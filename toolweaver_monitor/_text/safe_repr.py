@@ -19,6 +19,8 @@ from toolweaver_monitor.errors import ToolweaverMonitorError
 
 MAX_LEVELS = 5
 MAX_ITEMS = 10
+MAX_CAPTURED_CHARS = 1_024
+MAX_FAULT_CHARS = 512
 
 ErrorTextSource = Literal["str", "args"]
 """The source of an exception's text: `str(error)`, or its arguments alone."""
@@ -50,32 +52,29 @@ def type_name(error: BaseException) -> str:
     return class_name(type(error))
 
 
-def capture_value(value: object, limit: int = 1024) -> str:
+def capture_value(value: object) -> str:
     """Return the scrubbed text of a value: text as it is, anything else as `repr` would show it."""
     try:
-        room = limit + AHEAD
-        return scrub(value[:room] if type(value) is str else render(value, room), limit)
+        room = MAX_CAPTURED_CHARS + AHEAD
+        return scrub(value[:room] if type(value) is str else render(value, room), MAX_CAPTURED_CHARS)
     except Exception:  # noqa: BLE001 - a value that cannot be shown safely is not shown
         return UNSCRUBBABLE
 
 
-def capture_arguments(
-    args: Sequence[object], kwargs: Mapping[str, object], parameters: Sequence[str] = (), limit: int = 1024
-) -> str:
+def capture_arguments(args: Sequence[object], kwargs: Mapping[str, object], parameters: Sequence[str] = ()) -> str:
     """Return the scrubbed text of a call's arguments.
 
     Args:
         args: the positional arguments.
         kwargs: the keyword arguments.
         parameters: the names of the positional arguments as far as they are known, which also hide a password.
-        limit: the most characters to return.
     """
     try:
-        room = limit + AHEAD
+        room = MAX_CAPTURED_CHARS + AHEAD
         named = (*zip(parameters, args, strict=False), *kwargs.items())
         parts = [render(value, room) for value in args[len(parameters) :][:MAX_ITEMS]]
         parts += [f"{name}={_render_named(name, value, room, MAX_LEVELS)}" for name, value in named[: 2 * MAX_ITEMS]]
-        return scrub(", ".join(parts), limit)
+        return scrub(", ".join(parts), MAX_CAPTURED_CHARS)
     except Exception:  # noqa: BLE001 - as above
         return UNSCRUBBABLE
 
@@ -144,15 +143,15 @@ def error_text(error: BaseException, limit: int = 256 + AHEAD, source: ErrorText
         return f"<{type_name(error)}>"
 
 
-def fault_text(error: BaseException, limit: int = 512) -> str:
+def fault_text(error: BaseException) -> str:
     """Return an error's text for `health()` and the log: one line without secrets, or its class's name if empty."""
-    return escape(scrub(error_text(error, limit + AHEAD), limit)) or type_name(error)
+    return escape(scrub(error_text(error, MAX_FAULT_CHARS + AHEAD), MAX_FAULT_CHARS)) or type_name(error)
 
 
-def hint_text(error: BaseException, limit: int = 512) -> str:
+def hint_text(error: BaseException) -> str:
     """Return the hint of one of this library's errors, on one line and without secrets; empty if it has none."""
     hint = _attributes_of(error).get("hint") if issubclass(type(error), ToolweaverMonitorError) else None
-    return escape(scrub(hint, limit)) if type(hint) is str else ""
+    return escape(scrub(hint, MAX_FAULT_CHARS)) if type(hint) is str else ""
 
 
 def _text_of_args(error: BaseException, limit: int) -> str:

@@ -19,7 +19,6 @@ FAILURE_KEYS = frozenset({"isError", "is_error", "success", "status", "error"})
 
 _TEXTS = ("error", "error_message", "message", "content", "result", "blocks")
 """The fields that say which failure it is."""
-_NO_TEXT = "the result says that it is an error"
 
 
 def find_failure(result: object, fields: Fields) -> str | None:

@@ -93,9 +93,9 @@ class SetupAware:
 class FunctionSink:
     """A sink that passes each call to a function. A batch that is tried again resumes at the call that failed."""
 
-    def __init__(self, function: Callable[[ToolCall], Any], name: str | None = None) -> None:
+    def __init__(self, function: Callable[[ToolCall], Any]) -> None:
         self._function = function
-        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.name = getattr(function, "__name__", type(function).__name__)
         self._batch: Sequence[ToolCall] = ()
         self._done = 0
 

@@ -76,8 +76,6 @@ class SharedFolder:
         self.path = path
         self.started_at = 0.0
         """When the run started, in Unix seconds; 0.0 before `join()`."""
-        self.unreadable = 0
-        """Files that could not be read when the folder was last looked at."""
         self._is_reader = head is None
         self._head = head or NOBODY
         self._lock = LockFile(path / "lock")
@@ -167,7 +165,6 @@ class SharedFolder:
         self._delete(each.name for each in found if each.name in run.folded)
         living = [each for each in found if each.descriptor is None]
         dead = [each for each in found if each.descriptor is not None and each.name not in run.folded]
-        self.unreadable = sum(each.payload is None for each in found)
         payload = fold(run.payload, living, dead)
         if payload is not None:
             self._write_departed(Departed(run.started_at, run.head, [each.name for each in dead], payload))

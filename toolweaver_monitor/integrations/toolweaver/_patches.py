@@ -18,7 +18,7 @@ from toolweaver_monitor._instrument.patching.patch import patch_for, patches
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.integrations.toolweaver._registry import REGISTRY_MODULE, plugins
 from toolweaver_monitor.integrations.toolweaver._runs import Level, Switch, watch_coroutine, watch_function
-from toolweaver_monitor.integrations.toolweaver._ways import WAYS, Way
+from toolweaver_monitor.integrations.toolweaver._ways import WAYS, Way, tool_name_of
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -208,16 +208,12 @@ def _watch_plugins(original: Any) -> Any:
     return register
 
 
-def _plugin_tool(_self: Any, tool_name: str, *_args: Any, **_kwargs: Any) -> str:
-    return tool_name
-
-
 def _watch_plugin(plugin: Any) -> None:
     """Watch a plugin's class by its `execute`, and the functions that it has been given by decorators."""
     for kind in mro_of(type(plugin)):
         if "execute" in namespace(kind):
             if inspect.iscoroutinefunction(namespace(kind)["execute"]):
-                _patch(kind, "execute", lambda original: watch_coroutine(original, _plugin_tool, Level.PLUGIN))
+                _patch(kind, "execute", lambda original: watch_coroutine(original, tool_name_of, Level.PLUGIN))
             break
     for bound in list(vars(plugin).get("_functions", {}).values()) if hasattr(plugin, "__dict__") else ():
         _watch_decorated(bound)

@@ -41,7 +41,8 @@ class Way(NamedTuple):
     """Whether a function is replaced in all modules of ToolWeaver that hold it, and not in this one only."""
 
 
-def _tool_name(_self: Any, tool_name: str, *_args: Any, **_kwargs: Any) -> str:
+def tool_name_of(_self: Any, tool_name: str, *_args: Any, **_kwargs: Any) -> str:
+    """Return the name that a client or a plugin is given."""
     return tool_name
 
 
@@ -160,7 +161,7 @@ def _workflow_step(original: Any) -> Any:
 
 
 def _workflow_call(original: Any) -> Any:
-    watched = watch_coroutine(original, _tool_name, Level.EXECUTOR)
+    watched = watch_coroutine(original, tool_name_of, Level.EXECUTOR)
 
     @functools.wraps(original)
     async def call_tool(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -278,8 +279,8 @@ def watch_model(planner: Any) -> None:
 _PRIVATE = "orchestrator._internal."
 
 WAYS = (
-    Way(f"{_PRIVATE}infra.mcp_client", "MCPClientShim.call_tool", _coroutine(_tool_name, Level.CLIENT)),
-    Way(f"{_PRIVATE}infra.mcp_client", "MCPClientShim.call_tool_stream", _stream(_tool_name)),
+    Way(f"{_PRIVATE}infra.mcp_client", "MCPClientShim.call_tool", _coroutine(tool_name_of, Level.CLIENT)),
+    Way(f"{_PRIVATE}infra.mcp_client", "MCPClientShim.call_tool_stream", _stream(tool_name_of)),
     Way(f"{_PRIVATE}infra.mcp_client", "MCPClientShim._emit", _events),
     Way(
         f"{_PRIVATE}infra.a2a_client",

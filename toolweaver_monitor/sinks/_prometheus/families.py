@@ -132,21 +132,18 @@ def cap_tools(tools: Mapping[str, ToolStats], max_names: int) -> Mapping[str, To
     return named
 
 
-def cap_budgets(
-    budgets: Iterable[Mapping[str, Any]], max_accounts: int = MAX_BUDGET_ACCOUNTS
-) -> list[Mapping[str, Any]]:
-    """Return at most `max_accounts` accounts by name, the oldest ones, and the rest summed as `__overflow__` by unit.
+def cap_budgets(budgets: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the oldest accounts by name, as many as are shown, and the rest summed as `__overflow__` by unit.
 
     Budgets without accounts, whose names are written in the code, always stay.
     """
     budgets = list(budgets)
     accounts = [budget for budget in budgets if budget.get("account") is not None]
-    if len(accounts) <= max_accounts:
-        return budgets
-    over = {id(budget) for budget in accounts[max_accounts:]}
+    summed = accounts[MAX_BUDGET_ACCOUNTS:]
+    over = {id(budget) for budget in summed}
     named = [budget for budget in budgets if id(budget) not in over]
-    for unit in dict.fromkeys(budget["unit"] for budget in accounts[max_accounts:]):
-        rest = [budget for budget in accounts[max_accounts:] if budget["unit"] == unit]
+    for unit in dict.fromkeys(budget["unit"] for budget in summed):
+        rest = [budget for budget in summed if budget["unit"] == unit]
         totals = {key: sum(budget[key] for budget in rest) for key in ("limit", "spent", "rejections")}
         named.append({"name": OVERFLOW, "unit": unit, **totals})
     return named
