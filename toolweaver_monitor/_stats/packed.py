@@ -6,11 +6,9 @@ every order, as far as 2**33 s: a sum over processes never falls because a proce
 
 from __future__ import annotations
 
-from collections import Counter
-
 import msgspec
 
-from toolweaver_monitor._stats.tool_stats import MAX_ERROR_TYPES, ToolStats
+from toolweaver_monitor._stats.tool_stats import MAX_ERROR_TYPES, Counts, ToolStats
 from toolweaver_monitor._stats.totals import UsageTotals
 from toolweaver_monitor._text.names import OVERFLOW
 
@@ -61,12 +59,12 @@ def unpack_stats(packed: PackedStats) -> ToolStats:
     stats = ToolStats()
     for name, value in zip(_USAGE_FIELDS, packed.usage, strict=True):
         setattr(stats.usage, name, value)
-    stats.outcomes = Counter(packed.outcomes)
+    stats.outcomes = Counts(packed.outcomes)
     stats.duration_sum_s, stats.first_item_sum_s = packed.duration_sum_s, packed.first_item_sum_s
     stats.duration_min_s, stats.duration_max_s = packed.duration_min_s, packed.duration_max_s
-    stats.buckets, stats.first_item_buckets = Counter(packed.buckets), Counter(packed.first_item_buckets)
+    stats.buckets, stats.first_item_buckets = Counts(packed.buckets), Counts(packed.first_item_buckets)
     stats.items = packed.items
-    stats.errors = Counter(packed.errors)
+    stats.errors = Counts(packed.errors)
     return stats
 
 
@@ -74,7 +72,7 @@ def add_capped(mine: ToolStats, other: ToolStats) -> None:
     """Add statistics of another process; types of errors beyond the cap are counted as `__overflow__`."""
     room = MAX_ERROR_TYPES - len(mine.errors)
     if len(other.errors) > room:
-        errors: Counter[str] = Counter()
+        errors: Counts[str] = Counts()
         for kind, count in other.errors.items():
             if kind not in mine.errors:
                 room -= 1

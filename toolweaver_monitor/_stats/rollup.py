@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from toolweaver_monitor._stats.tool_stats import ToolStats
+from toolweaver_monitor._stats.tool_stats import Counts, ToolStats
 from toolweaver_monitor._stats.totals import UsageTotals
 
 LARGEST = 2**62
@@ -61,7 +60,7 @@ def unpack(packed: Mapping[str, Any], outcomes: tuple[str, ...]) -> ToolStats:
     for name in _USAGE:
         setattr(usage, name, packed[name])
     usage.runs = packed["outermost"]
-    stats.outcomes = Counter({outcome: packed[outcome] for outcome in outcomes if packed[outcome]})
+    stats.outcomes = Counts({outcome: packed[outcome] for outcome in outcomes if packed[outcome]})
     usage.errors, usage.rejected = stats.failures, stats.outcomes["rejected"]
     stats.items = packed["items"]
     stats.duration_sum_s = packed["duration_sum_s"]
@@ -69,9 +68,9 @@ def unpack(packed: Mapping[str, Any], outcomes: tuple[str, ...]) -> ToolStats:
     if packed["duration_max_s"] is not None:
         stats.duration_min_s, stats.duration_max_s = packed["duration_min_s"], packed["duration_max_s"]
     if packed["durations"]:
-        stats.buckets = Counter(_decode_buckets(packed["durations"]))
+        stats.buckets = Counts(_decode_buckets(packed["durations"]))
     if packed["first_items"]:
-        stats.first_item_buckets = Counter(_decode_buckets(packed["first_items"]))
+        stats.first_item_buckets = Counts(_decode_buckets(packed["first_items"]))
     if packed["errors"]:
-        stats.errors = Counter(_decode_errors(packed["errors"]))
+        stats.errors = Counts(_decode_errors(packed["errors"]))
     return stats

@@ -48,7 +48,7 @@ def counted(batch: list[ToolCall]) -> ToolStats:
 
 
 def state(of: ToolStats) -> dict[str, object]:
-    own = {name: +getattr(of, name) for name in ToolStats.__slots__ if name != "usage"}
+    own = {name: getattr(of, name) for name in ToolStats.__slots__ if name != "usage"}
     return own | of.usage.as_dict()
 
 

@@ -166,19 +166,20 @@ class MetricsCollector(InMemorySink, AnswersGuesses):
 def summarize(stats: ToolStats) -> Summary:
     """Return the totals that `MetricsCollector.summary` shows."""
     p50_s, p95_s, p99_s = histogram.percentiles(stats.buckets, PERCENTILES, stats.duration_min_s, stats.duration_max_s)
+    usage, executed, successes, failures = stats.usage, stats.executed, stats.outcomes["success"], stats.failures
     return {
-        "count": stats.calls,
-        "total_operations": stats.calls,
-        "successes": stats.outcomes["success"],
-        "failures": stats.failures,
-        "success_rate": stats.outcomes["success"] / stats.rated if stats.rated else None,
-        "total_cost_usd": stats.usage.cost_nanousd / NANO,
-        "avg_duration_s": stats.duration_sum_s / stats.executed if stats.executed else 0.0,
-        "total_tokens": stats.usage.tokens,
+        "count": usage.calls,
+        "total_operations": usage.calls,
+        "successes": successes,
+        "failures": failures,
+        "success_rate": successes / (successes + failures) if successes or failures else None,
+        "total_cost_usd": usage.cost_nanousd / NANO,
+        "avg_duration_s": stats.duration_sum_s / executed if executed else 0.0,
+        "total_tokens": usage.tokens,
         "p50_s": p50_s,
         "p95_s": p95_s,
         "p99_s": p99_s,
-        "unpriced_calls": stats.usage.unpriced,
+        "unpriced_calls": usage.unpriced,
     }
 
 
