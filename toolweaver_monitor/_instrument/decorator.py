@@ -12,6 +12,7 @@ from typing import Any, TypeVar, overload
 from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._instrument import wrappers
 from toolweaver_monitor._instrument.patching.known import row_of
+from toolweaver_monitor._instrument.patching.tool_names import asks_for_self
 from toolweaver_monitor._instrument.proxies import MonitoredProxy, make_proxy
 from toolweaver_monitor._instrument.registered import warn_if_registered
 from toolweaver_monitor._instrument.tool import ToolSpec, register
@@ -167,7 +168,7 @@ def wrap(function: Any, name: Any = None, *, is_decorated: bool = False, **decla
         if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
             run = types.coroutine(run)
         return functools.update_wrapper(run, function)
-    if callable(name) and first_parameter(name) in {"self", "cls"}:
+    if callable(name) and asks_for_self(name):
         wrap_one = functools.partial(_wrap_with_self, wrap_one, tool)
     return make_proxy(MonitoredProxy, function, wrap_one, functools.partial(wrap, name=name, **declarations))
 
@@ -183,14 +184,6 @@ def _wrap_with_self(wrap_one: Any, tool: ToolSpec, target: Any) -> Callable[...,
     own = copy.copy(tool)
     own.name_from = functools.partial(tool.name_from, bound_to)
     return wrap_one.func(target, tool=own)  # type: ignore[no-any-return]
-
-
-def first_parameter(function: Any) -> str:
-    """Return the name of a callable's first parameter, or an empty string if it has none that is known."""
-    try:
-        return next(iter(inspect.signature(function).parameters), "")
-    except (TypeError, ValueError):
-        return ""
 
 
 def _reject_unsuitable(function: Any, kind: type) -> None:

@@ -20,6 +20,7 @@ from toolweaver_monitor._instrument.patching.stream_contexts import watch_contex
 from toolweaver_monitor._instrument.patching.super_calls import is_same_call, super_call_check
 from toolweaver_monitor._instrument.patching.tool_names import (
     SelfPosition,
+    asks_for_self,
     name_along,
     name_by_user,
     name_from_arguments,
@@ -158,10 +159,7 @@ def _asks_for_self(row: KnownClass | None, options: InstrumentOptions) -> bool:
     """Return whether the name of a call is read from the object."""
     if not callable(options.tool_name):
         return options.tool_name is None and row is not None and "self." in row.name
-    try:
-        return next(iter(inspect.signature(options.tool_name).parameters), "") in {"self", "cls"}
-    except (TypeError, ValueError):
-        return False
+    return asks_for_self(options.tool_name)
 
 
 def _bind_late(original: Any) -> Any:

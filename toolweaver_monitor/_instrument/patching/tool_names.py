@@ -200,6 +200,14 @@ def extract_tool_name(value: Any, *, is_name: bool = False, depth: int = 2) -> s
     return None
 
 
+def asks_for_self(read_name: Callable[..., str]) -> bool:
+    """Return whether the first parameter of a user's naming function is `self` or `cls`."""
+    try:
+        return next(iter(inspect.signature(read_name).parameters), "") in {"self", "cls"}
+    except (TypeError, ValueError):
+        return False
+
+
 def name_by_user(read_name: Callable[..., str], self_position: SelfPosition, count: Callable[[], object]) -> NameReader:
     """Return a user's naming function as one that counts, and that gets the object only if it asks for `self`."""
     wanted = read_name if self_position is not SelfPosition.ARGUMENTS else _skip_self(read_name)
@@ -213,12 +221,8 @@ def name_by_user(read_name: Callable[..., str], self_position: SelfPosition, cou
 
 
 def _skip_self(read_name: Callable[..., str]) -> NameReader:
-    """Drop the object from the arguments of a user's naming function, unless its first parameter is `self` or `cls`."""
-    try:
-        first = next(iter(inspect.signature(read_name).parameters), "")
-    except (TypeError, ValueError):
-        first = ""
-    if first in {"self", "cls"}:
+    """Drop the object from the arguments of a user's naming function, unless that asks for it."""
+    if asks_for_self(read_name):
         return read_name
 
     def read_without_self(_self: Any, /, *args: Any, **kwargs: Any) -> str:
