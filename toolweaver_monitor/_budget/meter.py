@@ -387,8 +387,10 @@ class InnerAdmission(LockedAdmission, gc=False, eq=False):
     """
 
     lender: Admission | None = None
-    """None once it was given back. Kept if the call around has ended, since to drop it could run its `__del__`."""
+    """Kept after the end, too: what is borrowed through this call goes back to it, and to drop it could run its
+    `__del__`."""
     borrowed: int = 0
+    """What is still to be given back."""
 
     def borrow(self) -> None:
         """Take over the lender's reserve, as far as it holds more than this call leaves of a reserve."""
@@ -419,15 +421,19 @@ class InnerAdmission(LockedAdmission, gc=False, eq=False):
         Admission.release(self)
 
     def _give_back(self, used: int) -> None:
-        lender = self.lender
-        if lender is not None and lender.held is not None and self.held is not None:
+        """Give back what the call did not use, to the nearest call around it that is open."""
+        lender, most = self.lender, self.borrowed
+        while isinstance(lender, InnerAdmission) and (lender.held is None or lender.awaits_price):
+            most = min(most, lender.borrowed)  # the rest was that call's own, and is free since it ended
+            lender = lender.lender
+        if lender is not None and lender.held is not None and not lender.awaits_price and self.held is not None:
             back = self.held - used
-            if back > self.borrowed:  # noqa: PLR1730 - as in `borrow`
-                back = self.borrowed
+            if back > most:  # noqa: PLR1730 - as in `borrow`
+                back = most
             if back > 0:
                 lender.held += back
                 self.held -= back
-            self.lender = None
+                self.borrowed -= back
 
 
 class AdmissionGroup(msgspec.Struct, gc=False, eq=False):

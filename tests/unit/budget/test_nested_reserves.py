@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -157,6 +158,28 @@ async def test_a_call_that_outlives_the_one_around_it_gives_back_to_the_budget(b
         await asyncio.sleep(0)
     assert money(monitor) == (0.0, 0.1)
     await task
+    assert money(monitor) == (0.02, 0.0)
+
+
+@scopes
+def test_a_stream_that_outlives_the_step_it_began_in_gives_back_to_the_agent(budgets: list[Budget]) -> None:
+    """The agent goes on reading it, and has its reserve again when it ends.
+
+    Seen red: the agent held nothing, so others took the room that it needed, and the limit was exceeded.
+    """
+    monitor = setup(budget=budgets)
+
+    @monitored("chat")
+    def chat() -> Iterator[dict[str, Any]]:
+        yield {"cost": 0.02}
+
+    with track("agent", customer="acme"):
+        with track("step"):
+            answer = chat()
+            next(answer)
+        assert money(monitor) == (0.0, 0.1)
+        assert not list(answer)
+        assert money(monitor) == (0.02, 0.08)
     assert money(monitor) == (0.02, 0.0)
 
 
