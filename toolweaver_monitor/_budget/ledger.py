@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from toolweaver_monitor._budget.admission import Admission, AdmissionGroup
+from toolweaver_monitor._budget.books import Books
 from toolweaver_monitor._budget.budget import Budget, BudgetStatus, Unit, check_clashes
 from toolweaver_monitor._budget.messages import convert_amount, exceeded_error, repeated_error, warning_text
-from toolweaver_monitor._budget.meter import Admission, AdmissionGroup, Meter
+from toolweaver_monitor._budget.meter import Meter
 from toolweaver_monitor._budget.repeats import RepeatCounter, compute_digest
 from toolweaver_monitor._budget.scope import Scope
 from toolweaver_monitor._budget.shared import SHARED_PER, SharedMeter, SharedSums
@@ -169,8 +171,8 @@ class Ledger:
             for admission in taken:
                 admission.release()
             return self._take_each(call, known_nanousd, digest, overridden)
-        for meter in forced:
-            meter.overruns += 1
+        for pin in overridden:
+            pin.meter.overruns += 1
         if taken:
             call._admission = taken[0] if len(taken) == 1 else AdmissionGroup(tuple(taken))
             call._ensure_details()  # as in `admit`
@@ -249,7 +251,7 @@ class Ledger:
         finally:  # as in `_admit_by_all`
             del pin, meter, error, cause
 
-    def _warn(self, meter: Meter, error: BudgetExceeded) -> None:
+    def _warn(self, meter: Books, error: BudgetExceeded) -> None:
         with self._lock:
             meter.suppressed_warnings += 1
             if not meter.warnings.ready(self._now()):
@@ -311,7 +313,7 @@ class Ledger:
         self._find_shortcuts()
 
 
-def _describe(meter: Meter) -> BudgetStatus:
+def _describe(meter: Books) -> BudgetStatus:
     """Return the state of a limit. The caller holds the lock."""
     meter.collect()
     unit = meter.unit
@@ -332,7 +334,7 @@ def _describe(meter: Meter) -> BudgetStatus:
     }
 
 
-def _announce(meter: Meter) -> None:
+def _announce(meter: Books) -> None:
     """Log that the share `warn_at` of a limit is spent, and call `on_warn`; what that raises is counted only."""
     with meter.lock:
         status = _describe(meter)

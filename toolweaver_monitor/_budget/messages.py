@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from toolweaver_monitor._budget.books import Books
 from toolweaver_monitor._budget.budget import Unit
-from toolweaver_monitor._budget.meter import Meter
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor.errors import BudgetExceeded
 
 
-def exceeded_error(meter: Meter, tool_name: str, known_nanousd: int | None) -> BudgetExceeded:
+def exceeded_error(meter: Books, tool_name: str, known_nanousd: int | None) -> BudgetExceeded:
     """Return the error for a call that would exceed this meter's limit."""
     unit = meter.unit
     asked = meter.estimate(known_nanousd)
@@ -33,7 +33,7 @@ def exceeded_error(meter: Meter, tool_name: str, known_nanousd: int | None) -> B
     )
 
 
-def repeated_error(meter: Meter, tool_name: str, count: int, frees_in_s: float | None) -> BudgetExceeded:
+def repeated_error(meter: Books, tool_name: str, count: int, frees_in_s: float | None) -> BudgetExceeded:
     """Return the error for a call that has run as often with the same arguments as this meter's limit allows."""
     times = pluralize(count, "time")
     wait = f"wait {frees_in_s:.1f} s, " if frees_in_s is not None else ""
@@ -57,7 +57,7 @@ def _describe_need(unit: Unit, asked: int, known_nanousd: int | None) -> str:
     return f", this call {'reserves' if known_nanousd is None else 'costs'} {_format_amount(asked, unit)}"
 
 
-def _choose_hint(meter: Meter, asked: int, frees_in_s: float | None) -> str:
+def _choose_hint(meter: Books, asked: int, frees_in_s: float | None) -> str:
     raise_limit = f"raise limit_{meter.unit}"
     if meter.unit == "usd" and not meter.limit:
         return f"call only tools that are declared as free (cost=0), or {raise_limit}"
@@ -72,7 +72,7 @@ def _choose_hint(meter: Meter, asked: int, frees_in_s: float | None) -> str:
     return f"{raise_limit} or start a new run with setup()"
 
 
-def warning_text(meter: Meter) -> str:
+def warning_text(meter: Books) -> str:
     """Return the warning that most of this meter's limit is spent."""
     limit = _format_amount(meter.limit, meter.unit) + ("" if meter.budget.per == "run" else f" per {meter.budget.per}")
     shown = meter.shown_spent()

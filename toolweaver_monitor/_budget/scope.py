@@ -7,8 +7,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import Token
 
+from toolweaver_monitor._budget.admission import Admission, AdmissionGroup
+from toolweaver_monitor._budget.books import Books
 from toolweaver_monitor._budget.budget import Budget, Unit
-from toolweaver_monitor._budget.meter import Admission, AdmissionGroup, Meter
+from toolweaver_monitor._budget.meter import Meter
 from toolweaver_monitor._budget.repeats import RepeatCounter
 from toolweaver_monitor._budget.shared import SharedMeter, SharedSums
 from toolweaver_monitor._budget.window import slot_width_s
@@ -33,7 +35,7 @@ class Scope:
     """
 
     def __init__(
-        self, budget: Budget, lock: threading.RLock, now: Callable[[], float], announce: Callable[[Meter], None]
+        self, budget: Budget, lock: threading.RLock, now: Callable[[], float], announce: Callable[[Books], None]
     ) -> None:
         self.budget = budget
         self.limits = budget.limits

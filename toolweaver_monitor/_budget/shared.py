@@ -11,8 +11,10 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from toolweaver_monitor._budget.admission import Admission
+from toolweaver_monitor._budget.books import Books
 from toolweaver_monitor._budget.budget import NEVER, Budget, Unit
-from toolweaver_monitor._budget.meter import Admission, Meter
+from toolweaver_monitor._budget.meter import Meter
 from toolweaver_monitor._core.log_throttle import LogThrottle
 
 log = logging.getLogger("toolweaver_monitor")
@@ -49,7 +51,7 @@ class SharedMeter(Meter):
         key: str | None,
         lock: threading.RLock,
         now: Callable[[], float],
-        announce: Callable[[Meter], None],
+        announce: Callable[[Books], None],
         sums: SharedSums,
     ) -> None:
         self._sums = sums

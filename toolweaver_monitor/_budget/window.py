@@ -7,7 +7,7 @@ more sixtieth (1 s for a minute, 1 min for an hour, 24 min for a day). It uses t
 A month is the calendar's, in UTC, and has one slot. Its end comes from the wall clock. A clock that is set back frees
 nothing, and the month then ends when its own time comes.
 
-Every change is a run of plain stores, see `meter`.
+Every change is a run of plain stores, see `books`.
 """
 
 from __future__ import annotations

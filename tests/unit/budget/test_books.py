@@ -11,7 +11,7 @@ from ledger_kit import CENT, books, ended, opened, refused
 from toolweaver_monitor._budget import Budget, Ledger
 from toolweaver_monitor._budget import ledger as ledger_module
 from toolweaver_monitor._budget import meter as meter_module
-from toolweaver_monitor._budget.meter import LockedAdmission
+from toolweaver_monitor._budget.admission import LockedAdmission
 from toolweaver_monitor._core.sanitize import NANO
 
 
