@@ -120,8 +120,8 @@ class StreamUsage:
 def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
     """Return the sum of both. None stands for no usage.
 
-    Of two models or service tiers, the tokens of the first are not split: the prices of the second do not apply to
-    them. If one used tokens and says no cost, the cost of the other is not that of both.
+    Of two models or service tiers, the tokens of the first are not split, and the cost is unknown: the prices of the
+    second do not apply to them. If one used tokens and says no cost, the cost of the other is not that of both.
     """
     if one is None or other is None:
         return one or other
@@ -130,9 +130,8 @@ def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
     is_other_model = one.model != other.model and None not in (one.model, other.model)
     if (is_other_model or one.service_tier != other.service_tier) and any(_counts(one)) and any(_counts(other)):
         split = dict.fromkeys(COUNT_FIELDS, 0)
-        one = msgspec.structs.replace(
-            one, **{**split, "tokens": one.tokens + one.input_tokens + one.output_tokens}, model=None
-        )
+        tokens = one.tokens + one.input_tokens + one.output_tokens
+        one = msgspec.structs.replace(one, **{**split, "tokens": tokens, "other_units": 1}, model=None)
     return _combine(one, other, lambda first, second: first + second)
 
 

@@ -144,20 +144,28 @@ def test_answers_add_up_and_parts_of_one_do_not(items: list[Any], expected: tupl
     assert told(*items) == (*expected, 0)
 
 
-def test_answers_of_two_models_in_one_stream_have_no_price() -> None:
-    """All tokens are counted, those of the first model as not split: the price of the second is not theirs."""
-    with ToolRecorder(prices={"m": {"input": 1, "output": 2}, "n": {"input": 3, "output": 9}}) as recorder:
+@pytest.mark.parametrize("price", [{"input": 3, "output": 9}, {"input": 3, "output": 3}, {"input": 3}])
+def test_answers_of_two_models_in_one_stream_have_no_price(price: dict[str, float]) -> None:
+    """All tokens are counted, those of the first model as not split: the price of the second is not theirs.
+
+    Seen red: without `other_units`, all had the price of a model whose input and output cost the same.
+    """
+    made = 20 if "output" in price else 0  # of an embedding all tokens are input
+    with ToolRecorder(prices={"m": {"input": 1, "output": 2}, "n": price}) as recorder:
 
         @monitored("pages")
         def pages(other: str) -> Any:
-            yield answer(100, 20)
-            yield answer(100, 20, model=other)
+            yield answer(100, made)
+            yield answer(100, made, model=other)
 
         list(pages("m"))
         list(pages("n"))
         same, mixed = recorder.calls("pages")
-    assert (same.tokens, same._cost_nanousd) == (240, 280_000)  # 2 x (100 x 1 + 20 x 2) micro-dollars
-    assert (mixed.tokens, mixed._cost_nanousd) == (240, None)
+    assert (same.tokens, same._cost_nanousd) == (
+        200 + 2 * made,
+        (200 + 4 * made) * 1_000,
+    )  # 100 x $1 + made x $2, twice
+    assert (mixed.tokens, mixed._cost_nanousd) == (same.tokens, None)
 
 
 @given(st.lists(st.tuples(st.integers(1, 1_000), st.integers(1, 1_000)), max_size=20))
