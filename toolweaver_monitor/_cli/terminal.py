@@ -20,6 +20,9 @@ Block = str | Rows
 STYLES = {"worse": "red", "better": "green", "same": "dim", "failure": "red", "timeout": "red", "rejected": "yellow"}
 """The styles of cells that say these words."""
 
+LEAST_NAME = 16
+"""Columns that names have in a narrow terminal, at the cost of what stands beside them."""
+
 
 def show(*blocks: Block) -> None:
     """Print lines and tables."""
@@ -73,7 +76,8 @@ def _rich_table(rows: Rows, how: dict[str, Any]) -> Any:
     shown = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for number, name in enumerate(head):
         columns: Any = {"no_wrap": 0 < number < len(head) - 1, "overflow": "fold"} | how
-        shown.add_column(Text(name), justify="right" if number else "left", **columns)
+        least = min(LEAST_NAME, max(len(row[0]) for row in rows)) if not number else None
+        shown.add_column(Text(name), justify="right" if number else "left", min_width=least, **columns)
     for row in body:
         shown.add_row(*(Text(cell, style_of(name, cell)) for name, cell in zip(head, row, strict=True)))
     return Padding(shown, (0, 0, 0, 2))

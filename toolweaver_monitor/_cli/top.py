@@ -234,6 +234,8 @@ class LiveTop:
         room = len(ranked) if height is None else max(1, height - len(head) - 6)
         rows = [["tool", "calls", "a second", "failed", "p50", "p95", "p99", "tokens", "cost", "last error"]]
         rows += [self._row(row, None if height is None else NAME_COLUMNS) for row in ranked[:room]]
+        if height is None and not self._rates:  # after one look
+            rows = [row[:2] + row[3:] for row in rows]
         left = [f"  and {len(ranked) - room:,} more"] if len(ranked) > room else []
         return [*head, "", *([rows] if ranked else ["  no call yet"]), *left]
 

@@ -29,7 +29,7 @@ def test_a_store_is_shown_with_its_tools_the_dearest_first(capsys: pytest.Captur
     assert lines[0].startswith("runs.db  1 run  since ")
     assert lines[1] == "  2 calls, 1 failed (50.0%), 10 tokens, $0.2500"
     rows = [line.split() for line in lines[4:]]
-    assert [(row[0], row[1], row[3]) for row in rows] == [("top_dear", "1", "0"), ("top_cheap", "1", "1")]
+    assert [(row[0], row[1], row[2]) for row in rows] == [("top_dear", "1", "0"), ("top_cheap", "1", "1")]
     assert "\x1b" not in "".join(lines)
     figures = json.loads(shown(capsys, tmp_path / "runs.db", "--json"))
     assert (figures["total"]["cost"], [tool["name"] for tool in figures["tools"]]) == (0.25, ["top_dear", "top_cheap"])
