@@ -316,6 +316,24 @@ def test_what_is_no_store_gets_one_line_with_the_cure(
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
+@pytest.mark.parametrize("command", ["report", "tree", "top", "dashboard"])
+def test_a_run_that_is_not_there_is_one_line(sh: Shell, store: Path, tmp_path: Path, command: str) -> None:
+    """Seen red: an empty report, and exit code 0."""
+    sh(command, store, "--run", 7, code=2)
+    assert sh.err.endswith("runs.db has no run 7; there is 1; report --by run shows them\n")
+
+
+def test_a_comparison_of_nothing_is_no_success(sh: Shell, store: Path, tmp_path: Path) -> None:
+    """Or a program that did not run at all would pass in CI. Seen red: exit code 0."""
+    other = tmp_path / "other.db"
+    with setup(SQLiteStore(other)), track("another"):
+        pass
+    sh("compare", store, other, code=2)
+    assert sh.err == "toolweaver-monitor: no tool has run in both; compare two runs of one program\n"
+    sh("compare", store, store, "--run-b", 2, code=2)
+    assert "has no run 2" in sh.err
+
+
 @pytest.mark.parametrize(
     "argv", [["report", "--html"], ["replay", "--to", "jsonl", "-o"], ["replay", "--to", "wandb", "-o"]]
 )
@@ -388,6 +406,7 @@ def test_an_extra_that_is_missing_is_named(sh: Shell, store: Path, monkeypatch: 
         (["tail", "-n", "x"], "`toolweaver-monitor tail --help` shows"),
         (["tree", "--nothing"], "`toolweaver-monitor --help` shows"),
         (["top", "--every", "0"], "give seconds"),
+        (["rules", "--p95", "ocr=soon"], "'soon' is no number"),
         (["dashboard", "--port", "70000"], "give a port from 0 to 65535"),
     ],
 )

@@ -15,6 +15,7 @@ from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor._store.schema import OUTCOMES
 from toolweaver_monitor._text.display import escape, format_seconds
+from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._memory.metrics import summarize
 
 COMPARE_PURPOSE = """\
@@ -28,7 +29,7 @@ examples:
   toolweaver-monitor compare runs.db runs.db --run-a 1 --run-b 2
   toolweaver-monitor compare main.db branch.db --least 20 || echo "slower, dearer or failing more"
 
-exit code: 0 nothing is worse, 1 something is, 2 a store cannot be read
+exit code: 0 nothing is worse, 1 something is, 2 a store cannot be read, or no tool has run in both
 """
 P_LIMIT = 0.01
 COSTS_READ = 10_000
@@ -61,9 +62,14 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the differences."""
-    with common.open_files([options.before]) as before, common.open_files([options.after]) as after:
+    with (
+        common.with_run(common.open_files([options.before]), options.run_a) as before,
+        common.with_run(common.open_files([options.after]), options.run_b) as after,
+    ):
         stats = _by_tool(before, options.run_a), _by_tool(after, options.run_b)
         both = sorted(stats[0].keys() & stats[1].keys())
+        if not both:
+            raise ConfigurationError("no tool has run in both", hint="compare two runs of one program")
         measures = [
             measure
             for tool in both
@@ -137,7 +143,7 @@ def _blocks(
         change = f"{measure.after / measure.before - 1:+.0%}" if measure.before else "-"
         values = [_shown(measure.what, measure.before), _shown(measure.what, measure.after)]
         rows.append([escape(measure.tool), measure.what, *values, change, f"{measure.p:.2g}", word])
-    blocks: list[terminal.Block] = [rows if found else "  no tool has run in both"]
+    blocks: list[terminal.Block] = [rows]
     for label, own, other in (("before", stats[0], stats[1]), ("after", stats[1], stats[0])):
         alone = sorted(own.keys() - other.keys())
         if alone:

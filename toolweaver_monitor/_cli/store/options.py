@@ -63,7 +63,7 @@ def open_store(options: argparse.Namespace) -> StoreReader:
     Raises:
         SinkUnavailable: there is none that can be read.
     """
-    return open_files(options.store or [config.STORE.value()])
+    return with_run(open_files(options.store or [config.STORE.value()]), getattr(options, "of_run", None))
 
 
 def open_files(paths: Sequence[str | Path]) -> StoreReader:
@@ -78,6 +78,28 @@ def open_files(paths: Sequence[str | Path]) -> StoreReader:
         if error.hint == OWN_FILE:
             raise SinkUnavailable(str(error).removesuffix(f"; {error.hint}"), hint="give the path of a store") from None
         raise
+
+
+def with_run(store: StoreReader, run: int | None) -> StoreReader:
+    """Return a store that has the run that the command line names, if it names one; else close it.
+
+    Raises:
+        ConfigurationError: there is no such run.
+    """
+    known = [each["run"] for each in store.runs()] if run is not None else []
+    if run is not None and run not in known:
+        store.close()
+        there = (
+            f"there are {known[0]} to {known[-1]}"
+            if known[1:]
+            else f"there is {known[0]}"
+            if known
+            else "there is none"
+        )
+        raise ConfigurationError(
+            f"{escape(str(store.path))} has no run {run}", hint=f"{there}; report --by run shows them"
+        )
+    return store
 
 
 def check_output(path: Path) -> Path:
