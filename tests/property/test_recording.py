@@ -1,4 +1,4 @@
-"""Several threads, or a signal handler, record on one call at once, and nothing is lost."""
+"""Several threads, or a signal handler, record and return at once; nothing is lost, and nothing counted twice."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from interleaving import in_threads
 from opcodes import interrupted
 
 from toolweaver_monitor import ToolCall
+from toolweaver_monitor._core import known_results
 from toolweaver_monitor._core.call import _recording
 from toolweaver_monitor._core.locks import locked
+from toolweaver_monitor._usage.dict_results import apply_amounts, apply_dict
 
 Step = Callable[[ToolCall], None]
 
@@ -68,3 +70,29 @@ def test_what_threads_record_at_once_adds_up(record: Callable[..., None]) -> Non
     assert call.tokens == 16_000
     assert call.cost_usd == 4.0
     assert dict(call.tags) == {f"tag{number}": 999 for number in range(4)}
+
+
+SHARED = {"tokens_used": 7, "cost": 0.02}
+READS: dict[str, Callable[[], object]] = {
+    "another result": lambda: apply_dict(ToolCall("ocr"), {"tokens_used": 7, "cost": 0.01}),
+    "another result inside a call": lambda: apply_amounts(ToolCall("ocr"), {"tokens_used": 7, "cost": 0.01}),
+    "another item": lambda: known_results.remember({}),
+    "a drain": known_results.forget_dropped,
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_result_is_known_at_every_moment_while_another_takes_its_place(read: str) -> None:
+    """A thread that returns the same dict again just then counts it as served from a cache, not a second time.
+
+    Seen red: with what left `recent` put into `kept` only afterwards.
+    """
+    for place in count(1):
+        known_results.forget_all()
+        known_results.remember(SHARED)
+        known: list[bool] = []
+        if not interrupted(READS[read], place, lambda known=known: known.append(known_results.is_known(SHARED))):
+            break
+        assert known == [True], place
+    assert place > 3
+    assert known_results.is_known(SHARED)

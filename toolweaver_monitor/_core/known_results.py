@@ -25,8 +25,9 @@ _CONSTANTS = frozenset({str, bytes, int, float, complex, bool, type(None), tuple
 """Types whose objects a program may share without a cache, as the interpreter does with the constants of a function."""
 
 recent: list[Any] = [None]
-"""The last result without a weak reference. What is stored displaces the one before, which is read first: between the
-two no other thread runs, and an interrupt there changes nothing.
+"""The last result without a weak reference. One that is not alone is in `kept` before another takes its place, so that
+it is known at every moment. Only what was looked at is replaced: no other thread runs between that comparison and the
+store.
 """
 kept: dict[int, Any] = {}
 """Earlier ones that something else referred to when they were last looked at, by their `id`."""
@@ -49,11 +50,11 @@ class Recognition:
 
 
 def _count_alone() -> tuple[int, int]:
-    """Return the reference counts of what only a local variable holds, and of what `kept` holds as well."""
+    """Return the reference counts of what a local variable and nothing but `recent`, or `kept`, holds."""
     recent[0] = []
     held = recent[0]
-    recent[0] = None
     alone = getrefcount(held)
+    recent[0] = None
     some = {0: held}
     del held
     held = some.get(0)
@@ -89,25 +90,24 @@ def remember(thing: Any) -> None:
             pass
         else:
             return
-    held = recent[0]
-    recent[0] = thing
-    if getrefcount(held) > ALONE:
-        exchange(held, None)
+    displace(thing)
 
 
-def exchange(held: Any, thing: Any) -> bool:
-    """Keep what has left `recent` and is not alone, and return whether the object that displaced it was known.
-
-    Args:
-        held: the displaced object; None if nothing else refers to it.
-        thing: the object that displaced it, or None.
-    """
+def displace(thing: Any) -> bool:
+    """Put an object without a weak reference into `recent`, and return whether it was known."""
     if not Recognition.counts_references:
         return False
-    is_again = thing is not None and (held is thing or id(thing) in kept)
-    if held is not None:
-        _keep(held)
-    return is_again
+    key = id(thing)
+    while True:
+        held = recent[0]
+        if held is thing:
+            return True
+        if held is not None and getrefcount(held) > ALONE:
+            _keep(held)
+        if recent[0] is held:
+            is_again = key in kept
+            recent[0] = thing
+            return is_again
 
 
 def _keep(held: Any) -> None:
@@ -131,9 +131,10 @@ def _keep(held: Any) -> None:
 def forget_dropped() -> bool:
     """Let go of results that nothing else refers to, and return whether any are left to be looked at again."""
     held = recent[0]
-    recent[0] = None
-    if held is not None and getrefcount(held) > ALONE and Recognition.counts_references:
+    if held is not None and getrefcount(held) > ALONE:
         kept[id(held)] = held
+    if recent[0] is held:
+        recent[0] = None
     held = None
     _sweep()
     Recognition.swept_at = 0.0  # before the look at `kept`: what is kept from here on asks for a sweep by itself
