@@ -54,7 +54,7 @@ class BudgetHandle:
         return convert_amount(max(0, left), self.unit)
 
     def raise_to(self, limit: float) -> None:
-        """Let so much be spent from now on; what is spent stays spent. Calls that wait are not told, so try them again.
+        """Raise the limit; what is spent stays spent. Calls that wait are not told, so try them again.
 
         Args:
             limit: the new limit in `unit`; of a budget by tag, of each account.

@@ -279,7 +279,7 @@ class Ledger:
             return scope.limits[unit] if meter is None else meter.limit - meter.shown_spent() - meter.held
 
     def raise_limit(self, scope: Scope, unit: Unit, limit: int) -> None:
-        """Let each account of a budget spend so much from now on."""
+        """Set the limit of each account of a budget."""
         with self._lock:
             scope.raise_limit(unit, limit)
 

@@ -80,7 +80,7 @@ class Scope:
             self.accounts[key] = self._new_meters(None)
 
     def raise_limit(self, unit: Unit, limit: int) -> None:
-        """Let each account spend so much of a unit from now on."""
+        """Set the limit of each account in a unit."""
         self.limits = {**self.limits, unit: limit}
         for meter in self.all_meters():
             if meter.unit == unit:

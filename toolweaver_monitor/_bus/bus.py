@@ -66,7 +66,7 @@ class Bus:
         self.enrich: Callable[[Sequence[ToolCall]], None] | None = None
         """Completes the calls of a batch before any sink sees them: redacts secrets, adds prices."""
         self.before_drain: Callable[[bool], None] | None = None
-        """Closes calls that were recorded by hand; told whether the drain is a periodic one, for which nobody waits."""
+        """Closes calls that were recorded by hand; gets whether the drain is periodic, and no reader waits for it."""
         self.ticks: Iterator[None] = repeat(None, CHECK_EVERY)
         """Has an item for each call that may end before the next look at the inbox. To take one costs half a look."""
         self._dispatcher = Worker("dispatcher", self._work)

@@ -135,7 +135,7 @@ class Worker:
     def _run(self) -> None:
         current.set(SUPPRESSED)  # monitored calls of a sink are not published, or the sink would feed itself
         me = threading.current_thread()
-        # The flag is made anew: gevent or eventlet may have turned threads into greenlets in the meantime, and waiting
+        # The flag is a new one: gevent or eventlet may have turned threads into greenlets in the meantime, and waiting
         # for the old lock would then block them all. The new flag is raised, so no earlier wake-up is lost.
         earlier, self._wake = self._wake, _thread.allocate_lock()
         with suppress(RuntimeError):  # it is raised already

@@ -94,7 +94,7 @@ class Progress(Protocol):
     """Shows how much is done."""
 
     def advance(self, count: int) -> None:
-        """Note that so much more is done."""
+        """Note how much more is done."""
 
 
 @contextmanager

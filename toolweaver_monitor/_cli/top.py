@@ -121,7 +121,7 @@ def _ask_program(url: str, token: str | None) -> bytes:
 
 
 def _watch(figures: LiveTop, poll: Poll, every_s: float) -> None:
-    """Draw the figures anew again and again, until Ctrl-C. A terminal keeps the last ones."""
+    """Draw the figures again and again, until Ctrl-C. A terminal keeps the last ones."""
     try:
         with _screen() as draw:
             while True:

@@ -356,8 +356,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
     def budget_left(self) -> float | None:
         """Return the dollars that the budgets of this call have left for it and for calls inside it.
 
-        Never raises. What other running calls have set aside is not left. An agent can choose a cheaper tool before a
-        dear one is rejected.
+        Never raises. What other running calls have set aside is not left. An agent can choose a cheaper tool before an
+        expensive one is rejected.
 
         Returns:
             Dollars of the budget with the least left, at least 0.0. None if no budget in dollars applies to this call,

@@ -1,7 +1,7 @@
 """The results whose figures were counted, so that one that comes again is charged once.
 
 A result is known by a weak reference, or, if its type takes none as a dict does, by a strong one. That is dropped once
-nothing else refers to the result, which nobody can return any more then: one at the next result, the others at each
+nothing else refers to the result, which no call can return any more then: one at the next result, the others at each
 drain. Never by its `id` alone: of 1,000 dicts that are dropped, 999 have the `id` of an earlier one.
 """
 

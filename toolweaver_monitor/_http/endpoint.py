@@ -104,7 +104,7 @@ class Endpoint:
         """Serve a page as well, if the rules allow one. It replaces an earlier one.
 
         Args:
-            make: returns what serves it, by path; called when somebody first asks for another path than `routes` has.
+            make: returns what serves it, by path; called when a path is first asked for that `routes` has not.
         """
         if self.serves_page:
             self._page = cache(make)

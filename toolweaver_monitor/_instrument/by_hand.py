@@ -169,7 +169,7 @@ def finish_waiting(is_periodic: bool) -> None:
     """Close the calls that wait, for a drain.
 
     Args:
-        is_periodic: nobody reads; leave those that have only just been handed in.
+        is_periodic: no reader waits; leave those that have only just been handed in.
     """
     newest_s = monotonic_s() - (INTERVAL_S if is_periodic else 0.0)
     for waiting in list(_waiting.values()):

@@ -15,7 +15,7 @@ from toolweaver_monitor._stats.totals import UsageTotals
 from toolweaver_monitor._text.display import pluralize
 
 CALLS_SHOWN = 10
-"""Slowest, dearest and failed calls of a tool."""
+"""Slowest, most expensive and failed calls of a tool."""
 MAX_SPANS = 500
 """Calls of one trace."""
 DETAILS_IN_FILE = 200

@@ -14,7 +14,7 @@ from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._stats.totals import TotalsByName
 
 MAX_GROUPS = 500
-"""Rows that are shown, the dearest first; of more it is said how many are left out."""
+"""Rows that are shown, the most expensive first; of more it is said how many are left out."""
 
 
 def facets(sources: Sequence[StatsAggregator]) -> list[str]:

@@ -97,7 +97,7 @@ class StoreFeed:
         return _value_of(self._ask(("trace", call_id), lambda store: trace(store, call_id))) or None
 
     def _ask(self, key: Any, make: Make) -> Answer | None:
-        """Return the last answer, None if there is none yet, and have it read anew if it is old."""
+        """Return the last answer, None if there is none yet, and have it read again if it is old."""
         with self._lock:
             found = self._answers.get(key)
             if found is None or time.monotonic() - found.at > max(EVERY_S, self._rest * found.took_s):

@@ -26,7 +26,7 @@ from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
 from toolweaver_monitor._store.schema import DAY, HOUR, MINUTE, OUTCOMES
 
 ROWS_SHOWN = 1_000
-"""Rows of the table that are neither tools nor few, such as customers: the dearest."""
+"""Rows of the table that are neither tools nor few, such as customers: the most expensive."""
 _LENGTHS_S = (MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY)
 """Seconds of one bar of a figure over time. A store has no shorter sums than hours of what is older than six hours, nor
 shorter ones than days of what is older than a month."""

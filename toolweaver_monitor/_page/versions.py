@@ -65,7 +65,7 @@ class Shown:
         self._rows: dict[str, bytes] = {}
 
     def update(self, parts: Mapping[str, bytes], rows: Mapping[str, bytes] | None = None) -> None:
-        """Take the parts, and all rows by name if they are made anew; as JSON."""
+        """Take the parts, and all rows by name if they are made again; as JSON."""
         if rows is None:
             self._versions.note(parts, ())
             return

@@ -22,7 +22,7 @@ SIXTIETHS = 60
 SHARE = 32
 """A lease is this part of what is left."""
 CAREFUL_S = 1.0
-"""For so long after a refusal nobody is granted more than asked for."""
+"""How long after a refusal no process is granted more than it asks for."""
 WINDOWS_S = {"minute": 60.0, "hour": 3_600.0, "day": 86_400.0}
 
 

@@ -3,7 +3,7 @@
 SQLite's own locks do not suffice: in versions 3.7.0 to 3.51.2, two connections that write or checkpoint a database in
 WAL mode at one instant can corrupt it. So one lock is held around each open, commit, checkpoint and close of a writer.
 
-The file is opened anew for each time, so that a lock file that was deleted is noticed, and a forked child holds nothing
+The file is opened again each time, so that a lock file that was deleted is noticed, and a forked child holds nothing
 of its parent's but what was locked at the moment of the fork.
 """
 

@@ -13,8 +13,10 @@ MAX_RECORDS = 20_000
 
 
 class NotableFilter:
-    """Errors, calls that were slower or dearer than all before them at their place in their minute, and of the rest one
-    outermost call in `one_in`, with all calls inside it. Of calls that are kept, those around them are kept as well.
+    """Which calls have a row: errors, new maxima, and one in `one_in` of the other outermost calls with all inside it.
+
+    A new maximum is a call that was slower or more expensive than all before it at its place in its minute. The calls
+    around one that is kept are kept as well.
 
     Args:
         one_in: how many of the other outermost calls there are for each that is kept.

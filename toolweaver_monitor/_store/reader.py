@@ -135,7 +135,7 @@ class StoreReader:
         return [self]
 
     def reopen(self) -> StoreReader:
-        """Open the same file anew, as it is now."""
+        """Open the same file again, as it is now."""
         return StoreReader(self.path)
 
     def __enter__(self) -> StoreReader:

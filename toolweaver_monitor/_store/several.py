@@ -38,7 +38,7 @@ class SeveralStores(StoreReader):
         return self._stores
 
     def reopen(self) -> StoreReader:
-        """Open the same files anew."""
+        """Open the same files again."""
         return SeveralStores([store.path for store in self.stores])
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:

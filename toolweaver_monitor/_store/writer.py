@@ -49,7 +49,7 @@ SeriesKey = tuple[str, int, str, str]
 
 
 class StaleNumbers(Exception):
-    """The numbers of series and tags are of a store that is gone, or were deleted. Build the batch anew."""
+    """The numbers of series and tags are of a store that is gone, or were deleted. Build the batch again."""
 
 
 class StoreWriter:
@@ -124,7 +124,7 @@ class StoreWriter:
             pass
         if isinstance(error, sqlite3.Error | UnicodeDecodeError):
             self._is_damaged |= is_damage(error) or self._is_locked_out(error)
-            self._drop_connection()  # a full disk, a broken one: begin anew with a fresh connection
+            self._drop_connection()  # a full disk, a broken one: begin again with a fresh connection
 
     def _is_locked_out(self, error: Exception) -> bool:
         """Return True if SQLite takes a writable file for one that it must not write: a byte of its header is wrong."""
@@ -132,7 +132,7 @@ class StoreWriter:
         return "readonly database" in str(error) and is_same and os.access(self.path, os.W_OK)
 
     def _current_connection(self) -> StoreConnection:
-        """Return the connection, opened anew if the file is not the one that was opened."""
+        """Return the connection, opened again if the file is not the one that was opened."""
         if self._connection is not None and self._inode != files.inode(self.path):
             self._drop_connection()
             self.check()

@@ -65,9 +65,9 @@ class SQLiteStore:
             `toolweaver.db` in the current folder.
         durability: `"normal"`: what `flush()` has confirmed survives the death of the process; `"full"`: also that of
             the machine, at the price of waiting for the disk with each batch.
-        keep: `"all"`: every call has a row. `"notable"`: only errors, the slowest and the dearest call of each minute
-            at each place, one in `one_in` of the other outermost calls with all that is inside, and the calls around
-            any of these. Sums are of all calls in either case.
+        keep: `"all"`: every call has a row. `"notable"`: only errors, the slowest and the most expensive call of each
+            minute at each place, one in `one_in` of the other outermost calls with all that is inside, and the calls
+            around any of these. Sums are of all calls in either case.
         one_in: see `keep`.
         max_days: rows that are older are deleted; sums stay. None for never.
         max_gb: gigabytes that the file may use before the oldest rows are deleted. None for no limit.

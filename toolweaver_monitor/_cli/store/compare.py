@@ -27,7 +27,7 @@ COMPARE_USES = """\
 examples:
   toolweaver-monitor compare before.db after.db
   toolweaver-monitor compare runs.db runs.db --run-a 1 --run-b 2
-  toolweaver-monitor compare main.db branch.db --least 20 || echo "slower, dearer or failing more"
+  toolweaver-monitor compare main.db branch.db --least 20 || echo "slower, more expensive or failing more"
 
 exit code: 0 nothing is worse, 1 something is, 2 a store cannot be read, or no tool has run in both
 """

@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class StoreTools:
-    """The tools. Each opens the store anew, so that a store that was replaced is read as it is.
+    """The tools. Each opens the store again, so that a store that was replaced is read as it is.
 
     Args:
         open_store: opens the store, or several as one.
@@ -97,7 +97,7 @@ class StoreTools:
     def tools(
         self, by: str = "tool", since: str | None = None, run: int | None = None, limit: int = 20
     ) -> list[dict[str, Any]]:
-        """Return calls, failures, latency, tokens and cost of each tool, the dearest first.
+        """Return calls, failures, latency, tokens and cost of each tool, the most expensive first.
 
         Args:
             by: tool, model, path, run, or tag:NAME for the values of a tag.

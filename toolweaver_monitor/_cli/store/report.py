@@ -52,7 +52,7 @@ def add(commands: Any) -> None:
     common.add_period(parser)
     parser.add_argument("--by", default="tool", metavar="WHAT", help="tool (default), model, path, run or tag:NAME")
     parser.add_argument(
-        "--limit", type=common.whole, default=20, metavar="N", help="rows to show, the dearest first; 0 for all"
+        "--limit", type=common.whole, default=20, metavar="N", help="rows to show, the most expensive first; 0 for all"
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")

@@ -25,7 +25,7 @@ COLUMNS_SHOWN = (
 
 
 def read_groups(store: StoreReader, by: str, **period: Any) -> dict[str, ToolStats]:
-    """Return the statistics of each tool, model, path, run or value of a tag, the dearest first.
+    """Return the statistics of each tool, model, path, run or value of a tag, the most expensive first.
 
     Args:
         store: the store.

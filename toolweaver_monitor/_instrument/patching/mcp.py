@@ -2,7 +2,7 @@
 
 Each library has one place that sees every call once:
 
-- `mcp` 2 looks up `MCPServer.call_tool` anew for every request, so that patching the method is enough.
+- `mcp` 2 looks up `MCPServer.call_tool` for every request, so that patching the method is enough.
 - `mcp` 1 hands out `FastMCP.call_tool` while the server is built, but its tool manager is used for every call.
 - `fastmcp` 2 and later documents middleware for this; its `call_tool` calls itself.
 """

@@ -32,7 +32,7 @@ RUN_FOLDER = re.compile(r"run-\d+-[\w:-]+")
 NOBODY = Process(0, "")
 """Is the head of no run, since it never lives."""
 _FILES_OF_RUN = re.compile(r"worker-[0-9a-f]{16}|departed(\.new|\.damaged)?|port|budgets(\.new|\.lock)?")
-"""What is deleted when a run ends. Other files in the folder are nobody's business."""
+"""What is deleted when a run ends. Other files in the folder stay."""
 
 
 class Found(NamedTuple):

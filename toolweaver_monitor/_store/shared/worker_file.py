@@ -22,7 +22,7 @@ _PREAMBLE = struct.Struct("<8sHQQI")
 _CHECKSUM = struct.Struct("<I")
 HEAD_BYTES = _PREAMBLE.size + _CHECKSUM.size
 READ_TRIES = 20
-"""How often a file is read anew that was written to meanwhile."""
+"""How often a file that was written to meanwhile is read again."""
 READ_AGAIN_S = 0.001
 
 

@@ -1,4 +1,4 @@
-"""A file of JSON lines that begins anew every day."""
+"""A file of JSON lines, a new one every day."""
 
 from __future__ import annotations
 

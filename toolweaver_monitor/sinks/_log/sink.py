@@ -26,8 +26,8 @@ class LogSink:
     Args:
         logger: a logger or its name. A name that ends in `.jsonl` or has a `/` is a `path`.
         level: the level of lines for calls that are not errors, such as `"INFO"` or `logging.DEBUG`.
-        path: a file of JSON lines, one for each call; nothing is logged then. Each day begins it anew: what an earlier
-            day has written is renamed (`calls.jsonl` to `calls-2026-11-28.jsonl`). Only its owner may read it.
+        path: a file of JSON lines, one for each call; nothing is logged then. Each day begins a new one: that of an
+            earlier day is renamed (`calls.jsonl` to `calls-2026-11-28.jsonl`). Only its owner may read it.
 
     Raises:
         ConfigurationError: `logger` is not a logger, logging does not know the level, or there is no folder for `path`.
