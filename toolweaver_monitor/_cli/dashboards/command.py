@@ -109,7 +109,7 @@ def _find_tools(options: argparse.Namespace) -> known_tools.KnownTools | None:
     if options.url:
         return known_tools.of_program(options.url, http_get.read_token(options.token_file))
     if options.store:
-        with common.open_store(options) as store:
+        with common.open_files([options.store]) as store:
             return known_tools.of_store(store)
     return None
 
