@@ -22,7 +22,7 @@ from toolweaver_monitor._core.details import (
     InsideDetails,
     usage_details,
 )
-from toolweaver_monitor._core.figure_words import take_figures, warn_of_misspelt
+from toolweaver_monitor._core.figure_words import has_no_figures, take_figures, warn_of_misspelt
 from toolweaver_monitor._core.sanitize import (
     MAX_ERROR_CHARS,
     MAX_FAST,
@@ -157,6 +157,11 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         if details is None:
             self._details = used
             return
+        if used.model is not None and details.model not in (None, used.model):
+            is_mixed = details.tokens and used.tokens
+            details = self._ensure_details()  # which no other thread replaces
+            if is_mixed:
+                details.rare_parts = {**(details.rare_parts or {}), "other_units": 1}
         details.unsplit_tokens += used.unsplit_tokens
         details.input_tokens += used.input_tokens
         details.output_tokens += used.output_tokens
@@ -312,7 +317,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             output_tokens: tokens produced by the model.
             cached_tokens: the part of `input_tokens` served from the provider's cache.
             cost: dollars.
-            model: the model's name, as its price list spells it.
+            model: the model's name, as its price list spells it. With tokens of two models a call has no price: give
+                each its own `track` block, or the cost.
             provider: the name of the service, such as `"openai"`.
             cached: whether your own cache answered the whole call, which then costs 0.
             attempt: the number of this try of a retried operation, from 1.
@@ -335,6 +341,9 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             used = CompactDetails(tokens or 0, cost)
         else:
             used = usage_details(tokens, input_tokens, output_tokens, cached_tokens, cost, model, provider)
+        named = used.model
+        if named is not None and tags and not has_no_figures(tags):
+            used.model = None  # it is that of the figures which follow
         if self._details is None:  # no other thread runs from here to the store: see `_add_used`
             self._details = used
         else:
@@ -345,8 +354,8 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
             self._ensure_details().attempt = max(1, token_count(attempt))
         if tags:
             with _recording:  # what follows takes more than one step
-                told = (tokens, input_tokens, output_tokens, cached_tokens)
-                tags = take_figures(self, tags, (*told, used.cost_nanousd, used.model, used.provider))
+                told = (tokens, input_tokens, output_tokens, cached_tokens, used.cost_nanousd, named, used.provider)
+                tags = take_figures(self, tags, told)
                 self._add_tags(tags)
         if self._admission is not None:
             self._admission.note(self)

@@ -16,6 +16,7 @@ READ_AS_RESULT = frozenset({
     "cost_usd", "total_cost_usd", "prompt_tokens", "completion_tokens", "total_tokens", "tokens_used", "usage",
 })  # fmt: skip
 """Keywords that mean what they mean as keys of a result."""
+has_no_figures = READ_AS_RESULT.isdisjoint
 has_only_tags = (READ_AS_RESULT | {"tags"}).isdisjoint
 _SYNONYMS = {
     "price": "cost", "usd": "cost", "total_cost": "cost", "costUSD": "cost", "token_count": "tokens",

@@ -245,6 +245,28 @@ def test_a_block_with_figures_has_the_price_of_the_model_that_is_named_beside_th
     assert (plain.model, plain.cost_usd, dict(plain.tags)) == (None, None, {"model": "m"})
 
 
+TOKENS: dict[str, dict[str, Any]] = {"own": {"input_tokens": 100}, "other": {"usage": {"prompt_tokens": 100}}}
+
+
+@pytest.mark.parametrize("words", TOKENS)
+def test_tokens_of_two_models_in_one_call_have_no_price(words: str) -> None:
+    """They do not tell how many are whose. A second name of the model without tokens, and known costs, are fine.
+
+    Seen red: without the look at the model before, all tokens had the price of the second.
+    """
+    prices = {"small": {"input": 1, "output": 1}, "large": {"input": 100, "output": 100}}
+    with ToolRecorder(prices=prices) as recorder:
+        for second in ({**TOKENS[words], "model": "small"}, {"model": "large"}, {**TOKENS[words], "model": "large"}):
+            with track("models") as call:
+                call.record(**TOKENS[words], model="small")
+                call.record(**second)
+        with track("models") as call:
+            call.record(**TOKENS[words], model="small", cost=0.25)
+            call.record(**TOKENS[words], model="large", cost=0.5)
+        found = [(call.tokens, call._cost_nanousd) for call in recorder.calls()]
+    assert found == [(200, 200_000), (100, 10_000_000), (200, None), (200, 750_000_000)]
+
+
 @pytest.mark.parametrize("name", ["usd", "costUSD", "total_cost", "token_count"])
 def test_other_words_for_a_cost_or_tokens_are_no_silent_tags(name: str) -> None:
     """A number under a word that is no figure, but was surely meant as one, is a problem.
