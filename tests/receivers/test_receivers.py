@@ -14,8 +14,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +27,7 @@ from toolweaver_monitor import Budget, BudgetExceeded, ToolCall, monitored, setu
 from toolweaver_monitor.sinks import OpenTelemetryExporter
 
 pytest.importorskip("opentelemetry.sdk", reason="installed by `nox -s receivers`")
+from helpers import free_port, wait_until
 from otlp_receiver import Receiver, attributes
 
 READY_S, ARRIVE_S = 180.0, 60.0
@@ -51,18 +52,6 @@ def needs(package: str) -> None:
         pytest.skip(f"{package} is installed by `nox -s receivers`")
 
 
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        return int(free.getsockname()[1])
-
-
-def until(condition: Callable[[], bool], timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 @contextmanager
 def running(command: list[str], port: int, log: Path, **env: str) -> Iterator[None]:
     """A server, once it takes connections."""
@@ -75,7 +64,7 @@ def running(command: list[str], port: int, log: Path, **env: str) -> Iterator[No
     with log.open("wb") as file:
         process = subprocess.Popen(command, env=os.environ | env, stdout=file, stderr=file, cwd=log.parent)
     try:
-        until(answers, READY_S)
+        wait_until(answers, READY_S)
         yield
     finally:
         process.terminate()
@@ -194,7 +183,7 @@ def test_a_collector_passes_on_what_the_program_did(tmp_path: Path) -> None:
     ]  # fmt: skip
     with running(command, port, tmp_path / "log"):
         done, calls = run_program(f"http://127.0.0.1:{port}")
-        until(lambda: len(receiver.spans) >= len(done) and "toolweaver.cost" in receiver.metrics, ARRIVE_S)
+        wait_until(lambda: len(receiver.spans) >= len(done) and "toolweaver.cost" in receiver.metrics, ARRIVE_S)
     receiver.stop()
     shown = {
         span.span_id.hex(): of_span(
@@ -248,7 +237,7 @@ def test_phoenix_shows_what_the_program_did(tmp_path: Path, monkeypatch: pytest.
 
     with running([str(Path(sys.executable).parent / "phoenix"), "serve"], port, tmp_path / "log", **env):
         done, _ = run_program(address)
-        until(lambda: len(stored()) >= len(done), ARRIVE_S)
+        wait_until(lambda: len(stored()) >= len(done), ARRIVE_S)
         spans = stored()
     shown = {}
     for span in spans:

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import OURS, free_port, wait_until
 
-import toolweaver_monitor
 from toolweaver_monitor import Monitor, monitored, setup, track
 from toolweaver_monitor._cli import main
 from toolweaver_monitor._store.shared.folder import SharedFolder
@@ -28,8 +27,6 @@ from toolweaver_monitor.sinks._prometheus.shared import SharedView
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are not joined there")
 
-OURS = str(Path(toolweaver_monitor.__file__).parents[1])
-DEADLINE_S = 30.0
 WORKER = """
 import sys, time
 from toolweaver_monitor import setup, track
@@ -87,24 +84,12 @@ def worker(port: int) -> Iterator[subprocess.Popen[str]]:
         yield program
 
 
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        return int(free.getsockname()[1])
-
-
 def ask(url: str, **headers: str) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
             return answer.status, answer.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def shows(url: str, text: str) -> Callable[[], bool]:
@@ -164,14 +149,14 @@ def test_it_is_no_worker(folder: Path) -> None:
     assert 'tool_name="served.first"' in exporter.text()
     assert not list(folder.glob("worker-*"))
     with worker(0):
-        until(lambda: "served.elsewhere" in exporter.text())
+        wait_until(lambda: "served.elsewhere" in exporter.text())
         assert "served.first" in exporter.text(), "the head, this process, is alive"
     run = SharedFolder(folder, None)._read_departed()
     assert run is not None
     run.head = (2**22 + 1, "1")
     SharedFolder(folder, None)._write_departed(run)
     with worker(0):
-        until(lambda: "served.elsewhere" in exporter.text())
+        wait_until(lambda: "served.elsewhere" in exporter.text())
         assert "served.first" not in exporter.text()
 
 
@@ -204,7 +189,7 @@ def test_names_of_the_departed_stay(folder: Path, monkeypatch: pytest.MonkeyPatc
     with worker(0):
         pass
     with worker(0):  # adds the one before it to the departed
-        until(lambda: len(list(folder.glob("worker-*"))) == 1)
+        wait_until(lambda: len(list(folder.glob("worker-*"))) == 1)
         text = exporter.text()
     assert [name for name in names if f'executions_total{{tool_name="{name}",status="success"}} 1\n' not in text] == []
 
@@ -218,13 +203,13 @@ def test_a_port_goes_from_a_worker_to_the_command_and_back(folder: Path) -> None
         served(str(folder), "--port", str(port)) as (command, about),
     ):
         assert about == {"url": f"http://127.0.0.1:{port}/metrics", "folder": str(folder), "listening": False}
-        until(shows(about["url"], ELSEWHERE))
+        wait_until(shows(about["url"], ELSEWHERE))
         first.kill()
-        until(shows(about["url"], ELSEWHERE))
+        wait_until(shows(about["url"], ELSEWHERE))
         with worker(port):
-            until(shows(about["url"], twice))
+            wait_until(shows(about["url"], twice))
             command.kill()
-            until(shows(about["url"], twice))
+            wait_until(shows(about["url"], twice))
 
 
 def test_without_a_folder_it_serves_the_run_that_goes_on(
@@ -237,7 +222,7 @@ def test_without_a_folder_it_serves_the_run_that_goes_on(
     assert "no run goes on" in capsys.readouterr().err
     with worker(0), served("--port", "0") as (_, about):
         assert Path(about["folder"]).parent.parent == tmp_path
-        until(shows(about["url"], ELSEWHERE))
+        wait_until(shows(about["url"], ELSEWHERE))
         with worker(0):
             assert main(["serve"]) == 2
             assert "several runs go on" in capsys.readouterr().err

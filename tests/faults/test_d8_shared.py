@@ -1,0 +1,95 @@
+"""D8 for joined workers: the disk that their folder is on is full, read-only or gone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from programs import TOOL, Ended, run_program
+from test_d8_disks import FILL, run_on_a_disk_of_its_own
+
+pytestmark = pytest.mark.system
+
+PROGRAM = (
+    TOOL
+    + """
+import json, urllib.request
+from toolweaver_monitor import track
+from toolweaver_monitor._store.shared.folder import SharedFolder
+from toolweaver_monitor.sinks import PrometheusExporter
+from toolweaver_monitor.sinks._base import SetupContext
+from toolweaver_monitor.sinks._prometheus.shared import SharedView
+folder = sys.argv[1]
+os.environ["TOOLWEAVER_MONITOR_SHARED"] = f"{folder}/run"
+
+def begin():
+    global monitor
+    monitor = setup(PrometheusExporter(port=0), shared=True)
+    work(0)
+def total(text):
+    found = [line for line in text.splitlines() if line.startswith("toolweaver_tool_executions_total{")]
+    return sum(float(line.rpartition(" ")[2]) for line in found)
+def shown(): return total(urllib.request.urlopen(monitor.sinks[0].url, timeout=20).read().decode())
+def work(round):
+    for n in range(300):
+        with track(f"tool.{round}.{n}"): pass
+def problems(): return monitor.health()["problems"]
+def until(true):
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+def go(break_it, mend, *, at_first=False):
+    if not at_first: begin()
+    break_it()
+    if at_first: begin()
+    work(1)
+    until(lambda: shown() and problems())
+    during, said = shown(), problems()
+    mend()
+    until(lambda: not problems())
+    view = PrometheusExporter(listen=False)
+    view._connect(SetupContext(shared=SharedView(SharedFolder(monitor._components.workers.folder.path, None))))
+    until(lambda: total(view.text()) == 600)
+    print(json.dumps({"during": during, "said": said, "after": shown()}))
+"""
+)
+FAULTS = {
+    "full": FILL
+    + """
+go(fill, lambda: os.unlink(f"{folder}/filler"))
+""",
+    "read-only": """
+import subprocess
+go(lambda: subprocess.run(["mount", "-o", "remount,ro", folder], check=True),
+   lambda: subprocess.run(["mount", "-o", "remount,rw", folder], check=True), at_first=True)
+""",  # from the first: a disk with a file that is open cannot be made read-only
+    "gone": """
+go(lambda: os.rename(folder, folder + "-away") or open(folder, "w").close(),
+   lambda: os.unlink(folder) or os.rename(folder + "-away", folder))
+""",
+}
+
+
+def run_on(fault: str, folder: Path) -> Ended:
+    place = folder / "disk"
+    place.mkdir()
+    if fault == "gone":
+        return run_program(PROGRAM + FAULTS[fault], str(place), timeout_s=110, env={"FAULT_HANG_S": "100"})
+    return run_on_a_disk_of_its_own(PROGRAM + FAULTS[fault], place, "1m")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_d8_a_folder_of_workers_on_a_disk_that_takes_nothing_is_tried_again(fault: str, tmp_path: Path) -> None:
+    """Calls go on, `health()` has one problem, the worker serves its own counts, and the others see them later.
+
+    Seen red: with the folder not tried again after a fault.
+    """
+    ended = run_on(fault, tmp_path)
+    assert ended.code == 0, ended.err
+    assert "Traceback" not in ended.err
+    found = json.loads(ended.out)
+    assert (found["during"], found["after"]) == (600, 600)
+    assert len(found["said"]) == 1
