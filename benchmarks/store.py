@@ -105,7 +105,7 @@ def _write(path: Path, options: argparse.Namespace, source: Source, count: int, 
         wall, cpu = wall + time.perf_counter() - began, cpu + time.process_time() - used
     began, more = time.perf_counter(), True
     while more:
-        with store._writer._transaction() as connection:
+        with store._writer.transaction() as connection:
             more = tidy(connection, Retention(), time.time())
     tidied = time.perf_counter() - began
     store.close()

@@ -16,7 +16,7 @@ from toolweaver_monitor import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._store.ledger import Account, StoreLedger
 from toolweaver_monitor._store.reader import StoreReader
-from toolweaver_monitor._store.writer import StoreWriter
+from toolweaver_monitor._store.store_file import StoreFile
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import SQLiteStore
 
@@ -132,7 +132,7 @@ def test_d9_what_a_budget_has_spent_survives_the_damage(tmp_path: Path, logged: 
     """A damaged file frees no money. Seen red: with the ledger not carried over, the budget began anew."""
     path = tmp_path / "runs.db"
     write_once(path)
-    ledger = StoreLedger(StoreWriter(path))
+    ledger = StoreLedger(StoreFile(path))
     account = Account("daily", "day", "usd")
     ledger.exchange(account, 1_000, -400, 0)
     ledger.close()
@@ -147,7 +147,7 @@ def test_d9_what_a_budget_has_spent_survives_the_damage(tmp_path: Path, logged: 
     damaged.close()
     write_once(path)
     assert list(path.parent.glob("*.corrupt-1"))
-    ledger = StoreLedger(StoreWriter(path))
+    ledger = StoreLedger(StoreFile(path))
     assert ledger.exchange(account, 1_000, 0, 700).amount == 0
     assert ledger.exchange(account, 1_000, 0, 0).spent == 400
     ledger.close()

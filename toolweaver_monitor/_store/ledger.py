@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from toolweaver_monitor._store.connection import StoreConnection
 from toolweaver_monitor._store.reader import StoreReader
-from toolweaver_monitor._store.writer import StoreWriter
+from toolweaver_monitor._store.store_file import StoreFile
 from toolweaver_monitor.errors import SinkUnavailable
 
 SIXTIETHS = 60
@@ -56,12 +56,12 @@ class StoreLedger:
     """The budgets of a store.
 
     Args:
-        writer: a connection of its own to the store.
+        store: its file, with a connection of its own.
         wall_s: returns the Unix seconds.
     """
 
-    def __init__(self, writer: StoreWriter, wall_s: Callable[[], float] = time.time) -> None:
-        self._writer = writer
+    def __init__(self, store: StoreFile, wall_s: Callable[[], float] = time.time) -> None:
+        self._store = store
         self._wall_s = wall_s
         self._leased_in: dict[Account, int] = {}
         """The slot to which this process's last lease was charged."""
@@ -87,10 +87,10 @@ class StoreLedger:
             sqlite3.Error: as above.
             SinkUnavailable: it cannot be written.
         """
-        reading = self._writer.reading_connection() if not back and not need else None
+        reading = self._store.reading_connection() if not back and not need else None
         if reading is not None:
             return self._look(reading, account, limit)
-        with self._writer._transaction() as connection:
+        with self._store.transaction() as connection:
             now, slot, _ = self._window(connection, account)
             if back:
                 self._charge(connection, account, self._leased_in.get(account, slot) if back > 0 else slot, -back)
@@ -128,7 +128,7 @@ class StoreLedger:
 
     def close(self) -> None:
         """Close the connection."""
-        self._writer.close()
+        self._store.close()
 
 
 _LATEST = "SELECT max(slot) FROM ledger WHERE budget = ? AND per = ? AND unit = ?"

@@ -12,33 +12,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from toolweaver_monitor._core import locks
-from toolweaver_monitor._store import files, schema
-from toolweaver_monitor._store.connection import StoreConnection, check_version, is_damage, open_writer
-from toolweaver_monitor._store.lock_file import LockFile, StoreBusy
-from toolweaver_monitor._store.salvage import carry_over, set_aside
+from toolweaver_monitor._store import schema
+from toolweaver_monitor._store.connection import StoreConnection
+from toolweaver_monitor._store.lock_file import StoreBusy
 from toolweaver_monitor._store.schema import (
     ADD_ROLLUP,
-    APPLICATION_ID,
     INSERT_FIRST_ROW,
     INSERT_ROW,
     INSERT_ROWS,
     ROW,
     ROWS_AT_ONCE,
-    TABLES,
-    VERSION,
 )
+from toolweaver_monitor._store.store_file import LOCK_WAIT_S, StoreFile
 from toolweaver_monitor._store.upkeep import UPKEEP_EVERY_S, Retention, forget_tag, is_due, is_too_large, tidy
 from toolweaver_monitor._text.names import safe_name
-
-T = TypeVar("T")
-
-LOCK_WAIT_S = 0.6
-"""Seconds that a batch waits for other processes before it counts as failed, and is tried again."""
-CHECKPOINT_BYTES = 8 * 2**20
-"""A write-ahead log of this size is moved into the store."""
 
 Rows = list[Any]
 """The values of `schema.ROW` of one call after those of another."""
@@ -52,8 +41,8 @@ class StaleNumbers(Exception):
     """The numbers of series and tags are of a store that is gone, or were deleted. Build the batch again."""
 
 
-class StoreWriter:
-    """The one connection of this process that writes to a store. It opens the store when first needed.
+class StoreWriter(StoreFile):
+    """The one connection of this process that writes calls to a store. It opens the store when first needed.
 
     Args:
         path: the file.
@@ -62,23 +51,11 @@ class StoreWriter:
     """
 
     def __init__(self, path: Path, *, full_sync: bool = False, retention: Retention | None = None) -> None:
-        self.path = path
+        super().__init__(path, full_sync=full_sync)
         self._retention = retention or Retention()
-        self._is_damaged = False
         self._next_upkeep = 0.0
         self._naming: ExitStack | None = None
         self._namer: StoreConnection | None = None
-        self._full_sync = full_sync
-        self._lock = LockFile(files.lock_path(path))
-        self._connection: StoreConnection | None = None
-        self._inode: tuple[int, int] | None = None
-        self._forget_ids()
-        locks.after_fork_in_child_weak(self, StoreWriter._in_child)
-
-    def _in_child(self) -> None:
-        """Leave the parent's connection alone; the child opens one of its own, and is a run of its own."""
-        self._connection = None
-        self._forget_ids()
 
     def _forget_ids(self) -> None:
         self._series: dict[SeriesKey, int] = {}
@@ -86,142 +63,6 @@ class StoreWriter:
         self._epoch: object = None
         self.generation = getattr(self, "generation", 0) + 1
         """Changes whenever ids from before are not valid any more."""
-
-    # --- opening ------------------------------------------------------------------------------------------------------
-
-    def check(self) -> None:
-        """Check that the store can be written, or created, without changing anything.
-
-        Raises:
-            SinkUnavailable: it cannot; the hint is the cure.
-        """
-        files.check_disk(self.path)
-        files.check_is_store(self.path)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[StoreConnection]:
-        """Hold the store's lock and a transaction for the length of a block."""
-        if self._connection is None:
-            self.check()  # before there is a lock file, which would make any file a store
-            if self._inode is None:  # once only: who moves the folder of a running program may move it back
-                files.create_folder(self.path)
-        with self._lock.held(LOCK_WAIT_S):
-            connection = self._current_connection()
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException as error:
-                self._undo(connection, error)
-                raise
-            self._checkpoint_if_due(connection)
-
-    def _undo(self, connection: StoreConnection, error: BaseException) -> None:
-        try:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            pass
-        if isinstance(error, sqlite3.Error | UnicodeDecodeError):
-            self._is_damaged |= is_damage(error) or self._is_locked_out(error)
-            self._drop_connection()  # a full disk, a broken one: begin again with a fresh connection
-
-    def _is_locked_out(self, error: Exception) -> bool:
-        """Return True if SQLite takes a writable file for one that it must not write: a byte of its header is wrong."""
-        is_same = self._inode is not None and self._inode == files.inode(self.path)
-        return "readonly database" in str(error) and is_same and os.access(self.path, os.W_OK)
-
-    def _current_connection(self) -> StoreConnection:
-        """Return the connection, opened again if the file is not the one that was opened."""
-        if self._connection is not None and self._inode != files.inode(self.path):
-            self._drop_connection()
-            self.check()
-        if self._connection is None:
-            self._connection = self._open()
-            self._inode = files.inode(self.path)
-        return self._connection
-
-    def _open(self) -> StoreConnection:
-        if not files.check_is_store(self.path):
-            self._create()
-        try:
-            return self._connect()
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            if not is_damage(error):
-                raise
-        aside = set_aside(self.path)
-        layout = self._create()
-        self._is_damaged = False
-        connection = self._connect()
-        carry_over(aside, connection, layout)
-        return connection
-
-    def _connect(self) -> StoreConnection:
-        self._check_damage()
-        connection = open_writer(self.path, full_sync=self._full_sync)
-        try:
-            check_version(self.path, connection.value("PRAGMA user_version"))
-            _migrate(connection)
-            connection.execute("SELECT max(seq), (SELECT count(*) FROM meta) FROM call_rows").fetchall()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _check_damage(self) -> None:
-        """Raise if this writer has found damage, or a reader has and no store was set aside for that before."""
-        is_noted = files.damage_note(self.path).exists() and not files.first_aside(self.path).exists()
-        if self._is_damaged or is_noted:
-            raise sqlite3.DatabaseError("database disk image is malformed")
-
-    def _create(self) -> bytes:
-        """Create a store under another name, so that a file with the store's name is always whole. Return its bytes."""
-        made = self.path.with_name(self.path.name + ".toolweaver-new")
-        for left in (f"{made.name}", f"{made.name}-journal", f"{self.path.name}-wal", f"{self.path.name}-shm"):
-            self.path.with_name(left).unlink(missing_ok=True)  # of a program that was killed here, or a deleted store
-        files.create_file(made)
-        connection = open_writer(made, full_sync=True)
-        try:
-            _create_tables(connection)
-        finally:
-            connection.close()
-        layout = made.read_bytes()  # before it has its name: to close a file that is open elsewhere drops its locks
-        files.put_in_place(made, self.path)
-        return layout
-
-    def reading_connection(self) -> StoreConnection | None:
-        """Return the open connection for a query that takes no lock; None if there is none for the present file."""
-        connection = self._connection
-        is_usable = connection is not None and connection.is_mine() and self._inode == files.inode(self.path)
-        return connection if is_usable else None
-
-    def _drop_connection(self) -> None:
-        connection, self._connection = self._connection, None
-        self._forget_ids()
-        if connection is not None and connection.is_mine():
-            try:
-                connection.close()
-            except sqlite3.Error:
-                pass
-
-    def close(self) -> None:
-        """Close the store. The last writer moves its log into the file."""
-        if self._connection is None or not self._connection.is_mine():
-            self._connection = None
-            return
-        with self._lock.held(LOCK_WAIT_S):
-            self._drop_connection()
-
-    def _checkpoint_if_due(self, connection: StoreConnection) -> None:
-        try:
-            size = self.path.with_name(self.path.name + "-wal").stat().st_size
-        except OSError:
-            return
-        if size >= CHECKPOINT_BYTES:
-            try:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            except sqlite3.OperationalError:  # a full disk: the log keeps what was committed
-                pass
 
     # --- ids ----------------------------------------------------------------------------------------------------------
 
@@ -266,7 +107,7 @@ class StoreWriter:
         with ExitStack() as alone:
             connection = self._namer
             if connection is None:
-                connection = (self._naming or alone).enter_context(self._transaction())
+                connection = (self._naming or alone).enter_context(self.transaction())
                 self._namer = None if self._naming is None else connection
             if self._epoch is None:
                 self._epoch = connection.execute(_STATE).fetchone()[1]
@@ -289,7 +130,7 @@ class StoreWriter:
         """
         run = self.run()
         generation = self.generation
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             last, epoch = connection.execute(_STATE).fetchone()
             kept = len(rows) // len(ROW)
             if self.generation != generation or self._epoch != epoch:
@@ -320,7 +161,7 @@ class StoreWriter:
     def _tidy(self) -> None:
         """Do one step of the upkeep if it is due; the next follows with the next batch, until nothing is left to do."""
         try:
-            with self._transaction() as connection:
+            with self.transaction() as connection:
                 self._check_damage()
                 due = self._next_upkeep < 0 or is_due(connection)
                 more = due and tidy(connection, self._retention, time.time())
@@ -330,7 +171,7 @@ class StoreWriter:
 
     def forget(self, name: str, value: str) -> dict[str, int]:
         """Delete everything that a tag's value names, and overwrite it in the file; see `upkeep.forget_tag`."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             deleted = forget_tag(connection, name, value)
         with self._lock.held(LOCK_WAIT_S):
             self._current_connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -362,34 +203,6 @@ def _rollup_rows(
 
 
 _in_order = itemgetter(*schema.VALUES)
-
-
-def _create_tables(connection: StoreConnection) -> None:
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in TABLES:
-        connection.execute(statement)
-    connection.execute(
-        "INSERT INTO meta VALUES ('last_seq', 0), ('epoch', 0), ('tidied_at', ?), ('created_at', ?)",
-        (time.time(), time.time()),
-    )
-    connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute("COMMIT")
-    connection.execute("PRAGMA journal_mode = WAL")
-
-
-def _migrate(connection: StoreConnection) -> None:
-    """Bring a store of an older layout up to date: all of it, or nothing. Hold its lock."""
-    found: Any = connection.value("PRAGMA user_version")
-    if found == schema.VERSION:
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    for version in range(found, schema.VERSION):
-        for statement in schema.MIGRATIONS[version]:
-            connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {schema.VERSION}")
-    connection.execute("COMMIT")
 
 
 def _insert_run(connection: StoreConnection) -> int:

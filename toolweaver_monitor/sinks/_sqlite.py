@@ -20,6 +20,7 @@ from toolweaver_monitor._store import files
 from toolweaver_monitor._store.ledger import StoreLedger
 from toolweaver_monitor._store.notable import NotableFilter
 from toolweaver_monitor._store.schema import COST_SOURCES, MINUTE, MODEL, OUTCOMES, PATH, ROW, TAG, UNKNOWN_COST
+from toolweaver_monitor._store.store_file import StoreFile
 from toolweaver_monitor._store.upkeep import Retention
 from toolweaver_monitor._store.writer import Rollup, Rows, StaleNumbers, StoreWriter
 from toolweaver_monitor._text.names import OVERFLOW
@@ -285,7 +286,7 @@ class SQLiteStore:
 
     def _open_ledger(self) -> StoreLedger:
         """Return the sums of budgets that this store's processes share. `setup()` asks for it."""
-        return StoreLedger(StoreWriter(self.path, full_sync=self._full_sync))
+        return StoreLedger(StoreFile(self.path, full_sync=self._full_sync))
 
     def status(self) -> dict[str, Any]:
         """Return the file, and how many calls and rows this process has written, for `health()`."""

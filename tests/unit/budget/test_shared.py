@@ -14,7 +14,7 @@ from toolweaver_monitor._budget import Ledger
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._store.ledger import Account, StoreLedger
 from toolweaver_monitor._store.lock_file import LockFile
-from toolweaver_monitor._store.writer import StoreWriter
+from toolweaver_monitor._store.store_file import StoreFile
 from toolweaver_monitor.sinks import SQLiteStore
 
 CENT = 10_000_000
@@ -24,7 +24,7 @@ class Sums:
     """A process's view of a store's ledger, with a wall clock of its own."""
 
     def __init__(self, path: Path, clock: list[float]) -> None:
-        self.ledger = StoreLedger(StoreWriter(path), lambda: clock[0])
+        self.ledger = StoreLedger(StoreFile(path), lambda: clock[0])
         self.grants: list[Any] = []
         self.is_reachable = True
 

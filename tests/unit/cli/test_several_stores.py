@@ -19,7 +19,7 @@ from toolweaver_monitor._cli.store.mcp_server import StoreTools
 from toolweaver_monitor._page.stored_calls import call_id
 from toolweaver_monitor._store.ledger import Account, StoreLedger
 from toolweaver_monitor._store.several import SeveralStores
-from toolweaver_monitor._store.writer import StoreWriter
+from toolweaver_monitor._store.store_file import StoreFile
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import SQLiteStore
 
@@ -112,7 +112,7 @@ def test_the_page_of_several_files_has_the_calls_of_all(sh: Shell, two: list[Pat
 def test_an_agent_reads_several_files_as_one(two: list[Path]) -> None:
     """The tools of the MCP server; budgets of one name are added. Seen red: with the first file only."""
     for path, spent in zip(two, (300, 400), strict=True):
-        with closing(StoreLedger(StoreWriter(path))) as ledger:
+        with closing(StoreLedger(StoreFile(path))) as ledger:
             ledger.exchange(Account("daily", "day", "calls"), 1_000, -spent, 0)
     tools = StoreTools(SeveralStores(two).reopen)
     assert (tools.summary()["count"], len(tools.summary()["runs"])) == (40, 2)

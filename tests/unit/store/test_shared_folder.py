@@ -18,7 +18,7 @@ from toolweaver_monitor._store.shared import run
 from toolweaver_monitor._store.shared.folder import Found, SharedFolder
 from toolweaver_monitor._store.shared.ledger import RunLedger
 from toolweaver_monitor._store.shared.run import Process, default_folder, describe, find_head
-from toolweaver_monitor._store.writer import StoreWriter
+from toolweaver_monitor._store.store_file import StoreFile
 from toolweaver_monitor.errors import SinkUnavailable
 
 GONE = Process(2**22 + 1, "1")
@@ -248,7 +248,7 @@ def test_the_ledger_of_a_run_grants_what_that_of_a_store_does(per: str, tmp_path
     now = 1_000_000.0
     chance = random.Random(per)
     tmp_path.joinpath("run").mkdir()
-    store = StoreLedger(StoreWriter(tmp_path / "store.db"), lambda: now)
+    store = StoreLedger(StoreFile(tmp_path / "store.db"), lambda: now)
     ours = RunLedger(tmp_path / "run", lambda: now)
     account = Account("daily", per, "usd")
     for _ in range(120):

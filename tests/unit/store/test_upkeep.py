@@ -30,7 +30,7 @@ def call_at(ended_at: float, tool: str = "ocr", duration_s: float = 0.001) -> To
 def tidy_all(store: SQLiteStore, now: float, retention: upkeep.Retention | None = None) -> None:
     more = True
     while more:
-        with store._writer._transaction() as connection:
+        with store._writer.transaction() as connection:
             more = upkeep.tidy(connection, retention or upkeep.Retention(), now)
 
 
@@ -171,7 +171,7 @@ def test_a_store_that_is_too_large_loses_its_oldest_rows(store: SQLiteStore, rea
     left = [call.seq for call in reader.calls(order="oldest", limit=None)]
     assert 0 < len(left) < 20_000
     assert left[-1] == 20_000
-    with store._writer._transaction() as connection:
+    with store._writer.transaction() as connection:
         assert upkeep.used_bytes(connection) <= 1_000_000
 
 
