@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import ToolCall, instrument, monitored, uninstrument
+from toolweaver_monitor.testing import ToolRecorder
 
 pytest.importorskip("pydantic_ai", reason="installed by `nox -s frameworks`")
 
 from pydantic_ai import Agent, ModelRetry, RunContext, Tool
+from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.toolsets import FunctionToolset
+from pydantic_ai.usage import RequestUsage
 
 
 def test_the_schema_is_the_one_without_us(pair: Any, caplog: Any) -> None:
@@ -88,6 +92,32 @@ async def test_what_the_model_calls_again_after_a_model_retry_is_an_attempt(
         assert [(call.outcome, call.attempt) for call in seen if call.tool_name == name] == [
             ("failure", 1), ("failure", 2), ("success", 3), ("success", 1),
         ]  # fmt: skip
+
+
+async def test_a_run_of_two_models_has_no_price() -> None:
+    """Its usage is that of all requests. A run of one model has one, also after a run of the other.
+
+    Seen red: without the look at the models before, all tokens had the price of the last one.
+    """
+
+    def answer(messages: Any, info: Any) -> ModelResponse:
+        part = TextPart("done") if len(messages) > 1 else ToolCallPart("look", {})
+        return ModelResponse(parts=[part], usage=RequestUsage(input_tokens=100, output_tokens=20))
+
+    def answer_once(messages: Any, info: Any) -> ModelResponse:
+        if len(messages) > 1:
+            raise ModelHTTPError(503, "small")
+        return answer(messages, info)
+
+    small, large = FunctionModel(answer_once, model_name="small"), FunctionModel(answer, model_name="large")
+    agent = Agent(FallbackModel(small, large), tools=[Tool(lambda: "nothing", name="look")])
+    prices = {"small": {"input": 1, "output": 1}, "large": {"input": 100, "output": 100}}
+    with ToolRecorder(prices=prices) as recorder:
+        run = monitored("run")(agent.run)
+        both = await run("find it")
+        await run("again", model=FunctionModel(answer, model_name="small"), message_history=both.all_messages())
+        found = [(call.tokens, call.model, call.cost_usd) for call in recorder.calls("run")]
+    assert found == [(240, "large", None), (120, "small", 0.00012)]
 
 
 async def test_a_tool_with_a_context_is_still_seen_to_take_one(seen: Any) -> None:

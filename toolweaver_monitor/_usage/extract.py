@@ -54,14 +54,14 @@ ProviderOf = Callable[[str | None], str | None]
 class Extraction:
     """The usage found in one result so far. Of each kind of value, the first that is found counts."""
 
-    __slots__ = ("cached", "cost", "counts", "model", "provider", "tier")
+    __slots__ = ("cached", "cost", "counts", "has_other_models", "model", "provider", "tier")
 
     def __init__(self) -> None:
         self.counts: TokenCounts | None = None
         self.cost: float | Decimal | None = None
         self.model: str | None = None
         self.provider: str | None = None
-        self.cached = False
+        self.cached = self.has_other_models = False
         self.tier: str | None = None
 
     def search(self, result: Fields, depth: int) -> None:
@@ -135,14 +135,19 @@ class Extraction:
             self.tier = _read_tier(fields, is_anthropic=self.counts is not None and self.counts.provider == "anthropic")
 
     def _read_message_history(self, result: Fields) -> None:
-        """Read the model that an agent's run (PydanticAI) called last, from its messages."""
-        messages = get_field(result, "message_history")
-        if type(messages) is list:
-            for message in reversed(messages[-8:]):
-                fields = read_fields(message)
-                if fields is not None and (model := read_text(fields, MODEL_KEYS)) is not None:
-                    self.model, self.provider = model, self.provider or read_text(fields, _PROVIDER_KEYS)
-                    return
+        """Read the model that an agent's run (PydanticAI) called last, from its messages.
+
+        If the run has called others as well (`FallbackModel`), the tokens are not those of one model.
+        """
+        messages, run = get_field(result, "message_history"), read_text(result, ("run_id",))
+        for message in reversed(messages[-MAX_ROUNDS:]) if type(messages) is list else ():
+            fields = read_fields(message) or {}
+            model = read_text(fields, MODEL_KEYS)
+            if model is not None and self.model is None:
+                self.model, self.provider = model, self.provider or read_text(fields, _PROVIDER_KEYS)
+            elif model not in (None, self.model) and read_text(fields, ("run_id",)) == run is not None:
+                self.has_other_models = True
+                return
 
 
 def extract_usage(
@@ -170,6 +175,8 @@ def extract_usage(
     if found.counts is None and found.cost is None and found.model is None and not found.cached:
         return None
     counts = found.counts or TokenCounts()
+    if found.has_other_models:
+        counts.parts["other_units"] = 1
     provider = found.provider or counts.provider or (provider_of(found.model) if provider_of is not None else None)
     return Usage(
         tokens=counts.unsplit,
