@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from toolweaver_monitor.sinks._otlp.pipeline import Pipeline
 
 INSTALL = "pip install 'toolweaver_monitor[otlp]'"
+
+
+HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+HEADER_VALUE = re.compile(r"(?:[!-~](?:[ -~\t]*[!-~])?)?")
 
 
 class OpenTelemetryExporter:
@@ -76,7 +81,7 @@ class OpenTelemetryExporter:
                 hint="give an opentelemetry.sdk.trace.TracerProvider",
             )
         self._endpoint = None if endpoint is None else endpoint.rstrip("/")
-        self._headers = None if headers is None else dict(headers)
+        self._headers = None if headers is None else _validate_headers(headers)
         self._timeout_s = timeout_s
         self._providers = tracer_provider, meter_provider
         self._release = RELEASES[conventions]
@@ -160,3 +165,18 @@ class OpenTelemetryExporter:
         """Return where calls are sent to, and why the last batch was not accepted, for `health()`."""
         target = "" if self._pipeline is None else self._pipeline.target
         return {"target": target, "note": self._fault}
+
+
+def _validate_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers.
+
+    Raises:
+        ConfigurationError: one cannot be sent. Its value is not in the message, since it may be a key.
+    """
+    for name, value in headers.items():
+        if not (isinstance(name, str) and HEADER_NAME.fullmatch(name)):
+            raise ConfigurationError(f"headers= has the name {name!r}", hint="give one such as 'api-key'")
+        if not (isinstance(value, str) and HEADER_VALUE.fullmatch(value)):
+            hint = "give printable ASCII, with no line end or space around it"
+            raise ConfigurationError(f"headers={{{name!r}: ...}} cannot be sent", hint=hint)
+    return dict(headers)

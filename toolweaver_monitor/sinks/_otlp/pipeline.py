@@ -37,6 +37,24 @@ class NotAccepted(ToolweaverMonitorError):
     """Whether it is useless to send the batch again."""
 
 
+class _Session(requests.Session):
+    """The connection to the receiver, which remembers how the last request ended."""
+
+    status: int | None = None
+    is_untrusted = False
+    """No TLS connection could be made."""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        self.status, self.is_untrusted = None, False
+        try:
+            response = super().send(request, **options)
+        except requests.exceptions.SSLError:
+            self.is_untrusted = True
+            raise
+        self.status = response.status_code
+        return response
+
+
 class Pipeline:
     """What one process sends with.
 
@@ -61,7 +79,7 @@ class Pipeline:
         timeout_s: float,
         instance: str,
     ) -> None:
-        self._last_status: int | None = None
+        self._session = _Session()
         self._exporter: OTLPSpanExporter | None = None
         self._own_meters: MeterProvider | None = None
         given = {"headers": None if headers is None else dict(headers), "timeout": timeout_s}
@@ -72,7 +90,7 @@ class Pipeline:
         if tracer_provider is None:
             tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
             address = None if endpoint is None else f"{endpoint}/v1/traces"
-            self._exporter = OTLPSpanExporter(address, session=self._session(), **given)  # type: ignore[arg-type]
+            self._exporter = OTLPSpanExporter(address, session=self._session, **given)  # type: ignore[arg-type]
         if meter_provider is None:
             address = None if endpoint is None else f"{endpoint}/v1/metrics"
             exporter = OTLPMetricExporter(address, **given)  # type: ignore[arg-type]
@@ -84,14 +102,6 @@ class Pipeline:
         self.target = "the program's provider" if self._exporter is None else self._exporter._endpoint
         self._contexts = runtime_context.install()
         self._contexts.is_sampled = self._is_sampled
-
-    def _session(self) -> requests.Session:
-        session = requests.Session()
-        session.hooks["response"].append(self._note_status)
-        return session
-
-    def _note_status(self, response: requests.Response, *_args: object, **_kwargs: object) -> None:
-        self._last_status = response.status_code
 
     def _is_sampled(self, trace_id: int) -> bool:
         decision = self._tracers.sampler.should_sample(NO_PARENT, trace_id, "execute_tool").decision
@@ -120,12 +130,16 @@ class Pipeline:
         self._export(())
 
     def _export(self, spans: Sequence[ReadableSpan]) -> None:
-        self._last_status = None
+        session = self._session
+        session.status, session.is_untrusted = None, False
         if self._exporter is None or self._exporter.export(spans) is SpanExportResult.SUCCESS:
             return
-        status = self._last_status
+        status, cure = session.status, _cure(session.status)
         answer = "gives no answer" if status is None else f"answers with HTTP {status}"
-        error = NotAccepted(f"{self.target} {answer}", hint=_cure(status))
+        if session.is_untrusted:
+            answer = "has a certificate that is not trusted, or does not speak TLS"
+            cure = "give its CA's certificate in OTEL_EXPORTER_OTLP_CERTIFICATE, or http:// if it does not speak TLS"
+        error = NotAccepted(f"{self.target} {answer}", hint=cure)
         error.is_final = status is not None and status >= 400 and status not in RETRYABLE
         raise error
 
