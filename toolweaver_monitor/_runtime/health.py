@@ -172,6 +172,8 @@ def _setup_problems(components: Components) -> Iterator[str]:
         yield "monitoring is off; call setup(enabled=True), and unset TOOLWEAVER_MONITOR_ENABLED"
     if components.workers is not None and components.workers.tallies.problem:
         yield components.workers.tallies.problem
+    elif components.shared is not None:
+        yield from components.shared.problems()
     yield from watches.problems()
 
 

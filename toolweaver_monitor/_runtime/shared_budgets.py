@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from toolweaver_monitor._budget import Ledger
 from toolweaver_monitor._bus.worker import Worker
 from toolweaver_monitor._core.sanitize import Diagnostics
+from toolweaver_monitor._store.files import show
 
 if TYPE_CHECKING:
     from toolweaver_monitor._runtime.shared_workers import SharedWorkers
@@ -31,6 +32,8 @@ class SharedBudgets:
         self._of_run, self._of_store = of_run, of_store
         self._ticker = Worker("shared budgets", self._tick, TICK_S)
         self._is_closed = False
+        self._alone: dict[str, str] = {}
+        """The budgets whose sums were out of reach the last time, and why."""
         ledger.share(self, for_run=of_run is not None)
 
     def exchange(self, name: str, per: str, unit: str, limit: int, back: int, need: int) -> Any:
@@ -40,11 +43,21 @@ class SharedBudgets:
             return None
         if need:
             self._ticker.ensure_running()
+        grant = None
         try:
-            return sums.request(name, per, unit, limit, back, need)
+            grant = sums.request(name, per, unit, limit, back, need)
         except Exception:  # noqa: BLE001 - a fault of this library must not stop the program's calls
             Diagnostics.internal_errors += 1
-            return None
+        if grant is None:
+            self._alone[name] = f"{show(sums.path)} {sums.FAULT}"
+        else:
+            self._alone.pop(name, None)
+        return grant
+
+    def problems(self) -> Iterator[str]:
+        """Name each budget that counts this process only."""
+        for name, fault in sorted(self._alone.items()):
+            yield f"budget {name!r} counts this process only: {fault}"
 
     def _tick(self) -> None:
         self._ledger.give_back()

@@ -60,8 +60,11 @@ class StoreLedger:
         wall_s: returns the Unix seconds.
     """
 
+    FAULT = "is busy or cannot be written; make it writable, and hold no lock on it"
+
     def __init__(self, store: StoreFile, wall_s: Callable[[], float] = time.time) -> None:
         self._store = store
+        self.path = store.path
         self._wall_s = wall_s
         self._leased_in: dict[Account, int] = {}
         """The slot to which this process's last lease was charged."""

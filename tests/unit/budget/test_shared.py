@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import wait_until
 
 from toolweaver_monitor import Budget, BudgetExceeded, MetricsCollector, get_monitor, monitored, setup, shutdown, track
 from toolweaver_monitor._budget import Ledger
@@ -250,9 +251,18 @@ def test_a_second_setup_with_the_store_loses_nothing_and_says_nothing(
 
 
 def test_a_store_that_is_locked_stops_no_call(tmp_path: Path) -> None:
-    """It waits for less than a second, once. Seen red: with the error of the lock let through."""
+    """It waits for less than a second, once, and `health()` says that the limit is that of this process meanwhile.
+
+    Seen red: with the error of the lock let through; without a problem.
+    """
     path = tmp_path / "runs.db"
-    setup(SQLiteStore(path), budget=Budget(limit_usd=1.0, per="day"))
-    with LockFile(path.with_name("runs.db.lock")).held(1), track("ocr") as call:
-        call.record(cost=0.1)
+    monitor = setup(SQLiteStore(path), budget=Budget(limit_usd=1.0, per="day", name="daily"))
+    with LockFile(path.with_name("runs.db.lock")).held(1):
+        with track("ocr") as call:
+            call.record(cost=0.1)
+        (problem,) = (text for text in monitor.health()["problems"] if text.startswith("budget"))
+        assert problem.startswith(f"budget 'daily' counts this process only: {path} is busy")
+    assert monitor.flush()
+    with track("ocr"):
+        wait_until(lambda: monitor.health()["problems"] == [])
     assert shutdown()

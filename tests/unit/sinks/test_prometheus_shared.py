@@ -311,6 +311,20 @@ def test_damaged_files_are_no_error(begin: Setup, folder: Path) -> None:
     assert scrape(monitor)[SUCCESSES] == 3
 
 
+def test_a_damaged_file_of_budgets_is_a_problem_until_it_is_deleted(begin: Setup, folder: Path) -> None:
+    """A limit then holds for each worker alone, which it must not keep to itself. Seen red: no problem at all."""
+    monitor = begin(budget=5.00)
+    plain()
+    assert monitor.health()["problems"] == []
+    folder.joinpath("budgets").write_bytes(b"no sums")
+    wait_until(lambda: monitor.health()["problems"] != [])
+    (problem,) = monitor.health()["problems"]
+    assert problem.startswith(f"budget 'usd/run' counts this process only: {folder / 'budgets'} is damaged")
+    plain()
+    folder.joinpath("budgets").unlink()
+    wait_until(lambda: monitor.health()["problems"] == [])
+
+
 def test_a_counter_never_falls_in_a_flood_of_names(begin: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names are shown up to the cap, those shown first stay, and the total is exact."""
     monkeypatch.setenv("TOOLWEAVER_MONITOR_MAX_LABEL_VALUES", "20")

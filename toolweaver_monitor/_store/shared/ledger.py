@@ -40,8 +40,10 @@ class RunLedger:
         wall_s: returns the Unix seconds.
     """
 
+    FAULT = "is damaged or cannot be written; make it writable, or delete it, and what was spent is forgotten"
+
     def __init__(self, folder: Path, wall_s: Callable[[], float] = time.time) -> None:
-        self._path = folder / LEDGER_FILE
+        self.path = folder / LEDGER_FILE
         self._lock = LockFile(folder / f"{LEDGER_FILE}.lock")
         self._wall_s = wall_s
         self._leased_in: dict[str, int] = {}
@@ -101,12 +103,12 @@ class RunLedger:
 
     def _read(self) -> dict[str, Sums]:
         try:
-            return _decode_sums(self._path.read_bytes())
+            return _decode_sums(self.path.read_bytes())
         except FileNotFoundError:
             return {}
 
     def _write(self, accounts: dict[str, Sums]) -> None:
-        files.replace_file(self._path, msgspec.msgpack.encode(accounts))
+        files.replace_file(self.path, msgspec.msgpack.encode(accounts))
 
     def close(self) -> None:
         """Do nothing, since nothing is open."""
