@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolweaver_monitor._budget import Ledger
 from toolweaver_monitor._bus.worker import Worker
+from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._store.files import show
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from toolweaver_monitor._store.shared.ledger import RunLedger
 
 TICK_S = 0.2
+RETRY_S = 5.0
+"""Sums that were out of reach are left alone for so long: to ask them may take a second, for which calls wait."""
 
 
 class SharedBudgets:
@@ -32,6 +35,8 @@ class SharedBudgets:
         self._of_run, self._of_store = of_run, of_store
         self._ticker = Worker("shared budgets", self._tick, TICK_S)
         self._is_closed = False
+        self._try_again_s: dict[object, float] = {}
+        """When to ask sums again that were out of reach, in seconds of the monotonic clock."""
         self._alone: dict[str, str] = {}
         """The budgets whose sums were out of reach the last time, and why."""
         ledger.share(self, for_run=of_run is not None)
@@ -41,6 +46,8 @@ class SharedBudgets:
         sums = self._of_run if per == "run" or self._of_store is None else self._of_store
         if self._is_closed or sums is None:  # a late look at the status must not open the store again
             return None
+        if monotonic_s() < self._try_again_s.get(sums, 0.0):
+            return None
         if need:
             self._ticker.ensure_running()
         grant = None
@@ -49,6 +56,7 @@ class SharedBudgets:
         except Exception:  # noqa: BLE001 - a fault of this library must not stop the program's calls
             Diagnostics.internal_errors += 1
         if grant is None:
+            self._try_again_s[sums] = monotonic_s() + RETRY_S
             self._alone[name] = f"{show(sums.path)} {sums.FAULT}"
         else:
             self._alone.pop(name, None)
@@ -65,6 +73,7 @@ class SharedBudgets:
     def close(self) -> None:
         """Give everything back that no running call holds."""
         self._ticker.stop()
+        self._try_again_s.clear()
         self._ledger.give_back(at_once=True)
         self._is_closed = True
         for sums in (self._of_run, self._of_store):

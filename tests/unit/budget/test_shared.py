@@ -250,16 +250,22 @@ def test_a_second_setup_with_the_store_loses_nothing_and_says_nothing(
     assert caplog.text == ""
 
 
-def test_a_store_that_is_locked_stops_no_call(tmp_path: Path) -> None:
+def test_a_store_that_is_locked_stops_no_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits for less than a second, once, and `health()` says that the limit is that of this process meanwhile.
 
-    Seen red: with the error of the lock let through; without a problem.
+    Seen red: with the error of the lock let through; without a problem; with each call waiting for the lock.
     """
+    requests: list[object] = []
+    request = StoreLedger.request
+    monkeypatch.setattr(StoreLedger, "request", lambda *of: requests.append(of) or request(*of))
+    monkeypatch.setattr("toolweaver_monitor._runtime.shared_budgets.RETRY_S", 1.0)
     path = tmp_path / "runs.db"
-    monitor = setup(SQLiteStore(path), budget=Budget(limit_usd=1.0, per="day", name="daily"))
+    monitor = setup(SQLiteStore(path), budget=Budget(limit_usd=100.0, per="day", name="daily"))
     with LockFile(path.with_name("runs.db.lock")).held(1):
-        with track("ocr") as call:
-            call.record(cost=0.1)
+        for _ in range(10):
+            with track("ocr") as call:
+                call.record(cost=5.0)
+        assert len(requests) < 5
         (problem,) = (text for text in monitor.health()["problems"] if text.startswith("budget"))
         assert problem.startswith(f"budget 'daily' counts this process only: {path} is busy")
     assert monitor.flush()

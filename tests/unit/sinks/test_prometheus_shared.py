@@ -311,8 +311,11 @@ def test_damaged_files_are_no_error(begin: Setup, folder: Path) -> None:
     assert scrape(monitor)[SUCCESSES] == 3
 
 
-def test_a_damaged_file_of_budgets_is_a_problem_until_it_is_deleted(begin: Setup, folder: Path) -> None:
+def test_a_damaged_file_of_budgets_is_a_problem_until_it_is_deleted(
+    begin: Setup, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A limit then holds for each worker alone, which it must not keep to itself. Seen red: no problem at all."""
+    monkeypatch.setattr("toolweaver_monitor._runtime.shared_budgets.RETRY_S", 0.1)
     monitor = begin(budget=5.00)
     plain()
     assert monitor.health()["problems"] == []
