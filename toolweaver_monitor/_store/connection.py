@@ -94,7 +94,10 @@ def open_reader(path: Path) -> StoreConnection:
     """
     writable = os.access(path.absolute().parent, os.W_OK)
     at_rest = not writable and not path.with_name(path.name + "-wal").exists()
-    connection = _connect(uri(path, mode="ro", **({"immutable": "1"} if at_rest else {})))
+    try:
+        connection = _connect(uri(path, mode="ro", **({"immutable": "1"} if at_rest else {})))
+    except sqlite3.Error as error:
+        raise unreadable(path, error) from None
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         connection.execute("PRAGMA query_only = 1")

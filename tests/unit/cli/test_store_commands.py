@@ -434,6 +434,20 @@ def test_a_locked_store_is_told_apart_from_one_that_may_not_be_read(sh: Shell, t
     assert sh.err.endswith("(database is locked); another program holds it; close that, or try again\n")
 
 
+def test_a_store_that_sqlite_cannot_open_is_one_line_and_2(sh: Shell, store: Path, tmp_path: Path) -> None:
+    """So it is with the store of another user. As root may read any file, this one has a path too long for SQLite.
+
+    Seen red: with the connection made outside the `try`, the command ended in a traceback.
+    """
+    folder = tmp_path.joinpath(*["a" * 200] * 3)
+    folder.mkdir(parents=True)
+    (folder / "runs.db").write_bytes(store.read_bytes())
+    (folder / "runs.db.lock").touch()
+    sh("report", folder / "runs.db", code=2)
+    assert "cannot be opened (unable to open database file); " in sh.err
+    assert sh.err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "argv",
     [
