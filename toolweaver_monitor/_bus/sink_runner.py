@@ -22,6 +22,7 @@ from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.context import SUPPRESSED, current
 from toolweaver_monitor._core.log_throttle import LogThrottle
+from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor._text.safe_repr import fault_text, hint_text
 
 log = logging.getLogger("toolweaver_monitor")
@@ -199,11 +200,13 @@ class SinkRunner:
         max_tries = MAX_TRIES_CLOSING if self._closing else MAX_TRIES
         if getattr(error, "is_final", False):  # it would fail again
             max_tries = 1
-        if not self.queue.record_failed(batch, size, kind, f"{kind} in {self.name}", sink_state, max_tries):
+        text = _describe(error, self.name)
+        if not self.queue.record_failed(batch, size, kind, text, sink_state, max_tries):
             return
         if self._closing and sink_state.failures_in_a_row > MAX_TRIES_CLOSING:
             self.queue.drop_rest("shutdown")
-        self._warn("sink %r failed (%s); %d calls wait, it is tried again", self.name, kind, self.queue.queued())
+        waiting = pluralize(self.queue.queued(), "call")
+        self._warn("sink %r failed (%s); %s waiting, it is tried again", self.name, text, waiting)
 
     def _finish_flush(self) -> None:
         """Complete a flush once everything that was queued when it was requested is written."""
@@ -219,8 +222,8 @@ class SinkRunner:
             method()
         except BaseException as error:  # noqa: BLE001 - a sink's error never reaches other code
             self.error_count += 1
-            self.queue.last_error = f"{type(error).__name__} in {self.name}.{name}()"
-            self._warn("sink %r failed in %s() (%s)", self.name, name, type(error).__name__)
+            self.queue.last_error = _describe(error, f"{self.name}.{name}()")
+            self._warn("sink %r failed (%s)", self.name, self.queue.last_error)
 
     # --- callers: a setup, a flush, a shutdown ----------------------------------------------------------------------
 
@@ -278,8 +281,16 @@ class SinkRunner:
         dropped = sum(self.queue.dropped.values())
         if dropped > self._reported_drops and self._throttle.ready():
             self._reported_drops = dropped
-            deferred_log.warn("sink %r has dropped %d calls so far: %s", self.name, dropped, dict(self.queue.dropped))
+            deferred_log.warn(
+                "sink %r has dropped %s so far: %s", self.name, pluralize(dropped, "call"), dict(self.queue.dropped)
+            )
 
     def _warn(self, message: str, *args: object) -> None:
         if self._throttle.ready():
             log.warning(message, *args)
+
+
+def _describe(error: BaseException, where: str) -> str:
+    """Return the class of a sink's error, where it was raised, and its text if it has one."""
+    kind, text = type(error).__name__, fault_text(error)
+    return f"{kind} in {where}" + (f": {text}" if text != kind else "")

@@ -136,7 +136,7 @@ def test_the_cure_of_a_sink_that_gave_up_outlives_a_flush(caplog: pytest.LogCapt
     until(monitor, lambda health: health["dropped"])
     assert monitor.shutdown() is False
     assert monitor.health()["sinks"]["service"]["cure"] == "run `service login`"
-    assert [record.getMessage() for record in caplog.records if "failed in" in record.getMessage()] == []
+    assert [record.getMessage() for record in caplog.records if " failed (" in record.getMessage()] == []
 
 
 def test_a_sink_that_fails_is_a_problem_until_it_has_recovered() -> None:
@@ -151,6 +151,23 @@ def test_a_sink_that_fails_is_a_problem_until_it_has_recovered() -> None:
     well.set()
     monitor.flush(10)
     assert monitor.health()["problems"] == []
+
+
+def test_what_a_sink_raised_is_shown_with_its_text_on_one_line_and_without_secrets() -> None:
+    """A store in a folder of another user's is `PermissionError`, and the cure says to fix what the error names.
+
+    Seen red: with only the name of the class.
+    """
+
+    def refuse(_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/srv/api_key=sk-aaaabbbbccccdddd0123\n/runs.db")
+
+    monitor = setup(Sink("store", refuse))
+    call_once()
+    error = until(monitor, lambda health: not health["ok"])["sinks"]["store"]["last_error"]
+    assert error.startswith("PermissionError in store: [Errno 13] Permission denied: '/srv/api_key=")
+    assert "sk-aaaa" not in error
+    assert "\n" not in error
 
 
 def test_calls_that_had_no_room_are_a_problem_for_good() -> None:

@@ -73,7 +73,7 @@ class LogSink:
 
     def _log(self, call: ToolCall) -> None:
         if _unwrap(self._logger).disabled:
-            raise LoggerDisabled(self._note())
+            raise LoggerDisabled  # `status()` has the note
         level = logging.WARNING if call.outcome in ERROR_OUTCOMES else self._level
         if self._logger.isEnabledFor(level):
             self._logger.log(level, "%s", format_line(call), extra={"toolweaver": call.as_dict()})
