@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from toolweaver_monitor import Monitor, setup, track
+from toolweaver_monitor import Budget, BudgetExceeded, Monitor, setup, track
 from toolweaver_monitor.sinks import SQLiteStore
 
 pytestmark = pytest.mark.system
@@ -301,6 +302,21 @@ def test_rows_and_periods_change_with_one_choice(show: Callable[..., Opened], tm
         page.select_option("#period", "")
         page.select_option("#by", "tool")
         opened.wait("document.querySelector('[data-tool=ocr]')")
+
+
+def test_a_budget_begins_with_its_customer_and_refused_calls_cost_nothing(show: Callable[..., Opened]) -> None:
+    """Of a name that is too long for its place the end is cut off; the cost of a call is that of the calls that ran.
+
+    Seen red: each customer's line began `usd/hour by custo`, and the cost of a call was $0.002.
+    """
+    with setup(dashboard=0, budget=Budget(limit_usd=0.02, per="hour", tag="customer")) as running:
+        for _ in range(10):
+            with suppress(BudgetExceeded), track("ocr", customer="acme", cost=0.01):
+                pass
+        opened = show("#tool=ocr", url=running.sinks[0].url)
+        opened.wait("document.querySelector('#detail .strip')")
+        assert opened.page.inner_text(".budget .cut").startswith("acme: ")
+        assert re.search(r"cost of a call\s+\$0\.01\n", opened.page.inner_text("#detail"))
 
 
 def test_eight_tools_have_eight_colours(show: Callable[..., Opened]) -> None:

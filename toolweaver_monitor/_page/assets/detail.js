@@ -31,7 +31,7 @@
         ["p50, p95, p99", [row.p50, row.p95, row.p99].map(twm.seconds).join(", ")],
         ["average", twm.seconds(row.average), twm.exact(row.average, "s")],
         ["cost", twm.dollars(row.cost), twm.exact(row.cost, "dollars")],
-        row.cost !== null && row.calls ? ["cost of a call", twm.dollars(row.cost / row.calls)] : null,
+        row.cost !== null && row.costed ? ["cost of a call", twm.dollars(row.cost / row.costed), `of the ${twm.plural(row.costed, "call")} whose cost is known`] : null,
         ["tokens", row.tokens ? `${twm.count(row.tokens)} (${twm.count(row.input_tokens)} in, ${twm.count(row.output_tokens)} out, ${twm.count(row.cached_tokens)} cached)` : twm.NONE],
         row.retries ? ["retries", twm.count(row.retries)] : null,
         row.unpriced ? ["unpriced", `${twm.plural(row.unpriced, "call")} of unknown cost`] : null,

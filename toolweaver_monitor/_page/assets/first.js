@@ -21,7 +21,8 @@
       else if (one.frees_at) when = `room again in ${twm.span(one.frees_at - shown.now)}`;
       else if (one.remaining <= 0) when = "! used up";
       else if (one.unit === "usd" && hourly > 0 && one.remaining / hourly < 48) when = `gone in ${twm.span((one.remaining / hourly) * 3600)}`;
-      return el("div", { class: "budget" }, el("p", { class: tone, title: `${one.name}: ${twm.exact(one.spent)} spent of ${twm.exact(one.limit)} ${one.unit}` }, `${amount(one.remaining, one.unit)} left of ${amount(one.limit, one.unit)}`), bar, el("p", { class: "small" }, el("span", { class: "cut" }, `${one.name}, per ${one.per}`), when ? ` · ${when}` : ""));
+      const name = one.account === null ? one.name : `${one.account}: ${one.budget}`; // what is cut off is the end
+      return el("div", { class: "budget", title: `${one.name}: ${twm.exact(one.spent)} spent of ${twm.exact(one.limit)} ${one.unit}` }, el("p", { class: tone }, `${amount(one.remaining, one.unit)} left of ${amount(one.limit, one.unit)}`), bar, el("p", { class: "small" }, el("span", { class: "cut" }, `${name}, per ${one.per}`), when ? ` · ${when}` : ""));
     });
     const more = spendable.length > 3 ? el("p", { class: "small" }, `and ${spendable.length - 3} more`) : null;
     return el("div", { class: "tile" }, el("h2", {}, "Budget"), lines, more);
