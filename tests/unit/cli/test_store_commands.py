@@ -184,6 +184,13 @@ def test_a_query_is_answered_in_every_form(sh: Shell, store: Path) -> None:
     assert "only the first 2 rows" in sh("query", store, "--sql", sql, "--max-rows", "2")
 
 
+def test_a_number_that_a_query_shows_can_be_put_into_the_next_query(sh: Shell, store: Path) -> None:
+    """Seen red: `root` was 1,877,754,506,040,466,162, which SQL takes for seven values."""
+    *_, root = sh("query", store, "--sql", "SELECT root FROM calls ORDER BY seq LIMIT 1").split()
+    *_, calls = sh("query", store, "--sql", f"SELECT count(*) FROM calls WHERE root = {root}").split()
+    assert calls == "3"
+
+
 def test_a_replay_gives_each_call_once_however_often_it_is_run(sh: Shell, tmp_path: Path) -> None:
     """Also after it was cut in the middle of a line. Seen red: without `_last_seq` every call came twice."""
     path, out = fill(tmp_path / "runs.db", calls=5), tmp_path / "calls.jsonl"

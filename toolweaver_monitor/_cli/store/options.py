@@ -185,14 +185,7 @@ def print_rows(rows: Sequence[Sequence[Any]], form: str) -> None:
     elif form == "json":
         print(json.dumps([dict(zip(head, row, strict=True)) for row in body], indent=2))
     else:
-        terminal.show([[shown(cell) for cell in row] for row in rows])
-
-
-def shown(value: Any) -> str:
-    """Return a value as text for a terminal."""
-    if value is None:
-        return "-"
-    return f"{value:,}" if type(value) is int else escape(str(value))
+        terminal.show([["-" if cell is None else escape(str(cell)) for cell in row] for row in rows])
 
 
 def when(seconds: float) -> str:
