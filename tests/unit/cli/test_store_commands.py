@@ -70,6 +70,7 @@ def test_a_report_shows_tools_the_dearest_first_and_the_last_errors(sh: Shell, s
     assert lines[1] == "  400 calls, 5 failed, 98.8% succeeded, $1.3000"
     assert [line.split()[0] for line in lines[3:8]] == ["tool", "gpt", "ocr", "timed", "receipt"]
     assert lines[4].split()[1:3] == ["100", "5"]
+    assert lines[7].split()[-1] == "-", "it has cost nothing known; seen red: $0.0000"
     assert lines[-1].endswith(r"receipt > gpt  tool_error: blurred \x1b[31m")
 
 

@@ -115,7 +115,8 @@ def _blocks(
         times = [format_seconds(totals[key]) for key in ("avg_duration_s", "p50_s", "p95_s", "p99_s")]
         counts = [f"{stats.calls:,}", f"{stats.failures:,}"]
         usage = stats.usage
-        cost = "unknown" if usage.unpriced and not usage.costed else f"${usage.cost_nanousd / NANO:,.4f}"
+        known = f"${usage.cost_nanousd / NANO:,.4f}"
+        cost = known if usage.costed else "unknown" if usage.unpriced else "-"
         rows.append(
             [
                 escape(label_of(options.by, name)),
