@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import random
 import signal
@@ -22,6 +21,7 @@ from pathlib import Path
 import pytest
 from helpers import OURS, free_port, wait_until
 from programs import run_program
+from prometheus_program import PrometheusProgram
 
 pytestmark = pytest.mark.system
 
@@ -470,25 +470,11 @@ def test_d10_nothing_falls_in_a_real_prometheus(
     Seen red: with the files of the dead deleted and not counted.
     """
     require_package("gunicorn", "pip install gunicorn")
-    prometheus = require_program("prometheus")
-    port = free_port()
-    (tmp_path / "prometheus.yml").write_text(
-        "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
-        f"scrape_configs: [{{job_name: t, static_configs: [{{targets: ['127.0.0.1:{site.metrics_port}']}}]}}]\n"
-    )
-    server = subprocess.Popen(
-        [prometheus, f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
-         f"--web.listen-address=127.0.0.1:{port}"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-    def query(expression: str) -> list[float]:
-        url = f"http://127.0.0.1:{port}/api/v1/query?query={urllib.parse.quote(expression)}"
-        found = json.loads(urllib.request.urlopen(url, timeout=10).read())["data"]["result"]
-        return [float(row["value"][1]) for row in found]
+    require_program("prometheus")
+    server = PrometheusProgram(tmp_path, site.metrics_port)
 
     def scrapes() -> float:
-        return sum(query("count_over_time(toolweaver_tool_executions_total{status='success'}[10m])"))
+        return sum(server.query("count_over_time(toolweaver_tool_executions_total{status='success'}[10m])").values())
 
     try:
         with site.run(*GUNICORN, "-b", f"127.0.0.1:{site.port}"):
@@ -500,13 +486,12 @@ def test_d10_nothing_falls_in_a_real_prometheus(
                     with suppress(ProcessLookupError, IndexError):
                         os.kill(random.choice(site.workers()), random.choice([signal.SIGKILL, signal.SIGTERM]))
             total = site.settled_total()
-            wait_until(lambda: query("toolweaver_tool_executions_total{status='success'}") == [total])
+            wait_until(lambda: server.value("toolweaver_tool_executions_total{status='success'}") == total)
             for name in (
                 "executions_total",
                 "cost_usd_total",
                 *(f"duration_seconds_{e}" for e in ("bucket", "count", "sum")),
             ):
-                assert set(query(f"resets(toolweaver_tool_{name}[10m])")) == {0.0}, name
+                assert set(server.query(f"resets(toolweaver_tool_{name}[10m])").values()) == {0.0}, name
     finally:
-        server.terminate()
-        server.wait(10)
+        server.stop()

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import random
-import subprocess
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from helpers import free_port
+from prometheus_program import PrometheusProgram
 
 from toolweaver_monitor import setup
 from toolweaver_monitor._core.call import ToolCall
@@ -38,62 +33,21 @@ def durations(kind: str) -> list[float]:
             return [chance.gauss(0.1, 0.01) if chance.random() < 0.7 else chance.gauss(8.0, 0.5) for _ in range(CALLS)]
 
 
-class Prometheus:
-    """A server that scrapes one target every 200 ms; with `features`, of native histograms and exemplars."""
-
-    def __init__(self, folder: Path, target: int, *features: str) -> None:
-        self.port = free_port()
-        (folder / "prometheus.yml").write_text(
-            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
-            f"scrape_configs: [{{job_name: tools, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
-        )
-        self.process = subprocess.Popen(
-            [
-                "prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{self.port}", *(f"--enable-feature={name}" for name in features),
-            ],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def get(self, path: str, **parameters: str) -> Any:
-        url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return json.load(answer)["data"]
-
-    def value(self, expression: str) -> float | None:
-        found = self.get("query", query=expression)["result"]
-        return float(found[0]["value"][1]) if found else None
-
-    def wait_for(self, expression: str, wanted: float) -> None:
-        deadline = time.monotonic() + 30
-        found: object = None
-        while time.monotonic() < deadline:
-            try:
-                found = self.value(expression)
-            except OSError:
-                found = "no answer yet"
-            if found == wanted:
-                return
-            time.sleep(0.2)
-        raise AssertionError(f"{expression}: {found}, not {wanted}")
-
-
 @pytest.fixture
-def start(tmp_path: Path, require_program: Callable[..., str]) -> Iterator[Callable[..., Prometheus]]:
+def start(tmp_path: Path, require_program: Callable[..., str]) -> Iterator[Callable[..., PrometheusProgram]]:
     require_program("prometheus", "apt-get install prometheus")
-    started: list[Prometheus] = []
+    started: list[PrometheusProgram] = []
 
-    def run(target: int, *features: str) -> Prometheus:
-        started.append(Prometheus(tmp_path, target, *features))
+    def run(target: int, *features: str) -> PrometheusProgram:
+        started.append(PrometheusProgram(tmp_path, target, *features))
         return started[-1]
 
     yield run
     for server in started:
-        server.process.terminate()
-        server.process.wait(10)
+        server.stop()
 
 
-def test_quantiles_of_three_distributions_are_within_5_percent(start: Callable[..., Prometheus]) -> None:
+def test_quantiles_of_three_distributions_are_within_5_percent(start: Callable[..., PrometheusProgram]) -> None:
     """`histogram_quantile` of a lognormal and a Pareto distribution, and of one with two modes inside each of them.
 
     Counts and sums are exact. Seen red: with bucket `k` as index `k`, every quantile was 9 % too low.
@@ -117,7 +71,7 @@ def test_quantiles_of_three_distributions_are_within_5_percent(start: Callable[.
         assert server.value(f"{metric}_bucket") is None  # Prometheus keeps one of the two forms
 
 
-def test_a_server_without_the_feature_still_gets_classic_buckets(start: Callable[..., Prometheus]) -> None:
+def test_a_server_without_the_feature_still_gets_classic_buckets(start: Callable[..., PrometheusProgram]) -> None:
     """It asks for OpenMetrics, and has the buckets, the traces and the times of start of every series."""
     exporter = PrometheusExporter(port=0)
     with setup(exporter) as monitor:
@@ -135,7 +89,7 @@ def test_a_server_without_the_feature_still_gets_classic_buckets(start: Callable
         assert series["exemplars"][-1]["labels"] == {"trace_id": f"{call.trace_id:032x}"}
 
 
-def test_traces_are_found_beside_native_histograms(start: Callable[..., Prometheus]) -> None:
+def test_traces_are_found_beside_native_histograms(start: Callable[..., PrometheusProgram]) -> None:
     """Exemplars of protobuf reach the store of exemplars, too."""
     exporter = PrometheusExporter(port=0)
     with setup(exporter) as monitor:

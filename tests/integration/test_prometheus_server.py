@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from helpers import free_port, wait_until
+from prometheus_program import PrometheusProgram
 
 from toolweaver_monitor import Budget, BudgetExceeded, Monitor, monitored, setup, track
 from toolweaver_monitor._cli.dashboards.panels import render_dashboard
@@ -29,57 +30,6 @@ pytestmark = pytest.mark.system
 def ask(url: str) -> str:
     with urllib.request.urlopen(url, timeout=5) as answer:
         return str(answer.read().decode())
-
-
-class Server:
-    """A Prometheus server that scrapes one exporter every 200 ms; `native` keeps native histograms."""
-
-    def __init__(self, folder: Path, target: int, *, native: bool = False) -> None:
-        self.port = free_port()
-        config = folder / "prometheus.yml"
-        config.write_text(
-            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
-            f"scrape_configs: [{{job_name: tools, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
-        )
-        self.process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={config}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{self.port}",
-                *(["--enable-feature=native-histograms"] if native else []),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def query(self, expression: str) -> dict[tuple[str, ...], float]:
-        """The present value of each series, by its labels' values in the order of their names."""
-        url = f"http://127.0.0.1:{self.port}/api/v1/query?query={urllib.parse.quote(expression)}"
-        found = json.loads(ask(url))["data"]["result"]
-        return {
-            tuple(v for k, v in sorted(row["metric"].items()) if k not in ("__name__", "instance", "job")): float(
-                row["value"][1]
-            )
-            for row in found
-        }
-
-    def wait_for(self, expression: str, wanted: dict[tuple[str, ...], float]) -> None:
-        deadline = time.monotonic() + 30
-        found: object = None
-        while time.monotonic() < deadline:
-            try:
-                found = self.query(expression)
-            except OSError:
-                found = "no answer yet"
-            if found == pytest.approx(wanted):
-                return
-            time.sleep(0.2)
-        raise AssertionError(f"{expression}: {found}, not {wanted}")
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
 
 
 @pytest.fixture
@@ -143,7 +93,7 @@ def test_a_real_server_sees_exactly_what_the_program_did(
     """Counts, sums and costs of every metric, asked of Prometheus itself."""
     require_program("prometheus")  # type: ignore[operator]
     exporter = monitor.sinks[0]
-    server = Server(tmp_path, exporter.port)
+    server = PrometheusProgram(tmp_path, exporter.port)
     try:
         work()
         total = monitor.metrics.summary()
@@ -216,7 +166,7 @@ def test_every_panel_of_the_dashboard_has_something_to_show(
     }
     alerts = list_alerts(Thresholds(p95_s=1e-9, p95_of_tools_s={"ocr": 1e-9}), native)
     queries |= {(alert.name, alert.expression) for alert in alerts if alert.name == "ToolIsSlow"}
-    server = Server(tmp_path, monitor.sinks[0].port, native=native)
+    server = PrometheusProgram(tmp_path, monitor.sinks[0].port, *(["native-histograms"] if native else []))
     try:
         work()
         server.wait_for("toolweaver_tool_executions_total{status='cancelled'}", {("cancelled", "slow"): 1})
@@ -247,7 +197,7 @@ def test_the_first_error_of_a_declared_tool_is_an_increase(tmp_path: Path, requi
         raise ValueError("unreadable")
 
     with setup(PrometheusExporter(port=0), prices={"search": {"per_call": 0.02}}) as monitor:
-        server = Server(tmp_path, monitor.sinks[0].port)
+        server = PrometheusProgram(tmp_path, monitor.sinks[0].port)
         try:
             with track("parse"):
                 pass
@@ -275,7 +225,7 @@ def test_labels_of_the_users_choice_are_summed_by_the_server(tmp_path: Path, req
     require_program("prometheus", "apt-get install prometheus")  # type: ignore[operator]
     exporter = PrometheusExporter(port=0, labels=["customer", "model"])
     with setup(exporter):
-        server = Server(tmp_path, exporter.port)
+        server = PrometheusProgram(tmp_path, exporter.port)
         try:
             for customer, model, cost in (("acme", "gpt-4o", 0.25), ("acme", "haiku", 0.5), ("bob", "haiku", 1.0)):
                 with track("ask", customer=customer) as call:
