@@ -83,7 +83,9 @@ class PathStats:
             above: PathStats | None = self
             while above is not None and above.tool_name != tool_name:
                 above = above.around
-            found = above or self.children.setdefault(tool_name, PathStats(tool_name, self))
+            if above is None:
+                above = self.children[tool_name] = PathStats(tool_name, self)
+            return above
         return found
 
     def outwards(self) -> Iterator[PathStats]:
@@ -135,7 +137,7 @@ class PathTree:
         """Add the statistics of nodes."""
         places: dict[Node, PathStats] = {}
         for node, stats in nodes.items():
-            path = self._place(node, places)
+            path = places.get(node) or self._place(node, places)
             usage = stats.usage
             path.calls += usage.calls
             path.errors += usage.errors
@@ -146,9 +148,13 @@ class PathTree:
             path.own_cost_nanousd += usage.cost_nanousd
             path.own_tokens += usage.tokens
             path.unpriced += usage.unpriced
-            if usage.cost_nanousd:
-                for each in path.outwards():
-                    each.cost_nanousd += usage.cost_nanousd
+        paths = [self.root]
+        for path in paths:
+            path.cost_nanousd = path.own_cost_nanousd
+            paths += path.children.values()
+        for path in reversed(paths):  # the inner ones first
+            if path.around is not None:
+                path.around.cost_nanousd += path.cost_nanousd
 
     def _place(self, node: Node, places: dict[Node, PathStats]) -> PathStats:
         """Return the path of a node, and note those of the nodes around it."""
@@ -157,9 +163,12 @@ class PathTree:
         while at is not None and at not in places:
             new.append(at)
             at = at.parent
+        path = self.root if at is None else places[at]
         for each in reversed(new):
-            places[each] = self.root if each.parent is None else places[each.parent].inside(each.key.tool_name)
-        return places[node]
+            if each.parent is not None:
+                path = path.inside(each.key.tool_name)
+            places[each] = path
+        return path
 
     @property
     def is_nested(self) -> bool:
