@@ -25,12 +25,8 @@ class Counts(dict[Key, int]):
 
     def add(self, other: Mapping[Key, int]) -> None:
         """Add other counts."""
-        if not self:
-            self.update(other)
-            return
-        get = self.get  # `self[key] += count` takes a third longer
         for key, count in other.items():
-            self[key] = get(key, 0) + count
+            self[key] += count
 
 
 class ToolStats:
@@ -140,21 +136,25 @@ class ToolStats:
 
     def add(self, *others: ToolStats) -> None:
         """Add the statistics of other calls; exact, since every part is a sum, a minimum or a maximum."""
-        shortest_s, longest_s = self.duration_min_s, self.duration_max_s
+        add_usage, outcomes, buckets = self.usage.add, self.outcomes, self.buckets  # local names: a third less
+        outcome_count, bucket_count = outcomes.get, buckets.get
+        sum_s = self.duration_sum_s
         for other in others:
-            self.usage.add(other.usage)
-            self.duration_sum_s += other.duration_sum_s
-            self.first_item_sum_s += other.first_item_sum_s
-            self.items += other.items
-            shortest_s = min(shortest_s, other.duration_min_s)
-            longest_s = max(longest_s, other.duration_max_s)
-            self.outcomes.add(other.outcomes)
-            self.buckets.add(other.buckets)
-            if other.first_item_buckets:
-                self.first_item_buckets.add(other.first_item_buckets)
+            add_usage(other.usage)
+            sum_s += other.duration_sum_s
+            for outcome, count in other.outcomes.items():
+                outcomes[outcome] = outcome_count(outcome, 0) + count
+            for bucket, count in other.buckets.items():
+                buckets[bucket] = bucket_count(bucket, 0) + count
             if other.errors:
                 self.errors.add(other.errors)
-        self.duration_min_s, self.duration_max_s = shortest_s, longest_s
+            if other.first_item_buckets:
+                self.first_item_buckets.add(other.first_item_buckets)
+                self.first_item_sum_s += other.first_item_sum_s
+            self.items += other.items
+        self.duration_sum_s = sum_s
+        self.duration_min_s = min([self.duration_min_s, *[other.duration_min_s for other in others]])
+        self.duration_max_s = max([self.duration_max_s, *[other.duration_max_s for other in others]])
 
     def copy(self) -> ToolStats:
         """Return statistics of their own with the same values."""
