@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import requests
@@ -132,8 +133,9 @@ class Pipeline:
     def _export(self, spans: Sequence[ReadableSpan]) -> None:
         session = self._session
         session.status, session.is_untrusted = None, False
-        if self._exporter is None or self._exporter.export(spans) is SpanExportResult.SUCCESS:
-            return
+        with suppress(requests.RequestException):  # of exporters before 1.40, if nothing listens
+            if self._exporter is None or self._exporter.export(spans) is SpanExportResult.SUCCESS:
+                return
         status, cure = session.status, _cure(session.status)
         answer = "gives no answer" if status is None else f"answers with HTTP {status}"
         if session.is_untrusted:
