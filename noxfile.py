@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import nox
@@ -12,6 +13,7 @@ nox.options.error_on_missing_interpreters = False  # reported and skipped
 nox.options.sessions = ["lint", "types", "tests", "bare", "lowest"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
+LOWEST = ("--resolution", "lowest-direct")  # of uv: of what is named, and not of what that needs
 QUICK = ("-m", "not slow and not system")
 
 
@@ -46,12 +48,10 @@ def bare(session: nox.Session) -> None:
     pytest(session, *QUICK, "tests/unit", env={"CI": ""})  # what is missing here is missing on purpose
 
 
-@nox.session(python="3.11")
+@nox.session(python="3.11", venv_backend="uv")
 def lowest(session: nox.Session) -> None:
-    """The unit and contract tests with the lowest versions that pyproject.toml allows."""
-    optional = PROJECT["project"]["optional-dependencies"]
-    wanted = [*PROJECT["project"]["dependencies"], *optional["wandb"], *optional["prices"]]
-    session.install(".", *group("test"), *(one.replace(">=", "==") for one in wanted))
+    """The unit and contract tests with every extra, and the lowest versions that pyproject.toml allows."""
+    session.install(*LOWEST, ".", "-r", "pyproject.toml", "--extra", "all", *group("test"))
     old_proxies = ("--deselect", "tests/unit/instrument/patching/test_hostile_targets.py")  # wrapt's own, as targets
     pytest(session, *QUICK, *old_proxies, "tests/unit", "tests/contract")
 
@@ -59,22 +59,22 @@ def lowest(session: nox.Session) -> None:
 EXTRAS = ("", *PROJECT["project"]["optional-dependencies"])
 
 
-@nox.session(python="3.11")
+@nox.session(python="3.11", venv_backend="uv")
 def packages(session: nox.Session) -> None:
-    """The wheel and the sdist: checked, their contents compared, installed with no extra and with each one."""
+    """The wheel and the sdist: checked, contents compared, installed with no extra and with each, newest and lowest."""
     session.install("build", "twine")
     built = session.create_tmp()
     session.run("python", "-m", "build", "--outdir", built)
-    files = sorted(str(path) for path in Path(built).iterdir())
+    files = sorted(str(path) for path in Path(built).iterdir() if path.is_file())
     session.run("twine", "check", "--strict", *files)
     session.run("python", "tests/packages.py", *files)
-    wheel = next(file for file in files if file.endswith(".whl"))
-    for extra in EXTRAS:
-        session.run("python", "-m", "venv", "--clear", f"{built}/with", silent=True)
-        python = f"{built}/with/bin/python"
-        session.run(python, "-m", "pip", "install", "-q", f"{wheel}[{extra}]" if extra else wheel, external=True)
+    python, wheel = f"{built}/with/bin/python", next(file for file in files if file.endswith(".whl"))
+    for extra, versions in product(EXTRAS, ((), LOWEST)):
+        wanted = [*versions, wheel, "-r", "pyproject.toml", *(["--extra", extra] if extra else [])]
+        session.run("uv", "venv", "--clear", "--quiet", f"{built}/with", external=True)
+        session.run("uv", "pip", "install", "--quiet", "--python", python, *wanted, external=True)
         doctor = session.run(python, "-m", "toolweaver_monitor", "doctor", "--json", external=True, silent=True)
-        session.log(f"[{extra}]: {str(doctor).count('wrong')} faults found by the doctor")
+        session.log(f"[{extra}] {versions[1:]}: {str(doctor).count('wrong')} faults found by the doctor")
 
 
 @nox.session

@@ -289,7 +289,7 @@ def test_no_name_begins_with_a_past_participle() -> None:
 
 def test_a_workaround_names_interpreters_that_are_supported() -> None:
     """One for interpreters that are no longer supported can go; a test of the version says which it is for."""
-    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     oldest = version_of(project["requires-python"].removeprefix(">="))
     for module, path in modules().items():
         source = path.read_text()

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import importlib
 import importlib.util
+import inspect
 import os
 import socket
 import subprocess
@@ -155,6 +156,8 @@ def sums(
     genai_prices: Any, model: str, provider: str, usage: dict[str, int], tier: dict[str, str] | None = None
 ) -> Any:
     """Return the cost in nano-dollars by our sum and by that of genai-prices."""
+    if "price_context" not in inspect.signature(genai_prices.calc_price).parameters:
+        pytest.skip("this genai-prices knows neither tiers nor rare tokens, which are unpriced then")
     book = until_ready_book()
     call = ToolCall("chat", _details=CallDetails())
     name = next(iter(tier.values())) if tier else None
