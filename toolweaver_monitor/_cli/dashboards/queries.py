@@ -32,6 +32,15 @@ class Queries(NamedTuple):
         shifted = f" offset {offset}" if offset else ""
         return f"{_sum(by)} (increase({self.series(metric, *matchers)}[{window}]{shifted}))"
 
+    def has_grown(self, metric: Metric, window: str, *matchers: str, by: str) -> str:
+        """Return growth over a window above 0, or the value of a series that has begun within it.
+
+        `increase()` does not count the first value of a series, which is what a rare event leaves.
+        """
+        series = self.series(metric, *matchers)
+        begun = f"{_sum(by)} ({series} unless {series} offset {window})"
+        return f"{self.increase(metric, window, *matchers, by=by)} > 0\nor {begun} > 0"
+
     def share(self, metric: Metric, window: str, part: str, whole: str, *matchers: str, by: str = "") -> str:
         """Return the share of one kind of calls in another."""
         top = self.rate(metric, window, part, *matchers, by=by)

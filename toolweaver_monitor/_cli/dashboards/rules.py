@@ -114,12 +114,12 @@ def list_alerts(limits: Thresholds, native: bool) -> Iterator[Alert]:
         "the budget {{ $labels.budget }} refuses calls",
     )  # fmt: skip
     yield Alert(
-        "CostIsUnknown", "info", f"{q.increase(catalog.UNPRICED, '1h', by=by)} > 0",
+        "CostIsUnknown", "info", q.has_grown(catalog.UNPRICED, "1h", by=by),
         "calls of {{ $labels.tool_name }} have no known cost: give setup(prices=...)",
     )  # fmt: skip
-    lost = q.increase(catalog.SINK_CALLS, "10m", 'result=~"dropped|failed"', by="sink, reason")
+    lost = q.has_grown(catalog.SINK_CALLS, "10m", 'result=~"dropped|failed"', by="sink, reason")
     yield Alert(
-        "SinkLosesCalls", "warning", f"{lost} > 0",
+        "SinkLosesCalls", "warning", lost,
         "the sink {{ $labels.sink }} has lost calls ({{ $labels.reason }})",
     )  # fmt: skip
     down = f'up{{job="{_escape_text(limits.job)}"}} == 0'
