@@ -143,6 +143,7 @@ class Feed:
         if now - self._health_at >= HEALTH_EVERY_S:
             self._health_at = now
             self._look_for_problems()
+            new["watched"] = program.watched()  # the doctor reads it
         new["problems"] = self._problems
         self._versions.note({name: encode(value) for name, value in new.items()}, changed)
 

@@ -46,6 +46,8 @@ class Program(NamedTuple):
     """The program's `name`, `pid` and `host`, and the Unix seconds `since` which it is monitored."""
     store: Path | None = None
     """The store that the program writes to, which has its history and that of others."""
+    watched: Callable[[], list[dict[str, Any]]] = list
+    """What `instrument()` monitors, as in `health()`."""
 
 
 class LiveFigures:

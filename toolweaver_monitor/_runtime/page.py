@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolweaver_monitor._bus.bus import bus
+from toolweaver_monitor._instrument.patching import watches
 from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._runtime.health import health
 from toolweaver_monitor._text.names import safe_name
@@ -55,5 +56,6 @@ def _feed_of(components: Components) -> Feed:
                 "since": round(components.started_at, 3),
             },
             store=None if store is None else store.path,
+            watched=lambda: [target._asdict() for target in watches.shown()],
         )
     )

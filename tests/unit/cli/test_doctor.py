@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from helpers import OURS
 
-from toolweaver_monitor import setup, track
+from toolweaver_monitor import instrument, setup, track, uninstrument
 from toolweaver_monitor._cli import main
 from toolweaver_monitor._cli.doctor import running_program, self_check, sink_checks, subprocesses
 from toolweaver_monitor._cli.doctor.findings import Finding
@@ -281,6 +281,26 @@ def test_a_program_of_the_users_on_the_port_is_examined(doctor: Doctor) -> None:
     assert code == 0
     assert "served by a program of yours" in found["prometheus"]["says"]
     assert found["calls"]["says"] == "1 call of 1 tool, 0 failed, $0.2500 spent, 0 open now"
+
+
+def test_what_a_program_monitors_by_instrument_is_listed(doctor: Doctor) -> None:
+    """Target, methods and calls, from the page that the program serves beside its metrics.
+
+    Seen red: before, only the program's own `health()` told.
+    """
+
+    class Agents:
+        def run_agent(self, name: str) -> str:
+            return name
+
+    exporter = PrometheusExporter(port=0)
+    with setup(exporter):
+        instrument(Agents)
+        Agents().run_agent("planner")
+        code, found = doctor("--url", exporter.url)
+        uninstrument(Agents)
+    assert code == 0
+    assert found["monitored"]["says"].endswith("Agents (run_agent), 1 call seen")
 
 
 def test_a_running_program_shows_a_table_of_its_tools(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -43,6 +44,7 @@ def inspect_endpoint(url: str, token: str | None = None) -> tuple[list[Finding],
         says = f"{url} answers with text that is not a metrics page"
         return [Finding("wrong", "endpoint", says, "see what serves this address")], []
     found = [Finding("ok", "endpoint", f"{url} answers"), *_tools(samples), *_sinks(samples, url, token)]
+    found += _watched(url, token)
     return found, tool_table(samples)
 
 
@@ -159,6 +161,15 @@ def _labels(samples: Samples) -> Iterator[Finding]:
         )
     elif values:
         yield Finding("ok", "labels", shown)
+
+
+def _watched(url: str, token: str | None) -> Iterator[Finding]:
+    """Name what `instrument()` monitors in a program that serves its page beside its metrics."""
+    answer = http_get.get(url.removesuffix("metrics") + "data.json", token)
+    if answer.status == 200 and answer.body.startswith("{"):
+        for each in json.loads(answer.body).get("watched", ()):
+            calls = "" if each["calls"] is None else f", {pluralize(each['calls'], 'call')} seen"
+            yield Finding("ok", "monitored", f"{each['target']} ({', '.join(each['methods'])}){calls}")
 
 
 def _sinks(samples: Samples, url: str, token: str | None) -> Iterator[Finding]:
