@@ -10,8 +10,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from toolweaver_monitor._cli.doctor import http_get
-from toolweaver_monitor._cli.store import options as common
+from toolweaver_monitor._cli import http_get
+from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._core import config
 from toolweaver_monitor._store.shared.folder import SharedFolder, find_runs
 from toolweaver_monitor._store.shared.run import default_folder, find_head

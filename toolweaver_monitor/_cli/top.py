@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from toolweaver_monitor._cli import terminal
-from toolweaver_monitor._cli.doctor import http_get
-from toolweaver_monitor._cli.store import options as common
+from toolweaver_monitor._cli import http_get, terminal
+from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._cli.store.dashboard import make_feed
 from toolweaver_monitor._text.display import escape, format_seconds, pluralize, shorten
 from toolweaver_monitor.errors import SinkUnavailable

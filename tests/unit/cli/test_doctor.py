@@ -242,7 +242,7 @@ def test_a_port_that_answers_nothing_does_not_hold_the_doctor_up(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A program that accepts connections and never answers is reported as such."""
-    monkeypatch.setattr("toolweaver_monitor._cli.doctor.http_get.GET_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("toolweaver_monitor._cli.http_get.GET_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         code, found = doctor("--sinks", "prometheus", "--port", str(silent.getsockname()[1]))
     assert code == 1
@@ -254,7 +254,7 @@ def test_an_answer_that_trickles_for_ever_is_cut(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch, trickle: bytes
 ) -> None:
     """In the status line, in the headers, or in the body."""
-    monkeypatch.setattr("toolweaver_monitor._cli.doctor.http_get.DEADLINE_S", 0.3)
+    monkeypatch.setattr("toolweaver_monitor._cli.http_get.DEADLINE_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def drip() -> None:

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from toolweaver_monitor._cli import http_get
+from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._cli.dashboards import known_tools
 from toolweaver_monitor._cli.dashboards.panels import render_dashboard
 from toolweaver_monitor._cli.dashboards.rules import Thresholds, render_rules
-from toolweaver_monitor._cli.doctor import http_get
-from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor.sinks._prometheus.labels import validate_labels
 
 NATIVE = "for a Prometheus that keeps native histograms: ask without _bucket and le"

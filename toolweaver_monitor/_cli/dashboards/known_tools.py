@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from toolweaver_monitor._cli.doctor import http_get, running_program
+from toolweaver_monitor._cli import http_get
+from toolweaver_monitor._cli.doctor import running_program
 from toolweaver_monitor._cli.store.sums import read_groups
 from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor._text.names import suggest

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import toolweaver_monitor
-from toolweaver_monitor._cli.doctor import http_get, running_program, settings, sink_checks
+from toolweaver_monitor._cli import http_get
+from toolweaver_monitor._cli.doctor import running_program, settings, sink_checks
 from toolweaver_monitor._cli.doctor.findings import Finding, lines
 from toolweaver_monitor._cli.doctor.subprocesses import ProbeProcess, clean_environment
-from toolweaver_monitor._cli.store.options import port
+from toolweaver_monitor._cli.options import port
 from toolweaver_monitor._core import config
 from toolweaver_monitor._instrument.patching.everywhere import installed_frameworks
 from toolweaver_monitor._runtime.options import IN_MEMORY, NAMES

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 
-from toolweaver_monitor._cli.doctor import http_get
+from toolweaver_monitor._cli import http_get
 from toolweaver_monitor._cli.doctor.findings import Finding
 from toolweaver_monitor._runtime.health import REASON_CURES
 from toolweaver_monitor._text.display import escape, format_seconds, pluralize

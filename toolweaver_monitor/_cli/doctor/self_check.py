@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from toolweaver_monitor import CostTracker, ErrorTracker, MetricsCollector, monitored, setup, track
-from toolweaver_monitor._cli.doctor import http_get, running_program
+from toolweaver_monitor._cli import http_get
+from toolweaver_monitor._cli.doctor import running_program
 from toolweaver_monitor._cli.doctor.findings import Finding, from_error
 from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor.errors import SinkUnavailable

@@ -8,7 +8,8 @@ import os
 import time
 from typing import Any
 
-from toolweaver_monitor._cli.doctor import http_get, running_program
+from toolweaver_monitor._cli import http_get
+from toolweaver_monitor._cli.doctor import running_program
 from toolweaver_monitor._cli.doctor.findings import Finding, from_error
 from toolweaver_monitor._runtime.health import MAX_PRICE_AGE_DAYS
 from toolweaver_monitor._usage.pricing import PriceBook

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._cli import terminal
-from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor._cli.store.significance import holm, mean_p, proportion_p, rank_sum_p
 from toolweaver_monitor._stats.rollup import unpack
 from toolweaver_monitor._stats.tool_stats import ToolStats

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from toolweaver_monitor._cli.store import options as common
+from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._core import config
 from toolweaver_monitor._http.endpoint import Endpoint
 from toolweaver_monitor._page.document import page_routes

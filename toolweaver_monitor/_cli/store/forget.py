@@ -10,8 +10,8 @@ from collections import Counter
 from contextlib import closing
 from typing import Any
 
+from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._cli import terminal
-from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor._store.writer import StoreWriter
 from toolweaver_monitor._text.display import escape, pluralize
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import toolweaver_monitor
-from toolweaver_monitor._cli.store import options as common
+from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._cli.store import query as queries
 from toolweaver_monitor._cli.store.sums import (
     budget_rows,

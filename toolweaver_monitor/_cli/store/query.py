@@ -7,7 +7,7 @@ import sqlite3
 import time
 from typing import Any
 
-from toolweaver_monitor._cli.store import options as common
+from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._store.connection import unreadable
 from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor.errors import ConfigurationError

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._cli import terminal
-from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor._cli.store.replay_wandb import read_place, replay_to_wandb
 from toolweaver_monitor._store.reader import StoredCall, StoreReader
 from toolweaver_monitor._text.display import escape, pluralize

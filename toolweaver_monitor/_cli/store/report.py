@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._cli import terminal
-from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor._cli.store.sums import (
     COLUMNS_SHOWN,
     error_entry,

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._cli import terminal
-from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
 from toolweaver_monitor._text.display import escape, format_seconds
 

@@ -6,8 +6,8 @@ import argparse
 import json
 from typing import Any
 
+from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._cli import terminal
-from toolweaver_monitor._cli.store import options as common
 from toolweaver_monitor._page.stored import read_tree
 
 TREE_PURPOSE = """\

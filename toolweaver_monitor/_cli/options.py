@@ -1,4 +1,4 @@
-"""What the commands on a store share: the file, the period, and the form of the output."""
+"""What commands share: how one is added, the store, the period, a port, and the form of the output."""
 
 from __future__ import annotations
 
