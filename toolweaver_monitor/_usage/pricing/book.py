@@ -26,7 +26,7 @@ MAX_MODELS = 4_096
 _DATE_SUFFIX = re.compile(r"[-@:](\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
 _INSTALL = "pip install 'toolweaver_monitor[prices]'"
 
-LoadState = Literal["off", "cold", "loading", "ready", "missing", "failed"]
+LoadState = Literal["cold", "loading", "ready", "missing", "failed"]
 
 
 class PriceBook:
@@ -37,19 +37,18 @@ class PriceBook:
             (`input`, `output`, `cached_input`, `cache_write`) or dollars per call (`per_call`), with `provider` if they
             apply to one only; a list of those with `from` dates if they change. A call without a model is priced by the
             entry with the name of its tool.
-        genai: look up models that are not in the table in genai-prices, if it is installed.
 
     Raises:
         ConfigurationError: the table cannot be read or used; the message names the place and what to write instead.
     """
 
-    def __init__(self, prices: Mapping[str, Any] | str | os.PathLike[str] | None = None, *, genai: bool = True) -> None:
+    def __init__(self, prices: Mapping[str, Any] | str | os.PathLike[str] | None = None) -> None:
         self._table = {} if prices is None else load(prices)
         self._file = os.fspath(prices) if isinstance(prices, (str, os.PathLike)) else None
         self._by_lower = {name.lower(): periods for name, periods in self._table.items()}
         self._tariffs: dict[tuple[str | None, ...], Tariff] = {}
         self._genai: GenaiPrices | None = None
-        self._state: LoadState = "cold" if genai else "off"
+        self._state: LoadState = "cold"
         self._load_error = ""
         self._is_requested = False
         self._wait_until_s = 0.0

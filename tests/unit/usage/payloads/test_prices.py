@@ -64,7 +64,7 @@ def test_prices_written_by_hand_are_those_of_genai_prices(
 
     if model in MOVED:
         return
-    rates = PriceBook(PRICES, genai=False)._periods(model)[0].rates
+    rates = PriceBook(PRICES)._periods(model)[0].rates
     when = datetime(2026, 8, 1, tzinfo=UTC)
     for kind, ours in (("input_tokens", rates.input), ("output_tokens", rates.output)):
         if ours is None:

@@ -39,16 +39,14 @@ def test_a_table_is_a_dict_a_json_file_or_a_toml_file(tmp_path: Path) -> None:
     json_file.write_text('{"our-model": {"input": 0.1, "cached_input": 0.05, "output": 0.3}}')
     toml_file.write_text('["our-model"]\ninput = 0.1\ncached_input = 0.05\noutput = 0.3\n')
     for prices in (table, json_file, str(json_file), toml_file, str(toml_file)):
-        book = PriceBook(prices, genai=False)
+        book = PriceBook(prices)
         assert dollars(book, "our-model", input_tokens=3, output_tokens=1) == 6e-7
         assert "our" in book.sources()[0]
 
 
 def test_prices_hold_from_their_dates_on() -> None:
     """A price list that changes: each call is priced by the day it ran on."""
-    book = PriceBook(
-        {"m": [{"input": 1, "from": "2026-01-01"}, {"input": 2, "from": date(2026, 7, 1)}, {"input": 8}]}, genai=False
-    )
+    book = PriceBook({"m": [{"input": 1, "from": "2026-01-01"}, {"input": 2, "from": date(2026, 7, 1)}, {"input": 8}]})
     assert dollars(book, "m", at=datetime(2025, 12, 31, 23, 59, tzinfo=UTC)) == 8
     assert dollars(book, "m", at=datetime(2026, 1, 1, tzinfo=UTC)) == 1
     assert dollars(book, "m", at=datetime(2026, 6, 30, 23, 59, tzinfo=UTC)) == 1
@@ -59,7 +57,7 @@ def test_prices_hold_from_their_dates_on() -> None:
 def test_a_price_may_hold_for_one_provider_only() -> None:
     """The same model costs what the one that served it asks."""
     prices = {"m": [{"input": 1, "provider": "openai"}, {"input": 2, "provider": "azure"}]}
-    book = PriceBook(prices, genai=False)
+    book = PriceBook(prices)
     assert dollars(book, "m", provider="openai") == 1
     assert dollars(book, "m", provider="azure_openai") == 2
     assert dollars(book, "m", provider="someone") is None
@@ -70,26 +68,26 @@ def test_a_price_may_hold_for_one_provider_only() -> None:
 )
 def test_a_model_is_found_by_its_usual_spellings(spelling: str) -> None:
     """In lower case, without a gateway's prefix, without its date."""
-    assert dollars(PriceBook({"gpt-4o": {"input": 2.5}}, genai=False), spelling) == 2.5
+    assert dollars(PriceBook({"gpt-4o": {"input": 2.5}}), spelling) == 2.5
 
 
 def test_the_name_as_it_stands_goes_before_its_spellings() -> None:
     """A dated model may have a price of its own."""
-    book = PriceBook({"gpt-4o": {"input": 2.5}, "gpt-4o-2024-05-13": {"input": 5}}, genai=False)
+    book = PriceBook({"gpt-4o": {"input": 2.5}, "gpt-4o-2024-05-13": {"input": 5}})
     assert dollars(book, "gpt-4o-2024-05-13") == 5
     assert dollars(book, "gpt-4o-2024-11-20") == 2.5
 
 
 def test_a_call_without_a_model_goes_by_its_tools_name() -> None:
     """For tools whose answers do not name the model that they ask."""
-    book = PriceBook({"ask": {"input": 1}}, genai=False)
+    book = PriceBook({"ask": {"input": 1}})
     assert dollars(book, None, tool="ask") == 1
     assert dollars(book, None, tool="other") is None
 
 
 def test_prices_by_token_and_by_call_add_up() -> None:
     """A search that costs a fee and its tokens."""
-    book = PriceBook({"sonar": {"input": 1, "output": 1, "per_call": 0.005}}, genai=False)
+    book = PriceBook({"sonar": {"input": 1, "output": 1, "per_call": 0.005}})
     assert dollars(book, "sonar", input_tokens=1_000, output_tokens=1_000) == 0.007
 
 
@@ -202,7 +200,7 @@ def test_a_mistake_in_the_table_leaves_what_was_set_up_before() -> None:
 
 def test_prices_are_exact_to_the_last_nano_dollar() -> None:
     """0.1 and 0.3 are tenths, not floats, and the sum is rounded once, half to even."""
-    book = PriceBook({"m": {"input": 0.1, "output": 0.3}, "half": {"input": Decimal("0.0005")}}, genai=False)
+    book = PriceBook({"m": {"input": 0.1, "output": 0.3}, "half": {"input": Decimal("0.0005")}})
     assert book.cost_nanousd(ToolCall("t", _details=CallDetails(input_tokens=3, output_tokens=1, model="m"))) == 600
     half = [book.cost_nanousd(ToolCall("t", _details=CallDetails(input_tokens=n, model="half"))) for n in (1, 3, 5, 7)]
     assert half == [0, 2, 2, 4]
@@ -215,8 +213,7 @@ def test_a_price_of_a_tier_is_for_that_tier_and_others_have_none() -> None:
             "m": [{"input": 2, "output": 4}, {"input": 1, "output": 2, "service_tier": "Flex"}],
             "n": {"input": 2, "output": 4},
             "tool": {"per_call": 0.5},
-        },
-        genai=False,
+        }
     )
 
     def cost(model: str | None, tier: str | None) -> int | None:
@@ -235,8 +232,7 @@ def test_a_search_costs_what_the_table_says_and_is_unknown_without() -> None:
     """Dollars per search, beside the tokens; images, video, reasoning and citations cost as their whole without one."""
     whole = {"input": 1, "output": 2}
     book = PriceBook(
-        {"m": {**whole, "web_search": 0.01, "output_image": 30, "reasoning": 3}, "n": whole, "tool": {"per_call": 0.5}},
-        genai=False,
+        {"m": {**whole, "web_search": 0.01, "output_image": 30, "reasoning": 3}, "n": whole, "tool": {"per_call": 0.5}}
     )
 
     def cost(model: str, **usage: int) -> int | None:
