@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 from toolweaver_monitor._core import config
 from toolweaver_monitor._http.endpoint import Endpoint
+from toolweaver_monitor._http.listener import Listener
 from toolweaver_monitor._text.guesses import suggest_keywords
-from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks._base import SetupAware
 from toolweaver_monitor.sinks._memory.view import InMemorySink
 
-log = logging.getLogger("toolweaver_monitor")
-
 DEFAULT_PORT = 8050
-FREE_PORT = "stop what uses the port, or give another: Dashboard(port=...), port=0 takes a free one"
 
 
 class Dashboard(InMemorySink, SetupAware):
@@ -66,6 +62,7 @@ class Dashboard(InMemorySink, SetupAware):
             page=True,
             name=self.name,
         )
+        self._listener = Listener(self._endpoint, "Dashboard", "the page is served")
 
     def __repr__(self) -> str:
         return f"Dashboard({self._endpoint!r})"
@@ -83,24 +80,23 @@ class Dashboard(InMemorySink, SetupAware):
     def start(self) -> None:
         """Start to listen. `setup()` calls it.
 
+        In a setup a port that is taken is tried again each second for a minute, on a thread; with `shared=True` as long
+        as another worker has it. `health()` tells.
+
         Raises:
-            SinkUnavailable: the port is taken or may not be bound; its `hint` names the fix.
+            SinkUnavailable: the port is taken, without a setup, or may not be bound; its `hint` names the fix.
         """
         self._endpoint.add_page(self._context.page_routes)
-        if self._endpoint.listening:
+        if self._endpoint.listening or self._listener.waiting:
             return
-        try:
-            self._endpoint.start()
-        except OSError as error:
-            fault = f"cannot listen on {self._endpoint.addr}:{self._endpoint.port} ({error.strerror or error})"
-            raise SinkUnavailable(fault, hint=FREE_PORT) from None
-        log.info("the page is served on %s", self.url)
+        self._listener.shared = self._context.shared
+        self._listener.start(self.name, has_setup=self._context is not SetupAware._context)
 
     def status(self) -> dict[str, Any]:
         """Return whether and where it listens, for `health()`."""
-        listening = self._endpoint.listening
-        return {"listening": listening, "url": self.url if listening else None}
+        return self._listener.status(reports_fork=False)
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, or waiting for the port."""
+        self._listener.close()
         self._endpoint.close()

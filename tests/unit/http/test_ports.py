@@ -13,19 +13,19 @@ import time
 import types
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import free_port, wait_until
 
 from toolweaver_monitor import Monitor, setup
-from toolweaver_monitor._http import default_port, port_wait
+from toolweaver_monitor._http import default_port, listener, port_wait
 from toolweaver_monitor._http.endpoint import Endpoint
 from toolweaver_monitor._http.messages import Response
 from toolweaver_monitor.errors import SinkUnavailable
-from toolweaver_monitor.sinks import PrometheusExporter
+from toolweaver_monitor.sinks import Dashboard, PrometheusExporter
 from toolweaver_monitor.sinks._prometheus import exporter as exporter_module
-from toolweaver_monitor.sinks._prometheus import listener
 
 
 @pytest.fixture
@@ -109,6 +109,45 @@ def test_shutdown_ends_the_wait(bound: socket.socket) -> None:
     time.sleep(port_wait.TRY_EVERY_S + 0.2)
     with pytest.raises(OSError):  # noqa: PT011 - refused
         socket.create_connection(address)
+
+
+def test_a_page_waits_for_its_port_as_an_exporter_does(bound: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
+    """So it is there again after a restart. Seen red: the page stayed off until the program's end."""
+    caplog.set_level(logging.INFO)
+    monitor = setup(dashboard=Dashboard(port=port_of(bound)))
+    (problem,) = monitor.health()["problems"]
+    assert problem.startswith("dashboard: waiting for the port")
+    assert problem.endswith("or give another: Dashboard(port=...), port=0 takes a free one")
+    bound.close()
+    wait_until(lambda: monitor.health()["ok"])
+    assert caplog.messages[-1] == f"the page is served on {monitor.sinks[0].url}"
+
+
+WORKER = """
+import json, sys, time
+from toolweaver_monitor import setup
+monitor = setup(dashboard=int(sys.argv[1]))
+print(json.dumps(monitor.health()["problems"]), flush=True)
+until = time.monotonic() + 60
+while not monitor.sinks[0].status()["listening"] and time.monotonic() < until:
+    time.sleep(0.02)
+print(monitor.sinks[0].status()["listening"])
+"""
+
+
+def test_of_joined_workers_one_serves_the_page_and_the_next_one_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are `ok` all the while. Seen red: they had a problem, and the page ended with the first worker."""
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_SHARED", str(tmp_path / "run"))
+    monitor = setup(dashboard=free_port())
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(monitor.sinks[0].port)], stdout=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "[]\n"
+        monitor.shutdown()
+        assert worker.stdout.readline() == "True\n"
 
 
 def test_without_a_setup_a_taken_port_is_an_error(bound: socket.socket) -> None:

@@ -12,6 +12,7 @@ from toolweaver_monitor._core import config
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._http.access import AccessRules
 from toolweaver_monitor._http.endpoint import Endpoint
+from toolweaver_monitor._http.listener import Listener
 from toolweaver_monitor._http.messages import Response, Route, compress, error_response
 from toolweaver_monitor._http.mounted import MountedMetrics
 from toolweaver_monitor._text.guesses import suggest_keywords
@@ -22,7 +23,6 @@ from toolweaver_monitor.sinks._prometheus import catalog, exposition, families
 from toolweaver_monitor.sinks._prometheus.buckets import BucketCounts, validate_buckets
 from toolweaver_monitor.sinks._prometheus.exemplars import MAX_LOOKED_AT
 from toolweaver_monitor.sinks._prometheus.labels import LabelledCounts, validate_labels
-from toolweaver_monitor.sinks._prometheus.listener import Listener
 from toolweaver_monitor.sinks._prometheus.push import EndTargets
 
 log = logging.getLogger("toolweaver_monitor")
@@ -106,7 +106,8 @@ class PrometheusExporter(InMemorySink, SetupAware):
             page=page,
             name="prometheus",
         )
-        self._listener = Listener(self._endpoint, config.PROMETHEUS_PORT.default if requested is None else None)
+        usual_port = config.PROMETHEUS_PORT.default if requested is None else None
+        self._listener = Listener(self._endpoint, "PrometheusExporter", "metrics are served", usual_port)
         self._registry = validate_registry(registry)
         self._collector: Any = None
         own = config.BUCKETS.value(validate_buckets(buckets))
@@ -236,7 +237,7 @@ class PrometheusExporter(InMemorySink, SetupAware):
 
     def status(self) -> dict[str, Any]:
         """Return whether and where it listens, for `health()`."""
-        status = self._listener.status(has_registry=self._registry is not None)
+        status = self._listener.status(reports_fork=self._registry is None)
         collector = self._collector
         notes = [MULTIPROC_NOTE] if _is_multiproc() and self._context.shared is None else []
         left_out = collector.left_out() if collector is not None else ()

@@ -1,4 +1,4 @@
-"""The port of an exporter: listen on it, wait for it while it is taken, and report on both."""
+"""The port of an endpoint: listen on it, wait for it while it is taken, and report on both."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ log = logging.getLogger("toolweaver_monitor")
 
 WAIT_FOR_PORT_S = 60.0
 """As long as the connections of an earlier process can hold a port."""
-PORT_CURE = "stop what uses the port, or give another: PrometheusExporter(port=...), port=0 takes a free one"
 FORK_CURE = "call setup() in it, with a port of its own"
 
 
 class Listener:
-    """What starts the endpoint of an exporter.
+    """What starts the endpoint of a sink.
 
     Args:
         endpoint: the endpoint.
+        sink: the class of the sink, for the cure of a port that is taken.
+        serves: what the log says of it, before the address.
         usual_port: the port if the user has given none, and no web server may want it; None if the user has given one.
     """
 
-    def __init__(self, endpoint: Endpoint, usual_port: int | None) -> None:
-        self._endpoint, self._usual_port = endpoint, usual_port
+    def __init__(self, endpoint: Endpoint, sink: str, serves: str, usual_port: int | None = None) -> None:
+        self._endpoint, self._serves, self._usual_port = endpoint, serves, usual_port
+        self._cure = f"stop what uses the port, or give another: {sink}(port=...), port=0 takes a free one"
         self._port_reason = ""
         self._name = endpoint.name
         self.shared: Any = None
-        """What joins the counts of all workers, if they are joined."""
+        """What joins the counts of all workers, if they are joined; then one of them listens, and the others wait."""
         self._wait: PortWait | None = None
         self._fault = ""
         self.started_by: int | None = None
@@ -49,8 +51,8 @@ class Listener:
         """Start to listen. In a setup a port that is taken is tried again each second for a minute, on a thread.
 
         Args:
-            name: what the log calls the exporter.
-            has_setup: whether a setup starts it.
+            name: what the log calls the sink.
+            has_setup: whether a setup starts the sink.
 
         Raises:
             SinkUnavailable: the port is taken, without a setup, or may not be bound; its `hint` names the fix.
@@ -64,15 +66,15 @@ class Listener:
         except OSError as error:
             fault = self._describe(error)
             if not has_setup or error.errno != errno.EADDRINUSE:
-                raise SinkUnavailable(fault, hint=PORT_CURE) from None
+                raise SinkUnavailable(fault, hint=self._cure) from None
             if self.shared is None:
-                self._fault = f"waiting for the port, tried each second for a minute: {fault}; {PORT_CURE}"
+                self._fault = f"waiting for the port, tried each second for a minute: {fault}; {self._cure}"
                 log.warning("sink %r is %s", name, self._fault)
             try:
                 wait_s = WAIT_FOR_PORT_S if self.shared is None else math.inf
                 self._wait = PortWait(self._listen, self._endpoint.close, wait_s, self._end_wait, name)
             except RuntimeError:  # no thread can be started
-                raise SinkUnavailable(fault, hint=PORT_CURE) from None
+                raise SinkUnavailable(fault, hint=self._cure) from None
         else:
             self._log_url()
 
@@ -94,18 +96,18 @@ class Listener:
             self._fault = ""
             self._log_url()
         else:
-            self._fault = f"{self._describe(error)}; {PORT_CURE}"
+            self._fault = f"{self._describe(error)}; {self._cure}"
             log.warning("sink %r is off: %s", self._name, self._fault)
 
     def _log_url(self) -> None:
         reason = f" ({self._port_reason})" if self._port_reason else ""
-        log.info("metrics are served on %s%s", self._endpoint.url, reason)
+        log.info("%s on %s%s", self._serves, self._endpoint.url, reason)
 
-    def status(self, *, has_registry: bool) -> dict[str, Any]:
+    def status(self, *, reports_fork: bool) -> dict[str, Any]:
         """Return whether and where it listens, and what is wrong, for `health()`.
 
         Args:
-            has_registry: whether the application serves the metrics as well.
+            reports_fork: whether it is wrong that a forked child does not listen.
         """
         listening = self._endpoint.listening
         status: dict[str, Any] = {"listening": listening, "url": self._endpoint.url if listening else None}
@@ -113,7 +115,7 @@ class Listener:
             status["port_reason"] = self._port_reason
         shared = self.shared
         is_fork = not listening and self.started_by not in (None, os.getpid())
-        if is_fork and not has_registry and shared is None:
+        if is_fork and reports_fork and shared is None:
             fault, cure = f"this process is a fork of the one that serves the metrics; {FORK_CURE}", FORK_CURE
         elif (
             self.waiting
@@ -121,13 +123,13 @@ class Listener:
             and not shared.folder.has_had_port(self._endpoint.addr, self._endpoint.port)
         ):
             port = self._endpoint.port
-            fault, cure = f"port {port} is taken by a process that is none of these workers; {PORT_CURE}", PORT_CURE
+            fault, cure = f"port {port} is taken by a process that is none of these workers; {self._cure}", self._cure
         else:
-            fault, cure = self._fault, PORT_CURE
+            fault, cure = self._fault, self._cure
         return status | ({"state": "unavailable", "last_error": fault, "cure": cure} if fault else {})
 
     def close(self) -> None:
-        """Stop waiting for the port. The exporter closes the endpoint."""
+        """Stop waiting for the port. The sink closes the endpoint."""
         wait, self._wait = self._wait, None
         if wait is not None:
             wait.stop(timeout_s=1.0)
