@@ -7,6 +7,7 @@ import pickle
 import sys
 import threading
 import types
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -339,7 +340,8 @@ def test_an_import_that_has_not_made_its_module_yet_is_waited_for(names: Any, wr
 
     instrument("never_imported:f")  # has the finder in place that runs hooks; ours is asked after it
     uninstrument("never_imported:f")
-    finders = [*sys.meta_path[:-1], types.SimpleNamespace(find_spec=looks), sys.meta_path[-1]]
+    finders = list(sys.meta_path)
+    finders.insert(finders.index(PathFinder), types.SimpleNamespace(find_spec=looks))
     monkeypatch.setattr(sys, "meta_path", finders)
     module = importlib.import_module("looking")
     instrumenting.join(20)
