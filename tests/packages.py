@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ONLY_HERE = (".ci/", ".github/", ".pre-commit-config.yaml", "deploy/")
+ONLY_HERE = (".ci/", ".github/", ".pre-commit-config.yaml")
 
 
 def tracked() -> set[str]:

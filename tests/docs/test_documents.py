@@ -47,7 +47,21 @@ FENCE = re.compile(
     r"(?P<above>(?:^[^\n]*\S[^\n]*\n)?\n*)^```(?P<kind>\w*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
 NOT_RUN = re.compile(r"<!-- not run: \S.+ -->")
-PROGRAMS = {".", "cd", "curl", "docker", "export", "git", "gunicorn", "make", "pip", "prometheus", "promtool", "pytest"}
+PROGRAMS = {
+    ".",
+    "cd",
+    "curl",
+    "docker",
+    "export",
+    "git",
+    "gunicorn",
+    "kubectl",
+    "make",
+    "pip",
+    "prometheus",
+    "promtool",
+    "pytest",
+}
 PROGRAMS |= {"python", "toolweaver-monitor", "uvicorn", "wandb"}
 GUIDES = (ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md")
 NOT_THERE = {"sinks/_statsd.py", "tests/frameworks/test_kit.py"}
