@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from toolweaver_monitor import instrument, monitored, uninstrument
+from toolweaver_monitor import ToolCall, instrument, monitored, track, uninstrument
 from toolweaver_monitor.errors import ConfigurationError
 
 pytest.importorskip("langchain_core", reason="installed by `nox -s frameworks`")
@@ -143,3 +144,23 @@ def test_an_error_that_langchain_handles_is_a_failure(trial: Any) -> None:
     made.invoke({"name": "ocr", "args": {"image": "a.png"}, "id": "1", "type": "tool_call"})
     uninstrument(made)
     trial.check(models=0, tools=(("failure", 0, None),))
+
+
+def test_the_attempts_of_a_tool_with_retries_are_numbered(calls: Callable[[], list[ToolCall]]) -> None:
+    """`with_retry()`, also inside a call. An async tool runs in a task, where nothing tells the attempt.
+
+    Seen red: without the reader of its loop, each call was attempt 1.
+    """
+    left = iter((True, True, False))
+
+    def check() -> str:
+        """Look."""
+        if next(left):
+            raise ConnectionError("busy")
+        return "there"
+
+    with track("agent"):
+        retried = tool(monitored("check")(check)).with_retry(stop_after_attempt=3, wait_exponential_jitter=False)
+        assert retried.invoke({}) == "there"
+    attempts = [(call.outcome, call.attempt) for call in calls() if call.tool_name == "check"]
+    assert attempts == [("failure", 1), ("failure", 2), ("success", 3)]

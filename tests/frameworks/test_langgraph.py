@@ -149,7 +149,7 @@ async def test_the_attempts_of_a_node_with_a_policy_of_retries_are_numbered(
 async def test_what_a_retried_node_runs_in_a_thread_is_no_retry_of_its_own(calls: Callable[[], list[ToolCall]]) -> None:
     """If the node is a call itself, that one is tried again, and its sync tool is called by a new one.
 
-    Seen red: with a call around allowed for `_read_langchain`, the second call of the tool was attempt 2.
+    Seen red: with a call around allowed for `_read_thread`, the second call of the tool was attempt 2.
     """
     busy = Busy("x.")
 

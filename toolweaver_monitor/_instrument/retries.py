@@ -86,8 +86,9 @@ def find_retries(call: ToolCall) -> Retries | None:
     for _ in range(MAX_FRAMES):
         if frame is None or _is_own(frame):  # the call around
             return None
-        read = _READERS.get(_module_of(frame).partition(".")[0])
-        if read is _read_langchain and call._parent_serial is not None:
+        module = _module_of(frame)
+        read = _READERS.get(module) or _READERS.get(module.partition(".")[0])
+        if read is _read_thread and call._parent_serial is not None:
             read = None  # nothing tells whether the call around is inside the node, which then retries that one
         if read is not None and (found := read(frame)) is not None:
             return found
@@ -142,6 +143,11 @@ def _read_langgraph(frame: FrameType) -> Retries | None:
 
 
 def _read_langchain(frame: FrameType) -> Retries | None:
+    """Read the loop of LangChain's `with_retry()`, which stands on tenacity."""
+    return _operation_of(get_field(_fields_of(frame.f_locals.get("attempt")), "retry_state"))
+
+
+def _read_thread(frame: FrameType) -> Retries | None:
     """Read the config of a sync node that an async graph runs in a thread."""
     is_in_thread = frame.f_code.co_name == "wrapper"
     return _node_of(_variable("langchain_core.runnables.config", "var_child_runnable_config")) if is_in_thread else None
@@ -176,7 +182,8 @@ _READERS: dict[str, Callable[[FrameType], Retries | None]] = {
     "stamina": _read_stamina,
     "backoff": _read_backoff,
     "langgraph": _read_langgraph,
-    "langchain_core": _read_langchain,
+    "langchain_core.runnables.config": _read_thread,
+    "langchain_core.runnables.retry": _read_langchain,
     "pydantic_ai": _read_pydantic_ai,
 }
-"""What finds an operation by a frame, by the package of the frame."""
+"""What finds an operation by a frame, by the module or the package of the frame."""
