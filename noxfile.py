@@ -152,7 +152,18 @@ def receivers(session: nox.Session, package: str) -> None:
     """What a receiver of OTLP that others wrote has, beside what a program did; prints what it compared."""
     session.install(".[otlp]", *group("test"), package)
     plugins = ("-p", "pytest_asyncio.plugin")  # and not that of Phoenix, which warns at its import
-    pytest(session, "tests/receivers", "-s", "-rs", *plugins, env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
+    pytest(
+        session, "tests/receivers/test_receivers.py", "-s", "-rs", *plugins, env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    )
+
+
+@nox.session(python="3.11")
+def queues(session: nox.Session) -> None:
+    """One trace through Celery and through RQ, with OpenTelemetry's instrumentation of them."""
+    celery = "celery", "opentelemetry-instrumentation-celery"
+    rq = "rq<3", "fakeredis[lua]", "opentelemetry-instrumentation-rq"  # 0.1.4 cannot patch rq 3
+    session.install(".[otlp]", *group("test"), *celery, *rq)
+    pytest(session, "tests/receivers/test_queues.py", "-rs")
 
 
 @nox.session(python="3.13")
