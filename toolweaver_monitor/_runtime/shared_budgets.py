@@ -9,7 +9,7 @@ from toolweaver_monitor._budget import Ledger
 from toolweaver_monitor._bus.worker import Worker
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.sanitize import Diagnostics
-from toolweaver_monitor._store.files import show
+from toolweaver_monitor._text.display import escape
 
 if TYPE_CHECKING:
     from toolweaver_monitor._runtime.shared_workers import SharedWorkers
@@ -57,7 +57,7 @@ class SharedBudgets:
             Diagnostics.internal_errors += 1
         if grant is None:
             self._try_again_s[sums] = monotonic_s() + RETRY_S
-            self._alone[name] = f"{show(sums.path)} {sums.FAULT}"
+            self._alone[name] = f"{escape(str(sums.path))} {sums.FAULT}"
         else:
             self._alone.pop(name, None)
         return grant
