@@ -333,6 +333,22 @@ def test_eight_tools_have_eight_colours(show: Callable[..., Opened]) -> None:
     opened.wait(f"String({colours}) === '{','.join(before)}'")
 
 
+def test_a_store_by_itself_is_shown_by_program(browser: Any, tmp_path: Path) -> None:
+    """With the period that it opens with, too. Seen red: the rows were tools."""
+    with setup(SQLiteStore(tmp_path / "runs.db")):
+        read_receipts(1)
+    command = [sys.executable, "-m", "toolweaver_monitor", "dashboard", str(tmp_path / "runs.db"), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            opened = Opened(browser, process.stdout.readline().strip() + "#by=run")
+            opened.wait("document.querySelector('[data-tool*=\"run 1\"]')")
+            assert opened.page.inner_text("#about").startswith("1 run · since")  # its name stands beside already
+            opened.context.close()
+        finally:
+            process.terminate()
+
+
 def test_the_first_figures_are_there_soon(show: Callable[..., Opened]) -> None:
     """From the navigation to the first figures on loopback: aim 0.2 s; a busy machine is given ten times as long."""
     read_receipts(5)

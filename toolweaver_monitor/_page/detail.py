@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from toolweaver_monitor._core.call import ERROR_OUTCOMES, ToolCall
@@ -21,6 +21,8 @@ MAX_SPANS = 500
 DETAILS_IN_FILE = 200
 """Tools whose details stand in a page that is one file, the busiest first."""
 TRACES_IN_FILE = 500
+SPANS_IN_FILE = 20_000
+"""Calls in all traces of a page that is one file."""
 MORE = (
     "cache_write_tokens", "cache_write_1h_tokens", "saved_nanousd", "audio_tokens", "rare_parts", "service_tier",
     "is_repeat",
@@ -97,6 +99,34 @@ def trace(call_id: str, kept: Sequence[ToolCall]) -> dict[str, Any] | None:
         "left_out": max(0, len(spans) - MAX_SPANS),
         "calls": list(map(call_row, spans[:MAX_SPANS])),
     }
+
+
+def traces_in_file(
+    details: Iterable[Mapping[str, Any]], roots: Mapping[str, int], trace_of: Callable[[str, int], Any]
+) -> dict[str, Any]:
+    """Return the traces of the calls that details list, by the id of the call.
+
+    Args:
+        details: as `row_detail` returns them.
+        roots: of each call the number of its outermost call.
+        trace_of: returns the trace of a call, which has this outermost call.
+
+    Returns:
+        Of calls of one trace the first has it, and the others have `of`, the id of the first. Not more than
+        `TRACES_IN_FILE`, and of about `SPANS_IN_FILE` calls.
+    """
+    traces: dict[str, Any] = {}
+    first: dict[int, str] = {}
+    spans = 0
+    for name in (call["id"] for detail in details for call in (*detail["failed"], *detail["slowest"])):
+        root = roots[name]
+        if root in first:
+            traces.setdefault(name, {"of": first[root]})
+        elif len(first) < TRACES_IN_FILE and spans < SPANS_IN_FILE:
+            first[root] = name
+            traces[name] = trace_of(name, root)
+            spans += len(traces[name]["calls"])
+    return traces
 
 
 def call_row(call: ToolCall) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def _view(request: Request) -> tuple[str, str]:
     """Return the period and what the rows are, as `Feed.poll` takes them."""
     period, by = _argument(request, "period"), _argument(request, "by")
     period = period if PERIODS_OF_STORE.fullmatch(period) else ""
-    is_known = by in ("model", "run" if period else "model") or by.startswith("tag:")
+    is_known = by in ("model", "run") or by.startswith("tag:")
     return period, by if is_known else "tool"
 
 

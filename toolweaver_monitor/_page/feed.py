@@ -13,7 +13,7 @@ import msgspec
 
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.sanitize import NANO
-from toolweaver_monitor._page.detail import DETAILS_IN_FILE, TRACES_IN_FILE, kept_calls, row_detail, trace
+from toolweaver_monitor._page.detail import DETAILS_IN_FILE, kept_calls, row_detail, trace, traces_in_file
 from toolweaver_monitor._page.figures import ERRORS_SHOWN_ALONE, LiveFigures, Program, error_row
 from toolweaver_monitor._page.groups import facets, group_rows
 from toolweaver_monitor._page.history import PERIOD_S, PERIODS
@@ -84,7 +84,7 @@ class Feed:
             of_program = {name: versions.parts[name] for name in OF_PROGRAM}
             found: tuple[str, bytes | None] = self._store.poll(period, by, of_program, cursor)
             return found
-        if by != "tool":
+        if by not in ("tool", "run"):  # a program by itself is one run
             return self._poll_groups(by, cursor)
         now = int(time.time()) // PERIOD_S
         seen = versions.seen(cursor)
@@ -183,6 +183,7 @@ class Feed:
         if period and self._store is not None:
             found: dict[str, Any] | None = self._store.detail(period, by, name)
             return found
+        by = "tool" if by == "run" else by
         with self._lock:
             self._update()
             if by == "tool" and name not in self._figures.rows:
@@ -206,12 +207,11 @@ class Feed:
         rows = self._figures.rows
         busiest = sorted(rows, key=lambda tool: -rows[tool]["calls"])[:DETAILS_IN_FILE]
         details = {tool: row_detail("tool", tool, self._figures, kept) for tool in busiest}
-        shown = [call["id"] for detail in details.values() for call in (*detail["failed"], *detail["slowest"])]
         by_root: dict[int, list[Any]] = {}
         roots: dict[str, int] = {}
         for call in kept:
             name = f"{call.call_id:016x}"  # which numbers the call and its trace, if nothing has needed that so far
             roots[name] = call._root_serial
             by_root.setdefault(call._root_serial, []).append(call)
-        traces = {name: trace(name, by_root[roots[name]]) for name in shown[:TRACES_IN_FILE]}
+        traces = traces_in_file(details.values(), roots, lambda name, root: trace(name, by_root[root]))
         return {**found, "details": details, "traces": traces}

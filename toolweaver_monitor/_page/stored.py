@@ -17,7 +17,7 @@ from toolweaver_monitor._page.stored_calls import (
     error_row,
     group_of,
     latest_calls,
-    traces_in_file,
+    traces_of,
 )
 from toolweaver_monitor._stats.path_tree import PathTree
 from toolweaver_monitor._stats.rollup import unpack
@@ -54,7 +54,7 @@ def stored_figures(store: StoreReader, **period: Any) -> dict[str, Any]:
     details = details_in_file([row["name"] for row in busiest], calls, strips, length_s)
     about = {"name": store.path.name, "closed": True, **figures["stored"]}
     live: dict[str, Any] = {"active": [], "budgets": [], "problems": []}
-    traces = traces_in_file(details.values(), calls)
+    traces = traces_of(details.values(), calls)
     return {
         "v": "", "full": True, "now": round(ended, 3), **figures, **live, "about": about, "details": details,
         "traces": traces,

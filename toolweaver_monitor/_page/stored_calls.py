@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from toolweaver_monitor._core.ids import mix, unmix
-from toolweaver_monitor._page.detail import CALLS_SHOWN, MAX_SPANS, MORE, TRACES_IN_FILE
+from toolweaver_monitor._page.detail import CALLS_SHOWN, MAX_SPANS, MORE, traces_in_file
 from toolweaver_monitor._page.figures import ended_at
 from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
 
@@ -101,19 +101,14 @@ def details_in_file(
     return details
 
 
-def traces_in_file(details: Iterable[Mapping[str, Any]], calls: Sequence[StoredCall]) -> dict[str, Any]:
-    """Return the traces of the calls that the details list."""
+def traces_of(details: Iterable[Mapping[str, Any]], calls: Sequence[StoredCall]) -> dict[str, Any]:
+    """Return the traces of the calls that the details list; see `detail.traces_in_file`."""
     by_root: dict[int, list[StoredCall]] = {}
     roots: dict[str, int] = {}
     for call in calls:
         by_root.setdefault(call.root, []).append(call)
         roots[call_id(call)] = call.root
-    traces: dict[str, Any] = {}
-    for each in details:
-        for shown in (*each["failed"], *each["slowest"]):
-            if len(traces) < TRACES_IN_FILE:
-                traces[shown["id"]] = _trace(shown["id"], by_root[roots[shown["id"]]])
-    return traces
+    return traces_in_file(details, roots, lambda name, root: _trace(name, by_root[root]))
 
 
 def trace(store: StoreReader, chosen: str) -> dict[str, Any]:

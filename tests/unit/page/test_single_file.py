@@ -38,7 +38,9 @@ def test_the_file_holds_the_figures_and_names_no_other_file(tmp_path: Path) -> N
     assert figures["total"]["cost"] == summary["total_cost_usd"] == 0.02
     assert figures["tree"]["frames"][0][0] == "receipt"
     slowest = figures["details"]["ocr"]["slowest"][0]
-    assert [each["tool"] for each in figures["traces"][slowest["id"]]["calls"]] == ["receipt", "ocr"]
+    trace = figures["traces"][slowest["id"]]
+    trace = figures["traces"][trace.get("of", slowest["id"])]
+    assert [each["tool"] for each in trace["calls"]] == ["receipt", "ocr"]
 
 
 def test_the_file_may_run_its_own_blocks_only(tmp_path: Path) -> None:
@@ -103,6 +105,26 @@ def test_the_file_of_a_store_has_the_figures_of_its_calls(tmp_path: Path) -> Non
     assert failed[0].keys() == live["details"]["ocr"]["failed"][0].keys()
     assert failed[0]["id"] == live["details"]["ocr"]["failed"][0]["id"]
     assert [each["tool"] for each in stored["traces"][failed[0]["id"]]["calls"]] == ["receipt", "ocr"]
+
+
+def test_calls_of_one_trace_share_it_in_the_file(tmp_path: Path) -> None:
+    """An agent of thousands of calls is in the file once, and not with each of its calls. Seen red: 40 times."""
+    store = tmp_path / "runs.db"
+    with setup(SQLiteStore(store)) as monitor:
+        with track("agent"):
+            for number in range(40):
+                with track(f"tool-{number % 4}"):
+                    pass
+        assert monitor.flush()
+        live = monitor.html(tmp_path / "live.html")
+    assert main(["report", str(store), "--html", str(tmp_path / "report.html")]) == 0
+    for path in (live, tmp_path / "report.html"):
+        figures = figures_in(path.read_text("utf-8"))
+        traces = figures["traces"]
+        shown = {call["id"] for detail in figures["details"].values() for call in detail["slowest"]}
+        assert traces.keys() == shown
+        assert [len(trace["calls"]) for trace in traces.values() if "calls" in trace] == [41]
+        assert {trace["of"] for trace in traces.values() if "of" in trace} <= traces.keys()
 
 
 def test_the_file_of_a_period_without_calls_is_written(tmp_path: Path) -> None:

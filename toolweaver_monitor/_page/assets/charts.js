@@ -67,7 +67,8 @@
       values.forEach((value, at) => {
         if (value === null) { last = null; return; }
         const place = `${(left + at * step).toFixed(1)} ${y(value).toFixed(1)}`;
-        path += last === null ? `M${place}h0.01` : `L${place}`;
+        if (last === null && (at + 1 === values.length || values[at + 1] === null)) figure.append(svg("circle", { class: "point " + tone, cx: (left + at * step).toFixed(1), cy: y(value).toFixed(1), r: 2.5 }));
+        else path += last === null ? `M${place}` : `L${place}`;
         last = value;
       });
       figure.append(svg("path", { class: "line " + tone, d: path }));

@@ -89,7 +89,7 @@
     let calls = [["calls", series(times, shown, (period, part) => per(period[1], part), 0), "all"]];
     if (times.some((period) => period[2])) calls.push(["failed", series(times, shown, (period, part) => per(period[2], part), 0), "failing"]);
     if (shown.by !== "tool" && rows.length > 1) {
-      calls = rows.slice(0, 4).map((row) => [row.name, series(row.history, shown, (period, part) => per(period[1], part), 0), "own " + twm.hue(row.name, shown.by)]);
+      calls = rows.slice(0, 4).map((row) => [shown.by === "run" ? row.name.replace(/^.*, /, "") : row.name, series(row.history, shown, (period, part) => per(period[1], part), 0), "own " + twm.hue(row.name, shown.by)]);
     }
     const latency = ["p50", "p95", "p99"].map((name, at) => [name, series(times, shown, (period) => period[4 + at], null), name]);
     const made = [

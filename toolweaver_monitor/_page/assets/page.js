@@ -110,7 +110,8 @@
     if (!call && !tool) return;
     const key = detailKey(call, tool);
     if (inside) {
-      details.set(key, (call ? inside.traces[call] : inside.details[tool]) || null);
+      const found = call ? inside.traces[call] : inside.details[tool];
+      details.set(key, found && found.of ? { ...inside.traces[found.of], chosen: call } : found || null);
       return drawDetail();
     }
     if (call && details.get(key) && again) return;
@@ -194,7 +195,7 @@
 
   function aboutOf(shown) {
     const { about, stored } = data;
-    if (stored) return [twm.plural(stored.runs, "run") + (about.store ? " in " + about.store : ""), `since ${twm.clock(stored.since)}`];
+    if (stored) return [twm.plural(stored.runs, "run") + (about.store && about.store !== about.name ? " in " + about.store : ""), `since ${twm.clock(stored.since)}`];
     if (!about.since) return [];
     if (inside) return [`figures of ${twm.clock(inside.now)}`, about.pid ? "pid " + about.pid : ""];
     return [`${about.closed ? "monitored" : "running"} ${twm.span(shown.now - about.since)}`, about.pid ? "pid " + about.pid : ""];
@@ -219,7 +220,7 @@
       document.title = about.name + " · tools";
       $("program").textContent = about.name;
       $("about").textContent = aboutOf(shown).filter(Boolean).join(" · ");
-      $("about").title = about.since ? "since " + twm.clock(about.since) + (about.host ? " on " + about.host : "") : "";
+      $("about").title = about.since ? "since " + twm.clock(about.since) + (about.host ? " on " + about.host : "") : $("about").textContent;
     }
     drawChoices(shown);
     const [words, tone] = stateOf(shown);

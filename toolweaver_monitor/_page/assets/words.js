@@ -4,6 +4,7 @@
   const NONE = "—";
   const cents = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
   const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
+  const days = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   const times = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
   const plain = new Intl.NumberFormat("en-US", { maximumFractionDigits: 12 });
 
@@ -117,7 +118,7 @@
     return fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
   }
   function moment(at, now) {
-    return el("time", { "data-at": at, title: clock(at) }, twm.saved ? clock(at) : ago(at, now));
+    return el("time", { "data-at": at, title: clock(at) }, twm.saved ? days.format(at * 1000) : ago(at, now));
   }
 
   Object.assign(twm, { NONE, count, seconds, rough, span, dollars, percent, ago, clock, time, exact, plural, hue, el, svg, moment });
