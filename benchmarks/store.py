@@ -77,7 +77,7 @@ class Source:
                 details = CallDetails(error_type="ValueError", raw_error="no such page", redacted=True)
             node = self._nodes[number * 7919 % self._tools]
             duration_s = 0.001 * (1 + number * 7919 % 1_000)
-            call = ToolCall(node.key.tool_name, outcome, duration_s, self._at, details)
+            call = ToolCall(node.key.tool_name, outcome, duration_s, self._at, _details=details)
             call._node, call._root_serial, call._parent_serial = node, root, root
             calls.append(call)
         return calls
@@ -139,8 +139,10 @@ def main(given: list[str] | None = None) -> None:
         with StoreReader(path) as reader:
             (rollups,) = next(reader.rows("SELECT count(*) FROM rollups"))
             print(f"  sums held                                    {rollups:10,}")
-            total = sum(sums.values["calls"] for sums in reader.sums("all"))
-            print(f"  calls in the sums                            {total:10,}")
+            (sums,) = reader.sums("all")
+            print(f"  calls in the sums                            {sums.values['calls']:10,}")
+            print(f"  of these failed                              {sums.values['failure']:10,}")
+            print(f"  dollars in the sums                          {sums.values['cost_nanousd'] / 1e9:10,.2f}")
             ask("p50, p95, p99, cost and errors by tool", lambda: percentiles(reader, "tool"))
             ask("the same by model", lambda: percentiles(reader, "model"))
             ask("the same by customer", lambda: percentiles(reader, "tag:customer"))
