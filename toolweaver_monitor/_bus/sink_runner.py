@@ -24,6 +24,7 @@ from toolweaver_monitor._core.context import SUPPRESSED, current
 from toolweaver_monitor._core.log_throttle import LogThrottle
 from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor._text.safe_repr import fault_text, hint_text
+from toolweaver_monitor.errors import SinkUnavailable
 
 log = logging.getLogger("toolweaver_monitor")
 
@@ -31,6 +32,7 @@ MAX_CALLS = 8_192
 MAX_QUEUED_BYTES = 16 * 2**20
 MAX_BATCH = 512
 POLL_INTERVAL_S = 0.2
+"""Seconds between two looks at the queue."""
 CLOSING_INTERVAL_S = 0.1
 INLINE_S = 0.05
 """How long another thread is used at a time if the sink cannot have one of its own."""
@@ -57,10 +59,7 @@ class SinkRunner:
         sink: has `name`, `write(calls)`, `flush()` and `close()`; may have `max_batch`, `max_calls`, `merge(calls)` and
             `backlog`.
         name: the sink's name, unique in this setup.
-        unavailable: the type of exception that reports that the sink cannot work until it is set up again.
         max_calls: the most calls that may wait. Default: the sink's own `max_calls`, or 8,192.
-        max_bytes: the most bytes that the waiting calls may hold.
-        interval_s: seconds between two looks at the queue.
         gate: while it is shut, calls are queued but not written.
     """
 
@@ -68,23 +67,19 @@ class SinkRunner:
         self,
         sink: Any,
         name: str,
-        unavailable: type[BaseException] = NotImplementedError,
         *,
         max_calls: int | None = None,
-        max_bytes: int = MAX_QUEUED_BYTES,
-        interval_s: float = POLL_INTERVAL_S,
         gate: Gate | None = None,
     ) -> None:
         self.sink = sink
         self.name = name
         self.ensure_dispatcher: Callable[[], object] = lambda: None
         """Starts the dispatcher again if it was killed. Called after each pass."""
-        self.worker = Worker(name, self._work, interval_s)
-        self._unavailable = unavailable
+        self.worker = Worker(name, self._work, POLL_INTERVAL_S)
         self._max_batch: int = getattr(sink, "max_batch", None) or MAX_BATCH
         self._wants_backlog = hasattr(sink, "backlog")
         max_calls = max_calls or getattr(sink, "max_calls", None) or MAX_CALLS
-        self.queue = SinkQueue(name, max_calls, max_bytes, getattr(sink, "merge", None))
+        self.queue = SinkQueue(name, max_calls, MAX_QUEUED_BYTES, getattr(sink, "merge", None))
         self._gate = gate or OPEN_GATE
         self._predecessor = next((other for other in _abandoned if other.sink is sink and other.writing), None)
         if self._predecessor is not None:
@@ -183,7 +178,7 @@ class SinkRunner:
             if self._copied_from is not batch:
                 self._batch_copy, self._copied_from = batch[:], batch
             self.sink.write(self._batch_copy)
-        except self._unavailable as error:
+        except SinkUnavailable as error:
             self.disable(error)
             log.warning("sink %r is off: %s", self.name, self.queue.last_error)
             return False

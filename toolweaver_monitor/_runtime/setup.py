@@ -216,7 +216,7 @@ def _make_components(options: Options, earlier: Monitor | None, gate: Gate) -> C
     runners: list[SinkRunner] = []
     for name, sink in sinks.items():
         if not isinstance(sink, InMemorySink):
-            runner = kept.get(id(sink)) or SinkRunner(sink, name, SinkUnavailable, gate=gate)
+            runner = kept.get(id(sink)) or SinkRunner(sink, name, gate=gate)
             runner.name = name
             runners.append(runner)
     workers, faults = _join_workers(options, earlier)

@@ -51,7 +51,7 @@ def shorten(text: str, columns: int) -> str:
     return text + "..."
 
 
-def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> list[str]:
+def table(rows: Iterable[Sequence[str]]) -> list[str]:
     """Return rows of text as lines with aligned columns, the first column to the left and the others to the right."""
     cells_of = [list(row) for row in rows]
     widths = [max(map(width, column)) for column in zip(*cells_of, strict=True)]
@@ -59,7 +59,7 @@ def table(rows: Iterable[Sequence[str]], indent: str = "  ") -> list[str]:
     for first, *others in cells_of:
         cells = [pad(first, widths[0])]
         cells += [" " * (columns - width(cell)) + cell for cell, columns in zip(others, widths[1:], strict=True)]
-        lines.append((indent + "  ".join(cells)).rstrip())
+        lines.append(("  " + "  ".join(cells)).rstrip())
     return lines
 
 

@@ -10,7 +10,7 @@ def test_a_message_is_let_through_once_an_interval() -> None:
 
     Seen red: with `<=` for `<`; with the time of a message that was held back remembered.
     """
-    throttle = LogThrottle(60.0)
+    throttle = LogThrottle()
     moments = (0.0, 1.0, 59.9, 60.0, 61.0, 120.0)
     assert [now_s for now_s in moments if throttle.ready(now_s)] == [0.0, 60.0, 120.0]
     assert throttle.ready()
@@ -22,7 +22,7 @@ def test_of_threads_that_come_at_once_one_passes() -> None:
     Each interval is tried by a thread that is stopped between its look at the clock and its claim.
     Seen red: without the claim, both pass.
     """
-    throttle = LogThrottle(60.0)
+    throttle = LogThrottle()
     passed: list[bool] = []
 
     class Stopped(float):
@@ -41,7 +41,7 @@ def test_of_threads_that_come_at_once_one_passes() -> None:
 
 def test_a_claim_that_was_broken_off_holds_for_one_interval() -> None:
     """A signal that raises between the claim and its end silences the log for an interval, not for good."""
-    throttle = LogThrottle(60.0)
+    throttle = LogThrottle()
     throttle._claims[float("-inf")] = 1.0
     assert not throttle.ready(2.0)
     assert throttle.ready(61.0)
