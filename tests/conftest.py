@@ -17,7 +17,7 @@ from toolweaver_monitor._core.context import current
 from toolweaver_monitor._text.names import exposed_tools
 
 if (HERE := str(Path(__file__).parent)) not in sys.path:
-    sys.path.append(HERE)  # for `helpers`, `otlp_receiver` and `prometheus_program`
+    sys.path.append(HERE)  # for `helpers` and the modules beside it
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 

@@ -8,12 +8,11 @@ import io
 import json
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
+from shell import Shell
 
 from toolweaver_monitor import setup, track
-from toolweaver_monitor._cli import main
 from toolweaver_monitor._cli.store.dashboard import make_feed
 from toolweaver_monitor._cli.store.mcp_server import StoreTools
 from toolweaver_monitor._page.stored_calls import call_id
@@ -43,25 +42,6 @@ def fill(path: Path, calls: int) -> Path:
 @pytest.fixture
 def two(tmp_path: Path) -> list[Path]:
     return [fill(tmp_path / f"{name}.db", 5) for name in "ab"]
-
-
-class Shell:
-    """Runs the command; keeps what it printed."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, *argv: Any, code: int = 0) -> str:
-        found = main([str(each) for each in argv])
-        self.out, self.err = self.capsys.readouterr()
-        assert found == code, self.err
-        return self.out
-
-
-@pytest.fixture
-def sh(capsys: pytest.CaptureFixture[str]) -> Shell:
-    capsys.readouterr()
-    return Shell(capsys)
 
 
 def test_several_files_are_read_as_one(sh: Shell, tmp_path: Path) -> None:

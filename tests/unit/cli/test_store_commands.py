@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shell import Shell
 
 from toolweaver_monitor import setup, track
 from toolweaver_monitor._cli import main
@@ -44,25 +45,6 @@ def fill(path: Path, *, seed: int = 1, slower: float = 1.0, calls: int = 100) ->
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fill(tmp_path_factory.mktemp("store") / "runs.db")
-
-
-class Shell:
-    """Runs the command; keeps what it printed."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self.capsys = capsys
-
-    def __call__(self, *argv: Any, code: int = 0) -> str:
-        found = main([str(each) for each in argv])
-        self.out, self.err = self.capsys.readouterr()
-        assert found == code, self.err
-        return self.out
-
-
-@pytest.fixture
-def sh(capsys: pytest.CaptureFixture[str]) -> Shell:
-    capsys.readouterr()
-    return Shell(capsys)
 
 
 def test_a_report_shows_tools_the_dearest_first_and_the_last_errors(sh: Shell, store: Path) -> None:
