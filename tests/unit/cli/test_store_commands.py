@@ -306,6 +306,16 @@ def test_what_is_no_store_gets_one_line_with_the_cure(
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
+def test_forget_says_that_another_program_holds_the_store(sh: Shell, tmp_path: Path) -> None:
+    """Seen red: a traceback of SQLite's."""
+    path = fill(tmp_path / "runs.db", calls=1)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    sh("forget", path, "--tag", "customer=acme", code=2)
+    holder.close()
+    assert "runs.db cannot be written (database is locked); close what holds it" in sh.err
+
+
 @pytest.mark.parametrize("command", ["report", "tree", "top", "dashboard"])
 def test_a_run_that_is_not_there_is_one_line(sh: Shell, store: Path, tmp_path: Path, command: str) -> None:
     """Seen red: an empty report, and exit code 0."""

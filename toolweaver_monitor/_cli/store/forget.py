@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import json
+import sqlite3
 import sys
 from collections import Counter
 from contextlib import closing
@@ -14,6 +15,7 @@ from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._cli import terminal
 from toolweaver_monitor._store.writer import StoreWriter
 from toolweaver_monitor._text.display import escape, pluralize
+from toolweaver_monitor.errors import SinkUnavailable
 
 FORGET_PURPOSE = """\
 Delete from a store, or several, the calls with a tag, and every sum by it. The calls inside these go as well; what was
@@ -47,8 +49,12 @@ def run(options: argparse.Namespace) -> int:
     deleted = Counter[str]()
     with terminal.progress("deleting"):  # and if a store is damaged, carrying over what can be read
         for path in paths:
-            with closing(StoreWriter(path)) as writer:
-                deleted.update(writer.forget(*options.tag))
+            try:
+                with closing(StoreWriter(path)) as writer:
+                    deleted.update(writer.forget(*options.tag))
+            except (OSError, sqlite3.Error) as error:
+                fault = f"{escape(str(path))} cannot be written ({getattr(error, 'strerror', None) or error})"
+                raise SinkUnavailable(fault, hint="close what holds it, or ask its owner; then try again") from None
     name, value = (escape(part) for part in options.tag)
     for path in paths:
         for aside in sorted(path.absolute().parent.glob(f"{glob.escape(path.name)}.corrupt-*")):
