@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from wsgiref.simple_server import make_server
 
 import pytest
 from helpers import OURS
@@ -283,8 +284,9 @@ def test_a_program_of_the_users_on_the_port_is_examined(doctor: Doctor) -> None:
     assert found["calls"]["says"] == "1 call of 1 tool, 0 failed, $0.2500 spent, 0 open now"
 
 
-def test_what_a_program_monitors_by_instrument_is_listed(doctor: Doctor) -> None:
-    """Target, methods and calls, from the page that the program serves beside its metrics.
+@pytest.mark.parametrize("where", ["port", "wsgi"])
+def test_what_a_program_monitors_by_instrument_is_listed(doctor: Doctor, where: str) -> None:
+    """Target, methods and calls, from the page that the program serves beside its metrics, or its application below.
 
     Seen red: before, only the program's own `health()` told.
     """
@@ -293,12 +295,19 @@ def test_what_a_program_monitors_by_instrument_is_listed(doctor: Doctor) -> None
         def run_agent(self, name: str) -> str:
             return name
 
+    def mounted(environ: dict[str, Any], start: Any) -> Any:
+        inside = {"SCRIPT_NAME": "/metrics", "PATH_INFO": environ["PATH_INFO"].removeprefix("/metrics")}
+        return monitor.wsgi(page=True)(environ | inside, start)
+
     exporter = PrometheusExporter(port=0)
-    with setup(exporter):
+    with setup(exporter) as monitor, make_server("127.0.0.1", 0, mounted) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         instrument(Agents)
         Agents().run_agent("planner")
-        code, found = doctor("--url", exporter.url)
+        url = exporter.url if where == "port" else f"http://127.0.0.1:{server.server_port}/metrics"
+        code, found = doctor("--url", url)
         uninstrument(Agents)
+        server.shutdown()
     assert code == 0
     assert found["monitored"]["says"].endswith("Agents (run_agent), 1 call seen")
 

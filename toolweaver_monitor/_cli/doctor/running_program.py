@@ -164,12 +164,15 @@ def _labels(samples: Samples) -> Iterator[Finding]:
 
 
 def _watched(url: str, token: str | None) -> Iterator[Finding]:
-    """Name what `instrument()` monitors in a program that serves its page beside its metrics."""
-    answer = http_get.get(url.removesuffix("metrics") + "data.json", token)
-    if answer.status == 200 and answer.body.startswith("{"):
-        for each in json.loads(answer.body).get("watched", ()):
-            calls = "" if each["calls"] is None else f", {pluralize(each['calls'], 'call')} seen"
-            yield Finding("ok", "monitored", f"{each['target']} ({', '.join(each['methods'])}){calls}")
+    """Name what `instrument()` monitors in a program that serves its page beside or below its metrics."""
+    base = url.rstrip("/")
+    for page in (base.removesuffix("/metrics"), f"{base}/page"):
+        answer = http_get.get(f"{page}/data.json", token)
+        if answer.status == 200 and answer.body.startswith('{"v":'):
+            for each in json.loads(answer.body).get("watched", ()):
+                calls = "" if each["calls"] is None else f", {pluralize(each['calls'], 'call')} seen"
+                yield Finding("ok", "monitored", f"{each['target']} ({', '.join(each['methods'])}){calls}")
+            return
 
 
 def _sinks(samples: Samples, url: str, token: str | None) -> Iterator[Finding]:
