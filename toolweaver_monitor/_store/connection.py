@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakSet
 
@@ -17,6 +19,10 @@ from toolweaver_monitor.errors import SinkUnavailable
 
 BUSY_MS = 500
 CACHE_KIB = 16_384
+
+FORK_WAIT_S = 0.2
+_at_work: list[None] = []
+"""An entry for each thread that is in SQLite."""
 
 decode_counts = msgspec.json.Decoder(dict[str, int]).decode
 
@@ -178,6 +184,7 @@ def check_version(path: Path, found: object, *, reads: bool = False) -> None:
 
 def _keep_in_child() -> None:
     """Keep the parent's connections for ever: closing one here would release the parent's locks, or checkpoint."""
+    _at_work.clear()
     inherited = list(_open)
     _open.clear()
     _inherited.extend(inherited)
@@ -194,4 +201,25 @@ def _keep_beyond_the_end(connection: StoreConnection) -> None:
     pythonapi.Py_IncRef(py_object(connection))
 
 
+@contextmanager
+def at_work() -> Iterator[None]:
+    """Have a fork wait for the end of a block that works with SQLite, but not long.
+
+    What SQLite has locked at the moment of a fork stays locked in the child: it finds the file busy, or never returns.
+    """
+    _at_work.append(None)
+    try:
+        yield
+    finally:
+        del _at_work[-1:]  # a child that was forked in the block has none
+
+
+def _wait_for_sqlite() -> None:
+    by = time.monotonic() + FORK_WAIT_S
+    while _at_work and time.monotonic() < by:
+        time.sleep(0.0002)
+
+
 locks.after_fork_in_child(_keep_in_child)
+if hasattr(os, "register_at_fork"):  # pragma: no branch - absent on Windows only
+    os.register_at_fork(before=_wait_for_sqlite)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from toolweaver_monitor._store.connection import StoreConnection
+from toolweaver_monitor._store.connection import StoreConnection, at_work
 from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor._store.store_file import StoreFile
 from toolweaver_monitor.errors import SinkUnavailable
@@ -92,7 +92,8 @@ class StoreLedger:
         """
         reading = self._store.reading_connection() if not back and not need else None
         if reading is not None:
-            return self._look(reading, account, limit)
+            with at_work():
+                return self._look(reading, account, limit)
         with self._store.transaction() as connection:
             now, slot, _ = self._window(connection, account)
             if back:

@@ -12,7 +12,7 @@ from typing import Any
 
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._store import files, schema
-from toolweaver_monitor._store.connection import StoreConnection, check_version, is_damage, open_writer
+from toolweaver_monitor._store.connection import StoreConnection, at_work, check_version, is_damage, open_writer
 from toolweaver_monitor._store.lock_file import LockFile
 from toolweaver_monitor._store.salvage import carry_over, set_aside
 
@@ -61,10 +61,11 @@ class StoreFile:
     def transaction(self) -> Iterator[StoreConnection]:
         """Hold the store's lock and a transaction for the length of a block."""
         if self._connection is None:
-            self.check()  # before there is a lock file, which would make any file a store
+            with at_work():
+                self.check()  # before there is a lock file, which would make any file a store
             if self._inode is None:  # once only: who moves the folder of a running program may move it back
                 files.create_folder(self.path)
-        with self._lock.held(LOCK_WAIT_S):
+        with self._lock.held(LOCK_WAIT_S), at_work():
             connection = self._current_connection()
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -168,7 +169,7 @@ class StoreFile:
         if self._connection is None or not self._connection.is_mine():
             self._connection = None
             return
-        with self._lock.held(LOCK_WAIT_S):
+        with self._lock.held(LOCK_WAIT_S), at_work():
             self._drop_connection()
 
     def _checkpoint_if_due(self, connection: StoreConnection) -> None:
