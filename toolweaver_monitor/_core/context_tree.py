@@ -182,6 +182,9 @@ class Node:
             node = node.parent
 
 
+NO_CHILDREN: dict[ToolKey, Node] = {}
+
+
 class ContextTree:
     """A tree of bounded size.
 
@@ -208,6 +211,7 @@ class ContextTree:
         place = self._place_beyond_limits(parent, key)
         if place is not None:
             node.counts_at, node.top = place, place.top  # not itself: no cycle keeps it longer than its call
+            node.children = NO_CHILDREN  # none are put below it: the 10,000 last calls may have such a node each
             return node
         for above in parent.upwards():
             if above.key is key and above.again is None and _identity_of(above.tags) == _identity_of(tags):
