@@ -87,13 +87,13 @@ class Books(Window):
         an entry here."""
 
     def set_limit(self, limit: int) -> None:
-        """Let so much be spent from now on."""
+        """Set the limit; what is spent stays spent."""
         self.limit = limit
         self.ceiling = limit if self.reserve else limit - 1
         """The highest sum of spent and held after admitting a call of unknown cost. A call that sets nothing aside
         needs some room, however little."""
         self.warn_level = self.budget.compute_warn_level(limit)
-        """Warn once so much is spent."""
+        """What may be spent before the warning."""
         self.warn_again_s = math.inf
 
     def warn(self) -> None:

@@ -21,7 +21,7 @@ log = logging.getLogger("toolweaver_monitor")
 
 SHARED_PER = frozenset({"minute", "hour", "day", "month"})
 KNOWN_S = 1.0
-"""For so long the common sums are shown as they were last seen."""
+"""How long the common sums are shown as they were last seen."""
 
 
 class SharedSums(Protocol):
@@ -74,7 +74,7 @@ class SharedMeter(Meter):
         )  # fmt: skip
 
     def set_limit(self, limit: int) -> None:
-        """Let all processes together spend so much, as far as this one decides."""
+        """Set the limit for all processes together, as far as this one decides."""
         left = self.limit - self.spent if hasattr(self, "limit") else 0
         super().set_limit(limit)
         self.spent = limit - left

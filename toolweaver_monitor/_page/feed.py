@@ -24,8 +24,8 @@ HEALTH_EVERY_S = 5.0
 """Seconds between two looks at what takes long to work out."""
 LONG_S = 0.01
 REST = 30
-"""After an answer that took longer than this, in seconds of CPU time, the figures stay as they are for so many times as
-long: with however many tools a page takes no more than a thirtieth of a core."""
+"""After an answer that took more than `LONG_S` of CPU time, the figures stay as they are for `REST` times as long: with
+any number of tools a page takes no more than a thirtieth of a core."""
 OF_PROGRAM = ("about", "active", "budgets", "problems")
 """What is shown of the program beside the figures of a store."""
 MAX_GROUPINGS = 8

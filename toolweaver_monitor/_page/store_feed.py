@@ -19,8 +19,8 @@ from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 EVERY_S = 2.0
 """Seconds between two looks at the same, at least."""
 REST_OF_PROGRAM, REST_ALONE = 100, 20
-"""And so many times as long as one takes, in CPU time: a program gives a hundredth of a core to the page of its store,
-and a process that does nothing else a twentieth."""
+"""The rest between two looks, as a multiple of the CPU time of one: the page of a store gets a hundredth of a core of a
+program, and a twentieth in a process that does nothing else."""
 ANSWERS = 40
 """How many are remembered, the latest."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.2
 RETRY_S = 5.0
-"""Sums that were out of reach are left alone for so long: to ask them may take a second, for which calls wait."""
+"""How long sums that were out of reach are left alone: to ask them may take a second, for which calls wait."""
 
 
 class SharedBudgets:

@@ -292,7 +292,7 @@ class StoreReader:
             until: only calls that ended before this moment.
             run: only calls of this run.
             tags: only calls with these tags, by the text of their values; those of the calls around count as well.
-            after: only rows after this `seq`; below 0, only among so many of the last rows.
+            after: only rows after this `seq`; -100 for the last 100 rows only.
             order: which come first.
             limit: the most calls to return; None for all.
         """

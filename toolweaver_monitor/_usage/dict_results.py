@@ -42,7 +42,7 @@ _has_no_flag = FAILURE_KEYS.isdisjoint
 _DIRECT_KEYS = tuple(DICT_KEYS.difference(ENVELOPE_KEYS))
 
 SMALL_DICT = 64
-"""For a dict of at most so many keys, one set operation is faster than a lookup of each name that means usage."""
+"""Up to this number of keys, one set operation is faster than a lookup of each name that means usage."""
 
 MAX_NOTED_KEYS = 8
 

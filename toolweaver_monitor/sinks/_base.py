@@ -73,7 +73,7 @@ class SetupContext(NamedTuple):
     run_first: Callable[[], None] = lambda: None
     """Moves the shutdown before the exit hooks that others have registered so far."""
     flush: Callable[[Any, float], bool] = lambda _sink, _timeout_s: True
-    """Writes every call that ended before now to this sink, within so many seconds. Returns whether it did."""
+    """Writes every call that ended before now to this sink, within a number of seconds. Returns whether it did."""
     page_routes: Callable[[], Mapping[str, Route]] = dict
     """Returns what serves the page of this setup, by path."""
     shared: Any = None

@@ -20,7 +20,7 @@ SHORTEST_TARGET_S = 1.0
 
 
 class KnownTools(NamedTuple):
-    """What there is."""
+    """The tools of a program or of a store, and what is known of each."""
 
     labels: list[str]
     """Those of `PrometheusExporter(labels=...)`; none of a store."""

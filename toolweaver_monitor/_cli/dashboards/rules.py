@@ -36,7 +36,7 @@ class Thresholds(NamedTuple):
     spike: float = 4.0
     """How many times a tool's own usual cost of an hour is a spike."""
     spike_usd: float = 5.0
-    """A spike is at least so many dollars in an hour."""
+    """The least dollars in an hour that are a spike."""
     job: str = "toolweaver"
 
 
