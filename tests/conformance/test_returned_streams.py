@@ -183,6 +183,36 @@ async def test_coroutine_that_returns_an_async_generator(watched, the_call, stop
     stopwatch.assert_covers(the_call().duration_s)
 
 
+class Stream:
+    """A stream as OpenAI's SDK makes it: it keeps the generator of its items in a field."""
+
+    def __init__(self, items):
+        self._iterator = items
+
+    def __iter__(self):
+        yield from self._iterator
+
+    def __next__(self):
+        return next(self._iterator)
+
+
+Stream.__module__ = "openai._streaming"
+
+
+def test_stream_of_an_sdk(watched, the_call, stopwatch):
+    """The stream of a model's SDK that a function returns is the same object, and is timed to its last item."""
+
+    def chunks():
+        stopwatch.spend()
+        yield {"object": "chat.completion.chunk"}
+
+    stream = Stream(chunks())
+    tool = watched("tool")(lambda: stream)
+    assert tool() is stream
+    assert len(list(stream)) == 1
+    stopwatch.assert_covers(the_call().duration_s)
+
+
 def test_other_iterator(watched):
     """Any other iterator that a function returns is the same object, with nothing taken from it."""
     for iterator in (iter([1, 2]), map(str, [1, 2]), zip([1], [2], strict=True)):
