@@ -6,6 +6,7 @@ import argparse
 import atexit
 import builtins
 import contextlib
+import errno
 import importlib.machinery
 import importlib.metadata
 import io
@@ -59,6 +60,8 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the program, and return its exit code."""
+    if not options.is_module and not Path(options.program).exists():
+        return _cannot_open(options.program, os.strerror(errno.ENOENT))
     ending = _Ending(options)
     atexit.register(ending)  # before `setup()`, so that it runs after the hooks of the program and of the library
     ending.monitor = toolweaver_monitor.setup()
@@ -164,8 +167,7 @@ def _run_file(program: str, main: types.ModuleType) -> None:
         with io.open_code(program) as file:
             source = file.read()
     except OSError as error:
-        sys.stderr.write(f"toolweaver-monitor: can't open file {program!r}: {error}\n")
-        raise SystemExit(2) from None
+        raise SystemExit(_cannot_open(program, error.strerror)) from None
     code = compile(source, program, "exec", dont_inherit=True)
     vars(main).update(
         __file__=program,
@@ -175,6 +177,12 @@ def _run_file(program: str, main: types.ModuleType) -> None:
         __loader__=importlib.machinery.SourceFileLoader("__main__", program),
     )
     exec(code, vars(main))  # noqa: S102 - the program that the user names
+
+
+def _cannot_open(program: str, reason: str | None) -> int:
+    """Say that there is no such program, and return the exit code of `python` for that."""
+    sys.stderr.write(f"toolweaver-monitor: can't open file {program!r}: {reason}\n")
+    return 2
 
 
 def _exit_code(error: SystemExit) -> int:
