@@ -83,14 +83,16 @@ def _durations(stats: ToolStats) -> list[str]:
 
 
 def _sinks(components: Components) -> list[str]:
-    """Return the sinks that lost calls or are in trouble; nothing if all is delivered."""
-    rows = []
+    """Return the sinks that lost calls or are in trouble, and why; nothing if all is delivered."""
+    rows, reasons = [], []
     for runner in components.runners:
         stats = runner.stats()
         if stats.lost or stats.state != "ok":
             counts = (stats.delivered, stats.failed, stats.dropped)
             rows.append([escape(runner.name), stats.state, *(f"{count:,}" for count in counts)])
-    return ["", "Sinks", *table([["sink", "state", "delivered", "failed", "dropped"], *rows])] if rows else []
+            if stats.last_error:
+                reasons.append(f"  {escape(runner.name)}: {stats.last_error}")
+    return ["", "Sinks", *table([["sink", "state", "delivered", "failed", "dropped"], *rows]), *reasons] if rows else []
 
 
 def _budgets(budgets: Sequence[BudgetStatus], limit: int | None) -> list[str]:

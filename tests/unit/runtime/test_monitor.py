@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from toolweaver_monitor import Budget, BudgetExceeded, ToolCall, get_monitor, monitored, setup, track
+from toolweaver_monitor.sinks import SQLiteStore
 
 
 class Stuck:
@@ -102,6 +104,17 @@ def test_the_report_shows_a_column_for_what_there_is(capsys: pytest.CaptureFixtu
     assert " ocr $0.2000 2 $0.1000" in lines
     assert " WHEN ocr ValueError: blurred" in lines
     assert " trial $0.2500 $0.2000 $0.0500 2" in lines
+
+
+def test_a_report_says_why_a_sink_lost_calls(tmp_path: Path) -> None:
+    """Seen red: `sqlite unavailable 0 0 1`, and no word of what to do."""
+    monitor = setup(SQLiteStore(tmp_path))
+    with track("ocr"):
+        pass
+    assert not monitor.flush()
+    *_, head, row, reason = monitor._text().splitlines()
+    assert (head.split()[0], row.split()) == ("sink", ["sqlite", "unavailable", "0", "0", "1"])
+    assert reason == f"  sqlite: {tmp_path} is no file; give the path of a file, such as 'runs.db'"
 
 
 def test_a_report_of_nothing_is_three_sentences() -> None:
