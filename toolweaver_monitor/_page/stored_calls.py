@@ -120,8 +120,8 @@ def trace(store: StoreReader, chosen: str) -> dict[str, Any]:
     """
     query = "SELECT root FROM call_rows WHERE id = ? AND seq > ?"
     try:
-        wanted = (unmix(int(chosen, 16) % 2**64), store.last_seq() - LATEST_ROWS)
-        roots = [root for (root,) in store.rows(query, wanted)]
+        number = unmix(int(chosen, 16) % 2**64)
+        roots = [root for of in store.stores for (root,) in of.rows(query, (number, of.last_seq() - LATEST_ROWS))]
     except (ValueError, OverflowError):  # no id
         return {}
     return _trace(chosen, store.trace(roots[0])) if roots else {}
