@@ -277,6 +277,21 @@ def test_measurements_equal_what_the_program_did(receiver: Receiver) -> None:
     assert costs == {"otlp_llm": pytest.approx(0.06), "otlp_ocr": pytest.approx(0.01)}
 
 
+def test_histograms_are_exponential_if_the_environment_says_so(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK's variable stands above the explicit buckets. Seen red: without the variable."""
+    name = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+    monkeypatch.setenv(name, "base2_exponential_bucket_histogram")
+    setup(OpenTelemetryExporter(receiver.url))
+    for _ in range(3):
+        ocr()
+    shutdown(5)
+    metric = receiver.metrics["gen_ai.execute_tool.duration"]
+    (point,) = metric.exponential_histogram.data_points
+    assert (metric.WhichOneof("data"), point.count) == ("exponential_histogram", 3)
+
+
 def test_an_earlier_release_has_its_names(receiver: Receiver) -> None:
     setup(OpenTelemetryExporter(receiver.url, conventions="semconv-1.41.0"))
     llm()

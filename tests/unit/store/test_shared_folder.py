@@ -225,6 +225,25 @@ def test_the_default_folder_is_private(monkeypatch: pytest.MonkeyPatch, tmp_path
         default_folder(me())
 
 
+def test_the_default_folder_is_in_memory_where_nothing_else_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a container with a read-only root, where the temporary folder is the current one: there is no other.
+
+    Seen red: with the current folder taken for a temporary one.
+    """
+    memory = tmp_path / "shm"
+    memory.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
+    monkeypatch.setattr(run.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(run, "MEMORY_DISK", str(memory))
+    monkeypatch.chdir(tmp_path)
+    assert default_folder(me()).parent.parent == memory
+    monkeypatch.setattr(run, "MEMORY_DISK", str(tmp_path / "none"))
+    with pytest.raises(SinkUnavailable, match="TOOLWEAVER_MONITOR_SHARED"):
+        default_folder(me())
+
+
 def test_sums_of_seconds_are_the_same_in_every_order() -> None:
     """So a sum does not fall by a rounding error when a worker ends. Seen red: without rounding."""
     chance = random.Random(7)
