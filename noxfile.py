@@ -74,7 +74,9 @@ def packages(session: nox.Session) -> None:
         session.run("uv", "venv", "--clear", "--quiet", f"{built}/with", external=True)
         session.run("uv", "pip", "install", "--quiet", "--python", python, *wanted, external=True)
         doctor = session.run(python, "-m", "toolweaver_monitor", "doctor", "--json", external=True, silent=True)
-        session.log(f"[{extra}] {versions[1:]}: {str(doctor).count('wrong')} faults found by the doctor")
+        session.log(
+            f"[{extra}] {'lowest' if versions else 'newest'}: {str(doctor).count('wrong')} faults found by the doctor"
+        )
 
 
 @nox.session
