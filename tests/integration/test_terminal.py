@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ sys.exit(main({argv!r}))
 """
 
 
-def in_terminal(program: str, until: bytes) -> tuple[int, bytes]:
+def in_terminal(program: str, until: bytes, after_s: float = 0.0) -> tuple[int, bytes]:
     """Run a program in a terminal, press Ctrl-C once it has shown something, and return its exit code and output."""
     import fcntl
     import pty
@@ -44,6 +45,7 @@ def in_terminal(program: str, until: bytes) -> tuple[int, bytes]:
     try:
         while time.monotonic() < deadline:
             if not is_pressed and until in out:
+                time.sleep(after_s)
                 os.write(terminal, b"\x03")
                 is_pressed = True
             if select.select([terminal], [], [], 0.1)[0]:
@@ -85,3 +87,14 @@ def test_ctrl_c_gives_the_terminal_back_with_the_last_figures(tmp_path: Path, wi
     painted = re.sub(rb"\x1b\[[\d;]*m|\^C", b"", live)
     shown = re.sub(rb"\x1b\[[?\d;]*[a-zA-Z]", b"\n", painted).decode()  # each frame begins at the top
     assert max(len(line) for line in shown.splitlines()) <= 100
+
+
+def test_a_server_of_a_store_ends_with_ctrl_c(tmp_path: Path, require_package: Callable[[str, str], None]) -> None:
+    """As it says. Seen red: it went on to wait for a line, and had to be killed."""
+    require_package("mcp", "pip install 'toolweaver_monitor[mcp]'")
+    with setup(SQLiteStore(tmp_path / "runs.db")), track("ocr"):
+        pass
+    program = PROGRAM.format(without_rich=False, argv=["mcp", str(tmp_path / "runs.db")])
+    code, out = in_terminal(program, b"Ctrl-C ends it", after_s=2.0)
+    assert code == -signal.SIGINT
+    assert b"Traceback" not in out

@@ -6,6 +6,7 @@ import argparse
 import functools
 import inspect
 import json
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, Literal
@@ -66,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     server = _make_server(StoreTools(store.reopen))
     if sys.stdin.isatty():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a KeyboardInterrupt would wait for the thread that reads stdin
         sys.stderr.write(
             "Serving an MCP client over stdin and stdout; --json shows how one starts this. Ctrl-C ends it\n"
         )
