@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -91,7 +93,8 @@ def test_a_program_that_ends_meanwhile_leaves_its_last_figures(
             case _:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(top.time, "sleep", wait)
+    own = SimpleNamespace(sleep=wait, monotonic=time.monotonic, time=time.time)  # shutdown() sleeps as well
+    monkeypatch.setattr(top, "time", own)
     sink = Dashboard(port=0)
     monitor = setup(sink)
     text = shown(capsys, f"127.0.0.1:{sink.port}")
