@@ -31,8 +31,11 @@ FOLD_AT = 64
 FOLD_CLOSED_AT = 16
 """The same inside one that has closed."""
 
+MAX_PARTS = 10_000
+"""Parts that are looked up; beyond, all are forgotten, and calls that are alike may be in several parts."""
+
 Part = tuple[Node, frozenset[str]]
-"""Calls at one node, with the keys of tags that have been decided further in."""
+"""Calls that are alike but for tags decided further in, whose keys are given: a node of one of them stands for all."""
 Parts = dict[Part, UsageTotals]
 Shift = Callable[[str, TagValue | None, TagValue, UsageTotals], None]
 """Moves totals from one value of a tag to another: key, old value or None, new value, totals."""
@@ -124,6 +127,7 @@ class Runs:
         self._ended: deque[Run] = deque()
         self._open: dict[int, Family] = {}
         self._closed: dict[int, Family] = {}
+        self._parts: dict[tuple[object, ...], Part] = {}
         self._forgotten = 0
         """The greatest serial of an outermost call, or of a family, that had to make room."""
 
@@ -222,15 +226,15 @@ class Runs:
             else:
                 leaves[call._parent_serial, call._node].append(call)  # type: ignore[index]
         for (parent, node), group in leaves.items():
-            self._rise(parent, {(node, frozenset(node.key.tags)): UsageTotals.of(*group)})
+            self._rise(parent, {self._part(node, frozenset(node.key.tags)): UsageTotals.of(*group)})
         for call in around:
             self._close(call)
 
     def _close(self, call: ToolCall) -> None:
         family = self._open.pop(call._serial, None) or Family()
         family.call = call
-        family.parts = decide(call, family.parts, self._shift)
-        family.add({(call._node, frozenset(call._own_tags)): UsageTotals.of(call)})  # type: ignore[dict-item]
+        family.parts = self._decide(call, family.parts, self._shift)
+        family.add({self._part(call._node, frozenset(call._own_tags)): UsageTotals.of(call)})  # type: ignore[arg-type]
         if len(self._closed) >= MAX_CLOSED:
             oldest = next(iter(self._closed))
             self._forgotten = max(self._forgotten, oldest)
@@ -248,11 +252,52 @@ class Runs:
                 family = self._open[serial] = Family()
             call = family.call
             if call is not None:
-                parts = decide(call, parts, self._shift)
+                parts = self._decide(call, parts, self._shift)
             family.add(parts)
             if call is None:
                 return
             serial = call._parent_serial
+
+    def _part(self, node: Node, decided: frozenset[str]) -> Part:
+        """Return the part to which calls of a node belong.
+
+        It is that of all nodes with the same declared cost and the same tags that are not decided yet, so that a deep
+        run has few parts, not one for each call in it.
+        """
+        part = self._parts.get((node, decided))
+        if part is None:
+            if len(self._parts) >= MAX_PARTS:
+                self._parts.clear()
+            left = [(key, id(value)) for key, value in node.tags.items() if key not in decided]
+            part = self._parts.setdefault((decided, node.key.cost_nanousd, *left), (node, decided))
+            self._parts[node, decided] = part
+        return part
+
+    def _decide(self, call: ToolCall, parts: Parts, shift: Shift) -> Parts:
+        """Count what ended inside a call for the call's own tags, unless a call further in has decided on them.
+
+        Calls are counted for the tags that the calls around them had when they were opened. So there is something to
+        move only if a tag came later.
+
+        Returns:
+            The same parts, with the keys of these tags as decided.
+        """
+        tags = call._own_tags
+        if not tags:
+            return parts
+        found: Parts = {}
+        for (at, decided), totals in parts.items():
+            for key, value in tags.items():
+                if key not in decided and at.tags.get(key) is not value:
+                    shift(key, at.tags.get(key), value, totals)
+            part = self._part(at, decided.union(tags))
+            if part in found:  # new totals, since those given belong to others as well
+                merged = UsageTotals()
+                merged.add(found[part])
+                merged.add(totals)
+                totals = merged
+            found[part] = totals
+        return found
 
     def merge(self, other: Runs) -> None:
         """Take over what was added elsewhere."""
@@ -335,40 +380,13 @@ class Runs:
         for serial, family in self._open.items():
             parts, at = family.parts, known.get(serial)
             while at is not None:
-                parts = decide(at, parts, shift)
+                parts = self._decide(at, parts, shift)
                 outer = at._parent_serial
                 at = None if outer is None else known.get(outer) or self._closed_call(outer)
 
     def _closed_call(self, serial: int) -> ToolCall | None:
         family = self._closed.get(serial)
         return None if family is None else family.call
-
-
-def decide(call: ToolCall, parts: Parts, shift: Shift) -> Parts:
-    """Count what ended inside a call for the call's own tags, unless a call further in has decided on them.
-
-    Calls are counted for the tags that the calls around them had when they were opened. So there is something to move
-    only if a tag came later.
-
-    Returns:
-        The same parts, with the keys of these tags as decided.
-    """
-    tags = call._own_tags
-    if not tags:
-        return parts
-    found: Parts = {}
-    for (at, decided), totals in parts.items():
-        for key, value in tags.items():
-            if key not in decided and at.tags.get(key) is not value:
-                shift(key, at.tags.get(key), value, totals)
-        part = (at, decided.union(tags))
-        if part in found:  # new totals, since those given belong to others as well
-            merged = UsageTotals()
-            merged.add(found[part])
-            merged.add(totals)
-            totals = merged
-        found[part] = totals
-    return found
 
 
 _NO_KEYS: frozenset[str] = frozenset()

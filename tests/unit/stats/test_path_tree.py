@@ -12,7 +12,7 @@ import pytest
 from toolweaver_monitor import MetricsCollector, Monitor, current_call, monitored, setup, track
 from toolweaver_monitor._core import context_tree
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.context_tree import ContextTree, ToolKey
+from toolweaver_monitor._core.context_tree import ContextTree
 from toolweaver_monitor._text.display import width
 from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor.errors import ConfigurationError
@@ -260,14 +260,11 @@ def test_a_tool_inside_itself_with_other_tags_is_at_the_same_path(monitor: Monit
     assert rows(monitor) == {"visit": (300, 0, 3.0, 3.0)}
 
 
-def test_more_tools_inside_each_other_than_the_stack_is_deep(monitor: Monitor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_tools_inside_each_other_than_the_stack_is_deep(monitor: Monitor) -> None:
     """The text of the tree is made without recursion.
-
-    Once some call of the program has got a tag late, the sums of so deep a run take seconds: that is left out here.
 
     Seen red: with a `walk` and a cost that descend by calling themselves.
     """
-    monkeypatch.setattr(ToolKey, "any_late", False)
     with contextlib.ExitStack() as stack:
         for depth in range(1_200):
             stack.enter_context(track(f"tool-{depth}")).record(cost=0.001)

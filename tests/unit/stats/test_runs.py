@@ -365,6 +365,28 @@ def test_a_call_that_ends_last_counts_for_tags_that_came_late(monitor: Monitor) 
     assert {name: row["calls"] for name, row in monitor.costs.by_tag("customer").items()} == {"acme": runs.FOLD_AT + 2}
 
 
+def test_sums_inside_a_deep_run_take_the_same_room_at_any_depth(ended: Tools) -> None:
+    """What differs in no tag that can still change is one sum: a run 300 calls deep has 300 sums or so, not 45,000.
+
+    Seen red: with a part for each node.
+    """
+    tracker = CostTracker()
+    chain = [ended("agent", cost(1.0))]
+    for depth in range(300):
+        chain.append(ended(f"tool-{depth}", cost(1.0), inside=chain[-1], customer=f"c{depth % 2}"))
+    chain[100]._add_tags({"region": "eu"})
+    tracker.write(chain[::-1])
+    assert tracker.by_tag("region")["eu"]["calls"] == 201
+    assert {name: row["calls"] for name, row in tracker.by_tag("customer").items()} == {
+        "(none)": 1,
+        "c0": 150,
+        "c1": 150,
+    }
+    families = tracker._own.runs._closed.values()
+    assert len(families) >= 300
+    assert max(len(family.parts) for family in families) <= 8
+
+
 def test_a_late_tag_reaches_its_calls_past_a_thousand_others(ended: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first late tag finds calls that are not sorted yet.
 
