@@ -62,7 +62,8 @@ def settings() -> Iterator[str]:
 {MADE}
 
 What `setup()` or a sink is given beats the environment, which beats the default. A variable that holds nothing of its
-kind is an error at `setup()`. `toolweaver-monitor doctor` shows what is set, and where it comes from.
+kind is an error at `setup()`, if a sink of that setup reads it. `toolweaver-monitor doctor` looks at all of them: what
+is set, where it comes from, and what is misspelt.
 
 | variable | kind | default | what it says | argument |
 |---|---|---|---|---|"""
