@@ -140,6 +140,7 @@ def test_to_keep_no_calls_is_no_way_to_save_memory(number: Any) -> None:
         (lambda: "grafana", "there is no sink named 'grafana'; there are prometheus, wandb, otlp, sqlite, log"),
         (lambda: "Prometheus", "there is no sink named 'Prometheus'; did you mean 'prometheus'"),
         (lambda: "", "there is no sink named ''"),
+        (lambda: "log, sqlite", r"give the sinks one by one: setup\('log', 'sqlite'\)"),
         (lambda: LogSink, r"setup\(\) got the class LogSink, not a sink; call it: LogSink\(\)"),
         (lambda: a_sink_without("write"), r"Half has no write; a sink has write\(calls\), flush\(\) and close\(\)"),
         (lambda: a_sink_without("flush", "close"), "Half has no flush and no close; a sink has"),

@@ -108,6 +108,8 @@ def _make_named(name: str) -> Any:
         return _sink_class(name)()
     close = suggest(name, NAMES)
     hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(NAMES)}"
+    if "," in name:  # as TOOLWEAVER_MONITOR_SINKS is written
+        hint = f"give the sinks one by one: setup({', '.join(repr(each.strip()) for each in name.split(','))})"
     raise ConfigurationError(f"there is no sink named {name!r}", hint=hint)
 
 
