@@ -330,6 +330,32 @@ def test_d10_uvicorns_workers_are_joined(site: Site, tmp_path: Path, require_pac
     assert site.falls == []
 
 
+def test_d10_counters_go_on_when_uvicorn_reloads(
+    site: Site, tmp_path: Path, require_package: Callable[..., None]
+) -> None:
+    """The new process joins the run of the one before, whose head is the reloader.
+
+    Seen red: with each process the head of a run of its own.
+    """
+    require_package("uvicorn", "pip install uvicorn")
+    app = tmp_path / "app.py"
+    app.write_text(TOOL + SETUP + ASGI)
+    site.env["XDG_RUNTIME_DIR"] = str(tmp_path)
+    del site.env["TOOLWEAVER_MONITOR_SHARED"]
+    with site.run("-m", "uvicorn", "--reload", "--port", str(site.port), "--log-level", "warning", "app:app"):
+        first, edits = site.ask(), 0
+
+        def is_reloaded() -> bool:
+            nonlocal edits
+            edits += 1
+            app.write_text(f"{TOOL}{SETUP}{ASGI}# {edits}\n")  # again, until the watcher has begun to look
+            return site.ask() not in ("", first)
+
+        wait_until(is_reloaded, 60, every_s=1.0, fault=site.log.read_text)
+        assert site.settled_total() == len(site.told_by()) > 1
+    assert site.falls == []
+
+
 POOL = """
 import os, sys, time, urllib.request
 from concurrent.futures import ProcessPoolExecutor
