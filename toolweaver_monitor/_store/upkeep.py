@@ -10,6 +10,7 @@ import time
 import msgspec
 
 from toolweaver_monitor._store.connection import StoreConnection
+from toolweaver_monitor._store.ledger import WINDOWS_S, first_slot, slot_of
 from toolweaver_monitor._store.schema import DAY, HOUR, KEY, LEAST, MAPS, MINUTE, MOST, SUMS, TAG, VALUES, merge_clause
 
 MINUTES_KEPT_S = 6 * HOUR
@@ -45,6 +46,7 @@ def tidy(connection: StoreConnection, retention: Retention, now: float) -> bool:
     """
     more = _merge(connection, MINUTE, HOUR, now - MINUTES_KEPT_S)
     more |= _merge(connection, HOUR, DAY, now - HOURS_KEPT_S)
+    _delete_past_windows(connection, now)
     if retention.days is not None:
         more |= _delete_rows_before(connection, now - retention.days * DAY)
     if is_too_large(connection, retention):
@@ -93,6 +95,14 @@ _MERGE = (
     )
     + f" FROM rollups WHERE span = ? AND at >= ? AND at < ? GROUP BY series, run {merge_clause()}"
 )
+
+
+def _delete_past_windows(connection: StoreConnection, now: float) -> None:
+    """Delete what budgets had spent in windows that are over: nobody may ask for a customer's account again."""
+    for per in (*WINDOWS_S, "month"):
+        before = first_slot(per, slot_of(per, now))
+        connection.execute("DELETE FROM ledger WHERE per = ? AND slot < ?", (per, before))
+    connection.execute("DELETE FROM refusals WHERE (budget, per, unit) NOT IN (SELECT budget, per, unit FROM ledger)")
 
 
 def _delete_rows_before(connection: StoreConnection, before: float) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from toolweaver_monitor._stats.packed import pack_stats, unpack_stats
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._store.ledger import Account, StoreLedger
+from toolweaver_monitor._store.shared import ledger as shared_ledger
 from toolweaver_monitor._store.shared import run
 from toolweaver_monitor._store.shared.folder import Found, SharedFolder
 from toolweaver_monitor._store.shared.ledger import RunLedger
@@ -276,3 +277,17 @@ def test_the_ledger_of_a_run_grants_what_that_of_a_store_does(per: str, tmp_path
         need = chance.choice([0, 1, 50, 300])
         assert ours.request(*account, 1_000, back, need) == store.exchange(account, 1_000, back, need)
     store.close()
+
+
+def test_accounts_of_windows_that_are_over_make_room_in_the_file_of_a_run(tmp_path: Path) -> None:
+    """The file of a budget for each customer has those of its window only. Seen red: all stayed."""
+    now = 1_000_000.0
+    ledger = RunLedger(tmp_path, lambda: now)
+    for number in range(shared_ledger.MANY_ACCOUNTS + 1):
+        ledger.exchange(Account(f"b [{number}]", "minute" if number else "run", "usd"), 10, 0, 10)
+    large = ledger.path.stat().st_size
+    now += 120
+    grant = ledger.exchange(Account("b [7]", "minute", "usd"), 10, 0, 10)
+    assert grant.amount == 10
+    assert ledger.path.stat().st_size < large / 100
+    assert ledger.request("b [0]", "run", "usd", 10, 0, 1).amount == 0  # type: ignore[union-attr]

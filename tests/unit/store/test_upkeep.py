@@ -12,8 +12,10 @@ from toolweaver_monitor import Budget, ToolCall, flush, monitored, setup, shutdo
 from toolweaver_monitor._core import clock
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._store import upkeep
+from toolweaver_monitor._store.ledger import StoreLedger
 from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor._store.schema import DAY, HOUR, MAPS, MINUTE
+from toolweaver_monitor._store.store_file import StoreFile
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks import SQLiteStore
 
@@ -32,6 +34,21 @@ def tidy_all(store: SQLiteStore, now: float, retention: upkeep.Retention | None 
     while more:
         with store._writer.transaction() as connection:
             more = upkeep.tidy(connection, retention or upkeep.Retention(), now)
+
+
+def test_accounts_of_windows_that_are_over_take_no_room(path: Path) -> None:
+    """A budget for each customer leaves nothing of those who never come again. Seen red: all rows stayed."""
+    store = SQLiteStore(path)
+    ledger = StoreLedger(StoreFile(path), lambda: NOW)
+    for per in ("minute", "day", "run"):
+        for customer in range(3):
+            assert ledger.request(f"b [{customer}]", per, "usd", 10, 0, 10)
+        assert not ledger.request("b [0]", per, "usd", 10, 0, 1).amount  # type: ignore[union-attr]
+    tidy_all(store, NOW + 120)
+    with store._writer.transaction() as connection:
+        kept = connection.execute("SELECT per, count(*), sum(spent) FROM ledger GROUP BY per ORDER BY per").fetchall()
+        assert kept == [("day", 3, 30), ("run", 3, 30)]
+        assert connection.execute("SELECT per FROM refusals ORDER BY per").fetchall() == [("day",), ("run",)]
 
 
 # --- notable calls ------------------------------------------------------------------------------------------------

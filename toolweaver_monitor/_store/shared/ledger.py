@@ -18,6 +18,8 @@ from toolweaver_monitor._store.lock_file import LockFile
 from toolweaver_monitor.errors import SinkUnavailable
 
 LEDGER_FILE = "budgets"
+MANY_ACCOUNTS = 1_000
+"""In a file of more, those of customers whose window is over make room."""
 LEDGER_WAIT_S = 2.0
 """Longer than for a store: a process that does not get through counts for itself, and may exceed the limit."""
 
@@ -83,8 +85,16 @@ class RunLedger:
         elif need:
             sums.refused_at = self._wall_s()
             grant = grant._replace(refused=True)
+        if len(accounts) > MANY_ACCOUNTS:
+            accounts = {key: sums for key, sums in accounts.items() if self._counts(key, sums)}
         self._write(accounts)
         return grant
+
+    def _counts(self, key: str, sums: Sums) -> bool:
+        """Return whether an account has spent anything in its present window, or was refused a moment ago."""
+        per, now = key.rsplit("\0", 2)[1], self._wall_s()
+        first = first_slot(per, slot_of(per, now))
+        return abs(now - sums.refused_at) < CAREFUL_S or any(slot >= first for slot in sums.slots)
 
     def _slot(self, sums: Sums, per: str) -> int:
         return max(slot_of(per, self._wall_s()), *sums.slots, 0)
