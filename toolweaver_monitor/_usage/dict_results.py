@@ -7,6 +7,7 @@ values is called.
 from __future__ import annotations
 
 from sys import getrefcount
+from typing import Any
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.details import CallDetails, CompactDetails
@@ -62,6 +63,7 @@ def apply_dict(call: ToolCall, result: Fields) -> bool:
     Returns:
         True if the call needs no price: the result reports nothing, or tokens and cost only (`CompactDetails`).
     """
+    names = None
     try:
         if len(result) <= SMALL_DICT:
             names = {*result}  # takes the hashes from the dict; a set built by iteration would call each __hash__
@@ -85,7 +87,7 @@ def apply_dict(call: ToolCall, result: Fields) -> bool:
             call._ensure_details().is_repeat = True
             apply_failure(call, result)
             return False
-        if not read_into(call, result):
+        if not read_into(call, result, names):
             if call._details is not None:
                 remember(result)
                 mark_counted(id_of(result))
@@ -127,11 +129,17 @@ def apply_amounts(call: ToolCall, result: Fields) -> bool:
     return False
 
 
-def read_into(call: ToolCall, result: Fields) -> bool:
-    """Do as `apply_dict` for a result that is not known, and do not remember it."""
+def read_into(call: ToolCall, result: Fields, names: set[Any] | None = None) -> bool:
+    """Do as `apply_dict` for a result that is not known, and do not remember it.
+
+    Args:
+        call: the call.
+        result: an exact dict.
+        names: its keys, if they are known.
+    """
     try:
         if len(result) <= SMALL_DICT:
-            names = {*result}
+            names = names or {*result}
             if _has_nothing_to_read(names):
                 return True
             if not _has_no_flag(names):
