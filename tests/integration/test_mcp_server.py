@@ -70,8 +70,8 @@ async def test_an_agent_reads_what_it_cost(store: Path) -> None:
         calls = await ask(session, "trace", trace=error["trace"])
         assert [call["tool_name"] for call in calls] == ["mcp_receipt", "mcp_ocr"]
         assert calls[1]["parent"] == calls[0]["id"] == error["trace"][:16]
-        dearest = await ask(session, "slowest", order="dearest", limit=3)
-        assert [call["cost_usd"] for call in dearest] == [0.25] * 3
+        expensive = await ask(session, "slowest", order="most_expensive", limit=3)
+        assert [call["cost_usd"] for call in expensive] == [0.25] * 3
         (budget,) = await ask(session, "budgets")
         assert (budget["budget"], budget["per"], budget["unit"]) == ("usd/day", "day", "usd")
         assert budget["spent"] == pytest.approx(2.5)

@@ -21,12 +21,12 @@ from toolweaver_monitor._store.schema import LEAST, MAPS, MINUTE, MODEL, MOST, O
 from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 
-Order = Literal["newest", "oldest", "slowest", "dearest"]
+Order = Literal["newest", "oldest", "slowest", "most_expensive"]
 ERRORS = ("failure", "timeout")
 
 _decode_errors = msgspec.json.Decoder(list[dict[str, int]]).decode
 _decode_buckets = msgspec.json.Decoder(list[dict[int, int]]).decode
-_ORDERS = {"newest": "seq DESC", "oldest": "seq", "slowest": "duration_s DESC", "dearest": "cost_usd DESC"}
+_ORDERS = {"newest": "seq DESC", "oldest": "seq", "slowest": "duration_s DESC", "most_expensive": "cost_usd DESC"}
 _COLUMNS = (
     "seq", "run", "tool_name", "path", "started_at", "duration_s", "outcome", "error_type", "error", "tokens",
     "input_tokens", "output_tokens", "cached_tokens", "cost_usd", "cost_source", "model", "provider", "cached",

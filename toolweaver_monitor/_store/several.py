@@ -131,5 +131,5 @@ _KEYS = {
     "newest": lambda call: -_ended_at(call),
     "oldest": _ended_at,
     "slowest": lambda call: -call.duration_s,
-    "dearest": lambda call: -1.0 if call.cost_usd is None else -call.cost_usd - 2.0,
+    "most_expensive": lambda call: -1.0 if call.cost_usd is None else -call.cost_usd - 2.0,
 }

@@ -47,7 +47,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fill(tmp_path_factory.mktemp("store") / "runs.db")
 
 
-def test_a_report_shows_tools_the_dearest_first_and_the_last_errors(sh: Shell, store: Path) -> None:
+def test_a_report_shows_tools_the_most_expensive_first_and_the_last_errors(sh: Shell, store: Path) -> None:
     lines = sh("report", store).splitlines()
     assert lines[1] == "  400 calls, 5 failed, 98.8% succeeded, $1.3000"
     assert [line.split()[0] for line in lines[3:8]] == ["tool", "gpt", "ocr", "timed", "receipt"]

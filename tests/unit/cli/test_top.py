@@ -21,7 +21,9 @@ def shown(capsys: pytest.CaptureFixture[str], *argv: Any, code: int = 0) -> str:
     return capsys.readouterr().out
 
 
-def test_a_store_is_shown_with_its_tools_the_dearest_first(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_store_is_shown_with_its_tools_the_most_expensive_first(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     with setup(SQLiteStore(tmp_path / "runs.db")):
         with track("top_cheap") as call:
             call.fail("no\x1b[31m")

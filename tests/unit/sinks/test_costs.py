@@ -12,7 +12,7 @@ from toolweaver_monitor import CostTracker, setup, track
 
 
 def test_the_report_reads_like_a_bill(capsys: pytest.CaptureFixture[str]) -> None:
-    """The dearest first, with total, calls and average; printed, and given back."""
+    """The most expensive first, with total, calls and average; printed, and given back."""
     costs = CostTracker()
     for operation, cost in (("embed", 0.0000021), ("vision", 2.0), ("vision", 1.0)):
         costs.record(operation, cost)
@@ -28,7 +28,7 @@ def test_the_report_reads_like_a_bill(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_costs_counts_and_the_most_expensive() -> None:
-    """Dollars and calls by operation; the `n` dearest, and none for none."""
+    """Dollars and calls by operation; the `n` most expensive, and none for none."""
     costs = CostTracker()
     for number in range(1, 8):
         costs.record(f"tool {number}", number / 10)

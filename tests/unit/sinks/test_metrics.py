@@ -58,7 +58,7 @@ def test_percentiles_are_within_five_percent_of_the_truth(durations: list[float]
         assert metrics.summary()[key] == pytest.approx(true, rel=0.05)
 
 
-def test_costs_come_dearest_first() -> None:
+def test_costs_come_most_expensive_first() -> None:
     """`cost_by_operation()` reads like a bill."""
     metrics = MetricsCollector()
     for tool, cost in (("cheap", 0.01), ("dear", 2.0), ("free", 0.0), ("dear", 1.0)):

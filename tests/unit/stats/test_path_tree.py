@@ -121,7 +121,7 @@ def test_folded_stacks_carry_what_is_each_paths_own(monitor: Monitor) -> None:
 
 
 def test_the_text_fits_a_terminal_and_shows_the_heaviest_paths(monitor: Monitor) -> None:
-    """Eighty columns, the dearest first, with their parents; control characters are visible."""
+    """Eighty columns, the most expensive first, with their parents; control characters are visible."""
     for n in range(60):
         with track(f"tool-{n:02} with a name that is longer than a column"), track("inner") as call:
             call.record(cost=n + 1)

@@ -307,7 +307,7 @@ def test_threads_and_readers_at_once_lose_nothing(monitor: Monitor) -> None:
 
 
 def test_the_report_says_what_was_spent_on_models_and_tags_where_anything_was(monitor: Monitor) -> None:
-    """One line a way of looking, the dearest first; a tag that no money went to is left out."""
+    """One line a way of looking, the most expensive first; a tag that no money went to is left out."""
     for customer, cost_usd in (("acme", 0.25), ("globex", 0.5)):
         with track("receipt", customer=customer, page=1) as call:
             call.record(cost=cost_usd, model="m")

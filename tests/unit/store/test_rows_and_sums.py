@@ -101,7 +101,10 @@ def test_statistics_survive_packing() -> None:
 
 
 def test_calls_are_found_by_what_is_asked(store: SQLiteStore, read: Read, calls_of: Calls) -> None:
-    """By tool, outcome, time and number; the newest, slowest and dearest first. Seen red: with `outcomes` ignored."""
+    """By tool, outcome, time and number; the newest, slowest and most expensive first.
+
+    Seen red: with `outcomes` ignored.
+    """
     store.write([*calls_of(3), *calls_of(1, "ocr", "failure", 0.5), *calls_of(2, "llm", "timeout", 2.0)])
     store.write(calls_of(1, "llm", duration_s=1.0))
     reader = read()

@@ -55,7 +55,10 @@ def test_accounts_of_windows_that_are_over_take_no_room(path: Path) -> None:
 
 
 def test_notable_calls_keep_a_row_and_all_count(path: Path, read: Read) -> None:
-    """Errors, the slowest and the dearest; of the others one in ten with its weight. Seen red: with weights of 1."""
+    """Errors, the slowest and the most expensive; of the others one in ten with its weight.
+
+    Seen red: with weights of 1.
+    """
     setup(SQLiteStore(path, keep="notable", one_in=10))
 
     @monitored("ocr")
@@ -78,7 +81,7 @@ def test_notable_calls_keep_a_row_and_all_count(path: Path, read: Read) -> None:
     kept = reader.calls(limit=None)
     assert len(kept) < 250
     assert len([call for call in kept if call.outcome == "failure"]) == 10
-    assert [call.cost_usd for call in reader.calls(order="dearest", limit=1)] == [5.0]
+    assert [call.cost_usd for call in reader.calls(order="most_expensive", limit=1)] == [5.0]
     assert reader.calls(order="slowest", limit=1)[0].duration_s == sums.values["duration_max_s"]
     assert 500 < sum(call.weight for call in kept) < 1_500
     assert reader.runs()[0]["kept"] == len(kept)

@@ -47,7 +47,7 @@ def busy(monitor: Monitor, tools: int) -> None:
 
 
 def test_a_report_shows_the_twenty_that_matter_most_and_says_how_many_there_are_beside() -> None:
-    """The busiest, the dearest and those that failed most; totals are over all, and `limit=None` shows all."""
+    """The busiest, the most expensive and those that failed most; totals are over all, and `limit=None` shows all."""
     monitor = setup()
     busy(monitor, 50)
     tools, costs, errors = monitor._text().split("\n\n")

@@ -129,7 +129,7 @@ class StoreTools:
     def slowest(
         self,
         tool: str | None = None,
-        order: Literal["slowest", "dearest"] = "slowest",
+        order: Literal["slowest", "most_expensive"] = "slowest",
         since: str | None = None,
         run: int | None = None,
         limit: int = 10,
@@ -138,7 +138,7 @@ class StoreTools:
 
         Args:
             tool: only calls of this tool.
-            order: slowest, or dearest.
+            order: slowest, or most_expensive.
             since: only calls from this moment on, such as 2h.
             run: only calls of this run of a program.
             limit: the most calls to return.
