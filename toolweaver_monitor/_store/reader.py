@@ -255,12 +255,11 @@ class StoreReader:
             name = by.removeprefix("tag:")
             known = self.tags()
             if name not in known:
-                close = suggest(name, known)
-                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known[:20]) or 'no tags'}"
-                raise ConfigurationError(f"no call has a tag {name!r}", hint=hint)
+                raise ConfigurationError(f"no call has a tag {name!r}", hint=did_you_mean(name, known, "no tags"))
             return TAG, "s.value", name
         if by not in _GROUPS:
-            raise ConfigurationError(f"by={by!r} is unknown", hint=f"give {', '.join(_GROUPS)} or tag:NAME")
+            hint = f"did you mean 'tag:{by}'?" if by in self.tags() else f"give {', '.join(_GROUPS)} or tag:NAME"
+            raise ConfigurationError(f"by={by!r} is unknown", hint=hint)
         kind, group = _GROUPS[by]
         return kind, group, None
 
@@ -390,3 +389,9 @@ _GROUPS = {
     "model": (MODEL, "s.name"),
     "run": (PATH, "u.run"),
 }
+
+
+def did_you_mean(name: str, known: Sequence[str], none: str) -> str:
+    """Return the hint for a name that is not in a store: one that resembles it, or what there is."""
+    close = suggest(name, known)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known[:20]) or none}"

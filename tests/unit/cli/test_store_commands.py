@@ -103,6 +103,14 @@ def test_tail_shows_the_last_calls_oldest_first(sh: Shell, store: Path) -> None:
     assert "customer=bolt" in sh("tail", store, "-n", "2")
 
 
+def test_a_name_that_is_not_in_the_store_is_told(sh: Shell, store: Path) -> None:
+    """Seen red: `tail` showed nothing and ended with 0; a tag without `tag:` got the list of what is no tag."""
+    sh("tail", store, "--tool", "orc", code=2)
+    assert sh.err == "toolweaver-monitor: no call is of a tool 'orc'; did you mean 'ocr'?\n"
+    sh("report", store, "--by", "customer", code=2)
+    assert sh.err == "toolweaver-monitor: by='customer' is unknown; did you mean 'tag:customer'?\n"
+
+
 def test_tail_follows_a_program_that_writes(tmp_path: Path) -> None:
     """In a process of its own, while this one writes. Seen red: without the loop it ended at once."""
     path = fill(tmp_path / "runs.db", calls=1)

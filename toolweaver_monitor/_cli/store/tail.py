@@ -11,8 +11,9 @@ import msgspec
 
 from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._cli import terminal
-from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader
+from toolweaver_monitor._store.reader import ERRORS, StoredCall, StoreReader, did_you_mean
 from toolweaver_monitor._text.display import escape, format_seconds
+from toolweaver_monitor.errors import ConfigurationError
 
 TAIL_PURPOSE = """\
 Show the last calls of a store. With --follow also each call that ends from now on, until Ctrl-C.
@@ -43,6 +44,9 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the calls."""
     with common.open_store(options) as store:
+        tool = options.tool
+        if tool and not options.follow and tool not in (known := store.tools()):
+            raise ConfigurationError(f"no call is of a tool {tool!r}", hint=did_you_mean(tool, known, "no calls"))
         _show(store, options)
     return 0
 
