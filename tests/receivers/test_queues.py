@@ -142,7 +142,7 @@ def arrived(receiver: Receiver) -> Callable[[], Any]:
 def test_a_job_of_celery_is_in_the_trace_of_who_sent_it(
     start: Callable[..., subprocess.Popen[bytes]], receiver: Receiver, tmp_path: Path
 ) -> None:
-    """Sent by one process, run by a prefork worker. Seen red: without the instrumentation."""
+    """Sent by one process, run by a prefork worker."""
     if find_spec("opentelemetry.instrumentation.celery") is None:
         pytest.skip("installed by `nox -s queues`")
     (tmp_path / "app.py").write_text(SETUP + CELERY)
@@ -157,7 +157,7 @@ def test_a_job_of_celery_is_in_the_trace_of_who_sent_it(
 def test_a_job_of_rq_is_in_the_trace_of_who_sent_it(
     start: Callable[..., subprocess.Popen[bytes]], receiver: Receiver, tmp_path: Path
 ) -> None:
-    """Sent by one process, run by the forked child of a worker. Seen red: without the instrumentation."""
+    """Sent by one process, run by the forked child of a worker."""
     if find_spec("opentelemetry_instrumentation_rq") is None or find_spec("fakeredis") is None:
         pytest.skip("installed by `nox -s queues`")
     from fakeredis import TcpFakeServer
