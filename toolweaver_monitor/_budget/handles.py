@@ -93,6 +93,9 @@ class BudgetHandles(Mapping[str, BudgetHandle]):
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(self._handles) or 'none'}"
             raise KeyError(f"there is no budget {name!r}; {hint}") from None
 
+    def __repr__(self) -> str:
+        return f"<BudgetHandles: {', '.join(map(repr, self._handles)) or 'none'}>"
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._handles)
 

@@ -119,6 +119,9 @@ class SQLiteStore:
         self._batch: Sequence[ToolCall] = ()
         self._weights: Sequence[int] = ()
 
+    def __repr__(self) -> str:
+        return f"SQLiteStore({str(self.path)!r})"
+
     def start(self) -> None:
         """Check that the store can be opened or created.
 

@@ -117,6 +117,14 @@ def test_a_report_says_why_a_sink_lost_calls(tmp_path: Path) -> None:
     assert reason == f"  sqlite: {tmp_path} is no file; give the path of a file, such as 'runs.db'"
 
 
+def test_budgets_and_a_store_are_worth_reading_in_a_notebook(tmp_path: Path) -> None:
+    """Seen red: each was the address of an object."""
+    path = tmp_path / "runs.db"
+    monitor = setup(SQLiteStore(path), budget=[Budget(limit_usd=1, name="money"), Budget(limit_calls=9)])
+    assert repr(monitor.budgets) == "<BudgetHandles: 'money', 'calls/run'>"
+    assert repr(monitor.sinks[0]) == f"SQLiteStore({str(path)!r})"
+
+
 def test_a_report_of_nothing_is_three_sentences() -> None:
     """Before the first call there are no tables."""
     assert setup()._text().splitlines() == [
