@@ -16,7 +16,10 @@ import pytest
 from helpers import wait_until
 
 from toolweaver_monitor import BudgetExceeded, Monitor, get_monitor, monitored, setup, track
+from toolweaver_monitor._text.names import MAX_NAMES
 from toolweaver_monitor.sinks import PrometheusExporter
+from toolweaver_monitor.sinks._prometheus.families import Snapshot
+from toolweaver_monitor.sinks._prometheus.tallies import MergedTallies, Tallies
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -347,6 +350,27 @@ def test_a_counter_never_falls_in_a_flood_of_names(begin: Setup, monkeypatch: py
         assert sum(flood.values()) == 8 * (round_ + 1)
         seen = found
     assert len([name for name in seen if "flood" in name and 'status="success"' in name]) <= 20
+
+
+def test_customers_of_workers_that_are_gone_take_little_room() -> None:
+    """Accounts of budgets have a name up to the cap; beyond it their rejections add up. Seen red: 10,000 names."""
+
+    def account(number: int, rejections: int) -> dict[str, object]:
+        sums = {"limit": 1.0, "spent": 0.5, "rejections": rejections}
+        return {"name": f"b [c{number}]", "account": f"c{number}", "unit": "usd", **sums}
+
+    whole = {"name": "all", "account": None, "unit": "usd", "limit": 9.0, "spent": 2.0, "rejections": 1}
+    departed = MergedTallies(Snapshot({}))
+    for worker in range(10):
+        accounts = [account(number, 1) for number in range(worker * 1_000, worker * 1_000 + 1_000)]
+        departed.add(Tallies(tools={}, budgets=[whole, *accounts]))
+    living = MergedTallies(Snapshot({}))
+    living.add(Tallies(tools={}, budgets=[account(number, 3) for number in range(9_990, 10_010)]), living=True)
+    departed.admit(living)
+    shown = departed.tallies().budgets
+    assert len(shown) == MAX_NAMES + 1
+    assert sum(each["rejections"] for each in shown) == 10_010
+    assert sum(each["rejections"] for each in shown if each["name"] == "all") == 10
 
 
 def test_a_setup_that_is_replaced_is_counted_once(begin: Setup) -> None:

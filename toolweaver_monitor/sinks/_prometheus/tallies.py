@@ -163,10 +163,18 @@ class MergedTallies:
 
     def _add_budget(self, budget: Mapping[str, Any]) -> None:
         """Add the rejections of a budget. What is spent is common to all, and the last one knows best."""
-        key = budget["name"], budget["unit"]
+        key, budget = self._place(budget)
         earlier = self.budgets.get(key)
         rejections = budget["rejections"] + (earlier["rejections"] if earlier is not None else 0)
         self.budgets[key] = {**budget, "rejections": rejections}
+
+    def _place(self, budget: Mapping[str, Any]) -> tuple[tuple[str, str], Mapping[str, Any]]:
+        """Return the key of a budget, and what is kept of it: of accounts beyond the cap their rejections only."""
+        key = budget["name"], budget["unit"]
+        if key in self.budgets or budget["account"] is None or len(self.budgets) < self._like.max_names:
+            return key, budget
+        rest = {**budget, "name": OVERFLOW, "account": OVERFLOW, "limit": 0.0, "spent": 0.0}
+        return (OVERFLOW, budget["unit"]), rest
 
     def _add_sink(self, name: str, counts: Mapping[str, Any], living: bool) -> None:
         mine = self.sinks.setdefault(name, {"delivered": 0, "failed_by": {}, "dropped_by": {}, "queued": 0})
@@ -181,7 +189,7 @@ class MergedTallies:
         found = False
         for mine, theirs in ((self.tools, others.tools), (self.rows, others.rows)):
             found |= _admit_stats(mine, theirs)
-        for key, budget in others.budgets.items():
+        for key, budget in map(self._place, others.budgets.values()):
             if key not in self.budgets:
                 self.budgets[key] = {**budget, "rejections": 0}
                 found = True
