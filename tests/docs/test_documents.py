@@ -32,6 +32,7 @@ from typing import NamedTuple
 import pytest
 from helpers import OURS
 
+import toolweaver_monitor
 from toolweaver_monitor._cli import parser
 from toolweaver_monitor._core import config
 from toolweaver_monitor.sinks._prometheus import catalog
@@ -312,6 +313,13 @@ def test_every_file_that_a_guide_names_is_there(path: Path) -> None:
     assert [
         file for file in files if not any((root / file).exists() for root in (ROOT, ROOT / "toolweaver_monitor"))
     ] == []
+
+
+def test_the_changes_open_with_those_of_this_version() -> None:
+    """Seen red: with 0.2.0 among the changes, and 0.1.0 in the package."""
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == toolweaver_monitor.__version__
 
 
 def test_the_index_leads_to_every_document() -> None:
