@@ -77,6 +77,8 @@ def run(options: argparse.Namespace) -> int:
         _show(error)
         return 130
     except SystemExit as error:
+        if isinstance(error.__context__, runpy._Error):  # type: ignore[attr-defined]
+            ending.monitor = None  # there is no such module, and nothing to report
         return _exit_code(error)
     except BaseException as error:  # noqa: BLE001 - as the interpreter ends a program, whatever it raises
         _show(error)
