@@ -307,7 +307,8 @@ def test_rows_and_periods_change_with_one_choice(show: Callable[..., Opened], tm
 def test_a_budget_begins_with_its_customer_and_refused_calls_cost_nothing(show: Callable[..., Opened]) -> None:
     """Of a name that is too long for its place the end is cut off; the cost of a call is that of the calls that ran.
 
-    Seen red: each customer's line began `usd/hour by custo`, and the cost of a call was $0.002.
+    Seen red: each customer's line began `usd/hour by custo`, the cost of a call was $0.002, and 10 calls stood beside a
+    failure rate of 2.
     """
     with setup(dashboard=0, budget=Budget(limit_usd=0.02, per="hour", tag="customer")) as running:
         for _ in range(10):
@@ -317,6 +318,7 @@ def test_a_budget_begins_with_its_customer_and_refused_calls_cost_nothing(show: 
         opened.wait("document.querySelector('#detail .strip')")
         assert opened.page.inner_text(".budget .cut").startswith("acme: ")
         assert re.search(r"cost of a call\s+\$0\.01\n", opened.page.inner_text("#detail"))
+        assert opened.page.inner_text(".tile .small >> nth=0").startswith("8 refused · in ")
 
 
 def test_eight_tools_have_eight_colours(show: Callable[..., Opened]) -> None:

@@ -11,13 +11,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import wait_until
 
-from toolweaver_monitor import Monitor, setup, track
+from toolweaver_monitor import Budget, BudgetExceeded, Monitor, setup, track
 from toolweaver_monitor.errors import ConfigurationError
-from toolweaver_monitor.sinks import Dashboard, PrometheusExporter
+from toolweaver_monitor.sinks import Dashboard, PrometheusExporter, SQLiteStore
 
 
 def get(url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -91,6 +94,18 @@ def test_the_figures_are_those_of_the_monitor(monitor: Monitor, url: str) -> Non
     assert answer["errors"][0]["count"] == 4
     assert tools["ocr"]["last"]["text"] == "out of paper"
     assert sum(calls for _, calls, _, _ in tools["ocr"]["history"]) == 40
+
+
+def test_refused_calls_are_told_beside_the_others(tmp_path: Path) -> None:
+    """Of the program and of its store: the failure rate is of fewer calls. Seen red: without them in the sums."""
+    with setup(SQLiteStore(tmp_path / "calls.db"), dashboard=0, budget=Budget(limit_usd=0.02)) as running:
+        for _ in range(5):
+            with suppress(BudgetExceeded), track("ocr", cost=0.01):
+                pass
+        running.flush()
+        url = str(running.sinks[1].url)
+        totals = [poll(url)["total"], wait_until(lambda: json.loads(get(f"{url}data.json?period=all")[2]).get("total"))]
+    assert [(total["calls"], total["rated"], total["refused"]) for total in totals] == [(5, 2, 3)] * 2
 
 
 def test_a_poll_returns_only_what_has_changed(url: str) -> None:

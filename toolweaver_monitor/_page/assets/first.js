@@ -41,10 +41,12 @@
     const spent = times.reduce((sum, period) => sum + period[3], 0), recent = times.reduce((sum, period) => sum + period[1], 0);
     const hourly = (spent / covered) * 3600, rate = total.rated ? total.failed / total.rated : null;
     const during = recent === total.calls ? `in ${twm.span(shown.now - from)}` : `${twm.count(recent)} in the last ${twm.span(covered)}`;
+    const unfinished = total.calls - total.rated - total.refused;
+    const unrated = [[total.refused, "refused"], [unfinished, "unfinished"]].map(([calls, how]) => (calls ? `${twm.count(calls)} ${how} · ` : "")).join("");
     const unpriced = total.unpriced ? [" · ", el("span", { class: "warn" }, `! ${twm.count(total.unpriced)} unpriced`)] : null;
     const money = hourly ? `${twm.dollars(hourly)} an hour` : total.cost === null ? "no call has a known cost" : `nothing in the last ${twm.span(covered)}`;
     return [
-      tile("Calls", twm.count(total.calls), during, "", twm.exact(total.calls, "calls")),
+      tile("Calls", twm.count(total.calls), unrated + during, "", twm.exact(total.calls, "calls")),
       tile("Failed", total.failed ? "✕ " + twm.count(total.failed) : "0", rate === null ? "of no call yet" : `${twm.percent(rate)} of ${twm.plural(total.rated, "call")}`, total.failed ? "bad" : "", twm.exact(total.failed, "failed or timed out")),
       tile("Money", twm.dollars(total.cost), [money, unpriced], "", twm.exact(total.cost, "dollars")),
       ...(twm.saved && shown.stored ? [] : [budgetTile(budgets, hourly, shown), activeTile(active, shown)]), // a store's file holds neither
