@@ -321,6 +321,27 @@ def test_a_budget_begins_with_its_customer_and_refused_calls_cost_nothing(show: 
         assert opened.page.inner_text(".tile .small >> nth=0").startswith("8 refused · in ")
 
 
+def test_the_rest_of_the_budgets_opens_by_keyboard(show: Callable[..., Opened]) -> None:
+    """It stays open, and the focus on its button, while the figures change. Seen red: `and 4 more` was a text."""
+    with setup(dashboard=0, budget=Budget(limit_usd=1, per="hour", tag="customer")) as running:
+        for number in range(7):
+            with track("ocr", customer=f"customer-{number}", cost=0.01):
+                pass
+        opened = show(url=running.sinks[0].url)
+        opened.wait("document.querySelectorAll('.budget').length === 3")
+        more = "document.getElementById('more-budgets')"
+        assert opened.page.inner_text("#more-budgets") == "and 4 more"
+        opened.page.focus("#more-budgets")
+        opened.page.keyboard.press("Enter")
+        opened.wait("document.querySelectorAll('.budget').length === 7")
+        with track("ocr", customer="customer-0", cost=0.5):
+            pass
+        opened.wait("document.querySelector('.budget').innerText.startsWith('$0.49')")
+        assert opened.page.evaluate(f"document.activeElement === {more} && {more}.ariaExpanded") == "true"
+        opened.page.keyboard.press("Enter")
+        opened.wait("document.querySelectorAll('.budget').length === 3")
+
+
 def test_eight_tools_have_eight_colours(show: Callable[..., Opened]) -> None:
     """Whatever their names, also after a reload. Seen red: by the hash of the name alone, two had one colour."""
     for number in range(8):

@@ -7,12 +7,15 @@
     return el("div", { class: "tile" }, el("h2", {}, title), el("p", { class: "big " + tone, title: exact }, big), el("p", { class: "small" }, small));
   }
 
+  const FEW = 3, MOST = 100;
+  let budgetsOpen = false; // a tile is made anew with each figure
+
   function budgetTile(budgets, hourly, shown) {
     const spendable = budgets.filter((one) => one.unit !== "repeats");
     if (!spendable.length) return tile("Budget", twm.NONE, "no limit is set", "dim", "setup(budget=5.00) sets one");
     const amount = (value, unit) => (unit === "usd" ? twm.dollars(value) : `${twm.count(value)} ${unit}`);
     const ranked = [...spendable].sort((a, b) => b.rejections - a.rejections || a.remaining / (a.limit || 1) - b.remaining / (b.limit || 1));
-    const lines = ranked.slice(0, 3).map((one) => {
+    const lines = ranked.slice(0, budgetsOpen ? MOST : FEW).map((one) => {
       const used = one.limit ? Math.min(1, (one.limit - one.remaining) / one.limit) : 1;
       const tone = one.remaining <= 0 || one.rejections ? "bad" : used >= 0.8 ? "warn" : "";
       const bar = twm.svg("svg", { class: "gauge " + tone, viewBox: "0 0 180 6", width: 180, height: 6, preserveAspectRatio: "none", "aria-hidden": "true" }, twm.svg("rect", { class: "under", width: 180, height: 6, rx: 2 }), twm.svg("rect", { class: "bar", width: 180 * used, height: 6, rx: 2 }));
@@ -24,8 +27,15 @@
       const name = one.account === null ? one.name : `${one.account}: ${one.budget}`; // what is cut off is the end
       return el("div", { class: "budget", title: `${one.name}: ${twm.exact(one.spent)} spent of ${twm.exact(one.limit)} ${one.unit}` }, el("p", { class: tone }, `${amount(one.remaining, one.unit)} left of ${amount(one.limit, one.unit)}`), bar, el("p", { class: "small" }, el("span", { class: "cut" }, `${name}, per ${one.per}`), when ? ` · ${when}` : ""));
     });
-    const more = spendable.length > 3 ? el("p", { class: "small" }, `and ${spendable.length - 3} more`) : null;
-    return el("div", { class: "tile" }, el("h2", {}, "Budget"), lines, more);
+    const toggle = () => {
+      budgetsOpen = !budgetsOpen;
+      made.replaceWith(budgetTile(budgets, hourly, shown));
+      document.getElementById("more-budgets").focus({ preventScroll: budgetsOpen }); // they begin above the button
+    };
+    const more = ranked.length > FEW ? el("button", { id: "more-budgets", class: "more", type: "button", "aria-expanded": String(budgetsOpen), onclick: toggle }, budgetsOpen ? "show fewer" : `and ${twm.count(ranked.length - FEW)} more`) : null;
+    const rest = budgetsOpen && ranked.length > MOST ? el("p", { class: "small" }, `${twm.count(ranked.length - MOST)} more are in health()`) : null;
+    const made = el("div", { class: budgetsOpen ? "tile all" : "tile" }, el("h2", {}, "Budget"), el("div", { class: "budgets" }, lines), rest, more);
+    return made;
   }
 
   function activeTile(active, shown) {

@@ -246,7 +246,9 @@
   function drawFirst(shown) {
     const { total, active, budgets, over } = data;
     once("first", [total, active, budgets, over, shown.period, failing ? 0 : active.length || budgets.some((one) => one.frees_at) ? Math.floor(shown.now) : 0], () => {
+      const focused = document.activeElement.id === "more-budgets";
       $("first").replaceChildren(...twm.tiles(data, shown));
+      if (focused && $("more-budgets")) $("more-budgets").focus({ preventScroll: true });
     });
     flameWidth = flameWidth || $("flame").clientWidth;
     once("charts", [over, total, shown.by, shown.period, flameWidth], () => {
