@@ -177,9 +177,11 @@ def check(tracker: CostTracker, run: Run) -> None:
     """The same, and what each single call came to with all inside it."""
     check_tables(tracker, run)
     for call in run.calls:
-        figures = tracker.of(call)
-        assert figures is not None
-        assert shown(figures) == sums([other for other in run.calls if call in run.around(other)])
+        if call.outcome == "open" or call in run.counted:
+            figures = tracker.of(call)
+            assert figures is not None
+            told = [*run.counted, call] if call.outcome == "open" else run.counted
+            assert shown(figures) == sums([other for other in told if call in run.around(other)])
 
 
 @settings(max_examples=150, deadline=None)
@@ -193,9 +195,12 @@ def test_every_roll_up_is_the_sum_over_its_calls_in_any_interleaving(program: li
 @settings(max_examples=150, deadline=None)
 @given(steps)
 def test_what_ended_inside_open_calls_is_in_every_table_already(program: list[Any]) -> None:
-    """A customer's receipt that is still being read has cost what its tools have cost so far."""
+    """A customer's receipt that is still being read has cost what its tools have cost so far, and so has a part of it.
+
+    Seen red: with a part that knew nothing of what had ended inside open calls below it.
+    """
     tracker = CostTracker()
-    check(tracker, Run(program, [tracker], lambda run: check_tables(tracker, run)))
+    check(tracker, Run(program, [tracker], lambda run: check(tracker, run)))
 
 
 @settings(max_examples=100, deadline=None)

@@ -248,6 +248,10 @@ class StatsAggregator:
 
     # --- reading: hold `lock`, and call `sync` before -------------------------------------------------------------
 
+    def of(self, call: ToolCall) -> UsageTotals | None:
+        """Return what a call used so far with everything inside it, or None if that was forgotten."""
+        return self.runs.of(call, self._open_calls())
+
     def by_tool(self) -> dict[str, ToolStats]:
         """Return the statistics of every tool, a copy."""
         found: dict[str, ToolStats] = {}

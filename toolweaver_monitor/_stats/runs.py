@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -312,8 +312,13 @@ class Runs:
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    def of(self, call: ToolCall) -> UsageTotals | None:
-        """Return what a call used so far with everything inside it, or None if that was forgotten."""
+    def of(self, call: ToolCall, open_calls: Iterable[ToolCall]) -> UsageTotals | None:
+        """Return what a call used so far with everything inside it, or None if that was forgotten.
+
+        Args:
+            call: the call.
+            open_calls: the calls that are open right now; what has ended inside these has not reached the calls around.
+        """
         self.sort()
         run = self._runs.get(call._root_serial) if call._root_serial else None
         totals = UsageTotals() if call.outcome != "open" else UsageTotals.of(call)
@@ -333,9 +338,17 @@ class Runs:
             return UsageTotals.of(call)
         self.fold(run)
         family = self._closed.get(call._serial) or self._open.get(call._serial)
-        if family is None:  # nothing ran inside, unless it was forgotten
-            return None if call.outcome != "open" and call._serial <= self._forgotten else UsageTotals.of(call)
-        for part in family.parts.values():
+        if family is None and call.outcome != "open" and call._serial <= self._forgotten:
+            return None
+        if family is None and call.outcome != "open":  # nothing ran inside
+            totals = UsageTotals.of(call)
+        families = [] if family is None else [family]
+        around = {serial: closed.call._parent_serial for serial, closed in self._closed.items() if closed.call}
+        around |= {each._serial: each._parent_serial for each in open_calls if each._root_serial == call._root_serial}
+        for serial, each in self._open.items():
+            if each is not family and serial in around and _leads_to(call._serial, serial, around):
+                families.append(each)
+        for part in chain.from_iterable(each.parts.values() for each in families):
             totals.add(part)
         return totals
 

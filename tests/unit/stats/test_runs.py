@@ -83,6 +83,25 @@ def test_one_receipt_costs_what_it_says_itself_and_all_that_runs_inside_it(monit
     assert (last["tool_name"], last["cost_usd"], last["outcome"]) == ("receipt", 0.021, "success")
 
 
+def test_a_call_costs_what_has_ended_inside_calls_that_still_run(monitor: Monitor) -> None:
+    """At any depth below it, and also if it has ended before them.
+
+    Seen red: with nothing of what only the outermost call knew.
+    """
+    outer = track("step")
+    with track("receipt"):
+        step = outer.__enter__()
+        with track("pages"), track("page"):
+            with track("ocr") as ocr:
+                ocr.record(cost=0.01)
+            while_open = monitor.costs.of(step)
+            outer.__exit__(None, None, None)
+            afterwards = monitor.costs.of(step)
+    for figures in (while_open, afterwards, monitor.costs.of(step)):
+        assert figures is not None
+        assert figures["cost_usd"] == 0.01
+
+
 async def test_a_customer_costs_what_runs_for_it_in_any_task(monitor: Monitor) -> None:
     """Tags reach what runs inside, also in tasks that end after the call that started them."""
     late = asyncio.Event()

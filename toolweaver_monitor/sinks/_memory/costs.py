@@ -162,7 +162,7 @@ class CostTracker(InMemorySink, Reportable):
         sources = self._sources()
         for source in sources:
             with source.lock:
-                totals = source.runs.of(call)
+                totals = source.of(call)
                 if totals is not None:
                     known.append(totals)
         most = max(known, key=lambda totals: totals.calls, default=None)
