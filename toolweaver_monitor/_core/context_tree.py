@@ -182,6 +182,21 @@ class Node:
             node = node.parent
 
 
+def _same_tool_around(parent: Node, tool_name: str) -> list[Node]:
+    """Return the nodes at the place of a tool in the path to `parent`, the innermost first.
+
+    A tool inside itself goes back to its place in the path. What stood between is not around what follows.
+    """
+    path: dict[str, list[Node]] = {}
+    for node in reversed(list(parent.upwards())):
+        name = node.key.tool_name
+        if name in path:
+            while next(reversed(path)) != name:
+                path.popitem()
+        path.setdefault(name, []).append(node)
+    return path.get(tool_name, [])[::-1]
+
+
 NO_CHILDREN: dict[ToolKey, Node] = {}
 
 
@@ -213,7 +228,7 @@ class ContextTree:
             node.counts_at, node.top = place, place.top  # not itself: no cycle keeps it longer than its call
             node.children = NO_CHILDREN  # none are put below it: the 10,000 last calls may have such a node each
             return node
-        for above in parent.upwards():
+        for above in _same_tool_around(parent, key.tool_name):
             if above.key is key and above.again is None and _identity_of(above.tags) == _identity_of(tags):
                 node.again, node.children, node.top = above, above.children, above.top
                 break

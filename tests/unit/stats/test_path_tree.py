@@ -52,6 +52,24 @@ def rows(monitor: Monitor) -> dict[str, tuple[int, int, float, float]]:
     return shown
 
 
+def test_a_call_stands_on_the_path_on_which_the_calls_inside_it_stand(monitor: Monitor) -> None:
+    """An agent inside itself with another tag, and further in a step that an earlier turn of the agent had, too.
+
+    Seen red: with `llm` in the step of the earlier turn, which looked as if calls had run at once.
+    """
+    tools = [("agent", 1), ("step", 0), ("agent", 2), ("check", 2), ("step", 0), ("llm", 0)]
+    with contextlib.ExitStack() as stack:
+        calls = [stack.enter_context(track(tool, turn=turn)) for tool, turn in tools]
+        calls[-1].record(cost=1.0)
+    assert {path: row[2] for path, row in rows(monitor).items()} == {
+        "agent": 1.0,
+        "agent > step": 0.0,
+        "agent > check": 1.0,
+        "agent > check > step": 1.0,
+        "agent > check > step > llm": 1.0,
+    }
+
+
 def test_money_stands_at_the_path_on_which_it_was_spent(monitor: Monitor) -> None:
     """The same tool inside another and by itself are two paths; a path's cost has all that ran inside.
 
