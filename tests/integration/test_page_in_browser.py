@@ -321,6 +321,25 @@ def test_a_budget_begins_with_its_customer_and_refused_calls_cost_nothing(show: 
         assert opened.page.inner_text(".tile .small >> nth=0").startswith("8 refused · in ")
 
 
+@pytest.mark.parametrize("width", [1280, 1680])
+def test_nothing_in_the_heading_of_a_quiet_store_is_cut_off(
+    show: Callable[..., Opened], tmp_path: Path, width: int
+) -> None:
+    """Neither since when its calls are, nor for how long none has come. Seen red: at 1280 px both ended in dots."""
+    with setup(SQLiteStore(tmp_path / "quiet.db"), dashboard=0) as running:
+        read_receipts(1)
+        running.flush()
+        opened = show("#period=all", running.sinks[1].url, viewport={"width": width, "height": 800})
+        opened.wait("document.getElementById('about').innerText.includes('1 run in quiet.db')")
+        fits = """() => {
+            const [program, about, state] = ['program', 'about', 'state'].map(id => document.getElementById(id));
+            program.textContent = 'receipts_of_every_month.py';
+            state.textContent = 'quiet: no call for 23 h 59 min';
+            return [program, about, state].map(each => each.scrollWidth <= each.clientWidth);
+        }"""
+        assert opened.page.evaluate(fits) == [True] * 3
+
+
 def test_the_rest_of_the_budgets_opens_by_keyboard(show: Callable[..., Opened]) -> None:
     """It stays open, and the focus on its button, while the figures change. Seen red: `and 4 more` was a text."""
     with setup(dashboard=0, budget=Budget(limit_usd=1, per="hour", tag="customer")) as running:
