@@ -340,6 +340,17 @@ def test_nothing_in_the_heading_of_a_quiet_store_is_cut_off(
         assert opened.page.evaluate(fits) == [True] * 3
 
 
+def test_the_heading_of_a_joined_worker_says_that_it_is_one(monitor: Monitor, show: Callable[..., Opened]) -> None:
+    """A program by itself is none. Seen red: both gave the pid only, and the figures seemed to be of all workers."""
+    read_receipts(1)
+    alone = show()
+    alone.wait("document.getElementById('about').innerText.includes(' · pid ')")
+    with setup(dashboard=0, shared=True) as running:
+        read_receipts(1)
+        opened = show(url=running.sinks[0].url)
+        opened.wait("document.getElementById('about').innerText.includes(' · this worker, pid ')")
+
+
 def test_the_rest_of_the_budgets_opens_by_keyboard(show: Callable[..., Opened]) -> None:
     """It stays open, and the focus on its button, while the figures change. Seen red: `and 4 more` was a text."""
     with setup(dashboard=0, budget=Budget(limit_usd=1, per="hour", tag="customer")) as running:

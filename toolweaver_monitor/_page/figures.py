@@ -43,7 +43,8 @@ class Program(NamedTuple):
     """What is wrong, one sentence each."""
     closed: Callable[[], bool]
     about: Mapping[str, Any]
-    """The program's `name`, `pid` and `host`, and the Unix seconds `since` which it is monitored."""
+    """The program's `name`, `pid` and `host`, whether it `is_joined` with other workers, and the Unix seconds `since`
+    which it is monitored."""
     store: Path | None = None
     """The store that the program writes to, which has its history and that of others."""
     watched: Callable[[], list[dict[str, Any]]] = list

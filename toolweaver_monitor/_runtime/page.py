@@ -52,6 +52,7 @@ def _feed_of(components: Components) -> Feed:
             about={
                 "name": program,
                 "pid": os.getpid(),
+                "is_joined": components.workers is not None,
                 "host": socket.gethostname(),
                 "since": round(components.started_at, 3),
             },

@@ -197,8 +197,9 @@
     const { about, stored } = data;
     if (stored) return [twm.plural(stored.runs, "run") + (about.store && about.store !== about.name ? " in " + about.store : ""), `since ${twm.clock(stored.since)}`];
     if (!about.since) return [];
-    if (inside) return [`figures of ${twm.clock(inside.now)}`, about.pid ? "pid " + about.pid : ""];
-    return [`${about.closed ? "monitored" : "running"} ${twm.span(shown.now - about.since)}`, about.pid ? "pid " + about.pid : ""];
+    const pid = about.pid ? (about.is_joined ? "this worker, pid " : "pid ") + about.pid : "";
+    if (inside) return [`figures of ${twm.clock(inside.now)}`, pid];
+    return [`${about.closed ? "monitored" : "running"} ${twm.span(shown.now - about.since)}`, pid];
   }
 
   function stateOf(shown) {
