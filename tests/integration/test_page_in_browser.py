@@ -345,6 +345,7 @@ def test_the_heading_of_a_joined_worker_says_that_it_is_one(monitor: Monitor, sh
     read_receipts(1)
     alone = show()
     alone.wait("document.getElementById('about').innerText.includes(' · pid ')")
+    alone.page.close()  # the next setup takes its program away
     with setup(dashboard=0, shared=True) as running:
         read_receipts(1)
         opened = show(url=running.sinks[0].url)
