@@ -340,6 +340,17 @@ def test_nothing_in_the_heading_of_a_quiet_store_is_cut_off(
         assert opened.page.evaluate(fits) == [True] * 3
 
 
+def test_the_detail_of_a_group_leaves_out_what_is_not_known(show: Callable[..., Opened]) -> None:
+    """Of a customer none of whose calls is kept, how they ended. Seen red: `outcomes` stood there with nothing."""
+    with setup(dashboard=0, max_operations=1) as running:
+        read_receipts(1)
+        with track("ocr", customer="globex"):
+            pass
+        opened = show("#by=tag:customer&tool=acme", running.sinks[0].url)
+        opened.wait("document.querySelector('#detail .facts')")
+        assert "calls\n3\np50" in re.sub(r"\n+", "\n", opened.page.inner_text("#detail .facts"))
+
+
 def test_the_heading_of_a_joined_worker_says_that_it_is_one(monitor: Monitor, show: Callable[..., Opened]) -> None:
     """A program by itself is none. Seen red: both gave the pid only, and the figures seemed to be of all workers."""
     read_receipts(1)

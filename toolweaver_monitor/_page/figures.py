@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.call import ENDED, ToolCall
 from toolweaver_monitor._core.context_tree import Node
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._page.history import SHARES, History
@@ -217,7 +217,7 @@ def tool_row(tool: str, stats: ToolStats) -> dict[str, Any]:
     times: list[float | None] = [None] * 3
     if ran:
         times = [*histogram.percentiles(stats.buckets, SHARES, stats.duration_min_s, stats.duration_max_s)]
-    outcomes = dict(stats.outcomes)
+    outcomes = {outcome: count for outcome in ENDED if (count := stats.outcomes[outcome])}
     return {
         "name": tool,
         "calls": usage.calls,

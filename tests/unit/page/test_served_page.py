@@ -108,6 +108,24 @@ def test_refused_calls_are_told_beside_the_others(tmp_path: Path) -> None:
     assert [(total["calls"], total["rated"], total["refused"]) for total in totals] == [(5, 2, 3)] * 2
 
 
+def test_outcomes_stand_in_one_order_without_those_that_did_not_happen(tmp_path: Path) -> None:
+    """Success first, whatever came first, from memory and from the store. Seen red: a failure that came first led."""
+    with setup(SQLiteStore(tmp_path / "calls.db"), dashboard=0) as running:
+        spend("broken", fails=True)
+        spend("ocr", fails=True)
+        running.flush()  # or both are counted at once, successes first
+        spend("ocr")
+        running.flush()
+        url = str(running.sinks[1].url)
+        live = poll(url)
+        stored = wait_until(
+            lambda: (answer := json.loads(get(f"{url}data.json?period=all")[2])).get("total") and answer
+        )
+    for answer in (live, stored):
+        outcomes = {row["name"]: list(row["outcomes"].items()) for row in answer["tools"]}
+        assert outcomes == {"broken": [("failure", 1)], "ocr": [("success", 1), ("failure", 1)]}
+
+
 def test_a_poll_returns_only_what_has_changed(url: str) -> None:
     """A cursor names what was seen; of ten tools only the one that ran since is sent. Seen red: with `>= seen`."""
     for number in range(10):

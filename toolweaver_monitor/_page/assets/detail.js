@@ -27,7 +27,7 @@
     return [
       facts([
         ["calls", twm.count(row.calls), outcomes],
-        ["outcomes", outcomes],
+        outcomes ? ["outcomes", outcomes] : null, // a group may have none of the calls that are kept
         ["p50, p95, p99", [row.p50, row.p95, row.p99].map(twm.seconds).join(", ")],
         ["average", twm.seconds(row.average), twm.exact(row.average, "s")],
         ["cost", twm.dollars(row.cost), twm.exact(row.cost, "dollars")],
