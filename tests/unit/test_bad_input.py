@@ -9,6 +9,7 @@ import math
 import pickle
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -422,6 +423,45 @@ def test_what_is_recorded_by_hand_is_held_to_the_same(invalid: Callable[[], int]
     assert (costs.costs, costs.unpriced()) == ({}, [])
     assert invalid() == len(odd) + 2 * len(NO_NAMES) + 2
     assert setup().health()["invalid"]["invalid_values"] >= invalid()
+
+
+class Vague:
+    """Neither true nor false, as an array of two numbers or pandas' NA."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("ambiguous")
+
+
+@pytest.mark.parametrize("seconds", [Decimal("1.5"), Fraction(3, 2)])
+def test_a_duration_may_be_a_number_of_any_type(seconds: Any, invalid: Callable[[], int]) -> None:
+    """As tokens and costs may: numpy's float32 is no `float` either.
+
+    Seen red: with a duration of 0.0.
+    """
+    metrics = MetricsCollector()
+    metrics.record("ocr", seconds)
+    monitor = setup()
+    monitor.record("ocr", duration_s=seconds)
+    assert metrics.summary()["avg_duration_s"] == monitor.summary()["avg_duration_s"] == 1.5
+    assert not invalid()
+
+
+def test_what_is_neither_true_nor_false_is_invalid(invalid: Callable[[], int]) -> None:
+    """A value of `success`, `cost`, `error` or `outcome` that cannot be asked does not reach the program as an error.
+
+    Seen red: with `ValueError` in the caller's code.
+    """
+    vague: Any = Vague()
+    metrics, errors, monitor = MetricsCollector(), ErrorTracker(), setup()
+    metrics.record("ocr", 1.0, cost=vague)
+    metrics.record("ocr", 1.0, success=vague)
+    errors.record_call("ocr", vague)
+    monitor.record("ocr", duration_s=1.0, error=vague)
+    monitor.record("ocr", duration_s=1.0, outcome=vague)
+    assert (metrics.summary()["count"], metrics.summary()["failures"]) == (2, 1)
+    assert errors.error_rate("ocr") == 1.0
+    assert (monitor.summary()["count"], monitor.summary()["failures"]) == (2, 1)
+    assert invalid() == 5
 
 
 def test_an_exception_may_be_given_for_its_text() -> None:

@@ -26,7 +26,7 @@ from toolweaver_monitor._stats.path_tree import PathTree
 from toolweaver_monitor._text.display import DEFAULT_ROWS, html_paragraphs, pluralize
 from toolweaver_monitor._text.reportable import Reportable
 from toolweaver_monitor.sinks._memory.metrics import Summary
-from toolweaver_monitor.sinks._memory.view import InMemorySink, make_call
+from toolweaver_monitor.sinks._memory.view import InMemorySink, is_true, make_call
 
 if TYPE_CHECKING:
     from toolweaver_monitor._http.mounted import ASGIApp, WSGIApp
@@ -247,10 +247,11 @@ class Monitor(Reportable):
             attempt: the number of this try of a retried operation, from 1.
             **tags: your own labels.
         """
-        if outcome not in ENDED:
+        if not isinstance(outcome, str) or outcome not in ENDED:
             Diagnostics.invalid_values += 1
             outcome = "failure"
-        failed = outcome in ERROR_OUTCOMES or (outcome == "success" and bool(error))
+        has_error = isinstance(error, BaseException) or is_true(error)
+        failed = outcome in ERROR_OUTCOMES or (outcome == "success" and has_error)
         call = make_call(tool_name, duration_s=duration_s, success=not failed, error=error)
         if outcome != "success":
             call.outcome = outcome

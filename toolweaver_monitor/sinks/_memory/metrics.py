@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, TypedDict, cast
 
 from toolweaver_monitor._core.call import ToolCall
-from toolweaver_monitor._core.sanitize import NANO
+from toolweaver_monitor._core.sanitize import NANO, plain_number
 from toolweaver_monitor._stats import histogram
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.display import format_seconds, html_table, rank_rows
@@ -94,7 +94,8 @@ class MetricsCollector(InMemorySink, AnswersGuesses):
             success: whether it succeeded.
             error: if it did not, what went wrong. Secrets are removed.
         """
-        call = make_call(operation, duration_s=duration, tokens=tokens, cost=cost or None, success=success, error=error)
+        told = None if plain_number(cost) == 0 else cost
+        call = make_call(operation, duration_s=duration, tokens=tokens, cost=told, success=success, error=error)
         if self._by_hand is None or not self._by_hand.hand_in(call, waits=True):
             self._own.record(call)
 

@@ -9,7 +9,14 @@ from typing import Protocol, TypeGuard
 from toolweaver_monitor._core.call import TOOL_ERROR, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.details import CallDetails
-from toolweaver_monitor._core.sanitize import MAX_ERROR_CHARS, Diagnostics, nanodollars, plain_text, token_count
+from toolweaver_monitor._core.sanitize import (
+    MAX_ERROR_CHARS,
+    Diagnostics,
+    nanodollars,
+    plain_number,
+    plain_text,
+    token_count,
+)
 from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._stats.path_tree import PathTree
 from toolweaver_monitor._stats.tool_stats import ToolStats
@@ -137,15 +144,17 @@ def make_call(
     duration_s: object = 0.0,
     tokens: object = 0,
     cost: object = None,
-    success: bool = True,
+    success: object = True,
     error: object = "",
 ) -> ToolCall:
     """Return a closed call made of values recorded by hand. Invalid values are left out and counted as invalid."""
-    if isinstance(duration_s, int | float) and 0 <= duration_s < MAX_DURATION_S:
-        duration = float(duration_s)
+    seconds = plain_number(duration_s)
+    if seconds is not None and 0 <= seconds < MAX_DURATION_S:
+        duration = float(seconds)
     else:
         Diagnostics.invalid_values += 1
         duration = 0.0
+    success = is_true(success)
     if not isinstance(operation, str) or not operation.strip():
         Diagnostics.invalid_values += 1
         operation = UNNAMED
@@ -166,6 +175,15 @@ def make_call(
             redacted=True,
         )
     return call
+
+
+def is_true(value: object) -> bool:
+    """Return whether a value is true. One that does not tell, such as an array, is invalid and counted as false."""
+    try:
+        return bool(value)
+    except Exception:  # noqa: BLE001 - nothing that is recorded by hand raises
+        Diagnostics.invalid_values += 1
+        return False
 
 
 def _text_of_error(error: object) -> str:
