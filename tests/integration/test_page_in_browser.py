@@ -341,14 +341,19 @@ def test_nothing_in_the_heading_of_a_quiet_store_is_cut_off(
 
 
 def test_the_detail_of_a_group_leaves_out_what_is_not_known(show: Callable[..., Opened]) -> None:
-    """Of a customer none of whose calls is kept, how they ended. Seen red: `outcomes` stood there with nothing."""
+    """Of a customer none of whose calls is kept, how they ended; of tokens given as one number, their kinds.
+
+    Seen red: `outcomes` stood there with nothing, and 820 tokens were `0 in, 0 out`.
+    """
     with setup(dashboard=0, max_operations=1) as running:
         read_receipts(1)
         with track("ocr", customer="globex"):
             pass
         opened = show("#by=tag:customer&tool=acme", running.sinks[0].url)
         opened.wait("document.querySelector('#detail .facts')")
-        assert "calls\n3\np50" in re.sub(r"\n+", "\n", opened.page.inner_text("#detail .facts"))
+        facts = re.sub(r"\n+", "\n", opened.page.inner_text("#detail .facts"))
+        assert "calls\n3\np50" in facts
+        assert "tokens\n820\n" in facts
 
 
 def test_the_heading_of_a_joined_worker_says_that_it_is_one(monitor: Monitor, show: Callable[..., Opened]) -> None:

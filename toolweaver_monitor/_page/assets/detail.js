@@ -7,6 +7,12 @@
     return el("dl", { class: "facts" }, pairs.filter(Boolean).map(([name, text, title]) => [el("dt", {}, name), el("dd", { title }, text)]));
   }
 
+  function tokens(used) {
+    const unsplit = used.tokens - used.input_tokens - used.output_tokens; // given as one number
+    if (unsplit === used.tokens) return used.tokens ? twm.count(used.tokens) : twm.NONE;
+    return `${twm.count(used.tokens)} (${twm.count(used.input_tokens)} in, ${twm.count(used.output_tokens)} out, ${twm.count(used.cached_tokens)} cached${unsplit ? `, ${twm.count(unsplit)} unsplit` : ""})`;
+  }
+
   function callTable(title, calls, view, note) {
     if (!calls.length) return el("section", {}, el("h3", {}, title), el("p", { class: "dim" }, note));
     const rows = calls.map((call) => el("tr", {},
@@ -32,7 +38,7 @@
         ["average", twm.seconds(row.average), twm.exact(row.average, "s")],
         ["cost", twm.dollars(row.cost), twm.exact(row.cost, "dollars")],
         row.cost !== null && row.costed ? ["cost of a call", twm.dollars(row.cost / row.costed), `of the ${twm.plural(row.costed, "call")} whose cost is known`] : null,
-        ["tokens", row.tokens ? `${twm.count(row.tokens)} (${twm.count(row.input_tokens)} in, ${twm.count(row.output_tokens)} out, ${twm.count(row.cached_tokens)} cached)` : twm.NONE],
+        ["tokens", tokens(row)],
         row.retries ? ["retries", twm.count(row.retries)] : null,
         row.unpriced ? ["unpriced", `${twm.plural(row.unpriced, "call")} of unknown cost`] : null,
         row.cache_hits ? ["from your cache", twm.count(row.cache_hits)] : null,
@@ -54,7 +60,7 @@
       ["tool", call.tool], ["ended", `${twm.clock(call.at)}, ${call.outcome}`], ["took", twm.seconds(call.duration), twm.exact(call.duration, "s")],
       call.error_type || call.error ? ["error", [call.error_type, call.error].filter(Boolean).join(": ")] : null,
       ["cost", call.cost === null ? "unknown, or none" : `${twm.dollars(call.cost)} (${call.cost_source})`, twm.exact(call.cost, "dollars")],
-      call.tokens ? ["tokens", `${twm.count(call.tokens)} (${twm.count(call.input_tokens)} in, ${twm.count(call.output_tokens)} out, ${twm.count(call.cached_tokens)} cached)`] : null,
+      call.tokens ? ["tokens", tokens(call)] : null,
       call.model ? ["model", [call.model, call.provider].filter(Boolean).join(", ")] : null,
       call.attempt > 1 ? ["attempt", String(call.attempt)] : null,
       call.cached ? ["cached", "yes, by your own cache"] : null,
