@@ -9,7 +9,7 @@ type.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import GetSetDescriptorType, MemberDescriptorType
+from types import GetSetDescriptorType, MemberDescriptorType, WrapperDescriptorType
 from typing import Any, cast
 
 from toolweaver_monitor._core.introspect import mro_of, vars_of
@@ -88,7 +88,7 @@ def read_positive_count(fields: Fields, *names: str) -> int:
 def _make_accessor(kind: type) -> Accessor:
     bases = mro_of(kind)
     if dict in bases:
-        return _return_itself
+        return _copy_items if any(map(_answers_in_python, bases)) else _return_itself
     if str in bases or int in bases or float in bases:
         return _return_none
     slots = {}
@@ -108,8 +108,18 @@ def _make_accessor(kind: type) -> Accessor:
     return _pydantic_accessor(instance_dict, [slot for slot in (extra, private) if slot is not None])
 
 
+def _answers_in_python(base: type) -> bool:
+    """Return whether code of a class would run where its dicts are asked for their length, truth or keys."""
+    answers = map(vars_of(base).get, ("__bool__", "__iter__", "__len__"))
+    return any(answer is not None and type(answer) is not WrapperDescriptorType for answer in answers)
+
+
 def _return_itself(thing: Any) -> Fields | None:
     return cast(Fields, thing)
+
+
+def _copy_items(thing: Any) -> Fields | None:
+    return dict(dict.items(thing))  # dict.copy would ask a subclass for its keys
 
 
 def _return_none(_: Any) -> Fields | None:

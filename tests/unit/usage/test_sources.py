@@ -361,6 +361,39 @@ def test_an_invalid_value_reaches_no_total_and_no_caller(way: str, value: Any) -
         assert Diagnostics.counts()["invalid_values"] > before
 
 
+@pytest.mark.parametrize("place", ["result", "usage", "details"])
+def test_a_dict_is_read_without_asking_code_of_its_class(place: str) -> None:
+    """A dict that loads what it holds on demand would do so for the monitor, or raise.
+
+    Seen red: as an internal error, without tokens, for the details.
+    """
+    asked: list[str] = []
+
+    class Lazy(dict[str, Any]):
+        def __len__(self) -> int:
+            asked.append("length")
+            return 0
+
+        def __iter__(self) -> Iterator[str]:
+            asked.append("keys")
+            return iter(())
+
+        def __bool__(self) -> bool:
+            asked.append("truth")
+            raise ValueError
+
+    def lazy(at: str, values: dict[str, Any]) -> dict[str, Any]:
+        return Lazy(values) if at == place else values
+
+    details = lazy("details", {"cached_tokens": 20, "audio_tokens": 5})
+    usage = lazy("usage", {"prompt_tokens": 50, "completion_tokens": 7, "prompt_tokens_details": details})
+    answer = lazy("result", {"model": "m", "usage": usage})
+    call = only_call(monitored("llm")(lambda: answer))
+    assert (call.input_tokens, call.output_tokens, call.cached_tokens, call.model) == (50, 7, 20, "m")
+    assert asked == []
+    assert Diagnostics.internal_errors == 0
+
+
 def test_costs_are_exact_whatever_floats_do() -> None:
     """Ten thousand tenths of a cent are ten dollars, not 9.999999999999831."""
     monitor = setup()
