@@ -222,12 +222,35 @@ def test_a_trace_can_be_opened_by_chromes_viewer(sh: Shell, tmp_path: Path) -> N
     assert inner["ts"] + inner["dur"] <= outer["ts"] + outer["dur"] + 1_000
 
 
-def test_a_file_of_anothers_is_not_written_to(sh: Shell, store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["jsonl", "chrome-trace"])
+@pytest.mark.parametrize("notes", [b"my notes\n", b'{"my": "settings"}', b"notes\nand half a line", b"[1, 2]"])
+def test_a_file_of_anothers_is_not_written_to(sh: Shell, store: Path, tmp_path: Path, notes: bytes, form: str) -> None:
+    """Nor is its last line cut off, taken for half a line of a replay that was killed.
+
+    Seen red: one line without an end was replaced, and the rest of a last line was deleted before the refusal.
+    """
     other = tmp_path / "notes.txt"
-    other.write_text("my notes\n")
-    sh("replay", store, "--to", "jsonl", "-o", other, code=2)
+    other.write_bytes(notes)
+    sh("replay", store, "--to", form, "-o", other, code=2)
     assert "was not written by this command" in sh.err
-    assert other.read_text() == "my notes\n"
+    assert other.read_bytes() == notes
+
+
+def test_a_replay_leaves_the_store_and_a_file_of_the_other_form_alone(sh: Shell, tmp_path: Path) -> None:
+    """Seen red: the store given as the output lost its last bytes, and a list of events went on in JSON lines."""
+    path = fill(tmp_path / "runs.db", calls=30)
+    trace = tmp_path / "trace.json"
+    sh("replay", path, "--to", "chrome-trace", "-o", trace)
+    for other in (path, trace):
+        before = other.read_bytes()
+        sh("replay", path, "--to", "jsonl", "-o", other, code=2)
+        assert other.read_bytes() == before
+
+
+def test_a_device_is_no_file_for_a_replay(sh: Shell, store: Path) -> None:
+    """Seen red: `/dev/full` was read without end."""
+    sh("replay", store, "--to", "jsonl", "-o", "/dev/full", code=2)
+    assert "/dev/full was not written by this command" in sh.err
 
 
 def test_forget_deletes_what_a_tag_names(sh: Shell, tmp_path: Path) -> None:

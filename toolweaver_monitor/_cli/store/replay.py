@@ -65,7 +65,7 @@ def _to_file(store: StoreReader, options: argparse.Namespace) -> tuple[int, str]
     """Add calls to a file as lines. Return how many, and the file."""
     encode, opening, suffix = _WRITERS[options.to]
     path = common.check_output(options.output or store.path.with_suffix(suffix))
-    after, is_new = _last_seq(path)
+    after, is_new = _last_seq(path, options.to)
     _check_place(store, path, after)
     count = 0
     with path.open("a", encoding="utf-8") as file, _progress(store, after) as shown:
@@ -114,34 +114,38 @@ def _batches(store: StoreReader, after: int) -> Iterator[list[StoredCall]]:
         after = calls[-1].seq
 
 
-def _last_seq(path: Path) -> tuple[int, bool]:
+def _last_seq(path: Path, form: str) -> tuple[int, bool]:
     """Return the number of the last call that a file has, and whether it is new. Half a line at its end is removed.
 
     Raises:
-        ConfigurationError: the file was not written by this command.
+        ConfigurationError: it is no regular file, or this command did not write it in this form; it is left as it is.
     """
-    try:
-        with path.open("rb+") as file:
-            end = file.seek(0, 2)
-            start = max(0, end - 1_000_000)
-            file.seek(start)
-            tail = file.read()
-            whole = tail.rfind(b"\n") + 1
-            file.truncate(start + whole)
-    except FileNotFoundError:
+    if not path.exists():
         return 0, True
-    if not end:
-        return 0, True
-    lines = tail[:whole].splitlines()
-    if not lines or lines[-1] == b"[":
-        return 0, not lines
-    try:
-        last = json.loads(lines[-1].rstrip(b","))
-        return int(last["seq"] if "seq" in last else last["args"]["seq"]), False
-    except (ValueError, KeyError, TypeError):
-        raise ConfigurationError(
-            f"{escape(str(path))} was not written by this command", hint="give a file that is not there yet"
-        ) from None
+    another = ConfigurationError(
+        f"{escape(str(path))} was not written by this command as {form}", hint="give a file that is not there yet"
+    )
+    if not path.is_file():
+        raise another
+    opening = _WRITERS[form][1].encode()
+    with path.open("rb+") as file:
+        end = file.seek(0, 2)
+        start = max(0, end - 1_000_000)
+        file.seek(start)
+        tail = file.read()
+        whole = tail.rfind(b"\n") + 1
+        lines = tail[:whole].splitlines()
+        if not lines and not opening.startswith(tail) and not (form == "jsonl" and tail.startswith(b'{"seq":')):
+            raise another
+        seq = 0
+        if lines and lines[-1] + b"\n" != opening:
+            try:
+                last = json.loads(lines[-1].rstrip(b","))
+                seq = int(last["seq"] if form == "jsonl" else last["args"]["seq"])
+            except (ValueError, KeyError, TypeError):
+                raise another from None
+        file.truncate(start + whole)
+    return seq, not lines
 
 
 def _json_line(call: StoredCall) -> str:
