@@ -6,8 +6,9 @@ from typing import Any
 
 from toolweaver_monitor._bus.policy import CallPolicy
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.context_tree import ToolKey, tool_key
-from toolweaver_monitor._core.sanitize import merge_tags
+from toolweaver_monitor._core.sanitize import NO_TAGS, merge_tags
 from toolweaver_monitor._instrument.shield import report_extractor_error, report_internal_error
 from toolweaver_monitor._instrument.tool import NamePlace, ToolSpec
 from toolweaver_monitor._text import safe_repr
@@ -42,7 +43,10 @@ def prepare(
         except Exception as error:  # noqa: BLE001 - nor for what this library makes of its arguments
             report_internal_error(error)
     if policy.tags:
-        base = tool_key(key.tool_name, merge_tags(policy.tags, key.base.tags), key.cost_nanousd)
+        around = current.get()
+        nearer = NO_TAGS if around is None or around._node is None else around._node.tags
+        given = {name: value for name, value in policy.tags.items() if nearer.get(name, value) == value}
+        base = tool_key(key.tool_name, merge_tags(given, key.base.tags), key.cost_nanousd)
         key = base if key.base is key else base.with_tags(key.tags)
     return key, find_known_cost(policy, tool, call), digest
 

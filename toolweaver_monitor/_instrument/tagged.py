@@ -36,7 +36,8 @@ class TaggedPlace(Node):
 
     def __init__(self, outer: Node | None, tags: Mapping[str, TagValue]) -> None:
         tree = bus.policy.tree
-        super().__init__(tree, tool_key("").with_tags(tags), tree.root, tags)
+        nearer = tags if outer is None else {**outer.tags, **tags}
+        super().__init__(tree, tool_key("").with_tags(tags), tree.root, nearer)
         self._outer = outer
         self._known: tuple[ContextTree, dict[ToolKey, Node]] = tree, {}
 
@@ -49,7 +50,7 @@ class TaggedPlace(Node):
         node = known.get(key)
         if node is None:
             own, of_setup = key.tags, policy.tags
-            added = {name: value for name, value in self.tags.items() if own.get(name) == of_setup.get(name)}
+            added = {n: value for n, value in self.key.tags.items() if n not in own or own[n] == of_setup.get(n)}
             node = (self._outer or tree.root).child(key.with_tags(added) if added else key)
             if len(known) < MAX_KEPT_PLACES:
                 known[key] = node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
@@ -129,6 +130,24 @@ def test_tags_of_setup_give_way_to_those_of_a_block() -> None:
         with track("parse", customer="own"):
             pass
     assert set(monitor.costs.by_tag("customer")) == {"block", "own"}
+    assert set(monitor.costs.by_tag("region")) == {"eu"}
+
+
+@pytest.mark.parametrize("inside", [None, "customer", "team"])
+def test_tags_of_setup_give_way_to_those_of_the_calls_around(inside: str | None) -> None:
+    """A customer that `setup()` names is for calls that have none, and pays for nobody else's tools.
+
+    Seen red: with the money of `search`, and its budget, at setup's customer.
+    """
+    monitor = setup(tags={"customer": "setup", "region": "eu"}, budget=Budget(limit_usd=0.015, tag="customer"))
+    block = tagged(**{inside: "acme"}) if inside else contextlib.nullcontext()
+    with track("ask", customer="acme"), block:
+        search()
+        with pytest.raises(BudgetExceeded):
+            search()
+    search()
+    spent = {name: row["cost_usd"] for name, row in monitor.costs.by_tag("customer").items()}
+    assert spent == {"acme": 0.01, "setup": 0.01}
     assert set(monitor.costs.by_tag("region")) == {"eu"}
 
 
