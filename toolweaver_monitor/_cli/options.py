@@ -114,6 +114,10 @@ def check_output(path: Path) -> Path:
         raise ConfigurationError(f"{shown} cannot be written: its folder is not there", hint="make the folder first")
     if path.is_dir():
         raise ConfigurationError(f"{shown} is a folder", hint="give the path of a file in it")
+    if path.is_file() and os.access(path, os.R_OK):
+        with path.open("rb") as file:
+            if file.read(16) == b"SQLite format 3\0":
+                raise ConfigurationError(f"{shown} is a database", hint="give the path of a file to write")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ConfigurationError(f"{shown} cannot be written: you may not", hint="give a path in a folder of yours")
     return path

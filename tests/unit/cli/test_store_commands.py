@@ -236,15 +236,23 @@ def test_a_file_of_anothers_is_not_written_to(sh: Shell, store: Path, tmp_path: 
     assert other.read_bytes() == notes
 
 
-def test_a_replay_leaves_the_store_and_a_file_of_the_other_form_alone(sh: Shell, tmp_path: Path) -> None:
-    """Seen red: the store given as the output lost its last bytes, and a list of events went on in JSON lines."""
-    path = fill(tmp_path / "runs.db", calls=30)
+def test_a_replay_leaves_a_file_of_the_other_form_alone(sh: Shell, store: Path, tmp_path: Path) -> None:
+    """Seen red: a list of events went on in JSON lines."""
     trace = tmp_path / "trace.json"
-    sh("replay", path, "--to", "chrome-trace", "-o", trace)
-    for other in (path, trace):
-        before = other.read_bytes()
-        sh("replay", path, "--to", "jsonl", "-o", other, code=2)
-        assert other.read_bytes() == before
+    sh("replay", store, "--to", "chrome-trace", "-o", trace)
+    before = trace.read_bytes()
+    sh("replay", store, "--to", "jsonl", "-o", trace, code=2)
+    assert trace.read_bytes() == before
+
+
+@pytest.mark.parametrize("argv", [["report", "--html"], ["replay", "--to", "jsonl", "-o"]])
+def test_no_command_writes_its_output_over_a_store(sh: Shell, tmp_path: Path, argv: list[str]) -> None:
+    """Seen red: `report --html runs.db` put the page in the place of the store, and a replay cut off its last bytes."""
+    path = fill(tmp_path / "runs.db", calls=30)
+    before = path.read_bytes()
+    sh(argv[0], path, *argv[1:], path, code=2)
+    assert "runs.db is a database; give the path of a file to write" in sh.err
+    assert path.read_bytes() == before
 
 
 def test_a_device_is_no_file_for_a_replay(sh: Shell, store: Path) -> None:
