@@ -144,4 +144,6 @@ def _escape(tool: str) -> str:
 
 
 def _escape_text(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """Escape what ends a string in PromQL, and what a line of YAML or Prometheus does not take: U+2028, U+FFFD."""
+    text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return "".join(each if each.isprintable() and each != "\ufffd" else f"\\U{ord(each):08x}" for each in text)
