@@ -56,7 +56,7 @@ class Watch:
 
     def seen(self) -> int:
         """Return how many calls have been counted."""
-        return int(self._counter.__reduce__()[1][0])
+        return int(repr(self._counter)[len("count(") : -1])  # reading it without counting on
 
     def shown(self) -> WatchedTarget:
         """Return what `health()` shows."""
