@@ -8,11 +8,12 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from toolweaver_monitor import ToolCall, setup, track
+from toolweaver_monitor import Budget, ToolCall, setup, track
 from toolweaver_monitor._store import connection, files, schema
 from toolweaver_monitor._store.reader import StoreReader
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
@@ -216,3 +217,19 @@ def test_a_program_without_a_store_does_not_import_sqlite() -> None:
     code = "import sys, toolweaver_monitor as t; t.setup('log', budget=1.0); print('sqlite3' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (ended.stdout, ended.stderr) == ("False\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc lists the files that are open")
+def test_no_file_of_a_store_is_left_open(path: Path) -> None:
+    """By the writer, the budgets and what reads. Seen red: with `StoreFile.close()` that keeps its connection."""
+    monitor = setup(SQLiteStore(path), budget=Budget(limit_usd=5, per="day"))
+    with track("ocr") as call:
+        call.record(cost=0.01)
+    monitor.shutdown()
+    with StoreReader(path) as reader:
+        assert [each.tool_name for each in reader.calls()] == ["ocr"]
+    open_files = []
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the one that lists them
+            open_files.append(str(each.readlink()))
+    assert not [each for each in open_files if each.startswith(str(path))]
