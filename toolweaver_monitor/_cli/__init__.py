@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import toolweaver_monitor
@@ -51,11 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "run" not in options:
         command_line.print_help(sys.stderr)
         raise SystemExit(2)
+    if sys.stdout is None and "keeps_stdout" not in options:  # in a process started without it: `>&-`
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process
     if isinstance(sys.stdout, io.TextIOWrapper) and "keeps_stdout" not in options:
         sys.stdout.reconfigure(errors="backslashreplace")  # a letter that the terminal cannot show appears as its code
     try:
         code: int = options.run(options)
-        if sys.stdout is not None:  # None in a process started without stdout, which sees the exit code only
+        if sys.stdout is not None:  # None for `run` in a process started without it
             sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries again at its end

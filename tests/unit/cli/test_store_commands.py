@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import csv
 import io
 import json
+import os
 import random
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -168,11 +171,36 @@ def test_a_query_can_only_read(sh: Shell, store: Path, tmp_path: Path, sql: str,
     assert store.read_bytes() == before
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell closes descriptors")
+@pytest.mark.parametrize("command", ["report", "report --csv", "tail"])
+def test_a_command_on_a_store_runs_with_its_output_closed(store: Path, command: str) -> None:
+    """As `cron` jobs do. Seen red: a traceback, and exit code 1."""
+    line = f"{shlex.quote(sys.executable)} -m toolweaver_monitor {command} {shlex.quote(str(store))} >&-"
+    done = subprocess.run(["/bin/sh", "-c", line], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_ends_a_query(sh: Shell, store: Path) -> None:
+    """Seen red: exit code 2, and that it took longer than 60 s."""
+    endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT count(*) FROM r"
+    timer = threading.Timer(0.3, _thread.interrupt_main)
+    timer.start()
+    sh("query", store, "--sql", endless, "--timeout", "60", code=130)
+    timer.join()
+    assert "longer" not in sh.err
+
+
 def test_a_query_is_answered_in_every_form(sh: Shell, store: Path) -> None:
     sql = "SELECT path, count(*) AS calls FROM calls GROUP BY path ORDER BY path"
     assert json.loads(sh("query", store, "--sql", sql, "--json"))[0] == {"path": "receipt", "calls": 100}
     assert sh("query", store, "--sql", sql, "--csv").splitlines()[:2] == ["path,calls", "receipt,100"]
     assert "only the first 2 rows" in sh("query", store, "--sql", sql, "--max-rows", "2")
+
+
+def test_a_query_of_bytes_that_are_no_text_is_one_line(sh: Shell, store: Path) -> None:
+    """As a shell hands them on. Seen red: a traceback."""
+    sh("query", store, "--sql", "SELECT '\udcff'", code=2)
+    assert "surrogates not allowed" in sh.err
 
 
 def test_a_number_that_a_query_shows_can_be_put_into_the_next_query(sh: Shell, store: Path) -> None:

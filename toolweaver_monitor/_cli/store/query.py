@@ -86,7 +86,9 @@ def select(store: StoreReader, sql: str, *, max_rows: int, timeout_s: float) -> 
         names = [column[0] for column in cursor.description]
     except sqlite3.Warning as error:
         raise ConfigurationError(str(error), hint="write one SELECT statement") from None
-    except (sqlite3.Error, UnicodeDecodeError) as error:
+    except (sqlite3.Error, UnicodeError) as error:
+        if "interrupted" in str(error) and time.monotonic() < deadline:
+            raise KeyboardInterrupt from None  # Ctrl-C in the handler, which SQLite takes for its answer
         if "image is malformed" in str(error) or "malformed database" in str(error):
             raise unreadable(store.path, error) from None
         raise _explain(error, timeout_s) from None
