@@ -120,8 +120,9 @@ class Books(Window):
         """Return the nano-dollars that are neither spent nor set aside; None for a limit of something else."""
         if not self.in_dollars:
             return None
-        self.collect()
-        return self.limit - self.shown_spent() - self.held
+        with self.lock:
+            self.collect()
+            return self.limit - self.shown_spent() - self.held
 
     def measure(self, call: ToolCall) -> int:
         """Return what a call has used so far, in this meter's unit."""

@@ -87,10 +87,12 @@ class CallEnricher:
             self._add_price(call, details)
 
     def _complete(self, call: ToolCall, details: CallDetails) -> None:
-        call._redact(self._scrub_cached)
-        if details.lacks_price or (details.cached and details.cost_source is None):
-            self._add_price(call, details)
-        call._admission = None  # here and not on the caller's thread: see `Admission`
+        try:
+            call._redact(self._scrub_cached)
+            if details.lacks_price or (details.cached and details.cost_source is None):
+                self._add_price(call, details)
+        finally:
+            call._admission = None  # here and not on the caller's thread: see `Admission`
 
     def _scrub_cached(self, text: str, limit: int) -> str:
         """Remove secrets from a text; the same short text is looked at once, not a thousand times."""

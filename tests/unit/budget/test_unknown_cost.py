@@ -165,3 +165,13 @@ def test_an_account_that_is_closed_hands_on_its_calls_of_unknown_cost(monkeypatc
     opened(ledger, customer="globex")
     counts = {entry["account"]: entry["unknown_cost_calls"] for entry in ledger.status()}
     assert counts == {"__overflow__": 1, "globex": 0}
+
+
+def test_nothing_stays_set_aside_when_a_price_cannot_be_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reserve is spent, as for a model without a price. Seen red: it stayed set aside for good."""
+    monitor = priceless(limit_usd=1.0, reserve=0.25)
+    monkeypatch.setattr(monitor._components.prices, "cost_nanousd", lambda _: 1 / 0)
+    chat()
+    monitor.summary()
+    (budget,) = monitor.health()["budgets"]
+    assert (budget["reserved"], budget["spent"]) == (0, 0.25)
