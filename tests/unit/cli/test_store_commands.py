@@ -197,6 +197,14 @@ def test_a_query_is_answered_in_every_form(sh: Shell, store: Path) -> None:
     assert "only the first 2 rows" in sh("query", store, "--sql", sql, "--max-rows", "2")
 
 
+def test_what_a_query_prints_as_json_is_json(sh: Shell, store: Path) -> None:
+    """Seen red: `Infinity`, which no reader takes; and one of two columns, without a word."""
+    (row,) = json.loads(sh("query", store, "--sql", "SELECT 9e999 AS most, -9e999 AS least", "--json"))
+    assert row == {"most": "inf", "least": "-inf"}
+    sh("query", store, "--sql", "SELECT 1 AS a, 2 AS a", "--json", code=2)
+    assert "two columns have one name" in sh.err
+
+
 def test_a_query_of_bytes_that_are_no_text_is_one_line(sh: Shell, store: Path) -> None:
     """As a shell hands them on. Seen red: a traceback."""
     sh("query", store, "--sql", "SELECT '\udcff'", code=2)
@@ -474,6 +482,7 @@ def test_an_extra_that_is_missing_is_named(sh: Shell, store: Path, monkeypatch: 
         (["tree", "--nothing"], "`toolweaver-monitor --help` shows"),
         (["top", "--every", "0"], "give seconds"),
         (["rules", "--p95", "ocr=soon"], "'soon' is no number"),
+        (["rules", "--p95", "=3"], "'=3' names no tool"),
         (["dashboard", "--port", "70000"], "give a port from 0 to 65535"),
     ],
 )

@@ -137,4 +137,6 @@ def _share(text: str) -> float:
 
 def _target(text: str) -> tuple[str | None, float]:
     tool, is_of_tool, seconds = text.rpartition("=")
+    if is_of_tool and not tool:
+        raise argparse.ArgumentTypeError(f"{text!r} names no tool; write ocr{text}, or {seconds} for all tools")
     return (tool if is_of_tool else None), _positive(seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sqlite3
 import time
 from typing import Any
@@ -50,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
     with common.open_store(options) as store:
         head, rows, is_cut = select(store, options.sql, max_rows=options.max_rows, timeout_s=options.timeout)
     form = "json" if options.json else "csv" if options.csv else "text"
+    if form == "json" and len(set(head)) < len(head):
+        raise ConfigurationError("two columns have one name, and an object has room for one", hint="add AS to one")
     common.print_rows([head, *rows], form)
     if is_cut and form == "text":
         print(f"  only the first {options.max_rows:,} rows: --max-rows shows more")
@@ -105,7 +108,9 @@ def _authorize(action: int, _first: str | None, second: str | None, _database: s
 
 
 def _plain(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else value
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value  # JSON has no infinity
 
 
 def _explain(error: Exception, timeout_s: float) -> ConfigurationError:
