@@ -85,6 +85,9 @@ def calls() -> Iterator[Callable[[], list[ToolCall]]]:
 def nothing_is_left_set_up() -> Iterator[None]:
     """End what a test has set up, so that the next one starts with nothing monitored."""
     exposed_tools.clear()  # those of other tests would all be exposed
+    folder = os.environ.get("TOOLWEAVER_MONITOR_SHARED")
     yield
     toolweaver_monitor.shutdown()
+    if folder is None:  # what `setup(shared=True)` writes for children; other tests' programs would join that run
+        os.environ.pop("TOOLWEAVER_MONITOR_SHARED", None)
     assert current.get() is None, "the test left a call open in this context: the next one's calls would be inside it"

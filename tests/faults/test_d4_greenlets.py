@@ -86,6 +86,8 @@ def test_d4_a_fork_that_becomes_a_process_of_greenlets_has_its_own_wandb_run(
 from toolweaver_monitor.sinks import WandBLogger
 sink = WandBLogger()
 monitor = setup(sink)
+import time
+while not monitor._components.prices.ready: time.sleep(0.01)  # a child cannot end an import that it was forked in
 if os.fork():
     assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
 else:
