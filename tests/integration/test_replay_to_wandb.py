@@ -102,17 +102,20 @@ def test_each_call_is_one_row_however_often_it_is_replayed(tmp_path: Path) -> No
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_replay_that_is_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
-    """Ctrl-C in the middle of 20,000 calls: no row twice, and none is missing."""
+    """Ctrl-C in the middle of 20,000 calls: no row twice, and none is missing.
+
+    Seen red: with a Ctrl-C that ends a batch between the log of a row and its count, that row came twice.
+    """
     path = tmp_path / "runs.db"
     fill(path, 20_000)
     place = tmp_path / "runs.wandb.json"
     process = start(path)
     wait_until(lambda: place.exists() or process.poll() is not None, 90)
     assert process.poll() is None, process.communicate()
-    while process.poll() is None:  # Python may drop one, such as in a `__del__`
+    while process.poll() is None:  # Python may drop one, such as in a `__del__`; a second one does not wait for a batch
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(0.5)
+            process.wait(20)
     assert process.communicate()[0] == ""
     assert process.returncode == 130
     kept = json.loads(place.read_text())["calls"]

@@ -7,7 +7,10 @@ own beside the store.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +68,8 @@ def replay_to_wandb(
 ) -> str:
     """Log calls to the run of a place, and keep the place. Return where the run is.
 
-    An error or Ctrl-C in between keeps the place exactly; after a `kill -9` one batch may come again.
+    An error or Ctrl-C keeps the place exactly; after a second Ctrl-C within a batch, or a `kill -9`, calls of
+    that batch may come again.
 
     Args:
         store: the store, whose totals become the run's summary.
@@ -85,16 +89,41 @@ def replay_to_wandb(
     feed.calls = place.calls
     for calls in batches:
         before = feed.calls
-        try:
-            feed.write([to_call(call) for call in calls])
-        finally:
-            done = feed.calls - before
-            if done:
-                place.seq, place.calls = calls[done - 1].seq, feed.calls
-                _keep(path, place)
+        with _ctrl_c_put_off():
+            try:
+                feed.write([to_call(call) for call in calls])
+            finally:
+                done = feed.calls - before
+                if done:
+                    place.seq, place.calls = calls[done - 1].seq, feed.calls
+                    _keep(path, place)
         advance(len(calls))
     feed.finish(summarize(read_total(store)))
     return run.location
+
+
+@contextmanager
+def _ctrl_c_put_off() -> Iterator[None]:
+    """Have a Ctrl-C end the command after a block, so that no call is logged uncounted; a second one does not wait."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):  # it does not end the command
+        yield
+        return
+    asked = False
+
+    def ask(_number: int, _frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def _start(run_id: str) -> WandbRun:
