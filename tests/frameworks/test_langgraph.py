@@ -92,7 +92,7 @@ def test_all_agents_are_seen_without_a_line_of_code(trial: Any) -> None:
 
 
 class Busy:
-    """A tool that fails as often as it is told to, as the node of a graph."""
+    """A tool that fails a given number of times, as the node of a graph."""
 
     def __init__(self, fails: str) -> None:
         self.fails = iter(fails)
