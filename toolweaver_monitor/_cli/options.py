@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -174,6 +175,23 @@ def amount(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", text.strip()):
         raise argparse.ArgumentTypeError(f"{text[:60]!r} is no number from 0 up")
     return float(text)
+
+
+def serve_until_ctrl_c(about: dict[str, Any], *, as_json: bool, note: str = "") -> None:
+    """Print where something is served, and wait for Ctrl-C.
+
+    Args:
+        about: what is printed as JSON; the text is its `url`.
+        as_json: print JSON.
+        note: what a terminal is shown besides, before how to end it.
+    """
+    try:
+        print(json.dumps(about, indent=2) if as_json else about["url"], flush=True)
+        if sys.stderr.isatty():
+            sys.stderr.write(f"{note}Ctrl-C ends it\n")
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        sys.stderr.write("\n" if sys.stderr.isatty() else "")  # below the ^C of the terminal
 
 
 def print_rows(rows: Sequence[Sequence[Any]], form: str) -> None:

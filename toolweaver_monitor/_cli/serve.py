@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +76,8 @@ def run(options: argparse.Namespace) -> int:
         if "last_error" in status:
             raise SinkUnavailable(status["last_error"].removesuffix(f"; {status['cure']}"), hint="give another --port")
         about = {"url": exporter.url, "folder": str(folder.path), "listening": status["listening"]}
-        print(json.dumps(about, indent=2) if options.json else exporter.url, flush=True)
-        if sys.stderr.isatty():
-            waits = "" if status["listening"] else "a worker has the port, and this waits for it; "
-            sys.stderr.write(f"{waits}Ctrl-C ends it\n")
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        sys.stderr.write("\n" if sys.stderr.isatty() else "")  # below the ^C of the terminal
+        waits = "" if status["listening"] else "a worker has the port, and this waits for it; "
+        common.serve_until_ctrl_c(about, as_json=options.json, note=waits)
     finally:
         exporter.close()
     return 0

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import socket
-import sys
-import threading
 import time
 from typing import Any
 
@@ -58,12 +55,7 @@ def run(options: argparse.Namespace) -> int:
             fault = f"cannot listen on port {endpoint.port} ({error.strerror or error})"
             raise SinkUnavailable(fault, hint="--port 0 takes a free one") from None
         try:
-            print(json.dumps({"url": endpoint.url}, indent=2) if options.json else endpoint.url, flush=True)
-            if sys.stderr.isatty():
-                sys.stderr.write("Ctrl-C ends it\n")
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            sys.stderr.write("\n" if sys.stderr.isatty() else "")  # below the ^C of the terminal
+            common.serve_until_ctrl_c({"url": endpoint.url}, as_json=options.json)
         finally:
             endpoint.close()
     return 0
