@@ -57,9 +57,14 @@ def note_error(call: ToolCall, error: BaseException, control_flow: ExceptionClas
     """
     policy = bus.policy
     outcome = outcome_of(error, call, control_flow + policy.control_flow)
-    details = call._ensure_details()
-    details.error_type = safe_repr.type_name(error)
-    details.raw_error = safe_repr.error_text(error, source=policy.error_text)
+    details = CallDetails(
+        error_type=safe_repr.class_name(type(error)), raw_error=safe_repr.error_text(error, source=policy.error_text)
+    )
+    if call._details is None:  # no other thread runs from here to the store: see `ToolCall._add_used`
+        call._details = details
+    else:
+        filled = call._ensure_details()
+        filled.error_type, filled.raw_error = details.error_type, details.raw_error
     return outcome
 
 

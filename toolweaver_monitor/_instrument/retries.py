@@ -48,9 +48,23 @@ _pending: dict[tuple[int, str], PendingRetry] = {}
 """By the id of their token, and the tool."""
 
 
+class Seen:
+    """What failures have found.
+
+    Attributes:
+        modules_without: how many modules were loaded when none of `_READERS` was among them.
+    """
+
+    modules_without = 0
+
+
 def note_failure(call: ToolCall) -> None:
     """Expect another attempt of a call that has failed and is about to close, if a library of retries runs it."""
-    if not any(map(sys.modules.__contains__, _READERS)):  # most programs have none of them, and pay a few looks
+    loaded = len(sys.modules)
+    if loaded == Seen.modules_without:  # most programs have no such library, and pay for one look
+        return
+    if sys.modules.keys().isdisjoint(_READERS):
+        Seen.modules_without = loaded
         return
     retries = find_retries(call)
     if retries is not None and len(_pending) < MAX_PENDING:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -245,3 +247,34 @@ def test_the_report_has_retries_and_what_failed_in_the_end(monitor: Monitor) -> 
     lines = monitor.report().splitlines()
     assert "  retries  failed in the end  " in lines[2]
     assert lines[3].split()[:5] == ["tool", "6", "5", "4", "1"]
+
+
+LATE = """
+from toolweaver_monitor import current_call, monitored, setup
+
+setup()
+numbers = []
+
+@monitored
+def flaky():
+    numbers.append(current_call().attempt)
+    raise OSError("down")
+
+for _ in range(2):
+    try:
+        flaky()
+    except OSError:
+        pass
+import tenacity
+try:
+    tenacity.retry(stop=tenacity.stop_after_attempt(3), reraise=True)(flaky)()
+except OSError:
+    pass
+print(numbers)
+"""
+
+
+def test_a_library_of_retries_that_is_imported_after_the_first_failures_is_seen() -> None:
+    pytest.importorskip("tenacity")
+    done = subprocess.run([sys.executable, "-c", LATE], check=True, capture_output=True, text=True)
+    assert done.stdout == "[1, 1, 1, 2, 3]\n", done.stderr
