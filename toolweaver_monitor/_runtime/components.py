@@ -90,6 +90,14 @@ class Components(msgspec.Struct, kw_only=True, eq=False):
         after = [runner.error_count + runner.stats().lost for runner in runners]
         return done and before == after and all(runner.is_writable() for runner in runners)
 
+    def hand_over(self, successor: Components) -> None:
+        """Leave out of these parts, which are about to end, all that the next setup goes on with."""
+        kept = {id(sink) for sink in successor.sinks.values()}
+        self.runners = tuple(runner for runner in self.runners if id(runner.sink) not in kept)
+        if self.workers is successor.workers:
+            self.workers = None
+        self.sinks = {name: sink for name, sink in self.sinks.items() if id(sink) not in kept}
+
     def flush_sink(self, sink: Any, timeout_s: float) -> bool:
         """Write every call that ended before now to one sink."""
         return self.flush([runner for runner in self.runners if runner.sink is sink], timeout_s)

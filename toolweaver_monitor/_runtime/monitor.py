@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -13,20 +11,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from toolweaver_monitor._budget import BudgetHandle
 from toolweaver_monitor._budget.handles import BudgetHandles
-from toolweaver_monitor._bus import deferred_log, process_exit, sigterm
+from toolweaver_monitor._bus import process_exit
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import ENDED, ERROR_OUTCOMES, Outcome
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._core.timeouts import run_off_loop, validate_timeout
 from toolweaver_monitor._instrument.by_hand import HandRecorder
-from toolweaver_monitor._runtime.components import POLL_S, Components
+from toolweaver_monitor._runtime.components import Components
+from toolweaver_monitor._runtime.ending import Ending
 from toolweaver_monitor._runtime.health import Health, health
 from toolweaver_monitor._runtime.report import report_text, totals_and_budgets
 from toolweaver_monitor._stats.path_tree import PathTree
 from toolweaver_monitor._text.display import DEFAULT_ROWS, html_paragraphs, pluralize
 from toolweaver_monitor._text.reportable import Reportable
 from toolweaver_monitor.sinks._memory.metrics import Summary
-from toolweaver_monitor.sinks._memory.view import InMemorySink, is_true, make_call
+from toolweaver_monitor.sinks._memory.view import is_true, make_call
 
 if TYPE_CHECKING:
     from toolweaver_monitor._http.mounted import ASGIApp, WSGIApp
@@ -57,11 +56,9 @@ class Monitor(Reportable):
     def __init__(self, components: Components, release: Callable[[Monitor], None]) -> None:
         self.metrics, self.costs, self.errors = components.metrics, components.costs, components.errors
         self._components = components
-        self._release = release
+        self._ending = Ending(components, lambda: release(self))
         self._by_hand = HandRecorder(lambda: not components.closed)
         self._budgets = BudgetHandles(components.ledger)
-        self._ended: bool | None = None
-        self._summary_logged = False
 
     def __repr__(self) -> str:
         total = self.summary()
@@ -305,77 +302,21 @@ class Monitor(Reportable):
             ConfigurationError: `timeout` is not a number; then nothing has been ended.
         """
         timeout = validate_timeout(timeout)
-        if self._ended is not None:
-            return self._ended
-        # A signal handler that ends the process may run between any two lines, and must finish what has begun here. So
-        # every step can be repeated, and no step assumes that an earlier one has been completed.
-        parts = self._components
-        parts.closed = True
-        deadline = time.monotonic() + timeout
-        done = bus.drain(timeout / 2)
-        self._release(self)
-        self._log_summary()
-        if parts.shared is not None:
-            _quietly(parts.shared.close)
-        for runner in parts.runners:
-            runner.request_close(deadline)
-        for sink in self.sinks:
-            if isinstance(sink, InMemorySink):
-                _quietly(sink.close)
-        if parts.workers is not None:  # after the exporter, which must not answer without the others' counts
-            _quietly(parts.workers.close)
-        while not all(runner.closed or runner.worker.is_current() for runner in parts.runners):
-            if time.monotonic() >= deadline:
-                break
-            time.sleep(POLL_S)
-        closed = all(runner.closed and not runner.error_count for runner in parts.runners)
-        for runner in parts.runners:
-            runner.abandon()
-        self._ended = done and closed and not any(runner.stats().lost for runner in parts.runners)
+        if self._ending.result is not None:
+            return self._ending.result
+        ended = self._ending.run(timeout)
         process_exit.unregister(self)
-        self._print_losses()
-        return self._ended
+        self._ending.print_losses()
+        return ended
 
     def _exit_timeout_s(self) -> float:
         """Return how long the end of the program may wait for the sinks, in seconds."""
-        return sigterm.EXIT_TIMEOUT_S + max(map(_grace_s, self.sinks), default=0.0)
+        return self._ending.timeout_s()
 
     def _replace_with(self, successor: Monitor) -> None:
         """End everything that the next setup does not take over."""
-        parts = self._components
-        kept = {id(sink) for sink in successor.sinks}
-        parts.runners = tuple(runner for runner in parts.runners if id(runner.sink) not in kept)
-        if parts.workers is successor._components.workers:
-            parts.workers = None
-        parts.sinks = {name: sink for name, sink in parts.sinks.items() if id(sink) not in kept}
+        self._components.hand_over(successor._components)
         self.shutdown()
-
-    def _log_summary(self) -> None:
-        """Give the summary to every sink that logs one, once."""
-        if self._summary_logged:
-            return
-        self._summary_logged = True
-        parts = self._components
-        budgets = {"budgets": parts.budgets()} if parts.ledger is not None else {}
-        for sink in self.sinks:
-            log_summary = getattr(sink, "log_summary", None)
-            if callable(log_summary):
-                _quietly(log_summary, {**self.summary(), **budgets})
-
-    def _print_losses(self) -> None:
-        """Print one line on what was not delivered, and why, for those who read the output only at the end."""
-        lost = {runner.name: books for runner in self._components.runners if (books := runner.stats()).lost}
-        if not lost:
-            return
-        parts = []
-        for name, books in lost.items():
-            reasons = ", ".join(f"{count:,} {why}" for why, count in {**books.dropped_by, **books.failed_by}.items())
-            parts.append(f"{name} {books.lost:,} ({reasons})")
-        total = sum(books.lost for books in lost.values())
-        verb = "was" if total == 1 else "were"
-        _quietly(
-            _to_stderr, f"toolweaver_monitor: {pluralize(total, 'call')} {verb} not delivered: {'; '.join(parts)}\n"
-        )
 
     def __enter__(self) -> Self:
         """Return the monitor itself."""
@@ -396,26 +337,3 @@ class Monitor(Reportable):
     ) -> None:
         """Shut down without blocking the event loop."""
         await run_off_loop(self.shutdown, self._exit_timeout_s())
-
-
-def _grace_s(sink: Any) -> float:
-    """Return how much longer than others a sink may take at the end, in seconds; 0.0 if it gives no valid time."""
-    try:
-        return validate_timeout(getattr(sink, "grace_s", 0.0))
-    except Exception:  # noqa: BLE001 - a broken sink must not keep the others from being closed in time
-        return 0.0
-
-
-def _quietly(step: Callable[..., object], *args: object) -> None:
-    """Run a step of the end; its failure is counted and does not keep the next steps from running."""
-    try:
-        step(*args)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - whatever a sink raises
-        Diagnostics.internal_errors += 1
-
-
-def _to_stderr(text: str) -> None:
-    if deferred_log.stderr_is_open():
-        sys.stderr.write(text)
