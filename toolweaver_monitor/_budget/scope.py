@@ -126,8 +126,10 @@ class Scope:
                     key = part.meter.key
                     return self.accounts[self.value] if key is None else self._account(key)
             # A call of a tool that this budget does not limit, and one that has ended, may have no admission of it.
-            # Their tags show which account applies.
-            value = parent._own_tags.get(self.tag or "")
+            # Their tags show which account applies. One that has ended no longer leads to the calls around it.
+            node = parent._node
+            tags = node.tags if parent._token is None and node is not None else parent._own_tags
+            value = tags.get(self.tag or "")
             if value is not None:
                 return self._meters_of_value(value)
             outer = parent._token.old_value if parent._token is not None else None

@@ -21,6 +21,7 @@ from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.sanitize import TagValue
 from toolweaver_monitor._core.timeouts import validate_timeout
 from toolweaver_monitor._instrument import results
+from toolweaver_monitor._instrument.patching.background_tasks import patch_background_tasks
 from toolweaver_monitor._instrument.tool import validate_control_flow, validate_tags
 from toolweaver_monitor._runtime.components import Components, Fault
 from toolweaver_monitor._runtime.enrichment import CallEnricher, truncate
@@ -140,6 +141,8 @@ def setup(
         shared=shared,
     )
     sigterm.handled = config.HANDLE_SIGTERM.value()
+    if options.enabled:
+        patch_background_tasks()
     with _setup_lock:
         _finish_interrupted()
         return _replace(options)
