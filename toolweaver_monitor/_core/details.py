@@ -65,8 +65,9 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
     result: str | None = None
     inside: Any = None
     """What calls inside this one have told, a `UsageInside`. None if there were none, and once this call has closed."""
-    is_repeat: bool = False
-    """Whether its result came again: the figures that the result tells were counted before."""
+    is_repeat: Any = False
+    """Whether its result came again: the figures that the result tells were counted before. Those of the items of a
+    generator are here, as a `Usage`."""
     has_cost_of_result: bool = False
     """Whether its cost is what its result tells, and not that of calls inside as far as those have told theirs."""
     audio_tokens: tuple[int, int, int] = (0, 0, 0)

@@ -339,30 +339,57 @@ def set_cost(tool: ToolSpec, call: ToolCall, result: Any, outcome: Outcome) -> N
             details = call._ensure_details()
             details.cost_nanousd, details.cost_source = cost, "priced"
     if details.is_repeat and outcome == "success":  # an error that comes again is no answer of a cache
-        count_as_cached(call, details, result)
+        count_as_cached(tool, call, details, result)
     elif details.cached:
         details.saved_nanousd, details.cost_nanousd = details.cost_nanousd or 0, 0
+        tell_saved(call, details, details.saved_nanousd, are_tokens_counted=True)
     if call._parent_serial is not None and (details.inside is not None or has_figures(call)):
         tell(getattr(call._token, "old_value", None), details)
 
 
-def count_as_cached(call: ToolCall, details: CallDetails, result: Any) -> None:
+def count_as_cached(tool: ToolSpec, call: ToolCall, details: CallDetails, result: Any) -> None:
     """Count a call whose result came again as served from a cache.
 
     What its result tells was counted before. A cost that was recorded or declared, and a price per call, stay.
     """
     details.cached = True
-    handler = handlers.get(type(result))
     again = ToolCall(call.tool_name)
-    if handler is apply_dict:
-        read_into(again, result)
-    elif handler is not None and handler is not deferred and handler is not container:
-        handler(again, result)
+    read_again(tool, again, result if details.is_repeat is True else details.is_repeat)
     told = again._details
     if details.cost_nanousd is None:
         details.cost_nanousd, details.cost_source = 0, "reported"
     if told is not None:
-        price = bus.policy.price
+        price = None if details.cost_source == "priced" else bus.policy.price  # else a price per call has been charged
         cost = price(again) if told.lacks_price and price is not None else told.cost_nanousd
         details.saved_nanousd = cost or 0
         details.model, details.provider = details.model or told.model, details.provider or told.provider
+        tell_saved(call, told, cost, are_tokens_counted=False)
+
+
+def read_again(tool: ToolSpec, call: ToolCall, result: Any) -> None:
+    """Read what a result, or the `Usage` of the items of a generator, tells that was counted before."""
+    usage = result
+    if callable(tool.usage) and type(result) is not Usage:
+        usage = call_extractor("usage", tool.usage, result, failed=None)
+    if type(usage) is Usage:
+        apply_usage(call, usage)
+        return
+    handler = handlers.get(type(result))
+    answers = answers_in(result) if handler is container or handler is apply_dict else ()
+    found = StreamUsage()
+    for answer in answers:
+        found.observe(answer)
+    total = found.total()
+    if total is not None:
+        apply_usage(call, total)
+    elif handler is apply_dict:
+        read_into(call, result)
+    elif handler is not container and handler is not None and handler is not deferred:
+        handler(call, result)
+
+
+def tell_saved(call: ToolCall, told: CallDetails, saved_nanousd: int | None, *, are_tokens_counted: bool) -> None:
+    """Add the figures that a cache saved to the call around, which may hand them on: see `UsageInside.add_saved`."""
+    inside = inside_of(getattr(call._token, "old_value", None)) if call._parent_serial is not None else None
+    if inside is not None:
+        inside.add_saved(told, saved_nanousd, are_tokens_counted=are_tokens_counted)

@@ -40,7 +40,7 @@ class StreamObserver:
     """
 
     __slots__ = (
-        "call", "cost", "cost_nanousd", "failed", "has_extractors", "has_started", "is_charged",
+        "again", "call", "cost", "cost_nanousd", "failed", "has_extractors", "has_started", "is_charged",
         "last_id", "reader", "usage",
     )  # fmt: skip
 
@@ -55,6 +55,8 @@ class StreamObserver:
         self.cost_nanousd: int | None = None
         """The sum of what the `cost` callable has returned."""
         self.usage: StreamUsage | None = None
+        self.again: StreamUsage | None = None
+        """What items told that had been counted before."""
         self.last_id = 0
         """The `id` of the last item that reported usage."""
         self.has_started = False
@@ -177,6 +179,8 @@ class StreamObserver:
         if id(item) == self.last_id or not known_results.is_known(item):
             return False
         closing.note_known(self.call, item)
+        self.again = self.again or StreamUsage()
+        self.again.observe(item)
         return True
 
     def mark(self, item: Any) -> None:
@@ -205,6 +209,8 @@ class StreamObserver:
         has_told = details.tokens or details.is_repeat or details.inside is not None
         if self.is_charged and items and not has_told:
             closing.note_unknown_cost(call)
+        if details.is_repeat and self.again is not None:
+            details.is_repeat = self.again.total() or True
 
 
 def _ignore(item: object) -> None:

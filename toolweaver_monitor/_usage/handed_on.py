@@ -71,7 +71,7 @@ class UsageInside:
         results: the `id`s of results whose figures they told.
     """
 
-    __slots__ = ("_each", "_handed_on", "_rest", "results")
+    __slots__ = ("_each", "_handed_on", "_rest", "_saved", "results")
 
     def __init__(self) -> None:
         self.results: set[int] = set()
@@ -81,6 +81,8 @@ class UsageInside:
         """What calls inside have handed on: totals of some of the others, which a call around may hand on again."""
         self._rest = NO_FIGURES
         """The total of those that `_each` has no room for."""
+        self._saved = NO_FIGURES
+        """The total of the figures that were not charged, since a cache had answered. A call around may tell them."""
 
     def add(self, details: CallDetails) -> None:
         """Add a call that has ended, with what ended inside it."""
@@ -97,9 +99,25 @@ class UsageInside:
             if len(self._each) > MAX_FIGURES:
                 self._fold()
 
+    def add_saved(self, told: CallDetails, saved_nanousd: int | None, *, are_tokens_counted: bool) -> None:
+        """Add the figures of a call that has ended, as far as they are not charged since a cache had answered.
+
+        Args:
+            told: the figures as its result told them.
+            saved_nanousd: what they would have cost; None if that is unknown.
+            are_tokens_counted: whether its tokens and its model are given to `add`.
+        """
+        unsplit, given, produced = told.unsplit_tokens, told.input_tokens, told.output_tokens
+        whole = Figures.of((unsplit, given, produced, saved_nanousd, told.cost_source == "reported", told.model))
+        self._handed_on = (*self._handed_on, whole)[-MAX_FIGURES:]
+        if are_tokens_counted:
+            whole = whole._replace(tokens=0, split=(0, 0), models=frozenset())
+        self._saved += whole
+
     def _merge(self, other: UsageInside) -> None:
         self._each += other._each
         self._rest += other._rest
+        self._saved += other._saved
         self._handed_on = (*self._handed_on, *other._handed_on)[-MAX_FIGURES:]
         if len(self._each) > MAX_FIGURES:
             self._fold()
@@ -130,7 +148,7 @@ class UsageInside:
         ))  # fmt: skip
         each = list(map(Figures.of, self._each))
         total = sum(each, self._rest)
-        if not any(one.covers(outer) for one in (total, *each, *self._handed_on)):
+        if not any(one.covers(outer) for one in (total, total + self._saved, *each, *self._handed_on)):
             return False
         self._handed_on = (*self._handed_on, outer)[-MAX_FIGURES:]
         return True

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import Usage, monitored, setup, track
+from toolweaver_monitor import Usage, current_call, monitored, setup, track
 from toolweaver_monitor.testing import ToolRecorder
 
 PRICES = {"m": {"input": 1.0, "output": 5.0}, "n": {"input": 1.0, "output": 5.0}}
@@ -171,6 +171,52 @@ def test_a_call_with_nothing_of_its_own_closes_without_details() -> None:
     with ToolRecorder() as recorder:
         agent()
         assert sum(call.tokens for call in recorder.calls()) == 120
+
+
+SAVED: dict[str, Callable[[Any], Any]] = {
+    "a copy": lambda ask: {"model": "m", "usage": usage_of(ask(1))},
+    "the total": lambda ask: {"usage": usage_of(ask(1), ask(2))},
+    "the cost alone": lambda ask: {"text": "", "cost": ask(1)["cost"]},
+    "the total with cost": lambda ask: {"tokens_used": 360, "cost": ask(1)["cost"] + ask(2)["cost"]},
+}
+
+
+@pytest.mark.parametrize("case", SAVED)
+@pytest.mark.parametrize("way", ["the same object", "cached in the result", "record(cached=True)", "a stream"])
+def test_figures_that_a_cache_saved_are_not_charged_to_the_call_that_hands_them_on(case: str, way: str) -> None:
+    """The second agent gets its answers from the cache of the tool inside: nothing is spent any more.
+
+    Seen red: the call inside counted nothing, so the agent was charged what its result told.
+    """
+    monitor = setup(prices=PRICES)
+    answers: dict[int, dict[str, Any]] = {}
+
+    def look_up(times: int) -> dict[str, Any]:
+        is_new = times not in answers
+        answer = answers.setdefault(times, llm.__wrapped__(times=times, cost=0.5 * times))
+        if way == "cached in the result" and not is_new:
+            return {**answer, "cached": True}
+        if way == "record(cached=True)" and not is_new:
+            current_call().record(cached=True)
+            return dict(answer)
+        return answer
+
+    def items(times: int) -> Iterator[Any]:
+        yield look_up(times)
+
+    ask = monitored("ask")(look_up)
+    stream = monitored("ask")(items)
+    agent = monitored("agent")(
+        lambda: SAVED[case]((lambda times: next(iter([*stream(times)]))) if way == "a stream" else ask)
+    )
+    agent()
+    spent = monitor.summary()["total_cost_usd"]
+    with track("session"):
+        agent()
+        agent()
+    assert spent == sum(0.5 * times for times in answers)
+    assert monitor.summary()["total_cost_usd"] == spent
+    assert monitor.costs.by("tool")["agent"]["tokens"] == 0
 
 
 def test_what_a_call_records_itself_counts() -> None:

@@ -36,7 +36,7 @@ class PriceBook:
         prices: your own table, or the `.json` or `.toml` file that holds it: for each model dollars per million tokens
             (`input`, `output`, `cached_input`, `cache_write`) or dollars per call (`per_call`), with `provider` if they
             apply to one only; a list of those with `from` dates if they change. A call without a model is priced by the
-            entry with the name of its tool.
+            entry with the name of its tool, and so is one whose model is not in the table if that is a price per call.
 
     Raises:
         ConfigurationError: the table cannot be read or used; the message names the place and what to write instead.
@@ -46,6 +46,10 @@ class PriceBook:
         self._table = {} if prices is None else load(prices)
         self._file = os.fspath(prices) if isinstance(prices, (str, os.PathLike)) else None
         self._by_lower = {name.lower(): periods for name, periods in self._table.items()}
+        self.tools = frozenset(
+            name for name, periods in self._table.items() if all(period.rates.is_per_call_only for period in periods)
+        )
+        """The names with a price per call and none per token in the table, which most likely are those of tools."""
         self._tariffs: dict[tuple[str | None, ...], Tariff] = {}
         self._genai: GenaiPrices | None = None
         self._state: LoadState = "cold"
@@ -55,13 +59,6 @@ class PriceBook:
         self._loader_id: int | None = None
         self._starting = locks.new_lock("starting to load prices")
         locks.after_fork_in_child_weak(self, PriceBook._reset_in_child)
-
-    @property
-    def tools(self) -> frozenset[str]:
-        """The names with a price per call and none per token in the table, which most likely are those of tools."""
-        return frozenset(
-            name for name, periods in self._table.items() if all(period.rates.is_per_call_only for period in periods)
-        )
 
     @property
     def ready(self) -> bool:
@@ -118,7 +115,8 @@ class PriceBook:
             return None
         at = call.started_at if call._opened_at else time.time()
         model = details.model
-        key = model, details.provider, None if model is not None else call.tool_name, details.service_tier
+        tool = call.tool_name if model is None or call.tool_name in self.tools else None
+        key = model, details.provider, tool, details.service_tier
         tariff = self._tariffs.get(key)
         if tariff is None or not tariff.since <= at < tariff.until:
             tariff = self._find_tariff(key, at)
@@ -130,8 +128,11 @@ class PriceBook:
 
     def _find_tariff(self, key: tuple[str | None, ...], at: float) -> Tariff:
         model, provider, tier = key[0], _normalize_provider(key[1]), key[3]
-        name = model if model is not None else key[2]
-        tariff, until = self._find_in_table(name or "", provider, tier, at)
+        tariff, until = None, float("inf")
+        for name in (model, key[2]):
+            if name is not None and tariff is None:
+                tariff, changes = self._find_in_table(name, provider, tier, at)
+                until = min(until, changes)
         if tariff is None:
             if self._is_requested and self._state == "cold":  # a forked child
                 self.start_loading()

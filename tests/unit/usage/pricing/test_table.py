@@ -85,6 +85,20 @@ def test_a_call_without_a_model_goes_by_its_tools_name() -> None:
     assert dollars(book, None, tool="other") is None
 
 
+def test_a_price_per_call_of_a_tool_holds_whatever_model_its_answers_name() -> None:
+    """Unless the table prices that model itself.
+
+    Seen red: only the model's name was looked up, so a transcription by the second stayed unpriced.
+    """
+    book = PriceBook({"scan": {"per_call": 0.2}, "m": {"input": 1}, "ask": {"input": 1}})
+    assert dollars(book, "unlisted", tool="scan") == 0.2
+    assert dollars(book, "m", tool="scan") == 1
+    assert dollars(book, "unlisted", tool="ask") is None
+    call = ToolCall("scan")
+    apply_usage(call, Usage(model="voxtral", input_tokens=10, other_units=8))
+    assert book.cost_nanousd(call) == 200_000_000
+
+
 def test_prices_by_token_and_by_call_add_up() -> None:
     """A search that costs a fee and its tokens."""
     book = PriceBook({"sonar": {"input": 1, "output": 1, "per_call": 0.005}})
