@@ -13,7 +13,8 @@ from toolweaver_monitor._text.names import safe_name, suggest
 FIGURES = ("tokens", "input_tokens", "output_tokens", "cached_tokens", "cost", "attempt")
 """The numbers that `ToolCall.record` accepts by name."""
 READ_AS_RESULT = frozenset({
-    "cost_usd", "total_cost_usd", "prompt_tokens", "completion_tokens", "total_tokens", "tokens_used", "usage",
+    "cost_usd", "total_cost_usd", "response_cost", "prompt_tokens", "completion_tokens", "total_tokens", "tokens_used",
+    "usage",
 })  # fmt: skip
 """Keywords that mean what they mean as keys of a result."""
 has_no_figures = READ_AS_RESULT.isdisjoint
@@ -78,6 +79,7 @@ def warn_of_misspelt(tags: Mapping[str, Any]) -> None:
         if type(value) is str or name in _innocent or plain_number(value) is None:
             continue
         close = [_SYNONYMS[name]] if name in _SYNONYMS else suggest(name, FIGURES, cutoff=0.8)
+        close = close or suggest(name, READ_AS_RESULT, cutoff=0.9)  # or `completion_time` would be one
         if not close:
             if len(_innocent) >= MAX_CHECKED:
                 _innocent.clear()

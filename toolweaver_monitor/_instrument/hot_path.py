@@ -221,7 +221,6 @@ def finish_slow(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
     try:
         handler = handler_for(type(result))
         if handler is deferred and tool.may_return_awaitable and call.outcome == "open":
-            restore(call)
             return finish_later(tool, call, result)
         if handler is stream and (watched := watch_stream(tool, call, result)) is not None:
             return watched
@@ -285,7 +284,10 @@ def finish_later(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
     Returns:
         A coroutine for a coroutine; a future or task itself.
     """
+    token = call._token
+    restore(call)
     if type(result) is not types.CoroutineType:
+        call._token = token  # used up by now, and still names the call around, which may hand on what this one used
         result.add_done_callback(lambda future: _finish_future(tool, call, future))
         return result
     coroutine: Any = result

@@ -131,6 +131,10 @@ def _is_stream(kind: type) -> bool:
 
 
 def _is_future(kind: type) -> bool:
-    """Return whether objects of this type can be awaited and report their end, as `asyncio.Future` and `Task` do."""
-    names = set().union(*(vars(base) for base in type.__dict__["__mro__"].__get__(kind)))
+    """Return whether objects of this type report their end: those that can be awaited, and those of executors."""
+    bases = mro_of(kind)
+    modules = [vars_of(base).get("__module__") for base in bases if name_of(base) == "Future"]
+    if "concurrent.futures._base" in modules:
+        return True
+    names = set().union(*(vars(base) for base in bases))
     return {"__await__", "add_done_callback", "cancelled"} <= names

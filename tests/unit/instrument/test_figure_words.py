@@ -55,6 +55,7 @@ class OwnUsage:
 
 WORDS: dict[str, tuple[dict[str, Any], tuple[int, int, int, int, float | None]]] = {
     "cost_usd": ({"cost_usd": 0.25}, (0, 0, 0, 0, 0.25)),
+    "response_cost": ({"response_cost": 0.25}, (0, 0, 0, 0, 0.25)),
     "prompt and completion": ({"prompt_tokens": 100, "completion_tokens": 20}, (0, 100, 20, 0, None)),
     "with their total": (
         {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120, "cost_usd": 0.25},
@@ -267,7 +268,9 @@ def test_tokens_of_two_models_in_one_call_have_no_price(words: str) -> None:
     assert found == [(200, 200_000), (100, 10_000_000), (200, None), (200, 750_000_000)]
 
 
-@pytest.mark.parametrize("name", ["usd", "costUSD", "total_cost", "token_count"])
+@pytest.mark.parametrize(
+    "name", ["usd", "costUSD", "total_cost", "token_count", "prompt_token", "completionTokens", "total_token"]
+)
 def test_other_words_for_a_cost_or_tokens_are_no_silent_tags(name: str) -> None:
     """A number under a word that is no figure, but was surely meant as one, is a problem.
 
@@ -276,4 +279,6 @@ def test_other_words_for_a_cost_or_tokens_are_no_silent_tags(name: str) -> None:
     monitor = setup()
     with track("llm") as call:
         call.record(**{name: 3})
-    assert [problem for problem in monitor.health()["problems"] if repr(name) in problem]
+        call.record(completion_time=3, max_tokens=3, total_items=3)
+    (problem,) = monitor.health()["problems"]
+    assert repr(name) in problem
