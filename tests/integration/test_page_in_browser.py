@@ -318,14 +318,17 @@ def test_a_budget_begins_with_its_customer_and_refused_calls_cost_nothing(show: 
         opened.wait("document.querySelector('#detail .strip')")
         assert opened.page.inner_text(".budget .cut").startswith("acme: ")
         assert re.search(r"cost of a call\s+\$0\.01\n", opened.page.inner_text("#detail"))
-        assert opened.page.inner_text(".tile .small >> nth=0").startswith("8 refused · in ")
+        assert opened.page.inner_text(".tile .small >> nth=0").startswith("8 rejected · in ")
 
 
-@pytest.mark.parametrize("width", [1280, 1680])
+@pytest.mark.parametrize("width", [600, 900, 1200, 1280, 1680])
 def test_nothing_in_the_heading_of_a_quiet_store_is_cut_off(
     show: Callable[..., Opened], tmp_path: Path, width: int
 ) -> None:
-    """Neither since when its calls are, nor for how long none has come. Seen red: at 1280 px both ended in dots."""
+    """Neither since when its calls are, nor for how long none has come.
+
+    Seen red: at 900 and 1280 px both ended in dots.
+    """
     with setup(SQLiteStore(tmp_path / "quiet.db"), dashboard=0) as running:
         read_receipts(1)
         running.flush()

@@ -273,8 +273,8 @@ class LiveTop:
             spent, limit = (
                 f"${budget[key]:,.4f}" if unit == "usd" else f"{budget[key]:,} {unit}" for key in ("spent", "limit")
             )
-            refused = f", {budget['rejections']:,} refused" if budget["rejections"] else ""
-            lines.append(f"  budget {escape(budget['name'])}: {spent} of {limit}{refused}")
+            rejected = f", {budget['rejections']:,} rejected" if budget["rejections"] else ""
+            lines.append(f"  budget {escape(budget['name'])}: {spent} of {limit}{rejected}")
         return lines
 
     def _row(self, row: dict[str, Any], columns: int | None) -> list[str]:

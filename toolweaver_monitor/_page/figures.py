@@ -27,7 +27,7 @@ ERRORS_SHOWN_ALONE = 20
 """Errors that are shown one by one."""
 SUMMED = (
     "calls", "failed", "rated", "tokens", "input_tokens", "output_tokens", "cached_tokens", "cost_nanousd", "costed",
-    "unpriced", "retries", "cache_hits", "refused",
+    "unpriced", "retries", "cache_hits", "rejected",
 )  # fmt: skip
 """What the total is the sum of."""
 
@@ -245,7 +245,7 @@ def usage_row(usage: UsageTotals) -> dict[str, Any]:
         "unpriced": usage.unpriced,
         "retries": usage.retries,
         "cache_hits": usage.cache_hits,
-        "refused": usage.rejected,
+        "rejected": usage.rejected,
     }
 
 

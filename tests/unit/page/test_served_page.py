@@ -105,7 +105,7 @@ def test_refused_calls_are_told_beside_the_others(tmp_path: Path) -> None:
         running.flush()
         url = str(running.sinks[1].url)
         totals = [poll(url)["total"], wait_until(lambda: json.loads(get(f"{url}data.json?period=all")[2]).get("total"))]
-    assert [(total["calls"], total["rated"], total["refused"]) for total in totals] == [(5, 2, 3)] * 2
+    assert [(total["calls"], total["rated"], total["rejected"]) for total in totals] == [(5, 2, 3)] * 2
 
 
 def test_outcomes_stand_in_one_order_without_those_that_did_not_happen(tmp_path: Path) -> None:

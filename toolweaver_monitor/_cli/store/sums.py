@@ -96,7 +96,7 @@ def budget_rows(store: StoreReader) -> list[dict[str, Any]]:
             "per": account.per,
             "unit": account.unit,
             "spent": spent / NANO if account.unit == "usd" else spent,
-            "last_refused_at": refused_at,
+            "last_rejected_at": refused_at,
         }
         for account, spent, refused_at in read_spent(store, time.time())
     ]

@@ -20,7 +20,7 @@
       const tone = one.remaining <= 0 || one.rejections ? "bad" : used >= 0.8 ? "warn" : "";
       const bar = twm.svg("svg", { class: "gauge " + tone, viewBox: "0 0 180 6", width: 180, height: 6, preserveAspectRatio: "none", "aria-hidden": "true" }, twm.svg("rect", { class: "under", width: 180, height: 6, rx: 2 }), twm.svg("rect", { class: "bar", width: 180 * used, height: 6, rx: 2 }));
       let when = "";
-      if (one.rejections) when = `✕ ${twm.count(one.rejections)} refused`;
+      if (one.rejections) when = `✕ ${twm.count(one.rejections)} rejected`;
       else if (one.frees_at) when = `room again in ${twm.span(one.frees_at - shown.now)}`;
       else if (one.remaining <= 0) when = "! used up";
       else if (one.unit === "usd" && hourly > 0 && one.remaining / hourly < 48) when = `gone in ${twm.span((one.remaining / hourly) * 3600)}`;
@@ -51,8 +51,8 @@
     const spent = times.reduce((sum, period) => sum + period[3], 0), recent = times.reduce((sum, period) => sum + period[1], 0);
     const hourly = (spent / covered) * 3600, rate = total.rated ? total.failed / total.rated : null;
     const during = recent === total.calls ? `in ${twm.span(shown.now - from)}` : `${twm.count(recent)} in the last ${twm.span(covered)}`;
-    const unfinished = total.calls - total.rated - total.refused;
-    const unrated = [[total.refused, "refused"], [unfinished, "unfinished"]].map(([calls, how]) => (calls ? `${twm.count(calls)} ${how} · ` : "")).join("");
+    const unfinished = total.calls - total.rated - total.rejected;
+    const unrated = [[total.rejected, "rejected"], [unfinished, "unfinished"]].map(([calls, how]) => (calls ? `${twm.count(calls)} ${how} · ` : "")).join("");
     const unpriced = total.unpriced ? [" · ", el("span", { class: "warn" }, `! ${twm.count(total.unpriced)} unpriced`)] : null;
     const money = hourly ? `${twm.dollars(hourly)} an hour` : total.cost === null ? "no call has a known cost" : `nothing in the last ${twm.span(covered)}`;
     return [
