@@ -23,6 +23,7 @@ from toolweaver_monitor._runtime.health import Health, health
 from toolweaver_monitor._runtime.report import report_text, totals_and_budgets
 from toolweaver_monitor._stats.path_tree import PathTree
 from toolweaver_monitor._text.display import DEFAULT_ROWS, html_paragraphs, pluralize
+from toolweaver_monitor._text.guesses import suggest_keywords
 from toolweaver_monitor._text.reportable import Reportable
 from toolweaver_monitor.sinks._memory.metrics import Summary
 from toolweaver_monitor.sinks._memory.view import is_true, make_call
@@ -157,6 +158,7 @@ class Monitor(Reportable):
 
     # --- serving --------------------------------------------------------------------------------------------------
 
+    @suggest_keywords()
     def asgi(
         self,
         *,
@@ -190,6 +192,7 @@ class Monitor(Reportable):
 
         return ASGIMetrics(mount(self._components, token, allowed_hosts, insecure, page))
 
+    @suggest_keywords()
     def wsgi(
         self,
         *,

@@ -119,13 +119,14 @@ def suggest_keywords(
         parameters = inspect.signature(function).parameters.values()
         known = tuple(each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY))
         known = tuple(name for name in known if name != "self")
-        shown = function.__qualname__.removesuffix(".__init__")
+        is_init = function.__name__ == "__init__"
 
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
             for name in kwargs:
                 if name not in known:
                     what = meant.get(name) or (hint and hint(name)) or _closest(name, known)
+                    shown = type(args[0]).__name__ if is_init else function.__qualname__
                     raise TypeError(f"{shown}() got an unexpected keyword argument {name!r}; {what}")
             return function(*args, **kwargs)
 

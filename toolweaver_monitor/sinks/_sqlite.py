@@ -23,6 +23,7 @@ from toolweaver_monitor._store.schema import COST_SOURCES, MINUTE, MODEL, OUTCOM
 from toolweaver_monitor._store.store_file import StoreFile
 from toolweaver_monitor._store.upkeep import Retention
 from toolweaver_monitor._store.writer import Rollup, Rows, StaleNumbers, StoreWriter
+from toolweaver_monitor._text.guesses import suggest_keywords
 from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor.errors import ConfigurationError
 
@@ -59,7 +60,7 @@ Pending = dict[GroupKey, ToolStats]
 class SQLiteStore:
     """A store: one SQLite file with a row for each call, and the sums of all calls by minute.
 
-    Several processes may write to one file, and readers never delay them. See `docs/how-to/store.md`.
+    Several processes may write to one file, and readers never delay them.
 
     Args:
         path: the file; it is created, for its owner only, if there is none. Default: `TOOLWEAVER_MONITOR_STORE`, or
@@ -81,6 +82,7 @@ class SQLiteStore:
     max_batch = 4_096
     max_calls = 32_768
 
+    @suggest_keywords(file="did you mean path=?", filename="did you mean path=?", database="did you mean path=?")
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,

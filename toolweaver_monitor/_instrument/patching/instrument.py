@@ -13,6 +13,7 @@ from toolweaver_monitor._instrument.decorator import Cost, Failed, UsageReader
 from toolweaver_monitor._instrument.patching.apply import apply_to, withdraw_from
 from toolweaver_monitor._instrument.patching.by_name import instrument_name, lock, uninstrument_name
 from toolweaver_monitor._instrument.patching.options import InstrumentOptions, ToolName, make_options
+from toolweaver_monitor._text.guesses import suggest_keywords
 from toolweaver_monitor.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ def _require_target(function: F) -> F:
 
 
 @_require_target
+@suggest_keywords()
 def instrument(
     target: T,
     *,

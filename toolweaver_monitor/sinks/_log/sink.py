@@ -10,6 +10,7 @@ from typing import Any
 from toolweaver_monitor._core import config
 from toolweaver_monitor._core.call import ERROR_OUTCOMES, ToolCall
 from toolweaver_monitor._text.display import escape, pluralize
+from toolweaver_monitor._text.guesses import suggest_keywords
 from toolweaver_monitor.errors import ConfigurationError
 from toolweaver_monitor.sinks._log.json_lines import JsonLinesFile
 
@@ -35,6 +36,7 @@ class LogSink:
 
     name = "log"
 
+    @suggest_keywords(file="did you mean path=?", filename="did you mean path=?")
     def __init__(
         self,
         logger: str | logging.Logger | os.PathLike[str] = "toolweaver_monitor.calls",

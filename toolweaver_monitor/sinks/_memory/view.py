@@ -21,6 +21,7 @@ from toolweaver_monitor._stats.aggregator import StatsAggregator
 from toolweaver_monitor._stats.path_tree import PathTree
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._text.display import pluralize
+from toolweaver_monitor._text.guesses import suggest_keywords
 from toolweaver_monitor._text.names import UNNAMED, safe_name
 from toolweaver_monitor._text.redact import scrub
 from toolweaver_monitor._text.safe_repr import error_text, type_name
@@ -49,6 +50,7 @@ class InMemorySink:
     _sees_calls = False
     """Whether it must see every call: buckets of its own and labels cannot be read from the statistics."""
 
+    @suggest_keywords()
     def __init__(self, max_operations: int = 10_000) -> None:
         self._own = StatsAggregator(validate_max_operations(max_operations))
         self._shared: StatsAggregator | None = None
