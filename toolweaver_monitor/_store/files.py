@@ -20,6 +20,8 @@ REMOTE = {
 }  # fmt: skip
 """File systems, as `/proc/mounts` names them, whose locks or shared memory do not reach other machines."""
 MOUNTS = Path("/proc/self/mounts")
+MALFORMED = -1
+"""Stands for the application id of a database that SQLite cannot read: one that was cut off, for example."""
 OWN_FILE = "give a path at which there is no file yet, such as SQLiteStore('runs.db'); this file was not touched"
 
 
@@ -49,7 +51,7 @@ def show(path: Path) -> str:
 
 
 def application_id(path: Path) -> int | None:
-    """Return the application id in a database's header; None if the file is no database.
+    """Return the application id in a database's header; None if the file is no database, `MALFORMED` if it is damaged.
 
     The file is read by SQLite, since closing a descriptor of it drops the locks that this process has on it. Opened as
     immutable it gets no other file beside it and is not changed.
@@ -61,8 +63,8 @@ def application_id(path: Path) -> int | None:
             connection.execute("PRAGMA schema_version")  # reads the header, and finds out whether it is one
         finally:
             connection.close()
-    except sqlite3.Error:
-        return None
+    except sqlite3.Error as error:
+        return MALFORMED if error.sqlite_errorcode == sqlite3.SQLITE_CORRUPT else None
     return found
 
 
@@ -82,10 +84,15 @@ def check_is_store(path: Path) -> bool:
         raise SinkUnavailable(f"{show(path)} is a symbolic link", hint="give the path of the store itself")
     if not stat.S_ISREG(found.st_mode):
         raise SinkUnavailable(f"{show(path)} is no file", hint="give the path of a file, such as 'runs.db'")
-    if lock_path(path).exists() or application_id(path) == APPLICATION_ID:
+    if lock_path(path).exists() or (found_id := application_id(path)) == APPLICATION_ID:
         return True
     if not os.access(path, os.R_OK):
         raise SinkUnavailable(f"{show(path)} cannot be read", hint="ask its owner, or give another path")
+    if found_id == MALFORMED:
+        hint = (
+            f"if it was a store, make an empty file {show(lock_path(path))}; the next program that writes to it then "
+        )
+        raise SinkUnavailable(f"{show(path)} is a damaged database", hint=hint + "keeps what can be read")
     what = "is empty" if not found.st_size else "is not a store of toolweaver_monitor"
     raise SinkUnavailable(f"{show(path)} {what}", hint=OWN_FILE)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ import msgspec
 
 from toolweaver_monitor._store import files
 from toolweaver_monitor._store.connection import StoreConnection, check_version, is_damage, open_reader, unreadable
-from toolweaver_monitor._store.schema import LEAST, MAPS, MINUTE, MODEL, MOST, OUTCOMES, PATH, SUMS, TAG, VALUES
+from toolweaver_monitor._store.schema import LEAST, MAPS, MINUTE, MODEL, MOST, OUTCOMES, PATH, SUMS, TABLES, TAG, VALUES
 from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 
@@ -174,6 +174,21 @@ class StoreReader:
         names = ("run", "started_at", "last_at", "pid", "host", "program", "python", "calls", "kept")
         query = f"SELECT {', '.join(names)} FROM runs ORDER BY run"  # noqa: S608 - names from above
         return [dict(zip(names, row, strict=True)) for row in self.rows(query)]
+
+    def columns(self) -> dict[str, list[str]]:
+        """Return the names of the views' columns, by view.
+
+        Raises:
+            SinkUnavailable: they are not those that a store has: the file is damaged.
+        """
+        with closing(sqlite3.connect(":memory:")) as pristine:
+            for statement in TABLES:
+                pristine.execute(statement)
+            known = _columns(pristine)
+        with self._explained():
+            if _columns(self._connection) != known:
+                raise unreadable(self.path, sqlite3.DatabaseError("its views are malformed"))
+        return known
 
     def paths(self) -> dict[int, tuple[int, str]]:
         """Return the paths of tools: by series the one around it, 0 if there is none, and the name of the tool."""
@@ -352,6 +367,11 @@ class StoreReader:
         """
         query = f"SELECT {', '.join(_COLUMNS)} FROM calls WHERE root = ? ORDER BY started_at, seq"  # noqa: S608
         return self._stored_calls(query, (root,))
+
+
+def _columns(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    found = {view: connection.execute(f"SELECT * FROM {view} LIMIT 0").description for view in ("calls", "stats")}  # noqa: S608
+    return {view: [column[0] for column in columns] for view, columns in found.items()}
 
 
 def _sum_maps(values: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from shell import Shell
 
 from toolweaver_monitor import setup, track
 from toolweaver_monitor._cli import main
+from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._cli.store.significance import holm, mean_p, proportion_p, rank_sum_p
 from toolweaver_monitor._stats.histogram import bucket_of
 from toolweaver_monitor.sinks import SQLiteStore
@@ -82,6 +83,14 @@ def test_a_report_is_by_whatever_was_asked(sh: Shell, store: Path) -> None:
     assert shown["tag:customer"] == {"acme": ("150", 0.6), "bolt": ("150", 0.6)}
     assert shown["path"]["receipt > gpt"] == ("100", 1.0)
     assert shown["run"] == {"1": ("400", 1.3)}
+
+
+def test_a_report_by_run_names_the_programs_and_their_starts(sh: Shell, store: Path) -> None:
+    """Seen red: a number alone."""
+    (run,) = json.loads(sh("report", store, "--json"))["runs"]
+    head, row = (line.split() for line in sh("report", store, "--by", "run").splitlines()[3:5])
+    assert head[:4] == ["run", "program", "started", "calls"]
+    assert row[:5] == ["1", run["program"], *common.when(run["started_at"]).split(), "400"]
 
 
 def test_a_period_without_calls_says_so(sh: Shell, store: Path) -> None:
@@ -148,15 +157,18 @@ def test_tail_follows_a_program_that_writes(tmp_path: Path) -> None:
         ("ATTACH 'other.db' AS other", "may only read"),
         ("SELECT load_extension('x')", "may only read"),
         ("SELECT 1; SELECT 2", "more than one statement"),
-        ("SELECT * FROM nothing_here", "docs/reference/store.md"),
+        ("SELECT * FROM nothing_here", "SELECT * FROM calls LIMIT 1 shows the columns"),
         ("WITH RECURSIVE a(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM a) SELECT count(*) FROM a", "took longer than"),
         ("", "one SELECT"),
         ("VACUUM INTO 'copy.db'", "may only read"),
         ("SELECT randomblob(900000000)", "too big"),
-        ("SELECT * FROM calls WHERE tool_name = ?", "docs/reference/store.md"),
+        ("SELECT * FROM calls WHERE tool_name = ?", "SELECT * FROM calls LIMIT 1"),
+        ("SELECT tool FROM calls", "no such column: tool; did you mean tool_name?"),
+        ("SELECT c.outcom FROM calls c", "did you mean outcome?"),
+        ("SELECT * FROM stat", "no such table: stat; did you mean stats?"),
         ("BEGIN", "may only read"),
         ("CREATE TEMP TABLE t (x)", "may only read"),
-        ("(" * 5_000, "docs/reference/store.md"),
+        ("(" * 5_000, "SELECT * FROM calls LIMIT 1"),
     ],
 )
 def test_a_query_can_only_read(sh: Shell, store: Path, tmp_path: Path, sql: str, says: str) -> None:
@@ -169,6 +181,15 @@ def test_a_query_can_only_read(sh: Shell, store: Path, tmp_path: Path, sql: str,
     assert says in sh.err
     assert len(sh.err.splitlines()) == 1
     assert store.read_bytes() == before
+
+
+@pytest.mark.parametrize(("was", "now"), [(b"AS tool_name", b"AS tool_nime"), (b"r.error_type, 0", b"r.errer_type, 0")])
+def test_a_query_of_a_damaged_view_says_so(sh: Shell, tmp_path: Path, was: bytes, now: bytes) -> None:
+    """And not that the column does not exist, as of a mistake in the query. Seen red: `no such column`."""
+    path = fill(tmp_path / "runs.db", calls=1)
+    path.write_bytes(path.read_bytes().replace(was, now))
+    sh("query", path, "--sql", "SELECT tool_name, error_type FROM calls", code=2)
+    assert "runs.db is damaged" in sh.err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a POSIX shell closes descriptors")

@@ -194,6 +194,26 @@ def test_the_name_sqlite_takes_its_file_from_the_environment(path: Path, monkeyp
         assert store.tools() == ["ocr"]
 
 
+def test_a_store_that_was_cut_off_without_its_lock_file_is_salvaged_once_it_has_one(
+    path: Path, calls_of: Calls
+) -> None:
+    """A copy that was not finished, for example. Seen red: "is not a store", and no way to its calls."""
+    store = SQLiteStore(path)
+    store.write(calls_of(500))
+    store.close()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    lock = files.lock_path(path)
+    lock.unlink()
+    with pytest.raises(SinkUnavailable, match=r"is a damaged database; if it was a store, make an empty file .*\.lock"):
+        StoreReader(path)
+    lock.touch()
+    store = SQLiteStore(path)
+    store.write(calls_of(1))
+    store.close()
+    with StoreReader(path) as reader:
+        assert len(reader.calls(limit=None)) > 1
+
+
 def test_asking_what_a_file_is_drops_no_lock_of_this_process(path: Path, calls_of: Calls) -> None:
     """POSIX drops a process's locks when any descriptor of the file is closed. Seen red: with `open`."""
     store = SQLiteStore(path)

@@ -170,7 +170,7 @@ class StoreTools:
 
         The view calls has a row for each call: tool_name, path, started_at, duration_s, outcome, error_type, error,
         tokens, cost_usd, model, provider, tags (JSON). The view stats has sums by minute, hour and day: kind, name,
-        value, calls, failure, cost_usd. Columns: docs/reference/store.md, or SELECT * ... LIMIT 1.
+        value, calls, failure, cost_usd. SELECT * ... LIMIT 1 shows all columns.
 
         Args:
             sql: one SELECT statement of SQLite.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sqlite3
 import time
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._store.connection import unreadable
 from toolweaver_monitor._store.reader import StoreReader
-from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor._text.names import suggest
+from toolweaver_monitor.errors import ConfigurationError, ToolweaverMonitorError
 
 QUERY_PURPOSE = """\
-Ask a store in SQL. Its views calls and stats are documented in docs/reference/store.md; nothing can be changed. One
-store at a time.
+Ask a store in SQL. The view calls has a row for each call, stats the sums by minute, hour and day: SELECT * shows
+their columns. Nothing can be changed. One store at a time.
 """
 QUERY_USES = """\
 examples:
@@ -25,6 +27,7 @@ examples:
 ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 FORBIDDEN_FUNCTIONS = {"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"}
 STEPS_BETWEEN_LOOKS = 10_000
+_MISSING = re.compile(r'no such (table|column): "?([\w.]+)')
 LONGEST_VALUE = 10_000_000
 """Bytes of one value: a question must not take all of the memory."""
 
@@ -94,7 +97,7 @@ def select(store: StoreReader, sql: str, *, max_rows: int, timeout_s: float) -> 
             raise KeyboardInterrupt from None  # Ctrl-C in the handler, which SQLite takes for its answer
         if "image is malformed" in str(error) or "malformed database" in str(error):
             raise unreadable(store.path, error) from None
-        raise _explain(error, timeout_s) from None
+        raise _explain(store, error, timeout_s) from None
     finally:
         connection.set_authorizer(None)
         connection.set_progress_handler(None, 0)
@@ -113,7 +116,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value  # JSON has no infinity
 
 
-def _explain(error: Exception, timeout_s: float) -> ConfigurationError:
+def _explain(store: StoreReader, error: Exception, timeout_s: float) -> ToolweaverMonitorError:
     text = str(error)
     if "interrupted" in text:
         return ConfigurationError(f"the query took longer than {timeout_s:g} s", hint="ask for less, or --timeout 60")
@@ -121,6 +124,10 @@ def _explain(error: Exception, timeout_s: float) -> ConfigurationError:
         return ConfigurationError("a query may only read", hint="write one SELECT statement")
     if "execute one statement" in text:
         return ConfigurationError("there is more than one statement", hint="write one SELECT statement")
-    return ConfigurationError(
-        f"SQLite says: {text}", hint="see docs/reference/store.md for the views and their columns"
-    )
+    hint = "SELECT * FROM calls LIMIT 1 shows the columns of the view calls; there is stats, too"
+    if missing := _MISSING.match(text):
+        views = store.columns()
+        known = views if missing[1] == "table" else {name for columns in views.values() for name in columns}
+        close = suggest(missing[2].rpartition(".")[2], sorted(known))
+        hint = f"did you mean {close[0]}?" if close else hint
+    return ConfigurationError(f"SQLite says: {text}", hint=hint)

@@ -109,7 +109,10 @@ def _blocks(
     told += [f"${total.usage.cost_nanousd / NANO:,.4f}"]
     told += [f"{total.usage.unpriced:,} unpriced"] if total.usage.unpriced else []
     limit = len(groups) if options.limit <= 0 else options.limit
-    rows = [[_key(options.by), "calls", "failed", "average", "p50", "p95", "p99", "tokens", "cost"]]
+    about = {str(one["run"]): [escape(str(one["program"] or "-")), common.when(one["started_at"])] for one in runs}
+    is_by_run = options.by == "run"
+    head = [_key(options.by), *(["program", "started"] if is_by_run else []), "calls", "failed"]
+    rows = [[*head, "average", "p50", "p95", "p99", "tokens", "cost"]]
     for name, stats in list(groups.items())[:limit]:
         totals = summarize(stats)
         times = [format_seconds(totals[key]) for key in ("avg_duration_s", "p50_s", "p95_s", "p99_s")]
@@ -120,6 +123,7 @@ def _blocks(
         rows.append(
             [
                 escape(label_of(options.by, name)),
+                *(about[name] if is_by_run else []),
                 *counts,
                 *(times if stats.executed else ["-"] * 4),
                 f"{usage.tokens:,}",
