@@ -28,6 +28,9 @@ class ConfigurationError(ToolweaverMonitorError, ValueError):
 class BudgetExceeded(ToolweaverMonitorError):
     """A budget refused the call, so the tool did not run. No other error of this library is raised by a monitored call.
 
+    The refused call is counted as `rejected`. A monitored call around it that lets this error through ends as
+    `interrupted`. Neither is a success or an error.
+
     Attributes:
         budget: the name of the budget that refused the call.
         limit: its limit, in `unit`.

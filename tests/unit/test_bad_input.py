@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import functools
 import io
@@ -10,10 +11,12 @@ import pickle
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import toolweaver_monitor
 from toolweaver_monitor import (
     CostTracker,
     ErrorTracker,
@@ -250,6 +253,21 @@ def test_a_keyword_that_setup_does_not_know_is_told_with_the_one_that_was_meant(
     unknown: Any = {keyword: 1}
     with pytest.raises(TypeError, match=rf"^setup\(\) got an unexpected keyword argument '{keyword}'; {says}"):
         setup(**unknown)
+
+
+def test_no_text_sends_its_reader_to_a_file_that_only_a_checkout_has() -> None:
+    """Errors, help and the page say the cure themselves. Seen red: "see docs/reference/store.md" of a pip install."""
+    package = Path(toolweaver_monitor.__file__).parent
+    found = []
+    for file in package.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        of_module = ast.get_docstring(tree, clean=False)
+        texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+        found += [(file.name, text) for text in texts if isinstance(text, str) and text != of_module and ".md" in text]
+    found += [
+        (file.name, file.suffix) for file in (package / "_page" / "assets").iterdir() if ".md" in file.read_text()
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize("timeout", [float("nan"), "2", None, True])

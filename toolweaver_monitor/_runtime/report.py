@@ -15,7 +15,8 @@ from toolweaver_monitor.sinks._memory.metrics import summarize
 
 def report_text(components: Components, limit: int | None) -> str:
     """Return tools, costs, errors, sinks and budgets as plain text, safe for a terminal, `limit` rows of each."""
-    lines = ["Tools", *_tools(components.metrics._by_tool(), limit)]
+    tools = components.metrics._by_tool()
+    lines = ["Tools", *_tools(tools, limit)]
     lines += ["", components.costs._text(limit), "", components.errors._text(limit, failed_only=True)]
     tree = components.metrics._tree()
     if tree.is_nested:
@@ -24,6 +25,8 @@ def report_text(components: Components, limit: int | None) -> str:
     budgets = components.budgets()
     if budgets:
         lines += ["", "Budgets", *_budgets(budgets, limit)]
+        if any(one["rejections"] for one in budgets) and any(each.outcomes["interrupted"] for each in tools.values()):
+            lines.append("  a call that BudgetExceeded passed through is interrupted: neither a success nor an error")
     return "\n".join(lines)
 
 

@@ -106,6 +106,18 @@ def test_the_report_shows_a_column_for_what_there_is(capsys: pytest.CaptureFixtu
     assert " trial $0.2500 $0.2000 $0.0500 2" in lines
 
 
+def test_the_report_says_what_a_refusal_does_to_the_call_around_it() -> None:
+    """Only where there is such a call. Seen red: a column `interrupted`, and no word of why."""
+    monitor = setup(budget=Budget(limit_calls=0, tool="ocr"))
+    with pytest.raises(BudgetExceeded), track("ocr"):
+        pass
+    said = "  a call that BudgetExceeded passed through is interrupted: neither a success nor an error"
+    assert said not in monitor.report().splitlines()
+    with pytest.raises(BudgetExceeded), track("receipt"), track("ocr"):
+        pass
+    assert monitor.report().splitlines()[-1] == said
+
+
 def test_a_report_says_why_a_sink_lost_calls(tmp_path: Path) -> None:
     """Seen red: `sqlite unavailable 0 0 1`, and no word of what to do."""
     monitor = setup(SQLiteStore(tmp_path))

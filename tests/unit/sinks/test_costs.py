@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -25,6 +28,21 @@ def test_the_report_reads_like_a_bill(capsys: pytest.CaptureFixture[str]) -> Non
         "  embed   $0.0000021      1  $0.0000021",
         "  total      $3.0000      3     $1.0000",
     ]
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_genai_prices_is_advised_only_where_it_is_missing(monkeypatch: pytest.MonkeyPatch, is_installed: bool) -> None:
+    """Seen red: `pip install` of what is installed, for a model that it does not know."""
+    package = ModuleType("genai_prices")
+    package.__spec__ = ModuleSpec("genai_prices", None)
+    monkeypatch.setitem(sys.modules, "genai_prices", package if is_installed else None)
+    monitor = setup()
+    with track("translate") as call:
+        call.record(model="unlisted", tokens=10)
+    text = monitor.costs.report()
+    assert 'setup(prices={"unlisted"' in text
+    assert "record(cost=...)" in text
+    assert ("pip install" in text) is not is_installed
 
 
 def test_costs_counts_and_the_most_expensive() -> None:

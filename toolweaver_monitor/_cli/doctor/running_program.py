@@ -11,6 +11,7 @@ from toolweaver_monitor._cli.doctor.findings import Finding
 from toolweaver_monitor._runtime.health import REASON_CURES
 from toolweaver_monitor._text.display import escape, format_seconds, pluralize
 from toolweaver_monitor._text.names import OVERFLOW
+from toolweaver_monitor.sinks._memory.costs import price_list_cures
 from toolweaver_monitor.sinks._prometheus import catalog
 
 SECOND_LOOK_S = 1.0
@@ -136,7 +137,7 @@ def _tools(samples: Samples) -> Iterator[Finding]:
             "note",
             "costs",
             f"{pluralize(round(unpriced), 'call')} that used tokens or a model: cost unknown",
-            "pip install 'toolweaver_monitor[prices]', setup(prices={...}), or record(cost=...)",
+            ", ".join([*price_list_cures(), "setup(prices={...}) or record(cost=...)"]),
         )
     for labels, count in samples.get(catalog.BUDGET_REJECTIONS.name, ()):
         if count:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import MAX_COUNT, Diagnostics
+from toolweaver_monitor._text.display import pluralize
 from toolweaver_monitor._usage.extract import PROVIDER_ALIASES
 from toolweaver_monitor._usage.pricing import fork_import
 from toolweaver_monitor._usage.pricing.genai_prices import GenaiPrices, Tariff
@@ -191,9 +192,9 @@ class PriceBook:
         sources = []
         if self._table:
             where = "" if self._file is None else f" ({self._file})"
-            sources.append(f"your table{where}: {len(self._table)} models")
+            sources.append(f"your table{where}: {pluralize(len(self._table), 'model')}")
         if self._genai is not None:
-            sources.append(f"genai-prices {self._genai.version}: {self._genai.models} models")
+            sources.append(f"genai-prices {self._genai.version}: {pluralize(self._genai.models, 'model')}")
         return sources
 
     def status(self) -> dict[str, Any]:

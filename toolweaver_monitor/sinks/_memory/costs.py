@@ -24,6 +24,13 @@ MAX_IN_LINE = 5
 """Names shown in one line of a report."""
 
 
+def price_list_cures() -> list[str]:
+    """Return how to install genai-prices, unless it is installed."""
+    from importlib.util import find_spec  # slow to import
+
+    return [] if find_spec("genai_prices") else ["pip install 'toolweaver_monitor[prices]'"]
+
+
 class CostTracker(InMemorySink, Reportable):
     """Dollars and calls by tool. Also works on its own, without `setup()`.
 
@@ -240,7 +247,8 @@ class CostTracker(InMemorySink, Reportable):
         table = f'setup(prices={{"{example}": {{"input": ..., "output": ...}}}}) (dollars per million tokens)'
         return [
             f"  of unknown cost (not in the total): {_join(names, len(unpriced))}",
-            f"  to price them: {table}, cost= on @monitored, or pip install 'toolweaver_monitor[prices]'",
+            f"  to price them: {table}, cost= on @monitored, record(cost=...)",
+            *(f"  or take the prices of many providers: {cure}" for cure in price_list_cures()),
         ]
 
     def _format_groupings(self) -> list[str]:

@@ -41,7 +41,8 @@ def test_a_table_is_a_dict_a_json_file_or_a_toml_file(tmp_path: Path) -> None:
     for prices in (table, json_file, str(json_file), toml_file, str(toml_file)):
         book = PriceBook(prices)
         assert dollars(book, "our-model", input_tokens=3, output_tokens=1) == 6e-7
-        assert "our" in book.sources()[0]
+        assert book.sources()[0].startswith("your table")
+        assert book.sources()[0].endswith(": 1 model")
 
 
 def test_prices_hold_from_their_dates_on() -> None:
