@@ -211,7 +211,7 @@ CALL_FIELDS = {
     "model": "",
     "provider": "",
     "cached": "served from a cache",
-    "attempt": "which try of a retried operation, from 1",
+    "attempt": "which try of a retried operation, from 1; how many there were, if all ran inside the call",
     "tags": "your own labels",
     "error_type": "the name of the exception's class",
     "error": "its text without secrets, at most 256 characters",

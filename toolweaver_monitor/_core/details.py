@@ -50,7 +50,7 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
     cached: bool = False
     """Whether the call was served from the user's own cache."""
     attempt: int = 1
-    """The number of this try of a retried operation, from 1."""
+    """The number of this try of a retried operation, from 1; or how many there were, if all ran inside this call."""
     error_type: str | None = None
     """The exception's class name; `tool_error` if the tool told its error and raised none."""
     raw_error: str = ""
@@ -70,6 +70,8 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
     generator are here, as a `Usage`."""
     has_cost_of_result: bool = False
     """Whether its cost is what its result tells, and not that of calls inside as far as those have told theirs."""
+    holds_attempts: bool = False
+    """Whether all attempts of its operation ran inside this call."""
     audio_tokens: tuple[int, int, int] = (0, 0, 0)
     """Audio tokens, which cost more than text: of the input, of the cached part of the input, and of the output."""
     rare_parts: dict[str, int] | None = None

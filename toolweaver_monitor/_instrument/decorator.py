@@ -15,6 +15,7 @@ from toolweaver_monitor._instrument.patching.known import row_of
 from toolweaver_monitor._instrument.patching.tool_names import asks_for_self
 from toolweaver_monitor._instrument.proxies import MonitoredProxy, make_proxy
 from toolweaver_monitor._instrument.registered import warn_if_registered
+from toolweaver_monitor._instrument.retries import count_attempts
 from toolweaver_monitor._instrument.tool import ToolSpec, register
 from toolweaver_monitor._text.guesses import suggest_keywords
 from toolweaver_monitor._usage import Usage
@@ -164,7 +165,7 @@ def wrap(function: Any, name: Any = None, *, is_decorated: bool = False, **decla
     tool.stop_exception = _STOP_EXCEPTIONS.get(own_name(function))
     wrap_one = wrapper_for(function, tool)
     if kind is types.FunctionType:
-        run = wrap_one(function)
+        run = wrap_one(count_attempts(function))
         if function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
             run = types.coroutine(run)
         return functools.update_wrapper(run, function)

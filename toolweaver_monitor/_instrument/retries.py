@@ -1,22 +1,26 @@
-"""The number of an attempt, where a library of retries runs the tool again.
+"""The number of an attempt, where a library of retries runs the tool again, or is a part of the tool.
 
 Nothing is looked for until a call fails. Then the frames between the call and the one around it show whether tenacity,
 stamina, backoff, LangGraph or PydanticAI will run it again, and which attempt this was. Until that has happened, or the
 retries have ended, calls open by way of `number_attempt`, which gives the next call of the tool from there its number.
+
+Of a function that tenacity has decorated, `count_attempts` asks tenacity how many it made in a call.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any, NamedTuple
 
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.context import current
 from toolweaver_monitor._core.introspect import name_of
 from toolweaver_monitor._usage import get_field, read_fields
 
@@ -68,7 +72,8 @@ def note_failure(call: ToolCall) -> None:
         return
     retries = find_retries(call)
     if retries is not None and len(_pending) < MAX_PENDING:
-        failed = PendingRetry(weakref.ref(retries.token), retries.number, call.attempt)
+        attempt = 1 if call._ensure_details().holds_attempts else call.attempt
+        failed = PendingRetry(weakref.ref(retries.token), retries.number, attempt)
         _pending[id(retries.token), call.tool_name] = failed
         bus.configure(number_attempt=number_attempt)
 
@@ -201,3 +206,61 @@ _READERS: dict[str, Callable[[FrameType], Retries | None]] = {
     "pydantic_ai": _read_pydantic_ai,
 }
 """What finds an operation by a frame, by the module or the package of the frame."""
+
+
+def note_attempts(call: ToolCall, count: int) -> None:
+    """Note that so many attempts of one operation ran inside a call, unless it is one of several itself."""
+    if count > 1 and call.attempt == 1 and call.outcome == "open":
+        details = call._ensure_details()
+        details.attempt, details.holds_attempts = count, True
+
+
+class _Attempts:
+    """The attempts that tenacity makes in one call of a function. It has one dict of statistics for all its calls."""
+
+    __slots__ = ("before", "call", "function", "is_alone", "running")
+
+    def __init__(self, function: FunctionType, running: set[_Attempts]) -> None:
+        self.function, self.running = function, running
+        self.is_alone = True
+
+    def __enter__(self) -> None:
+        self.call = None if bus.active is None else current.get()
+        self.before = self._statistics().get("start_time")
+        self.running.add(self)
+        for other in self.running - {self}:
+            other.is_alone = self.is_alone = False
+
+    def __exit__(self, *_: object) -> None:
+        found = self._statistics()
+        number = found.get("attempt_number")
+        began = found.get("start_time") is not self.before  # another object for each operation
+        if self.call is not None and self.is_alone and began and type(number) is int:
+            note_attempts(self.call, number)
+        self.running.discard(self)  # last: what begins from now on has not changed what was read
+
+    def _statistics(self) -> dict[str, Any]:
+        found = vars(self.function).get("statistics")
+        if found is None:  # tenacity < 8.4
+            found = getattr(vars(self.function).get("retry"), "statistics", None)
+        return found if type(found) is dict else {}
+
+
+def count_attempts(function: FunctionType) -> FunctionType:
+    """Return a function whose calls are told how many attempts tenacity made in them; others as they are.
+
+    A call that overlaps with another one of the function is told nothing: the statistics may be those of that one.
+    """
+    if function.__globals__.get("__name__") not in ("tenacity", "tenacity.asyncio", "tenacity._asyncio"):
+        return function
+    running: set[_Attempts] = set()
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _Attempts(function, running):
+            return function(*args, **kwargs)
+
+    async def run_async(*args: Any, **kwargs: Any) -> Any:
+        with _Attempts(function, running):
+            return await function(*args, **kwargs)
+
+    return run_async if inspect.iscoroutinefunction(function) else run  # type: ignore[return-value]

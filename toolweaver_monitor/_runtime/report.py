@@ -70,7 +70,7 @@ def _tools(tools: Mapping[str, ToolStats], limit: int | None) -> list[str]:
         rows = [["tool", "calls", "failed", *retries, *unusual, *tokens, "average", "p50", "p95", "p99"]]
         for tool, stats in shown:
             counts = [stats.calls, stats.failures]
-            counts += [stats.usage.retries, max(0, stats.failures - stats.usage.retries)] if retries else []
+            counts += [stats.usage.retries, max(0, stats.failures - stats.usage.later_attempts)] if retries else []
             counts += [*(stats.outcomes[outcome] for outcome in unusual)]
             counts += [stats.usage.tokens] if tokens else []
             rows.append([escape(tool), *(f"{count:,}" for count in counts), *_durations(stats)])

@@ -16,7 +16,9 @@ LARGEST = 2**62
 
 _decode_buckets = msgspec.json.Decoder(dict[int, int]).decode
 _decode_errors = msgspec.json.Decoder(dict[str, int]).decode
-_USAGE = tuple(name for name in UsageTotals.__slots__ if name not in ("runs", "errors", "rejected"))
+_ELSEWHERE = ("runs", "errors", "rejected", "retries_inside")
+"""The totals that have no column under their name: those of outcomes, and what only a running program shows."""
+_USAGE = tuple(name for name in UsageTotals.__slots__ if name not in _ELSEWHERE)
 _read_usage = attrgetter(*_USAGE)
 
 

@@ -16,7 +16,7 @@ class UsageTotals:
 
     __slots__ = (
         "cache_hits", "cached_tokens", "calls", "cost_nanousd", "costed", "errors", "input_tokens", "output_tokens",
-        "rejected", "retries", "runs", "saved_nanousd", "unpriced", "unsplit_tokens",
+        "rejected", "retries", "retries_inside", "runs", "saved_nanousd", "unpriced", "unsplit_tokens",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -24,7 +24,9 @@ class UsageTotals:
         self.runs = 0
         """Of these, the outermost ones."""
         self.retries = 0
-        """Of these, second and later attempts of an operation."""
+        """Second and later attempts of an operation."""
+        self.retries_inside = 0
+        """Of these, the ones that were no calls of their own, but ran inside the call that is their operation."""
         self.errors = 0
         self.rejected = 0
         self.costed = 0
@@ -91,7 +93,10 @@ class UsageTotals:
             details = cast("CallDetails", call._details)
             self.errors += call.outcome in ERROR_OUTCOMES
             self.rejected += call.outcome == "rejected"
-            self.retries += details.attempt > 1
+            if details.attempt > 1:
+                inside = details.attempt - 1 if details.holds_attempts else 0
+                self.retries += inside or 1
+                self.retries_inside += inside
             if details.cached:
                 self.cache_hits += 1
                 self.saved_nanousd += details.saved_nanousd
@@ -101,6 +106,7 @@ class UsageTotals:
         self.calls += other.calls
         self.runs += other.runs
         self.retries += other.retries
+        self.retries_inside += other.retries_inside
         self.errors += other.errors
         self.rejected += other.rejected
         self.costed += other.costed
@@ -123,11 +129,16 @@ class UsageTotals:
         """Input, output and unsplit tokens; cached tokens are a part of input."""
         return self.unsplit_tokens + self.input_tokens + self.output_tokens
 
+    @property
+    def later_attempts(self) -> int:
+        """Calls that were a second or later attempt of an operation."""
+        return self.retries - self.retries_inside
+
     def as_dict(self) -> dict[str, Any]:
         """Return the totals for people and for JSON: see `CostTracker.by`."""
         return {
             "calls": self.calls,
-            "operations": self.calls - self.retries,
+            "operations": self.calls - self.later_attempts,
             "retries": self.retries,
             "errors": self.errors,
             "rejected": self.rejected,

@@ -367,6 +367,7 @@ _RARE = tuple(
     for name in (
         "attempt", "cached", "first_item_s", "items", "arguments", "result", "cache_write_tokens",
         "cache_write_1h_tokens", "saved_nanousd", "audio_tokens", "rare_parts", "service_tier", "is_repeat",
+        "holds_attempts",
     )
 )  # fmt: skip
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from toolweaver_monitor import Monitor, ToolCall, current_call, monitored, setup, track
 from toolweaver_monitor._bus.bus import bus
+from toolweaver_monitor._instrument.retries import count_attempts
 
 ended: list[ToolCall] = []
 """The calls of a test."""
@@ -278,3 +281,146 @@ def test_a_library_of_retries_that_is_imported_after_the_first_failures_is_seen(
     pytest.importorskip("tenacity")
     done = subprocess.run([sys.executable, "-c", LATE], check=True, capture_output=True, text=True)
     assert done.stdout == "[1, 1, 1, 2, 3]\n", done.stderr
+
+
+def retried(failures: int, way: str = "function", tries: int = 5) -> tuple[Any, Any]:
+    """Return a tool that tenacity runs inside it until it works, and what tenacity has made."""
+    work = Flaky(failures)
+
+    def function() -> str:
+        return work()
+
+    async def coroutine() -> str:
+        await asyncio.sleep(0)
+        return work()
+
+    made = with_tenacity(coroutine if way == "coroutine" else function, tries)
+    tool = monitored("tool")(made)
+    return (lambda: asyncio.run(tool())) if way == "coroutine" else tool, made
+
+
+@pytest.mark.parametrize("way", ["function", "coroutine"])
+def test_a_call_above_tenacity_is_told_how_many_attempts_ran_inside_it(way: str, monitor: Monitor) -> None:
+    """Each call is one operation, and one of them failed in the end.
+
+    Seen red: all were attempt 1. With each call counted as one retry, there were minus two operations.
+    """
+    for failures in (0, 2, 9, 0):
+        try:
+            retried(failures, way)[0]()
+        except OSError:
+            pass
+    assert attempts(monitor) == [("success", 1), ("success", 3), ("failure", 5), ("success", 1)]
+    counts = monitor.costs.by("tool")["tool"]
+    assert (counts["calls"], counts["operations"], counts["retries"]) == (4, 4, 6)
+    lines = monitor.report().splitlines()
+    assert lines[2].split()[:4] == ["tool", "calls", "failed", "retries"]
+    assert lines[3].split()[:5] == ["tool", "4", "1", "6", "1"]
+
+
+def test_the_calls_of_one_function_are_told_apart(monitor: Monitor) -> None:
+    """Tenacity has one dict of statistics for all of them."""
+    tenacity = pytest.importorskip("tenacity")
+    left = iter((True, False, False, True, True, False))
+
+    @monitored("tool")
+    @tenacity.retry(retry=tenacity.retry_if_result(lambda failed: failed))
+    def tool() -> bool:
+        return next(left)
+
+    for _ in range(3):
+        assert tool() is False
+    assert attempts(monitor) == [("success", 2), ("success", 1), ("success", 3)]
+
+
+def test_a_call_in_which_tenacity_is_off_is_told_nothing(monitor: Monitor) -> None:
+    """The statistics are those of the call before it.
+
+    Seen red: without a look at their `start_time`, it was attempt 3.
+    """
+    tool, made = retried(2)
+    if not hasattr(made.retry, "enabled"):
+        pytest.skip("tenacity < 9.1.3 cannot be turned off")
+    tool()
+    made.retry.enabled = False
+    tool()
+    assert attempts(monitor) == [("success", 3), ("success", 1)]
+
+
+@pytest.mark.parametrize("longer", ["first", "second"])
+def test_calls_that_overlap_are_told_nothing(longer: str, monitor: Monitor) -> None:
+    """Their statistics may be another's. The one after them is told again.
+
+    Seen red: both, if none is marked, if only the earlier one is, and if only the later one is.
+    """
+    tenacity = pytest.importorskip("tenacity")
+
+    @monitored("tool")
+    @tenacity.retry
+    async def tool(work: Flaky, pause_s: float) -> str:
+        await asyncio.sleep(pause_s)
+        return work()
+
+    async def several() -> None:
+        pauses = (0.03, 0.01) if longer == "first" else (0.01, 0.03)
+        await asyncio.gather(*(tool(Flaky(2), pause_s) for pause_s in pauses))
+        await tool(Flaky(1), 0)
+
+    asyncio.run(several())
+    assert attempts(monitor) == [("success", 1), ("success", 1), ("success", 2)]
+
+
+def test_calls_in_two_threads_overlap_as_well(monitor: Monitor) -> None:
+    tenacity = pytest.importorskip("tenacity")
+    both = threading.Barrier(2, timeout=10)
+
+    @monitored("tool")
+    @tenacity.retry
+    def tool(work: Flaky) -> str:
+        both.wait()
+        return work()
+
+    threads = [threading.Thread(target=tool, args=(Flaky(3),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert attempts(monitor) == [("success", 1), ("success", 1)]
+
+
+@pytest.mark.parametrize("way", ["function", "coroutine"])
+def test_what_tenacity_has_made_is_seen_from_outside(way: str) -> None:
+    """The wrapper is as it is above any other function; and above another decorator nothing is added."""
+    _, made = retried(0, way)
+    tool = monitored("tool")(made)
+    assert tool.__wrapped__ is made
+    assert tool.retry is made.retry
+    assert inspect.iscoroutinefunction(tool) == (way == "coroutine")
+    assert count_attempts(tool) is tool
+
+
+def test_a_call_around_is_told_nothing_if_nothing_is_monitored(monitor: Monitor) -> None:
+    """The call that is open when monitoring ends is another tool's."""
+    tool, _ = retried(2)
+    with track("agent") as call:
+        monitor.shutdown()
+        assert tool() == "done"
+        assert call.attempt == 1
+
+
+def test_an_attempt_that_has_attempts_inside_keeps_its_number(monitor: Monitor) -> None:
+    """One retry outside, around a tool that gives up the first time; and so does a number of the program's own."""
+    with_tenacity(retried(4, tries=3)[0])()
+    assert attempts(monitor) == [("failure", 3), ("success", 2)]
+    counts = monitor.costs.by("tool")["tool"]
+    assert (counts["calls"], counts["operations"], counts["retries"]) == (2, 1, 3)
+
+    @monitored("numbered")
+    @with_tenacity
+    def numbered() -> str:
+        current_call().record(attempt=7)
+        return work()
+
+    work = Flaky(2)
+    numbered()
+    assert attempts(monitor, "numbered") == [("success", 7)]

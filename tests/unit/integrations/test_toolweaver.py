@@ -379,6 +379,22 @@ def test_a_second_try_is_a_second_attempt(world: World, by: str) -> None:
     assert world.monitor.metrics._stats_of("shaky").usage.retries == 1
 
 
+def test_a_client_that_tries_again_itself_is_one_operation(world: World) -> None:
+    """Seen red: with `record(attempt=...)` it was a retry of no operation."""
+    left = iter((True, True, False))
+
+    async def shaky(x: int = 0) -> dict[str, Any]:
+        """Fail twice."""
+        if next(left):
+            raise ValueError("at first")
+        return {}
+
+    world.mcp_tool()(shaky)
+    asyncio.run(world.MCPClientShim(max_retries=2).call_tool("shaky", {}))
+    counts = world.monitor.costs.by("tool")["shaky"]
+    assert (counts["calls"], counts["operations"], counts["retries"]) == (1, 1, 2)
+
+
 def test_tokens_of_the_planner_are_counted(world: World) -> None:
     class Completions:
         async def create(self, **_: Any) -> Any:

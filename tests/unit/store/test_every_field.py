@@ -39,7 +39,7 @@ NOT_SHOWN = {
 """Of these a row, and so everything that is made of rows, holds what the text says."""
 IN_MORE = {
     "cache_write_tokens", "cache_write_1h_tokens", "saved_nanousd", "audio_tokens", "rare_parts", "service_tier",
-    "is_repeat",
+    "is_repeat", "holds_attempts",
 }  # fmt: skip
 """What few calls have is in one column, as JSON."""
 ON_PAGE = {
@@ -55,6 +55,7 @@ NOT_ON_PAGE = {
     "service_tier": "is the reason for a price; the page shows the cost and where it comes from",
     "saved_nanousd": "is a sum of tools, which the report shows; the call says `cached`",
     "is_repeat": "is the reason why figures were not counted again",
+    "holds_attempts": "says what `attempt` counts, which the page shows",
 }
 
 
@@ -65,7 +66,7 @@ def filled_call() -> ToolCall:
         cache_write_tokens=6, cache_write_1h_tokens=7, saved_nanousd=8, model="a-model", provider="a-provider",
         cached=True, attempt=9, error_type="KeyError", raw_error="no", redacted=True, first_item_s=0.5, items=3,
         arguments="(1,)", result="2", audio_tokens=(1, 2, 3), rare_parts={"image_tokens": 4}, service_tier="flex",
-        is_repeat=True,
+        is_repeat=True, holds_attempts=True,
     )  # fmt: skip
     return ToolCall("filled", "failure", 0.25, monotonic_s(), _details=details)
 

@@ -24,7 +24,7 @@ Read = Callable[[], StoreReader]
 Calls = Callable[..., list[ToolCall]]
 IN_MORE = (
     "cache_write_tokens", "cache_write_1h_tokens", "saved_nanousd", "audio_tokens", "rare_parts", "service_tier",
-    "is_repeat",
+    "is_repeat", "holds_attempts",
 )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def test_a_call_comes_back_with_all_its_fields(store: SQLiteStore, read: Read) -
         cache_write_tokens=6, cache_write_1h_tokens=7, saved_nanousd=8, model="a-model", provider="a-provider",
         cached=True, attempt=9, error_type="KeyError", raw_error="no \u20ac", redacted=True, first_item_s=0.5, items=3,
         arguments="(1,)", result="2", audio_tokens=(1, 2, 3), rare_parts={"image_tokens": 4}, service_tier="flex",
-        is_repeat=True,
+        is_repeat=True, holds_attempts=True,
     )  # fmt: skip
     call = ToolCall("ocr", "failure", 0.25, monotonic_s(), _details=details)
     store.write([call])
@@ -48,6 +48,7 @@ def test_a_call_comes_back_with_all_its_fields(store: SQLiteStore, read: Read) -
     assert {name: found.more[name] for name in IN_MORE} == {
         "cache_write_tokens": 6, "cache_write_1h_tokens": 7, "saved_nanousd": 8, "audio_tokens": [1, 2, 3],
         "rare_parts": {"image_tokens": 4}, "service_tier": "flex", "is_repeat": True,
+        "holds_attempts": True,
     }  # fmt: skip
 
 

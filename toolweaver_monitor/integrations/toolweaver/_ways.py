@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from toolweaver_monitor._core.context import current_call
 from toolweaver_monitor._instrument.decorator import is_monitored
+from toolweaver_monitor._instrument.retries import note_attempts
 from toolweaver_monitor._instrument.track import track
 from toolweaver_monitor._usage import Usage
 from toolweaver_monitor.integrations.toolweaver._runs import (
@@ -87,8 +88,8 @@ def _usage_of_response(response: Any) -> Usage:
     if told.get("success") is False:
         current_call().fail(str(metadata.get("error") or "the agent reports a failure"))
     attempts = metadata.get("attempts", metadata.get("attempt", 1))
-    if isinstance(attempts, int) and attempts > 1:
-        current_call().record(attempt=attempts)
+    if isinstance(attempts, int):
+        note_attempts(current_call(), attempts)
     return Usage(cost=told.get("cost"))
 
 
@@ -127,8 +128,8 @@ def _events(original: Any) -> Any:
         if Switch.on and call.tool_name in (data.get("tool"), f"agent_{data.get('agent_id')}"):
             if event.endswith(".cache_hit"):
                 call.record(cached=True)
-            elif event.endswith(".complete") and data.get("attempt", 1) > 1:
-                call.record(attempt=data["attempt"])
+            elif event.endswith(".complete"):
+                note_attempts(call, data.get("attempt", 1))
         return original(self, event, data)
 
     return emit

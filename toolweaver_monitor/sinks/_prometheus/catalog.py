@@ -65,7 +65,7 @@ UNPRICED = Metric(
     "toolweaver_tool_unpriced_calls_total", "counter", TOOL, "Calls that used tokens or a model and have no known cost."
 )
 CACHE_HITS = Metric("toolweaver_tool_cache_hits_total", "counter", TOOL, "Calls served from a cache.")
-RETRIES = Metric("toolweaver_tool_retries_total", "counter", TOOL, "Calls that were a second or later attempt.")
+RETRIES = Metric("toolweaver_tool_retries_total", "counter", TOOL, "Second and later attempts.")
 BUDGET_LIMIT = Metric("toolweaver_budget_limit_usd", "gauge", ("budget",), "The limit of a budget in dollars.", "usd")
 BUDGET_SPENT = Metric(
     "toolweaver_budget_spent_usd", "gauge", ("budget",), "Dollars spent and set aside in a budget's window.", "usd"
