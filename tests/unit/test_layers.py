@@ -59,7 +59,6 @@ SHORT = {
     "_instrument/patching/stream_contexts.py",
     "_instrument/patching/super_calls.py",
     "_instrument/registered.py",
-    "_instrument/shield.py",
     "_usage/counted_ids.py",
     "_usage/pricing/fork_import.py",
     "_cli/dashboards/queries.py",

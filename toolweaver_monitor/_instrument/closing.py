@@ -15,7 +15,7 @@ from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
 from toolweaver_monitor._instrument.outcomes import ExceptionClasses, outcome_of
 from toolweaver_monitor._instrument.results import Handler, container, deferred, handlers
 from toolweaver_monitor._instrument.retries import note_failure
-from toolweaver_monitor._instrument.shield import call_extractor
+from toolweaver_monitor._instrument.shield import call_extractor, report_extractor_answer
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._text import safe_repr
 from toolweaver_monitor._usage import (
@@ -101,14 +101,12 @@ def _read_new(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: A
     left_out = False
     if tool.usage is not None:
         apply_failure(call, result)
-        usage = call_extractor("usage", tool.usage, result, failed=UNREAD)
-        if type(usage) is Usage:
-            apply_usage(call, usage)
-            mark_read_by_parent(call, result)
-        elif usage is UNREAD:
+        usage = ask_usage(tool.usage, result)
+        if usage is UNREAD:
             note_unknown_cost(call)
         elif usage is not None:
-            Diagnostics.invalid_values += 1
+            apply_usage(call, usage)
+            mark_read_by_parent(call, result)
         if usage is not None or not bus.policy.read_results:
             return False  # None means that it found nothing, so the result is read as without it
     if type(result) is tuple or type(result) is list:
@@ -126,6 +124,34 @@ def _read_new(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: A
         if call._details is not None:
             mark_read_by_parent(call, result)
     return left_out
+
+
+def ask_usage(reader: Callable[[Any], Any], result: Any) -> Any:
+    """Return the `Usage` that a tool's `usage` callable reads from a result, or an item of its generator.
+
+    Returns None if it finds none, and `UNREAD` if it raises or returns anything else.
+    """
+    usage = call_extractor("usage", reader, result, failed=UNREAD)
+    if usage is None or usage is UNREAD or type(usage) is Usage:
+        return usage
+    Diagnostics.invalid_values += 1
+    report_extractor_answer("usage", reader, usage, "Usage")
+    return UNREAD
+
+
+def ask_cost(cost: Callable[[Any], Any], result: Any) -> Any:
+    """Return the nano-dollars that a tool's `cost` callable says of a result, or an item of its generator.
+
+    Returns None if it says none, and `UNREAD` if it raises or returns no amount.
+    """
+    dollars = call_extractor("cost", cost, result, failed=UNREAD)
+    if dollars is None or dollars is UNREAD:
+        return dollars
+    amount = nanodollars(dollars)
+    if amount is not None:
+        return amount
+    report_extractor_answer("cost", cost, dollars, "amount of dollars")
+    return UNREAD
 
 
 def ask_failed(failed: Callable[[Any], str | None], call: ToolCall, result: Any) -> None:
@@ -317,12 +343,12 @@ def set_cost(tool: ToolSpec, call: ToolCall, result: Any, outcome: Outcome) -> N
     if outcome == "success" and tool.has_declared_cost and (details is None or details.cost_nanousd is None):
         cost = tool.declared_nanousd(call.tool_name)
         if cost is None and tool.cost is not None:
-            dollars = call_extractor("cost", tool.cost, result, failed=UNREAD)
-            if dollars is UNREAD:
-                note_unknown_cost(call)
-                details = call._details
-            else:
-                cost = nanodollars(dollars)
+            cost = ask_cost(tool.cost, result)
+            if cost is UNREAD:
+                cost = None
+                if details is None or not details.lacks_price:  # else its tokens may have a price
+                    note_unknown_cost(call)
+                    details = call._details
         if cost is not None:
             details = call._ensure_details()
             details.cost_nanousd, details.cost_source = cost, "declared"

@@ -48,7 +48,7 @@ def call_extractor(role: str, function: Callable[[Any], Any], argument: Any, *, 
 
 MAX_REPORTED = 1_000
 _reported: set[tuple[str, str]] = set()
-"""The extractors whose errors have been logged."""
+"""The extractors of which a fault has been logged."""
 
 
 def report_extractor_error(role: str, function: Any, error: BaseException) -> None:
@@ -60,6 +60,22 @@ def report_extractor_error(role: str, function: Any, error: BaseException) -> No
         error: what it raised.
     """
     Diagnostics.extractor_errors += 1
+    _log_first(role, function, lambda: f"raised {class_name(type(error))}: {fault_text(error)}")
+
+
+def report_extractor_answer(role: str, function: Any, answer: object, wanted: str) -> None:
+    """Log the first answer of each extractor that is not what it is asked for.
+
+    Args:
+        role: the argument by which the function was given.
+        function: the extractor.
+        answer: what it returned.
+        wanted: what it may return.
+    """
+    _log_first(role, function, lambda: f"returned a {class_name(type(answer))}, which is no {wanted}")
+
+
+def _log_first(role: str, function: Any, text: Callable[[], str]) -> None:
     if type(function) is types.FunctionType:
         function = function.__dict__.get("__wrapped__", function)  # that of the user, in one of this library
     if type(function) is types.FunctionType:
@@ -70,5 +86,4 @@ def report_extractor_error(role: str, function: Any, error: BaseException) -> No
     if (role, name) in _reported or len(_reported) >= MAX_REPORTED:
         return
     _reported.add((role, name))
-    text = f"{class_name(type(error))}: {fault_text(error)}"
-    log.warning("toolweaver_monitor: %s=%s raised %s; the call goes on without it", role, escape(name), text)
+    log.warning("toolweaver_monitor: %s=%s %s; the call goes on without it", role, escape(name), text())

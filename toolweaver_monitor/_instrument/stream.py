@@ -10,16 +10,14 @@ from toolweaver_monitor._core import known_results
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import current
-from toolweaver_monitor._core.sanitize import Diagnostics, nanodollars
 from toolweaver_monitor._instrument import closing
 from toolweaver_monitor._instrument.results import handler_for, handlers, may_hold_answers, unknown_type
-from toolweaver_monitor._instrument.shield import call_extractor, report_internal_error
+from toolweaver_monitor._instrument.shield import report_internal_error
 from toolweaver_monitor._instrument.tool import ToolSpec
 from toolweaver_monitor._usage import (
     MAX_ELEMENTS,
     MESSAGES_KEY,
     StreamUsage,
-    Usage,
     answers_in,
     apply_usage,
     id_of,
@@ -41,7 +39,7 @@ class StreamObserver:
 
     __slots__ = (
         "again", "call", "cost", "cost_nanousd", "failed", "has_extractors", "has_started", "is_charged",
-        "last_id", "reader", "usage",
+        "is_unknown", "last_id", "reader", "usage",
     )  # fmt: skip
 
     def __init__(self, call: ToolCall, tool: ToolSpec, *, is_charged: bool = False) -> None:
@@ -54,6 +52,8 @@ class StreamObserver:
         self.has_extractors = self.cost is not None or callable(self.reader) or self.failed is not None
         self.cost_nanousd: int | None = None
         """The sum of what the `cost` callable has returned."""
+        self.is_unknown = False
+        """Whether the `usage` callable has failed for an item."""
         self.usage: StreamUsage | None = None
         self.again: StreamUsage | None = None
         """What items told that had been counted before."""
@@ -93,26 +93,25 @@ class StreamObserver:
         if self.failed is not None and self.call.error_type is None:
             closing.ask_failed(self.failed, self.call, item)
         if self.cost is not None:
-            dollars = call_extractor("cost", self.cost, item, failed=closing.UNREAD)
-            amount = None if dollars is closing.UNREAD else nanodollars(dollars)
-            if amount is not None:
-                self.cost_nanousd = (self.cost_nanousd or 0) + amount
-            elif dollars is not None:
+            amount = closing.ask_cost(self.cost, item)
+            if amount is closing.UNREAD:
                 self.cost, self.cost_nanousd = _ignore, None
+            elif amount is not None:
+                self.cost_nanousd = (self.cost_nanousd or 0) + amount
         if not callable(self.reader):
             self.read(item)
         elif not self.was_counted(item):
             token = current.set(self.call)  # the consumer's is the current one
-            usage = call_extractor("usage", self.reader, item, failed=closing.UNREAD)
+            usage = closing.ask_usage(self.reader, item)
             current.reset(token)
             if usage is None:
                 self.read(item)
-            elif type(usage) is Usage:
+            elif usage is closing.UNREAD:
+                self.is_unknown = True
+            else:
                 self.usage = self.usage or StreamUsage()
                 self.usage.add(usage, is_last=self.is_last(item))
                 self.mark(item)
-            elif usage is not closing.UNREAD:
-                Diagnostics.invalid_values += 1
 
     def read(self, item: Any) -> None:
         """Read the usage of an item, or learn that its type carries none."""
@@ -207,7 +206,8 @@ class StreamObserver:
         if self.cost_nanousd is not None and details.cost_nanousd is None:
             details.cost_nanousd, details.cost_source = self.cost_nanousd, "declared"
         has_told = details.tokens or details.is_repeat or details.inside is not None
-        if self.is_charged and items and not has_told:
+        is_unknown = self.is_unknown or (self.cost is _ignore and not details.lacks_price)
+        if (self.is_charged and items and not has_told) or (is_unknown and details.cost_nanousd is None):
             closing.note_unknown_cost(call)
         if details.is_repeat and self.again is not None:
             details.is_repeat = self.again.total() or True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -120,14 +120,45 @@ def fail_to_read(_result: object) -> Any:
     raise KeyError("usage")
 
 
+@pytest.mark.parametrize("answer", [fail_to_read, lambda _: {"tokens": 5}, lambda _: "5", lambda _: float("nan")])
 @pytest.mark.parametrize("role", ["usage", "cost"])
-def test_a_call_whose_extractor_raises_is_unpriced(role: str) -> None:
-    """What it cost is unknown, not nothing: a budget of dollars says that it cannot hold.
+@pytest.mark.parametrize("kind", ["function", "generator"])
+def test_a_call_whose_extractor_fails_is_unpriced(
+    kind: str, role: str, answer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It raises, or returns no `Usage`, or no amount. What the call cost is unknown, not nothing: a budget of dollars
+    says that it cannot hold, and the log names the extractor.
 
-    Seen red: with an answer of `UNREAD` left as it is, for either role.
+    Seen red: with an answer of `UNREAD` left as it is, for either role; generators and wrong answers cost $0.
     """
+    shield._reported.clear()
     monitor = setup(budget=Budget(limit_usd=1))
-    extractor: dict[str, Any] = {role: fail_to_read}
-    monitored("chat", **extractor)(lambda: "text")()
+    extractor: dict[str, Any] = {role: answer}
+
+    def items() -> Iterator[str]:
+        yield from ("a", "b")
+
+    with caplog.at_level(logging.WARNING, "toolweaver_monitor"):
+        if kind == "generator":
+            assert list(monitored("chat", **extractor)(items)()) == ["a", "b"]
+        else:
+            assert monitored("chat", **extractor)(lambda: "text")() == "text"
     assert monitor.summary()["unpriced_calls"] == 1
     assert "the cost of 1 call is unknown" in monitor.health()["problems"][0]
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith(f"toolweaver_monitor: {role}={answer.__qualname__}, {__file__}")
+    if answer is not fail_to_read:
+        wanted = "Usage" if role == "usage" else "amount of dollars"
+        assert f" returned a {type(answer(None)).__name__}, which is no {wanted}; " in message
+
+
+def test_what_else_tells_the_cost_counts_if_an_extractor_fails() -> None:
+    """A declared cost in place of `usage=`, the price of the tokens in place of `cost=`.
+
+    Seen red: the second was unpriced.
+    """
+    monitor = setup(prices={"m": {"input": 2.0, "output": 2.0}})
+    monitored("declared", usage=fail_to_read, cost=0.25)(lambda: "text")()
+    monitored("priced", cost=fail_to_read)(lambda: {"model": "m", "tokens_used": 500_000})()
+    assert monitor.costs.costs == {"declared": 0.25, "priced": 1.0}
+    assert monitor.summary()["unpriced_calls"] == 0
