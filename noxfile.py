@@ -178,7 +178,7 @@ def conformance(session: nox.Session) -> None:
 @nox.session(python="3.13")
 def transparency(session: nox.Session) -> None:
     """Other libraries' own tests with every function of theirs monitored; writes docs/reference/transparency.md."""
-    session.install(".", *group("test"), "typing_extensions>=4")
+    session.install(".", *group("test"), "pip", "typing_extensions>=4")  # pip fetches their sources, and uv brings none
     session.run("python", "-P", "tests/transparency", *session.posargs)
 
 

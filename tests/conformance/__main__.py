@@ -110,7 +110,7 @@ def run(name: str) -> dict[tuple[str, str], str]:
             env={**os.environ, peers.ENVIRONMENT: name},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,  # a minute by itself; several on a machine that does other things
             check=False,
             cwd=HERE.parents[1],
         )

@@ -6,8 +6,9 @@ docstrings describe the parameters: everything from which a framework makes a sc
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import pytest
 
@@ -89,6 +90,20 @@ def ocr(image: str) -> dict[str, Any]:
     return {"text": "total 12", "tokens_used": 7, "cost": 0.01}
 
 
+def telling(result: Any) -> Callable[[str], Any]:
+    """Return a tool that returns its failure, and does not raise it."""
+
+    def ocr(image: str) -> Any:
+        """Read a receipt.
+
+        Args:
+            image: where it is.
+        """
+        return result
+
+    return ocr
+
+
 class Trial:
     """What a scripted model asks for, and the check that all of it was seen.
 
@@ -96,7 +111,9 @@ class Trial:
     """
 
     ocr = staticmethod(ocr)
+    telling = staticmethod(telling)
     model = MODEL
+    told: ClassVar = {"success": False, "error": "unreadable", "tokens_used": 7, "cost": 0.01}
     good, bad = ("ocr", {"image": "a.png"}), ("ocr", {"image": "bad.png"})
 
     def __init__(self, calls: Callable[[], list[ToolCall]]) -> None:
@@ -130,9 +147,40 @@ class Trial:
             ("success", 100, 20, MODEL)
         ] * models
 
+    def check_told(self, tokens: int = 7, dollars: float | None = 0.01) -> None:
+        """Require one call of `read_receipt` that failed, with the figures of its result."""
+        self.check(tools=(("failure", tokens, dollars),), models=0, name="read_receipt")
+
     def nothing(self) -> None:
         """Require that no call was seen."""
         assert self._calls() == []
+
+
+outside: list[object] = []
+"""The hosts beyond this machine that a framework has asked for."""
+
+
+def _note_outside(event: str, arguments: tuple[Any, ...]) -> None:
+    """Note a name that is looked up, or an address that is connected to, unless it is this machine's own."""
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event == "socket.connect" and type(arguments[1]) is tuple:  # else a Unix socket
+        host = arguments[1][0]
+    else:
+        return
+    if host not in {None, "", "localhost", "127.0.0.1", "::1"}:
+        outside.append(host)
+
+
+sys.addaudithook(_note_outside)  # for good: there is no way to remove one
+
+
+@pytest.fixture(autouse=True)
+def offline() -> Iterator[None]:
+    """Require that nothing beyond this machine is asked for."""
+    outside.clear()
+    yield
+    assert outside == []
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ pytest.importorskip("autogen_agentchat", reason="installed by `nox -s frameworks
 from autogen_agentchat.agents import AssistantAgent
 from autogen_core import CancellationToken, FunctionCall
 from autogen_core.models import ChatCompletionClient, CreateResult, RequestUsage
-from autogen_core.tools import FunctionTool
+from autogen_core.tools import FunctionTool, TextResultContent, ToolResult
 
 
 class Scripted(ChatCompletionClient):
@@ -93,6 +93,14 @@ async def test_a_monitored_function_is_seen_below_the_framework(trial: Any) -> N
     assert FunctionTool(watched, description="").schema == FunctionTool(trial.ocr, description="").schema
     await agent(watched, trial.script).run(task="read it")
     trial.check(models=0, name="read_receipt")
+
+
+async def test_a_failure_that_the_result_tells_is_seen_below_the_framework(trial: Any) -> None:
+    """As a dict with its figures, and as a workbench tells it."""
+    error = ToolResult(name="ocr", result=[TextResultContent(content="unreadable")], is_error=True)
+    for told, figures in (trial.told, (7, 0.01)), (error, (0, None)):
+        await agent(monitored("read_receipt")(trial.telling(told)), [trial.good, "done"]).run(task="read it")
+        trial.check_told(*figures)
 
 
 @pytest.mark.usefixtures("everywhere")

@@ -68,6 +68,15 @@ async def test_a_call_through_the_protocol_is_recorded_once(pair: Any, seen: Any
     assert seen() == [("find_receipts", "success", 0.5), ("find_receipts", "failure", None)]
 
 
+async def test_a_failure_that_the_result_tells_is_seen_below_the_decorator(trial: Any) -> None:
+    """With its figures; to the model it is a result as any other."""
+    server = FastMCP("receipts")
+    server.tool(monitored("read_receipt")(trial.telling(trial.told)))
+    async with Client(server) as client:
+        await client.call_tool("ocr", {"image": "a.png"})
+    trial.check_told()
+
+
 async def test_a_tool_with_a_context_is_still_seen_to_take_one(seen: Any) -> None:
     """FastMCP looks at the parameters' types to know, and gives it at the call."""
     server = FastMCP("receipts")

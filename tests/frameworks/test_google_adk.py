@@ -93,6 +93,14 @@ async def test_a_monitored_function_is_seen_below_the_framework(trial: Any) -> N
     trial.check(models=0, name="read_receipt")
 
 
+async def test_a_failure_that_the_result_tells_is_seen_below_the_framework(trial: Any) -> None:
+    """With its figures, and as the kit's documents have it."""
+    error = {"status": "error", "error_message": "unreadable"}
+    for told, figures in (trial.told, (7, 0.01)), (error, (0, None)):
+        await run(agent(monitored("read_receipt")(trial.telling(told)), [trial.good, "done"]))
+        trial.check_told(*figures)
+
+
 @pytest.mark.usefixtures("everywhere")
 async def test_all_agents_are_seen_without_a_line_of_code(trial: Any) -> None:
     """By the classes of the framework, as `toolweaver-monitor run` has them monitored."""

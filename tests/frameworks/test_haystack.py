@@ -60,6 +60,13 @@ def test_a_monitored_function_is_seen_below_the_decorator(trial: Any) -> None:
     trial.check(models=0, name="read_receipt")
 
 
+def test_a_failure_that_the_result_tells_is_seen_below_the_decorator(trial: Any) -> None:
+    """With its figures; to the agent it is a result as any other."""
+    made = agent(monitored("read_receipt")(trial.telling(trial.told)), [trial.good, "done"])
+    made.run(messages=[ChatMessage.from_user("read it")])
+    trial.check_told()
+
+
 @pytest.mark.usefixtures("everywhere")
 def test_all_agents_are_seen_without_a_line_of_code(trial: Any) -> None:
     """By the classes of the framework, as `toolweaver-monitor run` has them monitored."""

@@ -44,6 +44,12 @@ async def test_a_tool_that_an_agent_calls_is_recorded_once(pair: Any, seen: Any)
     assert seen() == [("find_receipts", "success", 0.5), ("find_receipts", "failure", None)]
 
 
+def test_a_failure_that_the_result_tells_is_seen_below_the_decorator(trial: Any) -> None:
+    """With its figures; to the model it is a result as any other."""
+    made(monitored("read_receipt")(trial.telling(trial.told))).invoke({"image": "a.png"})
+    trial.check_told()
+
+
 def test_a_sync_call_is_recorded_once(seen: Any) -> None:
     """`invoke`."""
 

@@ -15,7 +15,7 @@ pytest.importorskip("langchain", reason="installed by `nox -s frameworks`")
 
 from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.graph import START, StateGraph
 from langgraph.prebuilt import ToolNode
@@ -81,6 +81,14 @@ def test_a_monitored_function_is_seen_below_the_decorator(trial: Any) -> None:
     with pytest.raises(ValueError, match="unreadable"):
         agent(watched, trial.script).invoke(QUESTION)
     trial.check(models=0, name="read_receipt")
+
+
+def test_a_failure_that_the_result_tells_is_seen_below_the_decorator(trial: Any) -> None:
+    """As a dict with its figures, and as a message of the status `error`."""
+    error = ToolMessage("unreadable", tool_call_id="0", status="error")
+    for told, figures in (trial.told, (7, 0.01)), (error, (0, None)):
+        agent(monitored("read_receipt")(trial.telling(told)), [trial.good, "done"]).invoke(QUESTION)
+        trial.check_told(*figures)
 
 
 @pytest.mark.usefixtures("everywhere")

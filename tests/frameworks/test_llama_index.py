@@ -14,7 +14,7 @@ pytest.importorskip("llama_index.core", reason="installed by `nox -s frameworks`
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.llms import ChatMessage, ChatResponse
 from llama_index.core.llms.mock import MockFunctionCallingLLM
-from llama_index.core.tools import FunctionTool, ToolSelection
+from llama_index.core.tools import FunctionTool, ToolOutput, ToolSelection
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the framework's own
 
@@ -83,6 +83,14 @@ async def test_a_monitored_function_is_seen_below_the_framework(trial: Any) -> N
     assert FunctionTool.from_defaults(watched).metadata.get_parameters_dict() == plain
     await agent(watched, trial.script).run("read it")
     trial.check(models=0, name="read_receipt")
+
+
+async def test_a_failure_that_the_result_tells_is_seen_below_the_framework(trial: Any) -> None:
+    """As a dict with its figures, and as an output that is an error."""
+    error = ToolOutput(content="unreadable", tool_name="ocr", raw_input={}, raw_output=None, is_error=True)
+    for told, figures in (trial.told, (7, 0.01)), (error, (0, None)):
+        await agent(monitored("read_receipt")(trial.telling(told)), [trial.good, "done"]).run("read it")
+        trial.check_told(*figures)
 
 
 @pytest.mark.usefixtures("everywhere")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import instrument, uninstrument
+from toolweaver_monitor import instrument, monitored, uninstrument
 
 llm = pytest.importorskip("llm", reason="installed by `nox -s frameworks`")
 
@@ -36,3 +36,14 @@ def test_a_framework_that_is_not_known_is_monitored_by_a_listed_method(trial: An
     uninstrument(tool)
     Scripted(trial.script).chain("read it", tools=[tool]).text()
     trial.check(models=0)
+
+
+def test_a_monitored_function_is_seen_below_the_framework(trial: Any) -> None:
+    """What it raises is a failure, and so is what its result tells."""
+    tool = llm.Tool.function(monitored("read_receipt")(trial.ocr), name="ocr")
+    assert tool.input_schema == llm.Tool.function(trial.ocr).input_schema
+    assert Scripted(trial.script).chain("read it", tools=[tool]).text() == "done"
+    trial.check(models=0, name="read_receipt")
+    tool = llm.Tool.function(monitored("read_receipt")(trial.telling(trial.told)), name="ocr")
+    assert Scripted([trial.good, "done"]).chain("read it", tools=[tool]).text() == "done"
+    trial.check_told()

@@ -12,6 +12,8 @@ from toolweaver_monitor import instrument, monitored, uninstrument
 
 pytest.importorskip("mcp", reason="installed by `nox -s frameworks`")
 
+from mcp.types import CallToolResult
+
 try:
     from mcp.client import Client
     from mcp.server.mcpserver import Context, MCPServer
@@ -56,6 +58,17 @@ async def test_a_call_through_the_protocol_is_recorded_once(pair: Any, seen: Any
         result = await client.call_tool("find", ARGUMENTS)
     assert "acme" in result.content[0].text
     assert seen() == [("find_receipts", "success", 0.5)]
+
+
+async def test_a_failure_that_the_result_tells_is_seen_below_the_decorator(trial: Any) -> None:
+    """With its figures, and as the protocol has it."""
+    error = CallToolResult.model_validate({"content": [{"type": "text", "text": "unreadable"}], "isError": True})
+    for told, figures in (trial.told, (7, 0.01)), (error, (0, None)):
+        server = MCPServer("receipts")
+        server.tool()(monitored("read_receipt")(trial.telling(told)))
+        async with Client(server) as client:
+            await client.call_tool("ocr", {"image": "a.png"})
+        trial.check_told(*figures)
 
 
 async def test_the_decorator_above_leaves_the_servers_tool_as_it_is(pair: Any, seen: Any, caplog: Any) -> None:

@@ -63,6 +63,12 @@ async def test_a_tool_that_the_runner_calls_is_recorded_once(pair: Any, seen: An
     assert seen() == [("find_receipts", "success", 0.5), ("find_receipts", "failure", None)]
 
 
+async def test_a_failure_that_the_result_tells_is_seen_below_the_decorator(trial: Any) -> None:
+    """With its figures; to the model it is a result as any other."""
+    await run(function_tool(monitored("read_receipt")(trial.telling(trial.told))), {"image": "a.png"})
+    trial.check_told()
+
+
 async def test_a_tool_with_a_context_is_still_seen_to_take_one(seen: Any) -> None:
     """The SDK looks at the first parameter's type to know."""
 

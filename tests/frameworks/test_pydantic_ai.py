@@ -42,6 +42,12 @@ async def test_a_tool_that_the_model_calls_is_recorded_once(pair: Any, seen: Any
     assert seen() == [("find_receipts", "success", 0.5)]
 
 
+async def test_a_failure_that_the_result_tells_is_seen_below_the_framework(trial: Any) -> None:
+    """With its figures; to the model it is a result as any other."""
+    await Agent(TestModel(), tools=[monitored("read_receipt")(trial.telling(trial.told))]).run("read it")
+    trial.check_told()
+
+
 async def test_an_instrumented_toolset_records_each_call_by_its_tool(pair: Any, seen: Any) -> None:
     """Tools that are not decorated; other toolsets are not touched."""
     toolset, other = FunctionToolset([pair.plain]), FunctionToolset([pair.plain])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import Usage, instrument, uninstrument
+from toolweaver_monitor import Usage, instrument, monitored, uninstrument
 
 pytest.importorskip("semantic_kernel", reason="installed by `nox -s frameworks`")
 
@@ -39,3 +39,17 @@ async def test_a_framework_that_is_not_known_is_monitored_by_a_listed_method(tri
     uninstrument(kernel)
     await kernel.invoke(function_name="ocr", plugin_name="receipts", image="a.png")
     trial.check(models=0, text="ocr")
+
+
+async def test_a_monitored_function_is_seen_below_the_decorator(trial: Any) -> None:
+    """What it raises is a failure, and so is what its result tells."""
+    for function in trial.ocr, trial.telling(trial.told):
+        kernel = Kernel()
+        watched = kernel_function(monitored("read_receipt")(function), name="ocr")
+        kernel.add_function("receipts", watched)
+        await kernel.invoke(function_name="ocr", plugin_name="receipts", image="a.png")
+        if function is trial.ocr:
+            with pytest.raises(Exception, match="ocr"):
+                await kernel.invoke(function_name="ocr", plugin_name="receipts", image="bad.png")
+            trial.check(models=0, name="read_receipt")
+    trial.check_told()

@@ -95,6 +95,14 @@ def test_a_monitored_function_is_seen_below_the_decorator(trial: Any) -> None:
     trial.check(models=0, name="read_receipt")
 
 
+def test_a_failure_that_the_result_tells_is_seen_below_the_decorator(trial: Any) -> None:
+    """With its figures, and as Strands has its tools tell it."""
+    error = {"status": "error", "content": [{"text": "unreadable"}]}
+    for told, figures in (trial.told, (7, 0.01)), (error, (0, None)):
+        agent(tool(monitored("read_receipt")(trial.telling(told))), [trial.good, "done"])("read it")
+        trial.check_told(*figures)
+
+
 def test_the_decorator_above_is_refused_with_its_cure(trial: Any) -> None:
     """The agent runs the tool by another way than by calling it, so `@monitored` would see nothing there."""
     with pytest.raises(ConfigurationError, match="below"):
