@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers import wait_until
 from programs import TOOL, Ended, run_program
 from test_d8_disks import FILL, run_on_a_disk_of_its_own
+from test_d10_workers import GUNICORN, SETUP, WSGI, Site
+from test_d10_workers import TOOL as APPLICATION
 
 pytestmark = pytest.mark.system
 
@@ -93,3 +102,38 @@ def test_d8_a_folder_of_workers_on_a_disk_that_takes_nothing_is_tried_again(faul
     found = json.loads(ended.out)
     assert (found["during"], found["after"]) == (600, 600)
     assert len(found["said"]) == 1
+
+
+HEALTH = """repr(get_monitor().health()['problems']).encode() if environ['PATH_INFO'] == '/health' else answer()"""
+
+
+def test_d8_a_folder_that_is_deleted_under_workers_is_made_again(
+    tmp_path: Path, require_package: Callable[..., None]
+) -> None:
+    """Each worker says so within a second. No counter falls, not even that of a worker which is gone, and $5.00 hold.
+
+    Seen red: with the folder made again at the next call; with the dead, or what budgets had spent, begun from 0.
+    """
+    require_package("gunicorn", "pip install gunicorn")
+    (tmp_path / "app.py").write_text(APPLICATION + SETUP + WSGI.replace("answer()", HEALTH))
+    site = Site(tmp_path, BUDGET="5.00")
+
+    def problems() -> str:
+        return str(urllib.request.urlopen(f"http://127.0.0.1:{site.port}/health", timeout=10).read().decode())
+
+    with site.run(*GUNICORN, "-b", f"127.0.0.1:{site.port}"), ThreadPoolExecutor(4) as pool:
+        for asker in [pool.submit(site.ask) for _ in range(300)]:
+            asker.result()
+        gone = site.told_by()[0][0]
+        os.kill(gone, signal.SIGTERM)
+        wait_until(lambda: gone not in site.workers())
+        assert site.settled_total() == len(site.told_by()) > 300
+        site.shared.rename(tmp_path / "away")
+        shutil.rmtree(tmp_path / "away")
+        wait_until(lambda: all("were deleted" in problems() for _ in range(10)), 2.0)
+        for asker in [pool.submit(site.ask_until_refused) for _ in range(4)]:
+            asker.result()
+        assert 490 <= len(site.told_by()) <= 500
+        assert site.settled_total() == len(site.told_by())
+        assert len(list(site.shared.iterdir())) <= 4 + 8
+    assert site.falls == []

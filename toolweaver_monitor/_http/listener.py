@@ -84,8 +84,12 @@ class Listener:
         if shared is not None and endpoint.port:
             endpoint.takes_over = shared.folder.has_had_port(endpoint.addr, endpoint.port)
         endpoint.start()
-        if shared is not None:
-            shared.folder.note_port(endpoint.addr, endpoint.port)
+        self.note_port()
+
+    def note_port(self) -> None:
+        """Tell joined workers that this one listens, if it does."""
+        if self.shared is not None and self._endpoint.listening:
+            self.shared.folder.note_port(self._endpoint.addr, self._endpoint.port)
 
     def _describe(self, error: OSError) -> str:
         return f"cannot listen on {self._endpoint.addr}:{self._endpoint.port} ({error.strerror or error})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,9 @@ from toolweaver_monitor.sinks._base import SetupContext
 from toolweaver_monitor.sinks._prometheus.exporter import PrometheusExporter
 from toolweaver_monitor.sinks._prometheus.shared import SharedTallies
 
-PUBLISH_EVERY_S = 0.15
+log = logging.getLogger("toolweaver_monitor")
+
+PUBLISH_EVERY_S = 0.1
 
 
 class SharedWorkers:
@@ -35,6 +38,8 @@ class SharedWorkers:
         self.tallies = SharedTallies(folder, exporter._own_snapshot, exporter._version)
         self.tallies.join()
         self._is_swept = False
+        self._ledger: RunLedger | None = None
+        self._remade_at = folder.remade_at
         self._worker = Worker("shared counts", self._tick, PUBLISH_EVERY_S)
 
     def start(self, context: SetupContext) -> None:
@@ -49,6 +54,9 @@ class SharedWorkers:
     def _tick(self) -> None:
         try:
             self.tallies.publish()
+            if self.folder.remade_at != self._remade_at:
+                self._remade_at = self.folder.remade_at
+                self._come_back()
             if self.exporter._listener.started_by not in (None, os.getpid()):
                 self.exporter.start()  # a forked child waits for the port as well
             if not self._is_swept:
@@ -59,9 +67,18 @@ class SharedWorkers:
         except Exception:  # noqa: BLE001 - a fault of this library must not end the thread
             Diagnostics.internal_errors += 1
 
+    def _come_back(self) -> None:
+        """Write again what this worker knows, since files of the run were deleted."""
+        log.warning("toolweaver_monitor: %s", self.folder.loss)
+        if self._ledger is not None:
+            self._ledger.restore()
+        self.exporter._listener.note_port()
+
     def open_ledger(self) -> RunLedger:
         """Return the sums of budgets that the workers of the run share."""
-        return RunLedger(self.folder.path)
+        folder = self.folder
+        self._ledger = RunLedger(folder.path, lineage=lambda: folder.remade_at if folder.has_file else None)
+        return self._ledger
 
     def close(self) -> None:
         """Publish the last counts, and leave the run."""

@@ -129,10 +129,10 @@ def file_system(path: Path) -> str:
     return kind
 
 
-def inode(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another of the same name; None if there is none."""
+def inode(path: Path | int) -> tuple[int, int] | None:
+    """Return what tells a file, or an open one, from another of the same name; None if there is none."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - of a descriptor, too
     except OSError:
         return None
     return found.st_dev, found.st_ino

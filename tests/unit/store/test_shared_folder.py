@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 from toolweaver_monitor._stats.packed import pack_stats, unpack_stats
 from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._store.ledger import Account, StoreLedger
+from toolweaver_monitor._store.shared import folder as folder_module
 from toolweaver_monitor._store.shared import ledger as shared_ledger
 from toolweaver_monitor._store.shared import run
 from toolweaver_monitor._store.shared.folder import Found, SharedFolder
@@ -291,3 +294,47 @@ def test_accounts_of_windows_that_are_over_make_room_in_the_file_of_a_run(tmp_pa
     assert grant.amount == 10
     assert ledger.path.stat().st_size < large / 100
     assert ledger.request("b [0]", "run", "usd", 10, 0, 1).amount == 0  # type: ignore[union-attr]
+
+
+def test_ports_of_all_listeners_are_kept(path: Path) -> None:
+    """Of metrics and of a dashboard. Seen red: with the last one only, the first was said to be taken by others."""
+    one = Worker(path)
+    one.folder.note_port("127.0.0.1", 9464)
+    one.folder.note_port("127.0.0.1", 8050)
+    assert one.folder.has_had_port("127.0.0.1", 9464)
+    assert one.folder.has_had_port("127.0.0.1", 8050)
+    assert not one.folder.has_had_port("127.0.0.1", 946)
+    for port in range(10_000, 10_100):
+        one.folder.note_port("127.0.0.1", port)
+    assert path.joinpath("port").stat().st_size < 500
+    one.folder.leave()
+
+
+def test_the_worker_that_knew_most_of_the_dead_is_heard(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late it comes back. Seen red: with the departed as the first one knew them."""
+    monkeypatch.setattr(folder_module, "REJOIN_S", 0.0)
+    early = Worker(path)
+    early.read()
+    dead, late = Worker(path), Worker(path)
+    dead.write("abc")
+    dead.folder.leave()
+    assert late.read() == "abc"
+    shutil.rmtree(path)
+    early.write("e")
+    late.write("l")
+    assert early.read() == "abcl"
+    assert early.folder.loss.startswith(f"files of {path} were deleted or damaged")
+    early.folder.leave()
+    late.folder.leave()
+
+
+def test_a_worker_whose_folder_was_moved_away_makes_another(path: Path) -> None:
+    """It must not write where nobody looks. Seen red: with the open file looked at, and not its place."""
+    one, two = Worker(path), Worker(path)
+    path.rename(path.with_name("away"))
+    one.write("a")
+    two.write("b")
+    time.sleep(folder_module.REJOIN_S)
+    assert one.read() == "b"
+    one.folder.leave()
+    two.folder.leave()

@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,14 +25,20 @@ from toolweaver_monitor._store import files, lock_file
 from toolweaver_monitor._store.lock_file import NOFOLLOW, LockFile
 from toolweaver_monitor._store.shared.run import Process
 from toolweaver_monitor._store.shared.worker_file import UnreadableFile, WorkerFile, read_payload
+from toolweaver_monitor._text.display import escape
 from toolweaver_monitor.errors import SinkUnavailable
 
 LOCK_WAIT_FOLDER_S = 2.0
+REJOIN_S = 1.0
+"""How long the workers have to come back to a folder whose files were deleted, before anything is added up again."""
+KEPT_PORTS = 16
+DELETED = "were deleted or damaged while workers ran, and are made again"
+KEEP = "keep what deletes files away from it, or set TOOLWEAVER_MONITOR_SHARED to another folder"
 WORKER = re.compile(r"worker-[0-9a-f]{16}")
 RUN_FOLDER = re.compile(r"run-\d+-[\w:-]+")
 NOBODY = Process(0, "")
 """Is the head of no run, since it never lives."""
-_FILES_OF_RUN = re.compile(r"worker-[0-9a-f]{16}|departed(\.new|\.damaged)?|port|budgets(\.new|\.lock)?")
+_FILES_OF_RUN = re.compile(r"worker-[0-9a-f]{16}|departed(\.new|\.damaged)?|port(\.new)?|budgets(\.new|\.lock)?")
 """What is deleted when a run ends. Other files in the folder stay."""
 
 
@@ -57,6 +64,10 @@ class Departed(msgspec.Struct, array_like=True):
     folded: list[str] = []
     """The files that are in the payload."""
     payload: bytes = b""
+    folds: int = 0
+    """How often the dead were added."""
+    remade_at: float = 0.0
+    """When it was made again by a worker, since it was deleted or damaged, in Unix seconds; 0.0 if it never was."""
 
 
 Fold = Callable[[bytes, list[Found], list[Found]], bytes | None]
@@ -76,11 +87,15 @@ class SharedFolder:
         self.path = path
         self.started_at = 0.0
         """When the run started, in Unix seconds; 0.0 before `join()`."""
+        self.remade_at = 0.0
+        """When files of the run were last found deleted or damaged, and made again, in Unix seconds; 0.0 if never."""
         self._is_reader = head is None
         self._head = head or NOBODY
         self._lock = LockFile(path / "lock")
         self._own: WorkerFile | None = None
         self._has_joined = False
+        self._seen: Departed | None = None
+        """The departed as this worker saw them last, should their file be deleted."""
         locks.after_fork_in_child_weak(self, SharedFolder._in_child)
 
     def _in_child(self) -> None:
@@ -104,19 +119,28 @@ class SharedFolder:
         self.leave()
         run = self._read_departed()
         has_living = self._has_living()
+        if self._is_lost(run) or (run is None and has_living):
+            run = self._remake()
         is_headless = run is None or not Process(*run.head).is_alive
         # A child goes on with the run of its parent, which may be gone already: it never begins a new one.
         if is_headless and not has_living and not self._has_joined:
             self._delete_files()
             run = None
         if run is None:
-            run = Departed(time.time(), self._head[:2])
-            self._write_departed(run)
+            run = self._write_departed(Departed(time.time(), self._head[:2]))
         elif is_headless:
-            run.head = self._head[:2]
-            self._write_departed(run)
+            run = self._write_departed(msgspec.structs.replace(run, head=self._head[:2]))
         self._own = WorkerFile(self.path / f"worker-{os.urandom(8).hex()}")
-        self.started_at, self._has_joined = run.started_at, True
+        self.started_at, self.remade_at, self._seen, self._has_joined = run.started_at, run.remade_at, run, True
+
+    def _is_lost(self, run: Departed | None) -> bool:
+        """Return True if the file of the run is gone, or was made again by a worker that knew less than this one."""
+        return self._seen is not None and (run is None or run.folds < self._seen.folds)
+
+    def _remake(self) -> Departed:
+        """Write the file of the run again, as this worker saw it last. What others have added since is lost."""
+        run = self._seen or Departed(self.started_at or time.time(), self._head[:2])
+        return self._write_departed(msgspec.structs.replace(run, remade_at=time.time()))
 
     def publish(self, payload: bytes) -> None:
         """Show the others what this worker has counted; joins first if the worker's file is gone.
@@ -129,10 +153,31 @@ class SharedFolder:
         """
         if self._is_reader:
             return
-        if self._own is None or not self._own.is_there:
+        if not self.has_file:
             self.join()
         if self._own is not None:
             self._own.write(payload)
+
+    @property
+    def has_file(self) -> bool:
+        """Whether this worker's file is there; always True for a reader, which has none."""
+        return self._is_reader or (self._own is not None and self._own.is_there)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether files were deleted a moment ago, and not all workers have come back yet."""
+        return 0 <= time.time() - self.remade_at < REJOIN_S
+
+    @property
+    def loss(self) -> str:
+        """What may be lost since files of the run were deleted, and the cure; empty if they never were."""
+        if not self.remade_at:
+            return ""
+        at = f"{datetime.fromtimestamp(self.remade_at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        return (
+            f"files of {escape(str(self.path))} {DELETED} ({at}): /metrics and budgets go on from what the living "
+            f"workers knew, and may miss what others had counted; {KEEP}"
+        )
 
     def leave(self) -> None:
         """Let this worker's lock go: what it has counted stays, as that of a worker that is gone."""
@@ -160,14 +205,22 @@ class SharedFolder:
                 _release(found)
 
     def _exchange(self, found: list[Found], fold: Fold) -> None:
-        run = self._read_departed() or Departed(self.started_at or time.time(), self._head[:2])
+        run = self._read_departed()
+        if self._is_lost(run) and not self._is_reader:
+            run = self._remake()
+        elif run is None:
+            run = Departed(self.started_at or time.time(), self._head[:2])
+        self.remade_at, self._seen = run.remade_at, run
+        if self.is_incomplete:
+            raise SinkUnavailable(f"files of {escape(str(self.path))} {DELETED}", hint="wait a second")
         found.extend(self._workers())
         self._delete(each.name for each in found if each.name in run.folded)
         living = [each for each in found if each.descriptor is None]
         dead = [each for each in found if each.descriptor is not None and each.name not in run.folded]
         payload = fold(run.payload, living, dead)
         if payload is not None:
-            self._write_departed(Departed(run.started_at, run.head, [each.name for each in dead], payload))
+            folded = [each.name for each in dead]
+            self._write_departed(msgspec.structs.replace(run, folded=folded, payload=payload, folds=run.folds + 1))
             self._delete(each.name for each in dead)
         self.started_at = run.started_at
 
@@ -220,27 +273,29 @@ class SharedFolder:
         self.path.joinpath("departed").replace(self.path / "departed.damaged")
         return None
 
-    def _write_departed(self, run: Departed) -> None:
+    def _write_departed(self, run: Departed) -> Departed:
         data = msgspec.msgpack.encode(run)
         files.replace_file(self.path / "departed", zlib.crc32(data).to_bytes(4, "little") + data)
+        self._seen = run
+        return run
 
     # --- the rest ---------------------------------------------------------------------------------------------------
 
     def note_port(self, addr: str, port: int) -> None:
         """Note that a worker of the run listens on a port: the next one may take it over as soon as it is free."""
-        with suppress(OSError):
-            descriptor = os.open(self.path / "port", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NOFOLLOW, 0o600)
-            try:
-                os.write(descriptor, f"{addr} {port}".encode())
-            finally:
-                os.close(descriptor)
+        with suppress(OSError, SinkUnavailable), self._lock.held(LOCK_WAIT_FOLDER_S):
+            others = [line for line in self._ports() if line != f"{addr} {port}"]
+            files.replace_file(self.path / "port", "\n".join([*others, f"{addr} {port}"][-KEPT_PORTS:]).encode())
 
     def has_had_port(self, addr: str, port: int) -> bool:
-        """Return True if a worker of the run was the last to listen on a port."""
+        """Return True if a worker of the run has listened on a port."""
+        return f"{addr} {port}" in self._ports()
+
+    def _ports(self) -> list[str]:
         try:
-            return self.path.joinpath("port").read_text() == f"{addr} {port}"
+            return self.path.joinpath("port").read_text(errors="replace").splitlines()
         except OSError:
-            return False
+            return []
 
     def sweep(self) -> None:
         """Delete the folders beside this one whose runs have ended."""

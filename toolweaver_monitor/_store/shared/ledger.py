@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -40,16 +41,24 @@ class RunLedger:
     Args:
         folder: the folder of the run.
         wall_s: returns the Unix seconds.
+        lineage: returns None while files of the folder are missing, and what differs from before once they were made
+            again.
     """
 
     FAULT = "is damaged or cannot be written; make it writable, or delete it, and what was spent is forgotten"
 
-    def __init__(self, folder: Path, wall_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, folder: Path, wall_s: Callable[[], float] = time.time, lineage: Callable[[], object] = lambda: ()
+    ) -> None:
         self.path = folder / LEDGER_FILE
         self._lock = LockFile(folder / f"{LEDGER_FILE}.lock")
         self._wall_s = wall_s
         self._leased_in: dict[str, int] = {}
         """The slot to which this process's last lease was charged."""
+        self._lineage = lineage
+        self._seen: dict[str, Sums] = {}
+        """The sums as this process saw them last, should their file be deleted."""
+        self._seen_of = lineage()
 
     def request(self, name: str, per: str, unit: str, limit: int, back: int, need: int) -> Grant | None:
         """Do what `exchange` does. Return None if the file is busy or broken, or cannot be written."""
@@ -113,12 +122,28 @@ class RunLedger:
 
     def _read(self) -> dict[str, Sums]:
         try:
-            return _decode_sums(self.path.read_bytes())
+            accounts = _decode_sums(self.path.read_bytes())
         except FileNotFoundError:
-            return {}
+            accounts = {}
+        if self._lineage() == self._seen_of:
+            self._seen = accounts
+        return accounts
 
     def _write(self, accounts: dict[str, Sums]) -> None:
         files.replace_file(self.path, msgspec.msgpack.encode(accounts))
+
+    def restore(self) -> None:
+        """Raise the sums to those that this process saw last, if their file was made again since then."""
+        lineage = self._lineage()
+        if lineage is None or lineage == self._seen_of:
+            return
+        with suppress(OSError, SinkUnavailable, msgspec.DecodeError), self._lock.held(LEDGER_WAIT_S):
+            accounts = self._read()
+            for key, seen in self._seen.items():
+                slots = accounts.setdefault(key, Sums()).slots
+                slots.update({slot: max(spent, slots.get(slot, 0)) for slot, spent in seen.slots.items()})
+            self._write(accounts)
+            self._seen_of = lineage
 
     def close(self) -> None:
         """Do nothing, since nothing is open."""

@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path
 
 from toolweaver_monitor._store import lock_file
+from toolweaver_monitor._store.files import inode
 
 MAGIC = b"TWMtally"
 TALLY_VERSION = 1
@@ -48,8 +49,8 @@ class WorkerFile:
 
     @property
     def is_there(self) -> bool:
-        """Whether the file still has a name."""
-        return os.fstat(self._descriptor).st_nlink > 0
+        """Whether the file is still where it was made."""
+        return inode(self.path) == inode(self._descriptor)
 
     def write(self, payload: bytes) -> None:
         """Replace what the file holds.

@@ -72,7 +72,7 @@ class SharedTallies:
         if self.problem and time.monotonic() < self._try_again_s:
             return
         version = self._version()
-        if version != self._published or self.problem:
+        if version != self._published or self.problem or not self.folder.has_file:
             with self._lock:
                 self._publish(version)
 
@@ -84,10 +84,10 @@ class SharedTallies:
             self._try_again_s = time.monotonic() + TRY_AGAIN_S
             with suppress(FolderBusy):
                 self.gather(own)
-            is_published = not self.problem
-        else:
-            is_published = self._try(lambda: self.folder.publish(encode(pack_snapshot(own))))
-        if is_published:
+            if self.problem:
+                return
+            version, own = self._version(), self._take()  # it has taken a while
+        if self._try(lambda: self.folder.publish(encode(pack_snapshot(own)))):
             self._published = version
 
     def gather(self, own: Snapshot) -> Snapshot:
@@ -110,6 +110,8 @@ class SharedTallies:
             if is_published and is_gathered:
                 self.problem = ""
             merged = self._merged
+            if merged is None and self.folder.is_incomplete:
+                raise FolderBusy(self.problem)
             if merged is None:
                 merged = self._merge_last_seen(own, mine)
             return merged.snapshot()._replace(since_s=self.folder.started_at or own.since_s)
