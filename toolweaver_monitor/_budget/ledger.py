@@ -17,6 +17,7 @@ from toolweaver_monitor._budget.scope import Scope
 from toolweaver_monitor._budget.shared import SHARED_PER, SharedMeter, SharedSums
 from toolweaver_monitor._core import clock, locks
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.locks import HAS_GIL
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._text.display import pluralize
@@ -203,6 +204,44 @@ class Ledger:
             for admission in taken:
                 if admission.meter.counts_calls:
                     admission.settle(call)
+
+    def move(self, call: ToolCall) -> None:
+        """Move a running call to the accounts of the tags that it has recorded, whether it fits or not. Never raises.
+
+        What it uses, it uses of those. Calls inside it and after it are rejected once that exceeds a limit. It is noted
+        that this one is not.
+        """
+        try:
+            with self._lock:
+                self._move_each(call)
+        except Exception:  # noqa: BLE001 - `ToolCall.record` raises nothing
+            Diagnostics.internal_errors += 1
+
+    def _move_each(self, call: ToolCall) -> None:
+        admission = call._admission
+        parts = list(admission.parts) if type(admission) is AdmissionGroup else [admission] if admission else []
+        for scope in self.scopes:
+            if scope.tag is None or scope.tag not in call._own_tags:
+                continue
+            meters = [meter for meter in scope.find_meters(call) if meter.repeats is None]
+            for part in [part for part in parts if part.meter.budget is scope.budget and part.meter not in meters]:
+                part.release()
+                parts.remove(part)
+            known_nanousd = None if call._node is None else call._node.key.cost_nanousd
+            for meter in meters:
+                if any(part.meter is meter for part in parts):
+                    continue
+                taken = meter.take(known_nanousd, forced=False)
+                if taken is None:
+                    FigureNotes.add("late tag", call.tool_name, scope.tag)
+                    taken = meter.take(known_nanousd, forced=True)
+                if taken is not None:
+                    parts.append(taken)
+                    if meter.counts_calls:
+                        taken.settle(call)
+        if parts:
+            call._admission = parts[0] if len(parts) == 1 else AdmissionGroup(tuple(parts))
+            call._ensure_details()  # as in `admit`
 
     def _find_repeat(
         self, meter: Meter, repeats: RepeatCounter, call: ToolCall, digest: bytes

@@ -194,8 +194,9 @@ class ToolCall(msgspec.Struct, gc=False, eq=False):
         if not tags:
             return
         node = self._node or detached.root.child(tool_key(self.tool_name))
-        around = node.parent or node.tree.root
-        self._node = around.child(node.key.with_tags(tags, is_late=bool(self._serial)))  # it may have calls inside
+        # With a serial it may have calls inside.
+        self._node = (node.parent or node.tree.root).child(node.key.with_tags(tags, is_late=bool(self._serial)))
+        node.tree.on_tags(self)
 
     @property
     def _own_tags(self) -> Mapping[str, TagValue]:

@@ -208,9 +208,11 @@ class ContextTree:
 
     Args:
         max_names: how many tool names that are not written in the code get nodes of their own.
+        on_tags: gets each running call that has recorded tags. Does not raise.
     """
 
-    def __init__(self, max_names: int = MAX_NAMES) -> None:
+    def __init__(self, max_names: int = MAX_NAMES, on_tags: Callable[[Any], object] = lambda _: None) -> None:
+        self.on_tags = on_tags
         self.root = Node(self, ToolKey("", NO_TAGS, None), None, NO_TAGS)
         self.max_names = max_names
         self._size = 0

@@ -135,12 +135,15 @@ def _open(call: ToolCall, figures: Mapping[str, Any]) -> None:
     parent = current.get()
     if parent is not None:
         call._set_parent(parent)
-    around = policy.tree.root if parent is None else parent._node or policy.tree.root
-    call._node = around.child(tool_key(call.tool_name, policy.tags))
     if call._details is not None:
         call._details.redacted = False  # figures may follow
     if figures:
-        call.record(**figures)
+        call.record(**figures)  # before it has its place: budgets are asked once, with its tags
+    key = tool_key(call.tool_name, policy.tags)
+    if call._own_tags:
+        key = key.with_tags(call._own_tags)
+    around = policy.tree.root if parent is None else parent._node or policy.tree.root
+    call._node = around.child(key)
     if policy.charge is not None:
         policy.charge(call)
     inbox.append(call)

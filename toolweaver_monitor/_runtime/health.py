@@ -252,6 +252,11 @@ def _figure_notes() -> Iterator[str]:
             f"{name!r} returned a dict with {keys}, which was not counted: it may be statistics, since its module is "
             "instrumented as a whole; if it is what one call spent, pass usage= to instrument()"
         )
+    for name, tag in FigureNotes.of("late tag").items():
+        yield (
+            f"no budget by {tag} refuses {name!r}, which records that tag while it runs; give it to track(...) or "
+            "tagged(...) before"
+        )
     for name, kind in FigureNotes.of("unread").items():
         yield (
             f"no budget of dollars or tokens holds for {name!r}: it returned a {kind}, whose items are not read; write "

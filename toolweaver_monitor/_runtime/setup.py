@@ -256,9 +256,12 @@ def _finish_interrupted() -> None:
 
 def _publish_policy(options: Options) -> None:
     """Store, all at once, what calls need to know of the setup when they open and close."""
+    tree = ContextTree(options.max_names)
+    if options.ledger is not None and options.ledger.needs_tags:
+        tree.on_tags = options.ledger.move
     bus.configure(
         CallPolicy(
-            tree=ContextTree(options.max_names),
+            tree=tree,
             on=options.enabled,
             tags=options.tags,
             needs_tags=options.ledger is not None and options.ledger.needs_tags,

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import gc
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from ledger_kit import CENT, Clock, books, ended, opened, refused
 
-from toolweaver_monitor import BudgetExceeded, setup, track
+from toolweaver_monitor import BudgetExceeded, current_call, monitored, setup, track
 from toolweaver_monitor._budget import Budget, Ledger
 from toolweaver_monitor._budget import scope as scope_module
 from toolweaver_monitor._budget.meter import Meter
@@ -274,11 +275,62 @@ def test_what_a_call_has_started_counts_for_its_tag_when_it_has_ended_too(said_l
         with track("request", **({} if said_late else {"customer": "acme"})) as call:
             if said_late:
                 call.record(customer="acme")
-                with track("ocr"):
-                    pass
             task = asyncio.create_task(later(requested))
         requested.set()
         await task
 
     asyncio.run(request())
     assert [(entry["account"], entry["spent"]) for entry in monitor.health()["budgets"]] == [("acme", 2)]
+
+
+@pytest.mark.parametrize("way", ["block", "function", "generator"])
+def test_a_call_that_records_its_tag_while_it_runs_is_charged_to_that_account(way: str) -> None:
+    """From then on, also if it began under another. It is not refused, which a note says; calls after it are.
+
+    Seen red: what it used counted for the account around it, or for none.
+    """
+    monitor = setup(budget=Budget(limit_usd=0.25, tag="customer", name="b", reserve=0.1))
+
+    def spend() -> None:
+        current_call().record(cost=0.04)
+        current_call().record(customer="acme", cost=0.06)
+
+    def items() -> Iterator[int]:
+        spend()
+        yield 1
+
+    def run() -> None:
+        if way == "block":
+            with track("tool"):
+                spend()
+        elif way == "function":
+            monitored("tool")(spend)()
+        else:
+            list(monitored("tool")(items)())
+
+    run()
+    with track("session", customer="globex"):
+        run()
+    assert [entry["spent"] for entry in monitor.health()["budgets"]] == [0.2, 0.0]
+    assert not [note for note in monitor.health()["notes"] if "'tool'" in note]
+    run()
+    remaining = {name: monitor.budgets["b"].remaining(name) for name in ("acme", "globex")}
+    assert remaining == {"acme": 0.0, "globex": 0.25}
+    assert monitor.costs.by_tag("customer")["acme"]["cost_usd"] == pytest.approx(0.3)
+    (note,) = [note for note in monitor.health()["notes"] if "'tool'" in note]
+    assert note == (
+        "no budget by customer refuses 'tool', which records that tag while it runs; give it to track(...) or "
+        "tagged(...) before"
+    )
+    with pytest.raises(BudgetExceeded), track("next", customer="acme"):
+        pass
+
+
+def test_a_limit_of_calls_counts_one_whose_tag_comes_late() -> None:
+    """Once, however often it is told, and calls that are handed in count once as well."""
+    monitor = setup(budget=Budget(limit_calls=9, tag="customer"))
+    with track("tool") as call:
+        call.record(customer="acme")
+        call.record(customer="acme", page=1)
+    monitor.record("tool", duration_s=1, customer="acme")
+    assert [entry["spent"] for entry in monitor.health()["budgets"]] == [2]
