@@ -20,8 +20,32 @@ Block = str | Rows
 STYLES = {"worse": "red", "better": "green", "same": "dim", "failure": "red", "timeout": "red", "rejected": "yellow"}
 """The styles of cells that say these words."""
 
+NUMBERS = ("cost", "share")
+"""The last columns that are no text."""
 LEAST_NAME = 16
 """Columns that names have in a narrow terminal, at the cost of what stands beside them."""
+
+
+SPARED_FIRST = ("p50", "p99", "average", "p95")
+"""The columns of `Figures` that a narrow terminal leaves out, before any other would be cut off."""
+TEXT_COLUMNS = 16
+"""Columns that the text in the last column of `Figures` has at least."""
+
+
+class Figures(list[list[str]]):
+    """The rows of a table whose columns `SPARED_FIRST` may be left out where the terminal is too narrow."""
+
+    def fitting(self, width: int) -> Rows:
+        """Return the rows with as many columns as have room in `width`."""
+        rows: list[list[str]] = list(self)
+        for name in SPARED_FIRST:
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            widths[0] = min(widths[0], LEAST_NAME)
+            widths[-1] = widths[-1] if rows[0][-1] in NUMBERS else min(widths[-1], TEXT_COLUMNS)
+            if sum(widths) + 2 * (len(widths) - 1) > width and name in rows[0]:
+                at = rows[0].index(name)
+                rows = [row[:at] + row[at + 1 :] for row in rows]
+        return rows
 
 
 def show(*blocks: Block) -> None:
@@ -63,7 +87,19 @@ def as_rich(*blocks: Block, is_cut: bool = False) -> Any:
     from rich.text import Text
 
     how: Any = {"no_wrap": True, "overflow": "ellipsis"} if is_cut else {}
-    return Group(*(Text(block, **how) if isinstance(block, str) else _rich_table(block, how) for block in blocks))
+    return Group(*(Text(block, **how) if isinstance(block, str) else _Fitted(block, how) for block in blocks))
+
+
+class _Fitted:
+    """The rows of a table as rich shows them in the width that it has."""
+
+    def __init__(self, rows: Rows, how: dict[str, Any]) -> None:
+        self._rows = rows
+        self._how = how
+
+    def __rich_console__(self, _console: Any, options: Any) -> Iterator[Any]:
+        rows = self._rows.fitting(options.max_width - 2) if isinstance(self._rows, Figures) else self._rows
+        yield _rich_table(rows, self._how)
 
 
 def _rich_table(rows: Rows, how: dict[str, Any]) -> Any:
@@ -75,7 +111,8 @@ def _rich_table(rows: Rows, how: dict[str, Any]) -> Any:
     head, *body = rows
     shown = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for number, name in enumerate(head):
-        columns: Any = {"no_wrap": 0 < number < len(head) - 1, "overflow": "fold"} | how
+        is_number = number > 0 and (number < len(head) - 1 or name in NUMBERS)
+        columns: Any = {"no_wrap": is_number, "overflow": "fold"} | how
         least = min(LEAST_NAME, max(len(row[0]) for row in rows)) if not number else None
         shown.add_column(Text(name), justify="right" if number else "left", min_width=least, **columns)
     for row in body:

@@ -112,7 +112,8 @@ def _blocks(
     about = {str(one["run"]): [escape(str(one["program"] or "-")), common.when(one["started_at"])] for one in runs}
     is_by_run = options.by == "run"
     head = [_key(options.by), *(["program", "started"] if is_by_run else []), "calls", "failed"]
-    rows = [[*head, "average", "p50", "p95", "p99", "tokens", "cost"]]
+    rows = terminal.Figures()
+    rows.append([*head, "average", "p50", "p95", "p99", "tokens", "cost"])
     for name, stats in list(groups.items())[:limit]:
         totals = summarize(stats)
         times = [format_seconds(totals[key]) for key in ("avg_duration_s", "p50_s", "p95_s", "p99_s")]
