@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -159,6 +161,16 @@ def test_what_one_guesses_of_a_call_or_a_tracker_is_answered() -> None:
         monitor.errors.rate("ocr")
     with pytest.raises(AttributeError, match=r"write costs\.costs"):
         monitor.costs.by_tool()
+
+
+@pytest.mark.parametrize(("guess", "meant"), [("monitor.metrics.summery", "summary"), ("call.set_cost", "record")])
+def test_a_traceback_has_one_guess_and_not_that_of_python_as_well(guess: str, meant: str) -> None:
+    """Seen red: `did you mean 'summary'?. Did you mean: 'summary'?`."""
+    program = f"import toolweaver_monitor as t; monitor = t.setup(); call = t.current_call(); {guess}"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    last = ended.stderr.splitlines()[-1]
+    assert meant in last
+    assert last.lower().count("did you mean") == last.count("did you mean")
 
 
 @pytest.mark.parametrize(

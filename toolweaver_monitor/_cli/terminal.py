@@ -27,12 +27,12 @@ LEAST_NAME = 16
 
 
 SPARED_FIRST = ("p50", "p99", "average", "p95")
-"""The columns of `Figures` that a narrow terminal leaves out, before any other would be cut off."""
+"""The columns of `FigureRows` that a narrow terminal leaves out, before any other would be cut off."""
 TEXT_COLUMNS = 16
-"""Columns that the text in the last column of `Figures` has at least."""
+"""Columns that the text in the last column of `FigureRows` has at least."""
 
 
-class Figures(list[list[str]]):
+class FigureRows(list[list[str]]):
     """The rows of a table whose columns `SPARED_FIRST` may be left out where the terminal is too narrow."""
 
     def fitting(self, width: int) -> Rows:
@@ -98,7 +98,7 @@ class _Fitted:
         self._how = how
 
     def __rich_console__(self, _console: Any, options: Any) -> Iterator[Any]:
-        rows = self._rows.fitting(options.max_width - 2) if isinstance(self._rows, Figures) else self._rows
+        rows = self._rows.fitting(options.max_width - 2) if isinstance(self._rows, FigureRows) else self._rows
         yield _rich_table(rows, self._how)
 
 

@@ -236,7 +236,7 @@ class LiveTop:
         if height is None and not self._rates:  # after one look
             rows = [row[:2] + row[3:] for row in rows]
         left = [f"  and {len(ranked) - room:,} more"] if len(ranked) > room else []
-        return [*head, "", *([terminal.Figures(rows)] if ranked else ["  no call yet"]), *left]
+        return [*head, "", *([terminal.FigureRows(rows)] if ranked else ["  no call yet"]), *left]
 
     def _headline(self) -> str:
         about = self._parts.get("about", {})

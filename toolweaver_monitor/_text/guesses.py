@@ -49,7 +49,9 @@ class AnswersGuesses:
             meant = next((kind._meant[each] for each in (name, name.removeprefix("get_")) if each in kind._meant), None)
             close = suggest(name, [each for each in dir(kind) if not each.startswith("_")])
             text += f"; write {meant}" if meant else f"; did you mean {close[0]!r}?" if close else ""
-        raise AttributeError(text)  # neither name= nor obj=, for which Python would add a guess of its own
+        raise AttributeError(
+            text, name=name
+        )  # Python sets both name and obj if there is neither, and adds its own guess
 
 
 NAMES_OF_CALLS: Mapping[str, str] = {
@@ -80,7 +82,9 @@ class _GuessedName:
         self._name, self._meant = name, meant
 
     def __get__(self, instance: object, owner: type) -> Any:
-        raise AttributeError(f"{owner.__name__!r} object has no attribute {self._name!r}; write {self._meant}")
+        raise AttributeError(
+            f"{owner.__name__!r} object has no attribute {self._name!r}; write {self._meant}", name=self._name
+        )
 
 
 class GuessedKeys(dict[str, Any]):

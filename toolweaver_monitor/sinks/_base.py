@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from toolweaver_monitor._http.messages import Route
@@ -113,3 +116,18 @@ class FunctionSink:
 
     def close(self) -> None:
         """Do nothing, since nothing is open."""
+
+
+def file_path(path: object, example: str) -> Path:
+    """Return the whole path of a file that a sink writes.
+
+    Args:
+        path: what was given.
+        example: a path as it may be given.
+
+    Raises:
+        ConfigurationError: it is no path of a file.
+    """
+    if not isinstance(path, str | os.PathLike) or not str(path) or "\0" in str(path):
+        raise ConfigurationError(f"path={path!r} is no file", hint=f"give the path of a file, such as {example!r}")
+    return Path(path).expanduser().absolute()

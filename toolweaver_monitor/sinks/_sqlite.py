@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -26,6 +25,7 @@ from toolweaver_monitor._store.writer import Rollup, Rows, StaleNumbers, StoreWr
 from toolweaver_monitor._text.guesses import suggest_keywords
 from toolweaver_monitor._text.names import OVERFLOW
 from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.sinks._base import file_path
 
 MAX_PLACES = 20_000
 """Places of the calling-context tree whose numbers in the store are remembered."""
@@ -104,7 +104,7 @@ class SQLiteStore:
                 raise ConfigurationError(f"{name}={limit!r} is no limit", hint="give a number above 0, or None")
         self._one_in = one_in if keep == "notable" else 0
         retention = Retention(max_days, None if max_gb is None else int(min(max_gb, 1e6) * 1e9))
-        self.path = _validate_path(config.STORE.value() if path is None else path)
+        self.path = file_path(config.STORE.value() if path is None else path, "runs.db")
         self._full_sync = durability == "full"
         self._writer = StoreWriter(self.path, full_sync=self._full_sync, retention=retention)
         self._lock = locks.new_lock("calls without a row in the store")
@@ -377,14 +377,3 @@ def _storable(value: Any) -> Any:
     if type(value) is int:
         return min(value, _LARGEST)
     return value.encode("utf-8", "backslashreplace").decode() if type(value) is str else value
-
-
-def _validate_path(path: object) -> Path:
-    """Return the path of a store.
-
-    Raises:
-        ConfigurationError: it is no path of a file.
-    """
-    if not isinstance(path, str | os.PathLike) or not str(path) or "\0" in str(path):
-        raise ConfigurationError(f"path={path!r} is no file", hint="give the path of a file, such as 'runs.db'")
-    return Path(path).expanduser().absolute()

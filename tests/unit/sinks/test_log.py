@@ -229,3 +229,10 @@ def test_a_batch_that_fails_half_way_leaves_no_half_line(tmp_path: Path, monkeyp
 def test_a_path_without_a_folder_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="there is no folder"):
         LogSink(tmp_path / "nothing" / "calls.jsonl")
+
+
+@pytest.mark.parametrize("path", ["", 5, b"calls.jsonl", ["calls.jsonl"], "calls\0.jsonl"])
+def test_a_path_that_is_none_is_refused_with_the_cure(path: Any) -> None:
+    """Seen red: a `TypeError` of `pathlib` that names no argument; and of an empty path, calls that were lost."""
+    with pytest.raises(ConfigurationError, match=r"is no file; give the path of a file, such as 'calls\.jsonl'"):
+        LogSink(path=path)

@@ -112,7 +112,7 @@ def _blocks(
     about = {str(one["run"]): [escape(str(one["program"] or "-")), common.when(one["started_at"])] for one in runs}
     is_by_run = options.by == "run"
     head = [_key(options.by), *(["program", "started"] if is_by_run else []), "calls", "failed"]
-    rows = terminal.Figures()
+    rows = terminal.FigureRows()
     rows.append([*head, "average", "p50", "p95", "p99", "tokens", "cost"])
     for name, stats in list(groups.items())[:limit]:
         totals = summarize(stats)

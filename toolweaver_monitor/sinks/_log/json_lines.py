@@ -6,10 +6,10 @@ import json
 import os
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.sinks._base import file_path
 
 MODE = 0o600
 """Only the user may read it: error texts and tags may be confidential."""
@@ -22,11 +22,11 @@ class JsonLinesFile:
         path: the file; its folder must exist. `calls.jsonl` of an earlier day becomes `calls-2026-11-28.jsonl`.
 
     Raises:
-        ConfigurationError: there is no such folder.
+        ConfigurationError: it is no path of a file, or there is no such folder.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = file_path(path, "calls.jsonl")
         self._descriptor: int | None = None
         self._day = ""
         if not self.path.parent.is_dir():

@@ -66,6 +66,7 @@ class MetricsCollector(InMemorySink, AnswersGuesses):
         **dict.fromkeys(("success_rate", "error_rate"), 'summary("ocr")["success_rate"]'),
         **dict.fromkeys(("total_cost", "costs"), 'summary("ocr")["total_cost_usd"]'),
         **dict.fromkeys(("percentile", "p95"), 'summary("ocr")["p95_s"]'),
+        "report": "monitor.report()",
     }
     """What to write instead of a name that one guesses."""
 
