@@ -53,13 +53,15 @@ class Admission(msgspec.Struct, gc=False, eq=False):
         """
         meter = self.meter
         amount = meter.measure(call)
-        if not amount and meter.in_dollars and (call._details or NO_DETAILS).lacks_price:
-            if self.held is not None and not self.awaits_price:
-                meter.held += meter.reserve - self.held
-                meter.unknown_calls += 1
-                self.held = self.noted = meter.reserve
-                self.awaits_price = True
-            return False
+        if not amount and not meter.counts_calls and (call._details or NO_DETAILS).lacks_price:
+            if meter.in_dollars:
+                if self.held is not None and not self.awaits_price:
+                    meter.held += meter.reserve - self.held
+                    meter.unknown_calls += 1
+                    self.held = self.noted = meter.reserve
+                    self.awaits_price = True
+                return False
+            meter.note_untold(call)
         if meter.slots and meter.now() >= meter.edge_s:
             meter.advance()
         if self.held is not None:

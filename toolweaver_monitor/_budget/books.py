@@ -22,6 +22,7 @@ from toolweaver_monitor._budget.budget import NEVER, Budget, Unit
 from toolweaver_monitor._budget.repeats import RepeatCounter
 from toolweaver_monitor._budget.window import Window
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.log_throttle import LogThrottle
 
 
@@ -111,6 +112,10 @@ class Books(Window):
         Window.advance(self)
         if self.now() >= self.warn_again_s:
             self.set_limit(self.limit)
+
+    def note_untold(self, call: ToolCall) -> None:
+        """Note that a call has told a model, or other units, and none of the tokens that this limit counts."""
+        FigureNotes.add("no tokens", call.tool_name, self.budget.names[self.unit])
 
     def shown_spent(self) -> int:
         """Return what is spent, for people; see `SharedMeter`."""

@@ -99,8 +99,11 @@ class Meter(Books):
             Whether `warn` is due.
         """
         amount = self.measure(call)
-        if not amount and self.in_dollars and (call._details or NO_DETAILS).lacks_price:
-            self.unknown_calls += 1
+        if not amount and (call._details or NO_DETAILS).lacks_price:
+            if self.in_dollars:
+                self.unknown_calls += 1
+            else:
+                self.note_untold(call)
         if self.slots:
             if self.now() >= self.edge_s:
                 self.advance()

@@ -257,6 +257,11 @@ def _figure_notes() -> Iterator[str]:
             f"no budget by {tag} refuses {name!r}, which records that tag while it runs; give it to track(...) or "
             "tagged(...) before"
         )
+    for name, budget in FigureNotes.of("no tokens").items():
+        yield (
+            f"budget {budget!r} counts nothing for calls of {name!r} that tell a model or other units, and no tokens; "
+            "have its stream report its usage, or record(tokens=...)"
+        )
     for name, kind in FigureNotes.of("unread").items():
         yield (
             f"no budget of dollars or tokens holds for {name!r}: it returned a {kind}, whose items are not read; write "

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ledger_kit import CENT, Clock, books, ended, opened, refused
 
-from toolweaver_monitor import Budget, BudgetExceeded, current_call, monitored, setup
+from toolweaver_monitor import Budget, BudgetExceeded, current_call, monitored, setup, track
 from toolweaver_monitor._budget import Ledger
 from toolweaver_monitor._budget import ledger as ledger_module
 from toolweaver_monitor._budget import meter as meter_module
@@ -71,6 +71,28 @@ def test_a_budget_says_that_it_cannot_hold_when_results_are_not_read(limit: Any)
     )
     monitored("telling")(lambda: current_call().record(tokens=7, cost=0.1))()
     assert monitor.health()["ok"]
+
+
+@pytest.mark.parametrize("scope", [{}, {"per": "minute"}, {"tag": "customer"}])
+def test_a_limit_of_tokens_says_for_which_tool_it_counts_nothing(scope: Any) -> None:
+    """A stream that was not asked for its usage tells its model, and no tokens.
+
+    Seen red: all ran, and nothing was said.
+    """
+    monitor = priceless(limit_tokens=100, name="pocket", **scope)
+    with track("session", customer="acme"):
+        with track("llm") as call:
+            call.record(tokens=5)
+        for name in ("plain", "chunks", "chunks"):
+            with track(name) as call:
+                if name == "chunks":
+                    call.record(model="my-deployment")
+    (note,) = [note for note in monitor.health()["notes"] if "budget 'pocket'" in note]
+    assert note == (
+        "budget 'pocket' counts nothing for calls of 'chunks' that tell a model or other units, and no tokens; "
+        "have its stream report its usage, or record(tokens=...)"
+    )
+    assert [(entry["spent"], entry["reserved"]) for entry in monitor.health()["budgets"]] == [(5, 0)]
 
 
 @pytest.mark.parametrize("scope", [{}, {"per": "minute"}, {"tool": "chat"}])
