@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from toolweaver_monitor._cli import http_get
 from toolweaver_monitor._cli import options as common
 from toolweaver_monitor._core import config
+from toolweaver_monitor._http.default_port import PORT_BESIDE_SERVER
 from toolweaver_monitor._store.shared.folder import SharedFolder, find_runs
 from toolweaver_monitor._store.shared.run import default_folder, find_head
 from toolweaver_monitor._text.display import escape
@@ -20,16 +22,18 @@ from toolweaver_monitor.sinks._prometheus.shared import SharedView
 
 SERVE_PURPOSE = """\
 Serve /metrics for all workers of a host, until Ctrl-C. Reads the folder in which setup("prometheus", shared=True) joins
-them, without being a worker. If a worker has the port, this waits, and takes it within two seconds once it is free.
+them, without being a worker. If a worker has the port, this waits, and takes it within two seconds once it is free. If
+there is no worker yet, a line on stderr names the folder.
 """
 SERVE_USES = """\
 examples:
   toolweaver-monitor serve                      the run that goes on, if there is one only
-  toolweaver-monitor serve /run/receipts --port 9464
+  toolweaver-monitor serve /run/receipts --port 8000
   toolweaver-monitor serve /run/receipts --addr 0.0.0.0 --token-file token
 
 exit code: 0, or 2 if the folder cannot be used, or another program has the port
 """
+WAITING = 'no worker yet: waiting for setup("prometheus", shared=True) with TOOLWEAVER_MONITOR_SHARED={}\n'
 GIVE_FOLDER = "give the folder, as TOOLWEAVER_MONITOR_SHARED names it for the workers"
 
 
@@ -40,7 +44,7 @@ def add(commands: Any) -> None:
         "folder", metavar="FOLDER", nargs="?", type=Path,
         help="default: TOOLWEAVER_MONITOR_SHARED, else that of the one run of this user that goes on",
     )  # fmt: skip
-    parser.add_argument("--port", type=common.port, metavar="N", help="the port; 0 takes a free one (8000)")
+    parser.add_argument("--port", type=common.port, metavar="N", help="the port; 0 takes a free one (9464)")
     parser.add_argument("--addr", metavar="ADDRESS", help="the address to bind (127.0.0.1)")
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="file with a bearer token to ask for; - reads stdin"
@@ -57,8 +61,9 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until the user ends it."""
+    port = config.PROMETHEUS_PORT.given(options.port)
     exporter = PrometheusExporter(
-        options.port,
+        PORT_BESIDE_SERVER if port is None else port,
         options.addr,
         token=http_get.read_token(options.token_file),
         certfile=options.certfile,
@@ -76,6 +81,8 @@ def run(options: argparse.Namespace) -> int:
         if "last_error" in status:
             raise SinkUnavailable(status["last_error"].removesuffix(f"; {status['cure']}"), hint="give another --port")
         about = {"url": exporter.url, "folder": str(folder.path), "listening": status["listening"]}
+        if folder.is_over():
+            sys.stderr.write(WAITING.format(escape(str(folder.path))))
         waits = "" if status["listening"] else "a worker has the port, and this waits for it; "
         common.serve_until_ctrl_c(about, as_json=options.json, note=waits)
     finally:

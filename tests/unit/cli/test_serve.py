@@ -228,6 +228,29 @@ def test_without_a_folder_it_serves_the_run_that_goes_on(
             assert "several runs go on" in capsys.readouterr().err
 
 
+def test_it_says_what_it_waits_for_while_there_is_no_worker(folder: Path) -> None:
+    """On one line of stderr. Seen red: without a word."""
+    with worker(0), served(str(folder), "--port", "0") as (program, _):
+        program.terminate()
+        assert program.communicate()[1] == ""
+    shutil.rmtree(folder)
+    with served(str(folder), "--port", "0") as (program, _):
+        assert program.stderr is not None
+        line = program.stderr.readline()
+        assert line.startswith("no worker yet: waiting for setup(")
+        assert line.endswith(f"TOOLWEAVER_MONITOR_SHARED={folder}\n")
+
+
+def test_its_port_is_that_of_workers_of_a_web_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """8000 is the application's, which would not start. Seen red: with 8000."""
+    monkeypatch.delenv("TOOLWEAVER_MONITOR_PROMETHEUS_PORT", raising=False)
+    with started("-m", "toolweaver_monitor", "serve", str(folder)) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        said = program.stdout.readline() or program.stderr.read()  # that another program has it
+        assert "127.0.0.1:9464" in said
+
+
 def test_it_asks_for_the_token(folder: Path, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("let-me-in\n")

@@ -308,14 +308,15 @@ class SharedFolder:
 
     def _delete_if_over(self) -> None:
         with self._lock.held(0.0):
-            is_over = self._is_over()
+            is_over = self.is_over()
             if is_over:
                 self._delete_files()
                 self._lock.path.unlink()
         if is_over:
             self.path.rmdir()
 
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
+        """Return True if no run goes on: no worker lives, and its head is gone, or there never was one."""
         run = self._read_departed()
         return (run is None or not Process(*run.head).is_alive) and not self._has_living()
 
@@ -323,7 +324,7 @@ class SharedFolder:
 def find_runs(around: Path) -> list[Path]:
     """Return the folders in another one whose runs go on."""
     runs = (path for path in sorted(around.iterdir()) if RUN_FOLDER.fullmatch(path.name))
-    return [path for path in runs if not SharedFolder(path, None)._is_over()]
+    return [path for path in runs if not SharedFolder(path, None).is_over()]
 
 
 def _release(found: list[Found]) -> None:
