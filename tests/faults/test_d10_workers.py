@@ -104,12 +104,14 @@ class Site:
         self.falls: list[tuple[float, float]] = []
         self.stopping = threading.Event()
         self.process: subprocess.Popen[bytes] | None = None
+        self.around: tuple[str, ...] = ()
+        """What runs the server's command."""
 
     @contextmanager
     def run(self, *command: str) -> Iterator[None]:
         with self.log.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, *command], cwd=self.folder, env=self.env, stdout=file, stderr=file
+                [*self.around, sys.executable, *command], cwd=self.folder, env=self.env, stdout=file, stderr=file
             )
         scraper = threading.Thread(target=self.scrape_on, daemon=True)
         try:

@@ -235,8 +235,8 @@ def test_it_says_what_it_waits_for_while_there_is_no_worker(folder: Path) -> Non
         assert program.communicate()[1] == ""
     shutil.rmtree(folder)
     with served(str(folder), "--port", "0") as (program, _):
-        assert program.stderr is not None
-        line = program.stderr.readline()
+        program.terminate()
+        line = program.communicate()[1]
         assert line.startswith("no worker yet: waiting for setup(")
         assert line.endswith(f"TOOLWEAVER_MONITOR_SHARED={folder}\n")
 
