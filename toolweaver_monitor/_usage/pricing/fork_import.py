@@ -10,7 +10,29 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib.machinery import SourceFileLoader
+from types import ModuleType
 from typing import Any
+
+_partial: dict[str, ModuleType] = {}
+
+
+class PartialModuleFinder:
+    """Has a module that was half imported run again as the same object.
+
+    Modules that it had imported by then refer to that object, and it to them: `asyncio` needs `asyncio.base_events` as
+    an attribute, which only an import sets that really takes place.
+    """
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> Any:
+        """Return the spec of such a module, once; None for others."""
+        module = _partial.pop(name, None)
+        spec: Any = getattr(module, "__spec__", None)
+        if spec is None or type(spec.loader) is not SourceFileLoader:
+            return None  # not made of Python code: it is imported from the start
+        vars(spec.loader)["create_module"] = lambda _: module
+        return spec
 
 
 def discard_partial_imports(thread_id: int) -> None:
@@ -25,7 +47,20 @@ def discard_partial_imports(thread_id: int) -> None:
         if lock is None:
             continue
         owner = getattr(lock, "owner", None)
-        if owner == thread_id:
-            sys.modules.pop(name, None)
+        if owner == thread_id and name in sys.modules:
+            _partial[name] = sys.modules.pop(name)
         if owner in (thread_id, None):
             locks.pop(name, None)
+    if _partial and PartialModuleFinder not in sys.meta_path:
+        sys.meta_path.insert(0, PartialModuleFinder)
+    _reset_config_vars()
+
+
+def _reset_config_vars() -> None:
+    """Have `sysconfig` work out its variables again if a thread was at it. CPython >= 3.12 holds a lock meanwhile."""
+    sysconfig: Any = sys.modules.get("sysconfig")
+    if sysconfig is None or getattr(sysconfig, "_CONFIG_VARS_INITIALIZED", False):
+        return
+    sysconfig._CONFIG_VARS = None
+    if hasattr(sysconfig, "_CONFIG_VARS_LOCK"):
+        sysconfig._CONFIG_VARS_LOCK._at_fork_reinit()
