@@ -177,6 +177,7 @@ def _replace(options: Options) -> Monitor:
         process_exit.register(monitor)
         bus.attach(consumers, components.runners, enricher.enrich, on_switch=switch)
         if MAY_HAVE_THREADS:
+            options.book.on_loaded = bus._dispatcher.wake  # a call that waits for its price holds a reserve
             options.book.start_loading()
         if earlier is not None:
             earlier._replace_with(monitor)  # before the new sinks start: they may want the same port or file

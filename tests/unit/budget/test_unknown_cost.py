@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
+from helpers import wait_until
 from ledger_kit import CENT, Clock, books, ended, opened, refused
 
 from toolweaver_monitor import Budget, BudgetExceeded, current_call, monitored, setup, track
@@ -13,6 +15,7 @@ from toolweaver_monitor._budget import ledger as ledger_module
 from toolweaver_monitor._budget import meter as meter_module
 from toolweaver_monitor._budget import scope as scope_module
 from toolweaver_monitor._core.sanitize import NANO
+from toolweaver_monitor._usage.pricing import book as book_module
 
 ANSWER = {"model": "my-deployment", "usage": {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}}
 PRICES = {"my-deployment": {"input": 1.0, "output": 1.0}}
@@ -143,6 +146,42 @@ def test_calls_whose_cost_is_known_leave_the_budget_at_peace() -> None:
     assert health["ok"]
     (entry,) = health["budgets"]
     assert (entry["spent"], entry["reserved"], entry["unknown_cost_calls"]) == (2.01, 0.0, 0)
+
+
+def test_calls_that_end_before_the_list_of_prices_is_loaded_give_their_reserve_back_once_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also if no sink and no reader takes note of them: a program may only ever call.
+
+    Seen red: with no drain when the list is loaded, each further call was refused for good.
+    """
+    real, may_load = book_module.GenaiPrices, threading.Event()
+
+    def load_late() -> Any:
+        assert may_load.wait(20)
+        return real()
+
+    monkeypatch.setattr(book_module, "GenaiPrices", load_late)
+    monitor = setup(budget=Budget(limit_usd=0.10, reserve=0.05))
+
+    @monitored("ask")
+    def ask() -> None:
+        current_call().record(model="gpt-4o", input_tokens=1_000)
+
+    def runs() -> bool:
+        try:
+            ask()
+        except BudgetExceeded:
+            return False
+        return True
+
+    ask(), ask()
+    assert not runs()
+    may_load.set()
+    wait_until(runs, 30)
+    (entry,) = monitor.health()["budgets"]
+    assert (entry["reserved"], entry["unknown_cost_calls"]) == (0.0, 0)
+    assert 0 < entry["spent"] < 0.05
 
 
 @pytest.mark.parametrize("has_gil", [True, False])

@@ -58,6 +58,8 @@ class PriceBook:
         self._is_requested = False
         self._wait_until_s = 0.0
         self._loader_id: int | None = None
+        self.on_loaded: Callable[[], object] = lambda: None
+        """Called on the loading thread once genai-prices has been loaded."""
         self._starting = locks.new_lock("starting to load prices")
         locks.after_fork_in_child_weak(self, PriceBook._reset_in_child)
 
@@ -102,6 +104,8 @@ class PriceBook:
         except BaseException as error:  # noqa: BLE001 - whatever another package raises, calls go on unpriced
             self._load_error = f"{type(error).__name__}: {error}"[:200]
             self._state = "failed"
+        else:
+            self.on_loaded()
 
     def cost_nanousd(self, call: ToolCall) -> int | None:
         """Return the cost of a call by its model and tokens in nano-dollars, or None if no price is known.
