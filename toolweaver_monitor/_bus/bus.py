@@ -154,18 +154,19 @@ class Bus:
             return True
         if self._drainer == _thread.get_ident():
             return False  # a signal handler or `__del__` that has interrupted the draining itself
-        deadline = time.monotonic() + timeout_s
         while True:
             ticket = _thread.allocate_lock()
             ticket.acquire()
             self._tickets.append(ticket)
             if not self._dispatcher.wake():
-                return self._drain_inline(deadline)
-            left = deadline - time.monotonic()
-            # Checked again now and then: the dispatcher may have been killed after it took the ticket.
-            if ticket.acquire(timeout=max(0.0, min(left, RECHECK_S))):
+                return self._drain_inline(timeout_s)
+            # Checked again now and then: the dispatcher may have been killed after it took the ticket. The waits are
+            # added up, and no clock is read: a process that was stopped or suspended meanwhile has not waited.
+            wait_s = max(0.0, min(timeout_s, RECHECK_S))
+            if ticket.acquire(timeout=wait_s):
                 return True
-            if left <= RECHECK_S:
+            timeout_s -= wait_s
+            if timeout_s <= 0:
                 return False
 
     def close_recorded(self, is_periodic: bool = False) -> None:
@@ -201,10 +202,9 @@ class Bus:
             worker.interval_s = EXPEDITED_INTERVAL_S
             worker.wake()
 
-    def _drain_inline(self, deadline: float) -> bool:
-        timeout_s = max(0.0, deadline - time.monotonic())
+    def _drain_inline(self, timeout_s: float) -> bool:
         try:  # around acquiring it, too: a Ctrl-C that strikes right after that would leave the lock held
-            if not self._draining.acquire(timeout=timeout_s):
+            if not self._draining.acquire(timeout=max(0.0, timeout_s)):
                 return False
             self._work()
         finally:

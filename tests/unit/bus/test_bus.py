@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -105,6 +107,42 @@ def test_a_reader_is_answered_though_the_dispatcher_was_killed_with_its_ticket()
         assert time.monotonic() - began < 1.0
     finally:
         bus._drain_here = real  # type: ignore[method-assign]
+
+
+STOPPED = """
+import os, signal, subprocess, sys, time
+from toolweaver_monitor import Budget, setup, track
+from toolweaver_monitor._bus.bus import bus
+
+monitor = setup(budget=Budget(limit_usd=1, reserve=0.05), prices={"unlisted": {"input": 1}})
+monitor.summary()
+time.sleep(0.3)  # the dispatcher waits again
+with track("unpriced") as call: call.record(model="other", input_tokens=5)
+real = bus._dispatcher.wake
+
+def wake():
+    "Stop this process before the dispatcher takes the ticket, for longer than a reader waits."
+    bus._dispatcher.wake = real
+    subprocess.Popen(["sh", "-c", f"sleep 1; kill -CONT {os.getpid()}"])
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return real()
+
+bus._dispatcher.wake = wake
+sys.setswitchinterval(0.5)
+assert bus.drain(0.75)
+assert monitor._components.ledger.status()[0]["reserved"] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no job control here")
+def test_a_reader_does_not_count_the_time_that_its_process_was_stopped() -> None:
+    """A suspended laptop, Ctrl-Z, a machine that is moved: the dispatcher did not run then, and gets its time after.
+
+    Seen red: with a deadline by the clock, the call was not counted, and a call of unknown cost held its reserve until
+    the next read.
+    """
+    ended = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_a_call_comes_before_the_one_that_it_ran_inside_also_where_that_one_has_been_looked_at() -> None:
