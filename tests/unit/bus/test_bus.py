@@ -14,6 +14,7 @@ import pytest
 from toolweaver_monitor import monitored, setup, track
 from toolweaver_monitor._bus.bus import CHECK_EVERY, HIGH_WATER, Bus, bus, inbox
 from toolweaver_monitor._core.call import ToolCall
+from toolweaver_monitor._usage.pricing import PriceBook
 from toolweaver_monitor.testing.faults import KeepSink
 
 
@@ -161,11 +162,12 @@ def test_a_call_comes_before_the_one_that_it_ran_inside_also_where_that_one_has_
     assert [call.tool_name for call in sink.calls] == ["inner", "outer"] * 5
 
 
-def test_the_inbox_stays_below_its_high_water_mark() -> None:
+def test_the_inbox_stays_below_its_high_water_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a sink and a reader nothing takes calls from the inbox but a caller that finds it full.
 
     A caller looks at its length after every 64 calls. Seen red: with `ticks` that never end.
     """
+    monkeypatch.setattr(PriceBook, "start_loading", lambda _: None)  # once prices are loaded the dispatcher runs
     setup()
 
     @monitored("step")
