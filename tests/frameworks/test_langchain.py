@@ -12,7 +12,7 @@ from toolweaver_monitor.errors import ConfigurationError
 
 pytest.importorskip("langchain_core", reason="installed by `nox -s frameworks`")
 
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import BaseTool, StructuredTool, tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
@@ -153,7 +153,7 @@ def test_an_error_that_langchain_handles_is_a_failure(trial: Any) -> None:
 
 
 def test_the_attempts_of_a_tool_with_retries_are_numbered(calls: Callable[[], list[ToolCall]]) -> None:
-    """`with_retry()`, also inside a call. An async tool runs in a task, where nothing tells the attempt.
+    """`with_retry()`, also inside a call.
 
     Seen red: without the reader of its loop, each call was attempt 1.
     """
@@ -170,3 +170,25 @@ def test_the_attempts_of_a_tool_with_retries_are_numbered(calls: Callable[[], li
         assert retried.invoke({}) == "there"
     attempts = [(call.outcome, call.attempt) for call in calls() if call.tool_name == "check"]
     assert attempts == [("failure", 1), ("failure", 2), ("success", 3)]
+
+
+async def test_the_attempts_of_an_async_tool_with_retries_are_numbered(calls: Callable[[], list[ToolCall]]) -> None:
+    """LangChain runs it in a task of its own, and a chain's steps in others.
+
+    Seen red: with the frames of the tool's own task only.
+    """
+    left = iter((True, True, False) * 2)
+
+    async def check() -> str:
+        """Look."""
+        if next(left):
+            raise ConnectionError("busy")
+        return "there"
+
+    made = tool(monitored("check")(check))
+    async with track("agent"):
+        for runnable in (made, RunnableLambda(lambda value: value) | made):
+            retried = runnable.with_retry(stop_after_attempt=3, wait_exponential_jitter=False)
+            assert await retried.ainvoke({}) == "there"
+    attempts = [(call.outcome, call.attempt) for call in calls() if call.tool_name == "check"]
+    assert attempts == [("failure", 1), ("failure", 2), ("success", 3)] * 2

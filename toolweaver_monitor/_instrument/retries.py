@@ -13,9 +13,10 @@ import functools
 import inspect
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from types import FrameType, FunctionType
+from itertools import islice
+from types import BuiltinMethodType, FrameType, FunctionType
 from typing import Any, NamedTuple
 
 from toolweaver_monitor._bus.bus import bus
@@ -98,12 +99,12 @@ def number_attempt(call: ToolCall) -> None:
 
 def find_retries(call: ToolCall) -> Retries | None:
     """Return the retried operation between a call that opens or closes here and the call around it, or None."""
-    frame: FrameType | None = sys._getframe(1)
+    inner: FrameType | None = sys._getframe(1)
     module = ""
-    while frame is not None and _is_own(frame) and module != _WRAPPERS:  # those of the call itself
-        module, frame = _module_of(frame), frame.f_back
-    for _ in range(MAX_FRAMES):
-        if frame is None or _is_own(frame):  # the call around
+    while inner is not None and _is_own(inner) and module != _WRAPPERS:  # those of the call itself
+        module, inner = _module_of(inner), inner.f_back
+    for frame in islice(_frames_from(inner), MAX_FRAMES):
+        if _is_own(frame):  # the call around
             return None
         module = _module_of(frame)
         read = _READERS.get(module) or _READERS.get(module.partition(".")[0])
@@ -111,8 +112,29 @@ def find_retries(call: ToolCall) -> Retries | None:
             read = None  # nothing tells whether the call around is inside the node, which then retries that one
         if read is not None and (found := read(frame)) is not None:
             return found
-        frame = frame.f_back
     return None
+
+
+def _frames_from(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield a frame and those around it. Around a task are those of the one that awaits it, as LangChain's do."""
+    try:
+        task: Any = sys.modules["asyncio"].current_task()
+    except (KeyError, RuntimeError):  # no loop runs here
+        task = None
+    outermost = task and getattr(task.get_coro(), "cr_frame", None)
+    while frame is not None:
+        yield frame
+        frame = None if frame is outermost else frame.f_back
+    while task is not None:
+        found = [each for each, _ in getattr(task, "_callbacks", None) or () if type(each) is BuiltinMethodType]
+        task = found[0].__self__ if found and found[0].__name__ == "task_wakeup" else None
+        suspended, awaited = [], task and task.get_coro()
+        while (around := getattr(awaited, "cr_frame", None)) is not None:
+            suspended.append(around)
+            awaited = awaited.cr_await
+        if type(awaited).__name__ != "FutureIter":  # an async generator, whose frames are not to be seen
+            return
+        yield from reversed(suspended)
 
 
 def _module_of(frame: FrameType) -> str:

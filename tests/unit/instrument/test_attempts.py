@@ -227,6 +227,64 @@ def test_attempts_that_a_result_makes_are_numbered_if_it_tells_a_failure(
     assert attempts(monitor) == [("failure", 1), ("failure", 2), ("success", 3)]
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_attempts_in_a_task_that_the_retried_function_awaits_are_numbered(depth: int, monitor: Monitor) -> None:
+    """As LangChain runs async tools; also in a task that such a task awaits, and beside others.
+
+    Seen red: the frames of the retry are in another task than the tool, and each call was attempt 1.
+    """
+
+    async def one(failures: int) -> None:
+        tool: Any = monitored("tool")(Flaky(failures))
+
+        async def work() -> None:
+            await asyncio.sleep(0)
+            tool()
+
+        async def retried() -> None:
+            task = asyncio.create_task(work())
+            await (asyncio.create_task(pass_on(task)) if depth == 2 else task)
+
+        async def pass_on(task: Any) -> None:
+            await task
+
+        await with_tenacity(retried, 5)()
+
+    async def several() -> None:
+        await asyncio.gather(*(one(failures) for failures in range(3)))
+
+    asyncio.run(several())
+    assert sorted(attempts(monitor)) == [
+        ("failure", 1), ("failure", 1), ("failure", 2), ("success", 1), ("success", 2), ("success", 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["call around", "generator between"])
+def test_what_is_tried_again_around_a_task_is_not_what_runs_in_it(way: str, monitor: Monitor) -> None:
+    """The call around is tried again, or may be: of an async generator that awaits a task nothing is to be seen.
+
+    Seen red: if the frames of other tasks are never those of a call around; if a chain counts that ends at a generator.
+    """
+    tool: Any = monitored("tool")(Flaky(1))
+
+    async def in_task() -> None:
+        await asyncio.sleep(0)
+        tool()
+
+    async def agent() -> None:
+        await asyncio.create_task(in_task())
+
+    async def items() -> Any:
+        yield await agent()
+
+    async def read() -> None:
+        async for _ in monitored("agent")(items)():
+            pass
+
+    asyncio.run(with_tenacity(monitored("agent")(agent) if way == "call around" else read)())
+    assert attempts(monitor) == [("failure", 1), ("success", 1)]
+
+
 def test_what_the_program_records_goes_before(monitor: Monitor) -> None:
     """`record(attempt=...)` counts as it is said."""
     work = Flaky(2)
