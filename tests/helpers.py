@@ -1,12 +1,16 @@
-"""What tests of several folders need: a free port, a wait for a condition, and where the package is."""
+"""What tests of several folders need: a free port, a wait for a condition, a pid namespace, where the package is."""
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+
+import pytest
 
 import toolweaver_monitor
 
@@ -14,6 +18,16 @@ T = TypeVar("T")
 
 OURS = str(Path(toolweaver_monitor.__file__).parents[1])
 """The folder with the package, for the `PYTHONPATH` of a program."""
+
+
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""What runs a command as process 1 of a pid namespace, as in a container."""
+
+
+def require_pid_namespaces() -> None:
+    """Skip the test where a pid namespace cannot be made."""
+    if shutil.which("unshare") is None or subprocess.run([*CONTAINER, "true"], capture_output=True).returncode:
+        pytest.skip("no pid namespace can be made here")
 
 
 def free_port() -> int:

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -178,7 +179,7 @@ def amount(text: str) -> float:
 
 
 def serve_until_ctrl_c(about: dict[str, Any], *, as_json: bool, note: str = "") -> None:
-    """Print where something is served, and wait for Ctrl-C.
+    """Print where something is served, and wait for Ctrl-C or SIGTERM.
 
     Args:
         about: what is printed as JSON; the text is its `url`.
@@ -186,6 +187,7 @@ def serve_until_ctrl_c(about: dict[str, Any], *, as_json: bool, note: str = "") 
         note: what a terminal is shown besides, before how to end it.
     """
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # without a handler, process 1 would ignore it
         print(json.dumps(about, indent=2) if as_json else about["url"], flush=True)
         if sys.stderr.isatty():
             sys.stderr.write(f"{note}Ctrl-C ends it\n")

@@ -153,7 +153,7 @@ def test_it_is_no_worker(folder: Path) -> None:
         assert "served.first" in exporter.text(), "the head, this process, is alive"
     run = SharedFolder(folder, None)._read_departed()
     assert run is not None
-    run.head = (2**22 + 1, "1")
+    run.heads = [(2**22 + 1, "1")]
     SharedFolder(folder, None)._write_departed(run)
     with worker(0):
         wait_until(lambda: "served.elsewhere" in exporter.text())
@@ -249,6 +249,13 @@ def test_its_port_is_that_of_workers_of_a_web_server(folder: Path, monkeypatch: 
         assert program.stderr is not None
         said = program.stdout.readline() or program.stderr.read()  # that another program has it
         assert "127.0.0.1:9464" in said
+
+
+def test_sigterm_ends_it(folder: Path) -> None:
+    """As process 1 of a container, too, which ignores signals that it does not handle. Seen red: it was killed."""
+    with served("--port", "0") as (program, _):
+        program.terminate()
+        assert program.wait(10) == 0
 
 
 def test_it_asks_for_the_token(folder: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import CONTAINER, OURS, require_pid_namespaces
 
 from toolweaver_monitor._stats.packed import pack_stats, unpack_stats
 from toolweaver_monitor._stats.tool_stats import ToolStats
@@ -19,7 +20,7 @@ from toolweaver_monitor._store.ledger import Account, StoreLedger
 from toolweaver_monitor._store.shared import folder as folder_module
 from toolweaver_monitor._store.shared import ledger as shared_ledger
 from toolweaver_monitor._store.shared import run
-from toolweaver_monitor._store.shared.folder import Found, SharedFolder
+from toolweaver_monitor._store.shared.folder import MANY_HEADS, Found, SharedFolder
 from toolweaver_monitor._store.shared.ledger import RunLedger
 from toolweaver_monitor._store.shared.run import Process, default_folder, describe, find_head
 from toolweaver_monitor._store.store_file import StoreFile
@@ -157,13 +158,77 @@ def test_a_run_ends_when_its_head_and_all_workers_are_gone(path: Path) -> None:
     four.folder.leave()
 
 
+def test_a_run_goes_on_while_one_of_its_heads_lives(path: Path) -> None:
+    """Programs of a supervisor share a folder. Seen red: with only the head that was there first."""
+    with subprocess.Popen(["sleep", "60"]) as program:
+        other = Worker(path, describe(program.pid))
+        one = Worker(path)
+        one.write("a")
+        program.kill()
+    other.folder.leave()
+    one.folder.leave()
+    two = Worker(path)
+    assert two.read() == "a"
+    two.folder.leave()
+
+
+def test_the_heads_that_are_gone_make_room(path: Path) -> None:
+    """The folder of a supervisor that starts a program a minute does not grow. Seen red: with all heads kept."""
+    lasting = Worker(path)
+    for pid in range(100):
+        Worker(path, GONE._replace(pid=GONE.pid + pid)).folder.leave()
+    found = lasting.folder._read_departed()
+    assert found is not None
+    assert len(found.heads) <= MANY_HEADS
+    assert me()[:2] in found.heads
+    lasting.folder.leave()
+
+
+IN_CONTAINER = """
+import os, sys
+from pathlib import Path
+from toolweaver_monitor._store.shared.folder import SharedFolder
+from toolweaver_monitor._store.shared.run import describe
+folder = SharedFolder(Path(sys.argv[1]), describe(os.getpid()))
+folder.join()
+folder.publish(b"b")
+folder.leave()
+print(os.getpid(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_containers_may_share_a_folder(path: Path) -> None:
+    """Neither sees the processes of the other, so a worker that is replaced must not take the run for over.
+
+    Seen red: with only the head of one of them, which was taken for gone.
+    """
+    require_pid_namespaces()
+    one = Worker(path)
+    one.write("a")
+    command = [*CONTAINER, sys.executable, "-c", IN_CONTAINER, str(path)]
+    env = os.environ | {"PYTHONPATH": OURS}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as container:
+        assert container.stdout is not None
+        assert container.stdout.readline() == "1\n"
+        one.folder.leave()
+        two = Worker(path)
+        assert two.read() == "ab"
+        two.folder.leave()
+        container.communicate()
+
+
 def test_folders_of_runs_that_have_ended_are_deleted(tmp_path: Path) -> None:
-    """Those beside it, once nobody needs them."""
-    over, alive = Worker(tmp_path / "run-1-1", GONE), Worker(tmp_path / "run-2-2", GONE)
-    over.folder.leave()
-    mine = Worker(tmp_path / "run-3-3")
+    """Those beside it, once nobody needs them; that of another container, whose head cannot be seen, after a day."""
+    here, elsewhere = run.namespace(), "1"
+    names = [f"run-1-1-{here}", f"run-2-2-{here}", f"run-3-3-{elsewhere}", f"run-4-4-{elsewhere}", f"run-5-5-{here}"]
+    over, alive, far, old = (Worker(tmp_path / name, GONE) for name in names[:4])
+    for worker in (over, far, old):
+        worker.folder.leave()
+    os.utime(old.folder.path, (time.time() - 90_000,) * 2)
+    mine = Worker(tmp_path / names[4])
     mine.folder.sweep()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["run-2-2", "run-3-3"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [names[1], names[2], names[4]]
     alive.folder.leave()
     mine.folder.leave()
 

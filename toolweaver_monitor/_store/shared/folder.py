@@ -23,7 +23,7 @@ import msgspec
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._store import files, lock_file
 from toolweaver_monitor._store.lock_file import NOFOLLOW, LockFile
-from toolweaver_monitor._store.shared.run import Process
+from toolweaver_monitor._store.shared.run import Process, namespace
 from toolweaver_monitor._store.shared.worker_file import UnreadableFile, WorkerFile, read_payload
 from toolweaver_monitor._text.display import escape
 from toolweaver_monitor.errors import SinkUnavailable
@@ -36,6 +36,10 @@ DELETED = "were deleted or damaged while workers ran, and are made again"
 KEEP = "keep what deletes files away from it, or set TOOLWEAVER_MONITOR_SHARED to another folder"
 WORKER = re.compile(r"worker-[0-9a-f]{16}")
 RUN_FOLDER = re.compile(r"run-\d+-[\w:-]+")
+MANY_HEADS = 32
+"""In a file of more, those that are gone make room."""
+KEPT_ELSEWHERE_S = 86_400.0
+"""How long the folder of a run in another container is left alone, whose head cannot be seen from here."""
 NOBODY = Process(0, "")
 """Is the head of no run, since it never lives."""
 _FILES_OF_RUN = re.compile(r"worker-[0-9a-f]{16}|departed(\.new|\.damaged)?|port(\.new)?|budgets(\.new|\.lock)?")
@@ -57,10 +61,14 @@ class Found(NamedTuple):
 
 
 class Departed(msgspec.Struct, array_like=True):
-    """The file of a run: since when it runs, who its head is, and what the workers that are gone have counted."""
+    """The file of a run: since when it runs, who its heads are, and what the workers that are gone have counted.
+
+    Programs that share a folder have a head each. Not every worker can see whether the head of another one lives: in a
+    container there are only its own processes.
+    """
 
     started_at: float
-    head: tuple[int, str]
+    heads: list[tuple[int, str]]
     folded: list[str] = []
     """The files that are in the payload."""
     payload: bytes = b""
@@ -80,7 +88,7 @@ class SharedFolder:
 
     Args:
         path: the folder; it is made if it is missing.
-        head: the head of this worker's run; None for a reader, which has no file and keeps no run going.
+        head: the head of this worker; None for a reader, which has no file and keeps no run going.
     """
 
     def __init__(self, path: Path, head: Process | None) -> None:
@@ -121,15 +129,17 @@ class SharedFolder:
         has_living = self._has_living()
         if self._is_lost(run) or (run is None and has_living):
             run = self._remake()
-        is_headless = run is None or not Process(*run.head).is_alive
         # A child goes on with the run of its parent, which may be gone already: it never begins a new one.
-        if is_headless and not has_living and not self._has_joined:
+        if not self._has_joined and not has_living and not _has_head(run):
             self._delete_files()
             run = None
-        if run is None:
-            run = self._write_departed(Departed(time.time(), self._head[:2]))
-        elif is_headless:
-            run = self._write_departed(msgspec.structs.replace(run, head=self._head[:2]))
+        run = run or Departed(time.time(), [])
+        head = self._head[:2]
+        if head not in run.heads:
+            others = run.heads
+            if len(others) >= MANY_HEADS:
+                others = [each for each in others if Process(*each).is_alive]
+            run = self._write_departed(msgspec.structs.replace(run, heads=[*others, head]))
         self._own = WorkerFile(self.path / f"worker-{os.urandom(8).hex()}")
         self.started_at, self.remade_at, self._seen, self._has_joined = run.started_at, run.remade_at, run, True
 
@@ -139,7 +149,7 @@ class SharedFolder:
 
     def _remake(self) -> Departed:
         """Write the file of the run again, as this worker saw it last. What others have added since is lost."""
-        run = self._seen or Departed(self.started_at or time.time(), self._head[:2])
+        run = self._seen or Departed(self.started_at or time.time(), [self._head[:2]])
         return self._write_departed(msgspec.structs.replace(run, remade_at=time.time()))
 
     def publish(self, payload: bytes) -> None:
@@ -209,7 +219,7 @@ class SharedFolder:
         if self._is_lost(run) and not self._is_reader:
             run = self._remake()
         elif run is None:
-            run = Departed(self.started_at or time.time(), self._head[:2])
+            run = Departed(self.started_at or time.time(), [self._head[:2]])
         self.remade_at, self._seen = run.remade_at, run
         if self.is_incomplete:
             raise SinkUnavailable(f"files of {escape(str(self.path))} {DELETED}", hint="wait a second")
@@ -304,7 +314,8 @@ class SharedFolder:
         for sibling in self.path.parent.iterdir():
             if RUN_FOLDER.fullmatch(sibling.name) and sibling != self.path:
                 with suppress(OSError, SinkUnavailable):
-                    SharedFolder(sibling, self._head)._delete_if_over()
+                    if not _is_elsewhere(sibling) or time.time() - sibling.stat().st_mtime > KEPT_ELSEWHERE_S:
+                        SharedFolder(sibling, self._head)._delete_if_over()
 
     def _delete_if_over(self) -> None:
         with self._lock.held(0.0):
@@ -318,13 +329,23 @@ class SharedFolder:
     def is_over(self) -> bool:
         """Return True if no run goes on: no worker lives, and its head is gone, or there never was one."""
         run = self._read_departed()
-        return (run is None or not Process(*run.head).is_alive) and not self._has_living()
+        return not _has_head(run) and not self._has_living()
 
 
 def find_runs(around: Path) -> list[Path]:
     """Return the folders in another one whose runs go on."""
     runs = (path for path in sorted(around.iterdir()) if RUN_FOLDER.fullmatch(path.name))
     return [path for path in runs if not SharedFolder(path, None).is_over()]
+
+
+def _has_head(run: Departed | None) -> bool:
+    return run is not None and any(Process(*head).is_alive for head in run.heads)
+
+
+def _is_elsewhere(run_folder: Path) -> bool:
+    """Return True if the head of a run is in another container, as far as the folder's name tells."""
+    here = namespace()
+    return bool(here) and not run_folder.name.endswith(f"-{here}")
 
 
 def _release(found: list[Found]) -> None:

@@ -34,7 +34,8 @@ class Process(NamedTuple):
 
     Attributes:
         pid: its id, which another process may have had before it.
-        started: when it started, in the words of the system; with the id it names one process.
+        started: when it started, in the words of the system, and in which pid namespace; with the id it names one
+            process, though each container has a process 1.
         parent: the id of the process that started it.
         command: the words of its command line.
     """
@@ -90,7 +91,15 @@ def describe(pid: int) -> Process | None:
         words = PROC.joinpath(f"{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ").split()
     except (OSError, ValueError):
         return None
-    return None if state in "ZX" else Process(pid, rest[17], int(parent), tuple(words))
+    return None if state in "ZX" else Process(pid, f"{rest[17]}-{namespace()}", int(parent), tuple(words))
+
+
+def namespace() -> str:
+    """Return the number of this process's pid namespace, such as a container has; empty if the system has none."""
+    try:
+        return PROC.joinpath("self/ns/pid").readlink().name.strip("pid:[]")
+    except OSError:
+        return ""
 
 
 def _ask_ps(pid: int) -> Process | None:
