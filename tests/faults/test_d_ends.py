@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
+from helpers import CONTAINER, require_pid_namespaces
 from programs import TOOL, delivered, run_program
 
 pytestmark = pytest.mark.system
@@ -120,6 +122,24 @@ signal.raise_signal(signal.SIGTERM)
         str(out),
     )
     assert ended.code == -signal.SIGTERM
+    assert len(delivered(out)) == 1_100
+
+
+def test_d2_process_1_of_a_container_goes_on_and_is_monitored(tmp_path: Path) -> None:
+    """Linux lets it ignore SIGTERM: it ends when it wants, or is killed after the grace period.
+
+    Seen red: with the setup ended by the signal, the calls of the grace period were missing.
+    """
+    require_pid_namespaces()
+    out = tmp_path / "calls"
+    rest = "for _ in range(100): tool()\ntime.sleep(0.5)\nprint(get_monitor().summary()['count'])\n"
+    ended = run_program(
+        TOOL + SILENT + THOUSAND + "os.kill(1, signal.SIGTERM)\n" + rest + "sys.stdout.flush()\nos._exit(0)",
+        str(out),
+        python=CONTAINER[0],
+        options=(*CONTAINER[1:], sys.executable),
+    )
+    assert (ended.code, ended.out, ended.err) == (0, "1100\n", "")
     assert len(delivered(out)) == 1_100
 
 

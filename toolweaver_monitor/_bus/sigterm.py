@@ -83,11 +83,12 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
 
     It takes no lock: it polls. If the program has a handler of its own, the program may well continue for a while, so
     nothing is closed here. How it ends then is unknown, since some handlers restore the default and raise the signal
-    again; so from now on no call is held back.
+    again; so from now on no call is held back. The same goes for process 1 of a container: without a handler of its
+    own, Linux lets it ignore the signal.
     """
     global _has_run  # noqa: PLW0603
     _has_run = True
-    if _previous_handler is signal.SIG_DFL:
+    if _previous_handler is signal.SIG_DFL and os.getpid() != 1:
         for monitor in _registered():
             with suppress(Exception):  # monitoring never changes how the process ends
                 monitor.shutdown(EXIT_TIMEOUT_S)
@@ -98,7 +99,8 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
         with suppress(Exception):  # as above
             monitor.flush(EXIT_TIMEOUT_S)
         monitor._expedite()
-    _previous_handler(number, frame)
+    if callable(_previous_handler):
+        _previous_handler(number, frame)
 
 
 def _start_relay() -> None:
