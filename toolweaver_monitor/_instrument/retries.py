@@ -116,7 +116,10 @@ def find_retries(call: ToolCall) -> Retries | None:
 
 
 def _frames_from(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield a frame and those around it. Around a task are those of the one that awaits it, as LangChain's do."""
+    """Yield a frame and those around it: around a task, those of the task that awaits it, as LangChain's do.
+
+    That one is known by its wakeup among the callbacks of the other (CPython 3.11 to 3.13).
+    """
     try:
         task: Any = sys.modules["asyncio"].current_task()
     except (KeyError, RuntimeError):  # no loop runs here
