@@ -13,7 +13,7 @@ from toolweaver_monitor._budget import BudgetStatus
 from toolweaver_monitor._bus.bus import bus, inbox
 from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.figure_words import misspelt_text
-from toolweaver_monitor._core.sanitize import Diagnostics, plain_text
+from toolweaver_monitor._core.sanitize import MAX_TAGS, Diagnostics, plain_text
 from toolweaver_monitor._instrument.patching import watches
 from toolweaver_monitor._instrument.patching.by_name import waiting_for_import
 from toolweaver_monitor._runtime.components import Components
@@ -273,6 +273,16 @@ def _call_notes() -> Iterator[str]:
     for name in waiting_for_import():
         module = name.partition(":")[0]
         yield f"waiting for import: {name}; import {module}, or correct the name if no module is called that"
-    invalid = ", ".join(f"{count:,} {name}" for name, count in Diagnostics.counts().items() if count)
-    if invalid:
-        yield f"some of what calls recorded was not counted: {invalid}; see `invalid` in the reference of health()"
+    for name, count in Diagnostics.counts().items():
+        if count:
+            yield f"not counted, of what calls recorded: {count:,} {name}; {_INVALID_CURES[name]}"
+
+
+_INVALID_CURES = {
+    "invalid_values": f"give tokens and costs as numbers from 0 up, and a call at most {MAX_TAGS} tags",
+    "late_records": "use record() and fail() before the call ends",
+    "suppressed_calls": "a sink called monitored tools, which are not monitored there: they would feed the sink",
+    "extractor_errors": "the log names the function of yours that raised, or what it returned",
+    "internal_errors": "errors of this library, after which the calls went on; please report what the log says",
+}
+"""What to do about each of `Diagnostics`."""

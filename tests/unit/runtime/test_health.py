@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import pytest
 from helpers import OURS
 
 from toolweaver_monitor import Health, Monitor, ToolCall, setup, track
+from toolweaver_monitor._core.sanitize import Diagnostics
+from toolweaver_monitor._runtime.health import _INVALID_CURES
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks import LogSink, PrometheusExporter
 
@@ -277,6 +280,20 @@ def test_a_misspelt_figure_is_a_problem_and_a_warning(
     assert not texts or texts[0].endswith(f"did you mean record({figure}=...)?")
     logged = [record for record in caplog.records if record.levelname == "WARNING" and "tag " in record.message]
     assert len(logged) == len(texts)
+
+
+def test_figures_that_cannot_be_counted_are_noted_with_the_cure() -> None:
+    """Seen red: "see `invalid` in the reference of health()", which a pip install does not have."""
+    monitor = setup()
+    with track("ocr") as call:
+        call.record(cost="0.25")  # type: ignore[arg-type]
+    (note,) = (note for note in monitor.health()["notes"] if "invalid_values" in note)
+    assert re.fullmatch(
+        r"not counted, of what calls recorded: [\d,]+ invalid_values; give tokens and costs as numbers from 0 up, .*",
+        note,
+    )
+    assert "reference" not in "".join(_INVALID_CURES.values())
+    assert _INVALID_CURES.keys() == Diagnostics.counts().keys()
 
 
 def test_a_setup_that_has_ended_or_is_off_is_not_well() -> None:
