@@ -221,7 +221,7 @@ def check_pip(words: list[str]) -> None:
 
 
 def check_ours(words: list[str]) -> None:
-    ended = words.index("|") if "|" in words else len(words)
+    ended = next((at for at, word in enumerate(words) if word in ("|", ">")), len(words))
     with contextlib.suppress(SystemExit) if {"--help", "--version"} & set(words) else contextlib.nullcontext():
         parser().parse_args(words[1:ended])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from toolweaver_monitor._budget.books import Books
 from toolweaver_monitor._budget.budget import Unit
 from toolweaver_monitor._core.sanitize import NANO
-from toolweaver_monitor._text.display import pluralize
+from toolweaver_monitor._text.display import format_wait, pluralize
 from toolweaver_monitor.errors import BudgetExceeded
 
 
@@ -36,7 +36,7 @@ def exceeded_error(meter: Books, tool_name: str, known_nanousd: int | None) -> B
 def repeated_error(meter: Books, tool_name: str, count: int, frees_in_s: float | None) -> BudgetExceeded:
     """Return the error for a call that has run as often with the same arguments as this meter's limit allows."""
     times = pluralize(count, "time")
-    wait = f"wait {frees_in_s:.1f} s, " if frees_in_s is not None else ""
+    wait = f"wait {format_wait(frees_in_s)}, " if frees_in_s is not None else ""
     return BudgetExceeded(
         f"budget {meter.name!r} exceeded: call to {tool_name!r} rejected (it ran {times} with the same arguments)",
         hint=f"{wait}call it with other arguments or raise limit_repeats",
@@ -66,7 +66,7 @@ def _choose_hint(meter: Books, asked: int, frees_in_s: float | None) -> str:
     if meter.shown_spent() + asked <= meter.limit and meter.held:
         return f"run fewer calls at once, or {raise_limit}: there is room again when running calls end"
     if frees_in_s is not None:
-        return f"wait {frees_in_s:.1f} s or {raise_limit}"
+        return f"wait {format_wait(frees_in_s)} or {raise_limit}"
     if meter.budget.per != "run":
         return f"wait until running calls end and the {meter.budget.per} passes, or {raise_limit}"
     return f"{raise_limit} or start a new run with setup()"

@@ -55,7 +55,7 @@ def add_period(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", type=moment, metavar="WHEN", help="2h, 30m, 7d ago, or 2026-11-28, 2026-11-28T14:30")
     parser.add_argument("--until", type=moment, metavar="WHEN", help="the same, for the end")
     parser.add_argument(
-        "--run", dest="of_run", type=whole, metavar="N", help="only this run; `runs` in --json lists them"
+        "--run", dest="of_run", type=whole, metavar="N", help="only this run; `report --by run` lists them"
     )
 
 

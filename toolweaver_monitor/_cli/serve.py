@@ -113,5 +113,10 @@ def _folder(given: Path | None) -> Path:
     runs = find_runs(around)
     if len(runs) == 1:
         return runs[0]
-    found = f"several runs go on: {', '.join(escape(str(each)) for each in runs)}" if runs else "no run goes on"
-    raise SinkUnavailable(f"{found}{'' if runs else f' in {escape(str(around))}'}", hint=GIVE_FOLDER)
+    if not runs:
+        raise SinkUnavailable(
+            f"no joined workers run in {escape(str(around))}",
+            hint=f'start them with setup("prometheus", shared=True); if they run elsewhere, {GIVE_FOLDER}',
+        )
+    found = ", ".join(escape(str(each)) for each in runs)
+    raise SinkUnavailable(f"there are workers of several runs: {found}", hint=GIVE_FOLDER)

@@ -9,7 +9,7 @@ from toolweaver_monitor._core.call import UNRATED_OUTCOMES
 from toolweaver_monitor._core.sanitize import NANO
 from toolweaver_monitor._runtime.components import Components
 from toolweaver_monitor._stats.tool_stats import ToolStats
-from toolweaver_monitor._text.display import escape, format_seconds, more, pluralize, rank_rows, table
+from toolweaver_monitor._text.display import escape, format_seconds, format_wait, more, pluralize, rank_rows, table
 from toolweaver_monitor.sinks._memory.metrics import summarize
 
 
@@ -127,7 +127,7 @@ def _budget_hint(budget: BudgetStatus) -> str:
     if budget["remaining"] > 0:
         cure += " (what is left is too little for the next call)"
     elif budget["frees_in_s"]:
-        cure += f", or wait: it has room again in {format_seconds(budget['frees_in_s'])}"
+        cure += f", or wait: it has room again in {format_wait(budget['frees_in_s'])}"
     elif budget["per"] == "run":
         cure += ", or start a new run with setup()"
     calls = "call was" if budget["rejections"] == 1 else "calls were"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,6 +69,14 @@ def format_seconds(value: float) -> str:
     if value >= 1:
         return f"{value:,.2f} s"
     return f"{value * 1e3:.1f} ms" if value >= 1e-3 else f"{value * 1e6:.0f} us"
+
+
+def format_wait(seconds: float) -> str:
+    """Return how long to wait as text; from two minutes on in whole minutes, hours or days that are long enough."""
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds > 2 * size:
+            return f"{math.ceil(seconds / size)} {unit}"
+    return f"{max(seconds, 0.1):.1f} s"
 
 
 def rank_rows(

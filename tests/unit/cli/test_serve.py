@@ -219,13 +219,15 @@ def test_without_a_folder_it_serves_the_run_that_goes_on(
     monkeypatch.setenv("TOOLWEAVER_MONITOR_SHARED", "")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert main(["serve"]) == 2
-    assert "no run goes on" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no joined workers run in" in said
+    assert 'start them with setup("prometheus", shared=True)' in said
     with worker(0), served("--port", "0") as (_, about):
         assert Path(about["folder"]).parent.parent == tmp_path
         wait_until(shows(about["url"], ELSEWHERE))
         with worker(0):
             assert main(["serve"]) == 2
-            assert "several runs go on" in capsys.readouterr().err
+            assert "there are workers of several runs" in capsys.readouterr().err
 
 
 def test_it_says_what_it_waits_for_while_there_is_no_worker(folder: Path) -> None:

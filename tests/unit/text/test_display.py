@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from toolweaver_monitor import Monitor, setup
-from toolweaver_monitor._text.display import rank_rows, table, width
+from toolweaver_monitor._text.display import format_wait, rank_rows, table, width
 from toolweaver_monitor.errors import ConfigurationError
 
 
@@ -69,6 +69,23 @@ def test_the_rest_of_the_names_comes_last_and_is_always_shown() -> None:
     shown, more = rank_rows({"__overflow__": 9, "a": 1, "b": 2}, float, 1)
     assert shown == [("b", 2), ("__overflow__", 9)]
     assert more == ["  and 1 more: report(limit=None) shows all"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.04, "0.1 s"),
+        (61, "61.0 s"),
+        (121, "3 min"),
+        (7_200, "120 min"),
+        (7_201, "3 h"),
+        (86_618.4, "25 h"),
+        (2.4e6, "28 days"),
+    ],
+)
+def test_a_time_to_wait_is_long_enough_and_easy_to_read(seconds: float, shown: str) -> None:
+    """Seen red: `wait 86618.4 s` for a budget of a day."""
+    assert format_wait(seconds) == shown
 
 
 @pytest.mark.parametrize("limit", [0, -1, True, 2.5, "all"])

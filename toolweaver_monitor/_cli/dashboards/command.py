@@ -20,7 +20,7 @@ def add(commands: Any) -> None:
     """Add both commands."""
     grafana = commands.add_parser(
         "grafana",
-        help="print a dashboard for grafana",
+        help="print a dashboard for Grafana",
         description="Print a dashboard for Grafana's import: an overview, one tool, cost and budgets, the monitoring.",
         epilog="toolweaver-monitor grafana > toolweaver.json",
     )
@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
     grafana.set_defaults(run=run_grafana)
     rules = commands.add_parser(
         "rules",
-        help="print alert rules for prometheus",
+        help="print alert rules for Prometheus",
         description="Print alert rules for Prometheus, as YAML.",
         epilog="toolweaver-monitor rules --p95 ocr=2 --p95 agent=300 > alerts.yml",
     )
