@@ -437,8 +437,8 @@ _INTERNAL = ("unsplit_tokens", "saved_nanousd", "cache_write_1h_tokens", "audio_
 for _name in (*CallDetails.__struct_fields__, "tokens"):
     # A property each instead of one __getattr__, which would slow down every read of every field (30 ns, CPython 3.11).
     if _name not in (
-        "raw_error", "redacted", "inside", "is_repeat", "has_cost_of_result", "holds_attempts", "cost_nanousd",
-        "cost_source"):  # fmt: skip
+        "raw_error", "redacted", "inside", "is_repeat", "has_cost_of_result", "holds_attempts", "is_of_inside",
+        "cost_nanousd", "cost_source"):  # fmt: skip
         setattr(ToolCall, f"_{_name}" if _name in _INTERNAL else _name, _detail_property(_name))
 
 

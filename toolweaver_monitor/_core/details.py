@@ -72,6 +72,8 @@ class CallDetails(msgspec.Struct, gc=False, eq=False):
     """Whether its cost is what its result tells, and not that of calls inside as far as those have told theirs."""
     holds_attempts: bool = False
     """Whether all attempts of its operation ran inside this call."""
+    is_of_inside: bool = False
+    """Whether it recorded the figures that calls inside have told: it is no model call of its own."""
     audio_tokens: tuple[int, int, int] = (0, 0, 0)
     """Audio tokens, which cost more than text: of the input, of the cached part of the input, and of the output."""
     rare_parts: dict[str, int] | None = None

@@ -248,7 +248,11 @@ def leave_out_handed_on(call: ToolCall, recorded: bool) -> None:
         recorded: whether it had figures before its result was read. What `record()` said counts.
     """
     details = call._details
-    if details is None or recorded:
+    if details is None:
+        return
+    if recorded:
+        if details.inside is not None and details.provider is not None:
+            details.is_of_inside = details.inside.covers(details)
         return
     if details.inside is not None and details.inside.covers(details):
         clear_usage(details)

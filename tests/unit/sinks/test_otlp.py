@@ -115,6 +115,31 @@ def test_only_a_model_call_has_usage_of_the_conventions(receiver: Receiver) -> N
     assert not [name for name in attributes(agents) if "usage" in name or "cost" in name or "model" in name]
 
 
+def test_a_block_that_records_what_a_call_inside_told_is_no_second_model_call(receiver: Receiver) -> None:
+    """Its own call of a model, beside those inside, is one."""
+    monitor = setup(OpenTelemetryExporter(receiver.url))
+    usage = {"prompt_tokens": 10, "completion_tokens": 5}
+    for name, used in (("otlp_same", usage), ("otlp_own", {"prompt_tokens": 7, "completion_tokens": 2})):
+        with track(name) as call:
+            llm()
+            call.record(usage=used, model="gpt-4o", provider="openai")
+    assert monitor.flush()
+    told = [attributes(span) for span in receiver.spans if span.name == "chat gpt-4o"]
+    assert [each["gen_ai.tool.name"] for each in told] == ["otlp_llm", "otlp_llm", "otlp_own"]
+    assert [each["gen_ai.usage.input_tokens"] for each in told] == [10, 10, 7]
+    same = attributes(receiver.named("execute_tool otlp_same"))
+    assert same["toolweaver.usage.input_tokens"] == 10
+
+
+def test_a_tool_that_tells_a_model_and_unsplit_tokens_is_no_model_call(receiver: Receiver) -> None:
+    """It tells them to have a price, as a tool that does more than to call a model."""
+    monitor = setup(OpenTelemetryExporter(receiver.url))
+    with track("otlp_tool") as call:
+        call.record(model="gpt-4o", provider="openai", tokens=15)
+    assert monitor.flush()
+    assert attributes(receiver.named("execute_tool otlp_tool"))["toolweaver.usage.model"] == "gpt-4o"
+
+
 def test_spans_are_parents_and_children_of_calls(
     receiver: Receiver, others: tuple[trace.Tracer, InMemorySpanExporter]
 ) -> None:

@@ -17,11 +17,14 @@ SCOPE = InstrumentationScope("toolweaver_monitor", conventions.version())
 
 
 def is_model_call(call: ToolCall) -> bool:
-    """Return True if a call is itself a model call: it tells model, provider and tokens.
+    """Return True if a call is itself a model call: it tells model, provider and tokens of input or output.
 
-    Figures that a call hands on from calls inside it are theirs, and not on it.
+    Its result tells them, or the code records them. Figures that calls inside have told are theirs, in both ways.
     """
-    return call.model is not None and call.provider is not None and call.input_tokens + call.output_tokens > 0
+    details = call._details
+    if details is None or details.model is None or details.provider is None or details.is_of_inside:
+        return False
+    return details.input_tokens + details.output_tokens > 0
 
 
 def error_type(call: ToolCall) -> str | None:
