@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -252,3 +253,72 @@ def test_over_http_the_server_answers_on_its_port_and_metrics_beside_it(command:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+TRACED = """
+import asyncio, json, sys
+from typing import Any
+from fastmcp import Client, FastMCP
+from fastmcp.exceptions import ToolError
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from toolweaver_monitor import instrument, monitored, setup, track
+from toolweaver_monitor.sinks import OpenTelemetryExporter
+
+exporter, provider = InMemorySpanExporter(), TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(provider)
+monitor = setup(OpenTelemetryExporter(meter_provider=MeterProvider()))
+
+def find(shop: str) -> dict[str, Any]:
+    if shop == "closed":
+        raise ValueError("this shop is closed")
+    with track("ocr"):
+        return {"shop": shop, "cost": 0.5}
+
+server = FastMCP("receipts")
+if sys.argv[1] == "instrument":
+    instrument(server)
+else:
+    find = monitored(find)
+server.tool(find)
+
+async def main():
+    async with Client(server) as client:
+        instrument(client)
+        await client.call_tool("find", {"shop": "acme"})
+        try:
+            await client.call_tool("find", {"shop": "closed"})
+        except ToolError:
+            pass
+
+asyncio.run(main())
+monitor.flush()
+is_call = lambda span: span.attributes.get("mcp.method.name", "tools/call") == "tools/call"
+shown = [span for span in exporter.get_finished_spans() if is_call(span)]
+names = {span.context.span_id: f"{span.name} {span.kind.name}" for span in shown}
+for span in sorted(shown, key=lambda span: span.start_time):
+    parent = names[span.parent.span_id] if span.parent else None
+    told = span.attributes
+    print(json.dumps([names[span.context.span_id], parent, told.get("error.type"), told["toolweaver.outcome"]]))
+"""
+
+
+@pytest.mark.parametrize("form", ["instrument", "monitored"])
+def test_a_call_is_one_span_on_each_side_with_those_of_fastmcp(form: str) -> None:
+    """FastMCP makes a span at the client around that of the MCP SDK, and one at the server that is named late."""
+    pytest.importorskip("opentelemetry.sdk", reason="needs pip install 'toolweaver_monitor[otlp]'")
+    command = [sys.executable, "-c", TRACED, form]
+    env = os.environ | {"TOOLWEAVER_MONITOR_SINKS": ""}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+    sent, served = "execute_tool find CLIENT", "tools/call find SERVER"
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        [sent, None, None, "success"],
+        [served, sent, None, "success"],
+        ["execute_tool ocr INTERNAL", served, None, "success"],
+        [sent, None, "tool_error", "failure"],
+        [served, sent, "tool_error", "failure"],
+    ]

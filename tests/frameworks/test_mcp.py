@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from inspect import isawaitable
 from typing import Any
@@ -178,3 +180,161 @@ async def test_a_tool_of_the_server_is_in_the_trace_of_the_client(pair: Any) -> 
     assert len(receiver.spans) == 2
     shutdown(5)
     receiver.stop()
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[Any]]]:
+    """Have the SDK make its spans for a provider of the program, which gets ours, too. Return what has ended."""
+    otel = pytest.importorskip("mcp.shared._otel", reason="since mcp 2")
+    pytest.importorskip("opentelemetry.sdk", reason="needs pip install 'toolweaver_monitor[otlp]'")
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from toolweaver_monitor import setup, shutdown
+    from toolweaver_monitor.sinks import OpenTelemetryExporter
+
+    exporter, provider, meters = InMemorySpanExporter(), TracerProvider(), MeterProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(otel, "_tracer", provider.get_tracer("mcp-python-sdk"))
+    monitor = setup(OpenTelemetryExporter(tracer_provider=provider, meter_provider=meters), budget=1.0)
+
+    def ended() -> list[Any]:
+        assert monitor.flush()
+        spans = exporter.get_finished_spans()
+        return [span for span in spans if span.attributes.get("mcp.method.name", "tools/call") == "tools/call"]
+
+    yield ended
+    shutdown(5)
+    provider.shutdown()
+    meters.shutdown()
+
+
+def shape(spans: Sequence[Any]) -> set[tuple[str, str]]:
+    """Each span's name, and that of its parent; a parent that is no span fails."""
+    names = {span.context.span_id: span.name for span in spans}
+    assert len(names) == len(spans)
+    return {(span.name, names[span.parent.span_id] if span.parent else "") for span in spans}
+
+
+async def call_find(handler: Callable[..., Any]) -> None:
+    server = MCPServer("receipts")
+    server.tool(name="find")(handler)
+    async with Client(server) as client:
+        await client.call_tool("find", {})
+
+
+async def test_the_call_is_one_span_with_that_of_the_sdk(recorded: Any) -> None:
+    """With tags, tokens and cost on it; calls inside, and what propagators and the log see, are of that span."""
+    from opentelemetry import trace
+
+    from toolweaver_monitor import track
+    from toolweaver_monitor.integrations.logs import add_call_ids
+
+    logged: dict[str, Any] = {}
+
+    @monitored("find", tags={"kind": "paper"})
+    def find() -> dict[str, Any]:
+        add_call_ids(None, "info", logged)
+        trace.get_current_span().set_attribute("mine", True)
+        with track("ocr"):
+            pass
+        return {"tokens_used": 7, "cost": 0.5}
+
+    await call_find(find)
+    spans = recorded()
+    assert shape(spans) == {("tools/call find", ""), ("execute_tool ocr", "tools/call find")}
+    (served,) = [span for span in spans if span.name == "tools/call find"]
+    assert logged["call_id"] == f"{served.context.span_id:016x}"
+    assert served.attributes["mcp.method.name"] == "tools/call"
+    assert served.attributes["mine"] is True
+    assert served.attributes["toolweaver.tag.kind"] == "paper"
+    assert (served.attributes["toolweaver.usage.unsplit_tokens"], served.attributes["toolweaver.cost.amount"]) == (
+        7,
+        0.5,
+    )
+
+
+async def test_a_block_in_the_tool_and_only_the_first_of_its_name_is_that_span(recorded: Any) -> None:
+    """A tool that is not monitored itself calls others, and one of its own name twice."""
+    from toolweaver_monitor import tagged, track
+
+    def find() -> str:
+        for name in ("open", "find", "find"):
+            with tagged(customer="acme"), track(name):
+                pass
+        return ""
+
+    await call_find(find)
+    spans = recorded()
+    assert len(spans) == 3
+    inside = ("execute_tool open", "execute_tool find")
+    assert shape(spans) == {("tools/call find", ""), *((name, "tools/call find") for name in inside)}
+
+
+async def test_a_tool_of_another_name_is_a_span_inside(recorded: Any) -> None:
+    """It is counted by that name."""
+    await call_find(monitored("search")(lambda: ""))
+    assert shape(recorded()) == {("tools/call find", ""), ("execute_tool search", "tools/call find")}
+
+
+async def test_a_call_that_goes_on_after_the_answer_is_a_span_of_its_own(recorded: Any) -> None:
+    """The SDK's span has ended by then."""
+    tasks = []
+    goes_on = asyncio.Event()
+
+    @monitored("find")
+    async def work() -> None:
+        await goes_on.wait()
+
+    async def find() -> str:
+        tasks.append(asyncio.create_task(work()))
+        await asyncio.sleep(0)
+        return ""
+
+    await call_find(find)
+    goes_on.set()
+    await asyncio.gather(*tasks)
+    assert shape(recorded()) == {("tools/call find", ""), ("execute_tool find", "tools/call find")}
+
+
+async def test_a_tool_that_is_a_model_call_is_a_span_of_its_own(recorded: Any) -> None:
+    """Usage in the names of the conventions stands on `chat` spans only."""
+    usage = {"prompt_tokens": 10, "completion_tokens": 5}
+    await call_find(monitored("find")(lambda: {"model": "gpt-4o", "provider": "openai", "cost": 0.02, "usage": usage}))
+    assert shape(recorded()) == {("tools/call find", ""), ("chat gpt-4o", "tools/call find")}
+
+
+async def test_a_tool_that_a_budget_refuses_says_so_on_that_span(recorded: Any) -> None:
+    """Its `error.type` is that of the SDK, which has made an answer of the refusal."""
+    await call_find(monitored("find", cost=2.0)(lambda: ""))
+    (served,) = recorded()
+    assert served.attributes["toolweaver.outcome"] == "rejected"
+    assert served.attributes["error.type"] == "tool_error"
+
+
+async def test_a_context_handed_to_a_thread_keeps_the_call_around(recorded: Any) -> None:
+    """What runs there is inside the call in its tree, and inside the span."""
+    import threading
+
+    from opentelemetry import context
+
+    from toolweaver_monitor import get_monitor, track
+
+    @monitored("find")
+    def find() -> str:
+        def work(handed: Any) -> None:
+            token = context.attach(handed)
+            with track("ocr"):
+                pass
+            context.detach(token)
+
+        thread = threading.Thread(target=work, args=(context.get_current(),))
+        thread.start()
+        thread.join()
+        return ""
+
+    await call_find(find)
+    assert shape(recorded()) == {("tools/call find", ""), ("execute_tool ocr", "tools/call find")}
+    assert "find;ocr 1" in get_monitor().tree().folded("calls").splitlines()

@@ -51,10 +51,15 @@ class TagScope(NoopCall, gc=False, eq=False):
     """The tags of this block and of those around it, up to the call around."""
     span: Any = None
     """The `SpanContext` of OpenTelemetry that is current inside, if it began inside the call around."""
+    request: Any = None
+    """The request of MCP whose span that is; `begin` shows it the calls that open directly inside.
+
+    They open the slow way, since `_opened_at` is 0, as that of `SUPPRESSED`.
+    """
 
     def _stand_for(self, around: ToolCall | None, span: Any) -> None:
         """Stand for this call, with a span that has begun inside it."""
-        self.around, self.span = around, span
+        self.around, self.span, self._opened_at = around, span, 1.0 if self.request is None else 0.0
         if around is not None:
             serial = around._assign_id()
             self._serial = serial if span is None else ids.LinkedSerial.link(serial, span)

@@ -33,6 +33,7 @@ class LinkedSerial(int):
     """A serial that carries a span of OpenTelemetry: the innermost one inside the call around when a call opened.
 
     As `_parent_serial` it is the serial of the call around; as `_root_serial` of an outermost call, that call's own.
+    As `_serial` its span is that of the call itself, which others have begun around it.
     """
 
     span: Any

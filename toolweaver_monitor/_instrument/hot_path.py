@@ -40,8 +40,8 @@ from typing import Any
 from toolweaver_monitor._bus.bus import bus, inbox
 from toolweaver_monitor._core.call import Outcome, ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
-from toolweaver_monitor._core.context import SUPPRESSED as SUPPRESSED  # noqa: PLC0414 - exported, for `wrappers`
-from toolweaver_monitor._core.context import current
+from toolweaver_monitor._core.context import SUPPRESSED as SUPPRESSED  # noqa: PLC0414 - exported, for `generators`
+from toolweaver_monitor._core.context import TagScope, current
 from toolweaver_monitor._core.context_tree import ToolKey
 from toolweaver_monitor._core.details import CallDetails, CompactDetails, InsideDetails, UsageDetails
 from toolweaver_monitor._core.sanitize import Diagnostics
@@ -109,6 +109,8 @@ def begin(
             return begin_super_call(call, parent)
         around = policy.tree.root if parent is None else parent._node or policy.tree.root
         call._node = around.child(key)
+        if parent is not None and not parent._opened_at and type(parent) is TagScope:
+            parent.request.adopt(call)  # the call may be the request itself, and one span with it
         if policy.admit is not None:
             ask_budgets(policy.admit, call, known_nanousd, digest)
         append_call(call)

@@ -87,11 +87,11 @@ class Tagged:
         around = current.get()
         if around is SUPPRESSED:  # on a thread of this library, whose calls are not published
             return
-        tags, call, span = self._tags, call_around(around), None
+        tags, call, span, request = self._tags, call_around(around), None, None
         if type(around) is TagScope:
-            tags, span = merge_tags(around.tags_inside, tags), around.span
+            tags, span, request = merge_tags(around.tags_inside, tags), around.span, around.request
         scope = TagScope("" if call is None else call.tool_name, "open")
-        scope.owner, scope.tags_inside = self, tags
+        scope.owner, scope.tags_inside, scope.request = self, tags, request
         scope._stand_for(call, span)
         scope._node = _place_for(None if call is None else call._node, tags)
         scope._token = current.set(scope)

@@ -11,7 +11,7 @@ import msgspec
 from toolweaver_monitor._bus.bus import bus
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.clock import monotonic_s
-from toolweaver_monitor._core.context import NOOP_CALL, SUPPRESSED
+from toolweaver_monitor._core.context import NOOP_CALL
 from toolweaver_monitor._core.context_tree import NO_KEY, ToolKey
 from toolweaver_monitor._core.figure_words import FIGURES, READ_AS_RESULT, split_keywords, warn_of_misspelt
 from toolweaver_monitor._core.sanitize import NANO, nanodollars
@@ -152,7 +152,7 @@ class Block(ToolCall, gc=False, eq=False):
         if policy is None:
             return NOOP_CALL
         around = get_current()
-        if self._opened_at or policy.needs_slow_open or around is SUPPRESSED:
+        if self._opened_at or policy.needs_slow_open or (around is not None and not around._opened_at):
             try:
                 return self._enter_slow()
             except BaseException as error:
@@ -214,7 +214,7 @@ class Block(ToolCall, gc=False, eq=False):
         if policy is None:
             return NOOP_CALL
         around = get_current()
-        if self._opened_at or policy.needs_slow_open or around is SUPPRESSED:
+        if self._opened_at or policy.needs_slow_open or (around is not None and not around._opened_at):
             try:
                 return self._enter_slow()
             except BaseException as error:

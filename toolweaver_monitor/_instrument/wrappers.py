@@ -69,7 +69,7 @@ def wrap_function(  # noqa: PLR0915 - written out for speed
         elif (
             policy.needs_slow_open
             or tool.has_extractors
-            or (parent is not None and (parent is hot_path.SUPPRESSED or tool.is_super_call is not None))
+            or (parent is not None and (not parent._opened_at or tool.is_super_call is not None))
         ):
             call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
             try:
@@ -155,7 +155,7 @@ def wrap_coroutine(  # noqa: PLR0915 - written out for speed
         elif (
             policy.needs_slow_open
             or tool.has_extractors
-            or (parent is not None and (parent is hot_path.SUPPRESSED or tool.is_super_call is not None))
+            or (parent is not None and (not parent._opened_at or tool.is_super_call is not None))
         ):
             call = begin(ToolCall(name, "open", 0.0, monotonic_s()), tool, args, kwargs)
             try:

@@ -7,13 +7,16 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from toolweaver_monitor._core.context import NOOP_CALL, current_call
+from toolweaver_monitor._core.ids import span_of
 
 
 def _ids() -> dict[str, str]:
     call = current_call()
     if call is NOOP_CALL:
         return {}
-    return {"tool_name": call.tool_name, "call_id": f"{call.call_id:016x}", "trace_id": f"{call.trace_id:032x}"}
+    call_id, span = call.call_id, span_of(call._serial)  # of MCP, if it is one span with our call
+    call_id = call_id if span is None else span.span_id
+    return {"tool_name": call.tool_name, "call_id": f"{call_id:016x}", "trace_id": f"{call.trace_id:032x}"}
 
 
 class CallIdFilter(logging.Filter):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from toolweaver_monitor._core.context import TagScope, current
 from toolweaver_monitor._core.introspect import is_class, label, mro_of, namespace
 from toolweaver_monitor._instrument.decorator import wrap
 from toolweaver_monitor._instrument.patching.frameworks import SERVER_ROW
@@ -74,6 +75,9 @@ def add_middleware(server: Any, options: InstrumentOptions, watch: Watch) -> Non
         __module__ = __name__
 
         async def on_call_tool(self, context: Any, call_next: Any) -> Any:
+            around = current.get()
+            if type(around) is TagScope and around.request is not None:  # its span has the tool's name only later
+                around.request.tool_name = context.message.name
             return await monitored_call(context, call_next)
 
     remove_middleware(server)

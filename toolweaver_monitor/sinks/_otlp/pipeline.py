@@ -22,6 +22,7 @@ from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor.errors import ToolweaverMonitorError
 from toolweaver_monitor.sinks._otlp import runtime_context
 from toolweaver_monitor.sinks._otlp.conventions import Conventions
+from toolweaver_monitor.sinks._otlp.mcp_requests import has_no_span
 from toolweaver_monitor.sinks._otlp.metrics import Instruments
 from toolweaver_monitor.sinks._otlp.spans import as_span
 
@@ -103,19 +104,24 @@ class Pipeline:
         self.target = "the program's provider" if self._exporter is None else self._exporter._endpoint
         self._contexts = runtime_context.install()
         self._contexts.is_sampled = self._is_sampled
+        self._contexts.processor = None if self._exporter else tracer_provider._active_span_processor
 
     def _is_sampled(self, trace_id: int) -> bool:
         decision = self._tracers.sampler.should_sample(NO_PARENT, trace_id, "execute_tool").decision
         return bool(decision is Decision.RECORD_AND_SAMPLE)
 
     def send(self, calls: Sequence[ToolCall]) -> None:
-        """Send the spans of closed calls, without those that are not sampled.
+        """Send the spans of closed calls, without those that are not sampled or that have none of their own.
 
         Raises:
             NotAccepted: they were refused, or not taken for as long as a request may take with its repetitions.
         """
         contexts, resource = self._contexts, self._tracers.resource
-        spans = [as_span(call, contexts, resource) for call in calls if contexts.flags_of(call)]
+        spans = [
+            as_span(call, contexts.own_context(call), contexts.parent_of(call), resource)
+            for call in calls
+            if contexts.flags_of(call) and not has_no_span(call)
+        ]
         if self._exporter is None:
             for span in spans:
                 self._tracers._active_span_processor.on_end(span)
@@ -153,7 +159,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Send the measurements and end what was made here."""
-        self._contexts.is_sampled = None
+        self._contexts.is_sampled = self._contexts.processor = None
         if self._exporter is None:
             self._tracers.force_flush()
         else:

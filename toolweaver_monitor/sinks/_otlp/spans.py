@@ -7,11 +7,10 @@ from typing import Any
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor.sinks._otlp import conventions
-from toolweaver_monitor.sinks._otlp.runtime_context import CallContext
 
 SCOPE = InstrumentationScope("toolweaver_monitor", conventions.version())
 
@@ -38,21 +37,23 @@ def error_type(call: ToolCall) -> str | None:
     return None
 
 
-def as_span(call: ToolCall, contexts: CallContext, resource: Resource) -> ReadableSpan:
+def as_span(call: ToolCall, context: SpanContext, parent: SpanContext | None, resource: Resource) -> ReadableSpan:
     """Return a closed call as a span that has ended."""
     is_chat = is_model_call(call)
+    sent = dict(getattr(call._serial, "request", None) or ())  # of MCP: the same call, as its library recorded it
     error = error_type(call)
+    told = sent.pop("error.type", error)
     started = int(call.started_at * 1e9)
     status = Status(StatusCode.UNSET)
     if error is not None:
         status = Status(StatusCode.ERROR, call.error or None)
     return ReadableSpan(
         f"chat {call.model}" if is_chat else f"execute_tool {call.tool_name}",
-        contexts.context_of(call),
-        contexts.parent_of(call),
+        context,
+        parent,
         resource,
-        _attributes(call, is_chat=is_chat, error=error),
-        kind=SpanKind.CLIENT if is_chat else SpanKind.INTERNAL,
+        sent | attributes_of(call, is_chat=is_chat, error=None if error is None else told),
+        kind=SpanKind.CLIENT if is_chat or sent else SpanKind.INTERNAL,
         status=status,
         start_time=started,
         end_time=started + int(call.duration_s * 1e9),
@@ -60,7 +61,8 @@ def as_span(call: ToolCall, contexts: CallContext, resource: Resource) -> Readab
     )
 
 
-def _attributes(call: ToolCall, *, is_chat: bool, error: str | None) -> dict[str, Any]:
+def attributes_of(call: ToolCall, *, is_chat: bool, error: str | None) -> dict[str, Any]:
+    """Return the attributes of a closed call's span."""
     shown: dict[str, Any] = {
         "gen_ai.operation.name": "chat" if is_chat else "execute_tool",
         "gen_ai.tool.name": call.tool_name,
