@@ -244,6 +244,7 @@ def test_other_misuse_is_told_as_loudly(make: Any, says: str) -> None:
         ("max_operation", r"did you mean max_operations=\?"),
         ("port", r"give it to the sink: PrometheusExporter\(port=\.\.\.\)"),
         ("project", r"give it to the sink: WandBLogger\(project=\.\.\.\)"),
+        ("prometheus", r"give a sink by its name or as an object: setup\('prometheus'\)"),
         ("sinks", r"give sinks without a keyword: setup\(sink, \.\.\.\)"),
         ("colour", "there are budget, prices, tags"),
     ],

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from toolweaver_monitor._text.names import suggest
 from toolweaver_monitor.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -125,7 +126,7 @@ class Setting(_Setting, Generic[T]):
 
 ENABLED = Setting[bool]("ENABLED", as_bool, True, "Whether calls are monitored at all.")
 SINKS = Setting[tuple[str, ...]](
-    "SINKS", as_names, (), "Sinks to use if setup() gets none: prometheus, wandb, sqlite, log."
+    "SINKS", as_names, (), "Sinks to use if setup() gets none: prometheus, wandb, otlp, sqlite, log."
 )
 PROMETHEUS_PORT = Setting[int](
     "PROMETHEUS_PORT", as_port, 8000, "Port of /metrics; 0 picks a free one. Under a web server the default is 9464."
@@ -164,3 +165,16 @@ SETTINGS: tuple[Setting[Any], ...] = (
     ENABLED, SINKS, PROMETHEUS_PORT, PROMETHEUS_ADDR, BUCKETS, FIRST_ITEM_BUCKETS, WANDB_PROJECT, WANDB_ENTITY, STORE,
     DASHBOARD, SHARED, BUDGET_USD, MAX_OPERATIONS, MAX_LABEL_VALUES, REDACT, LOG_LEVEL, HANDLE_SIGTERM,
 )  # fmt: skip
+
+
+def meant_variables(variable: str) -> list[str]:
+    """Return the variables of settings for which one that no setting reads may stand, the likeliest first."""
+    word = variable.removeprefix(PREFIX)
+    names = [setting.name for setting in SETTINGS]
+    return [PREFIX + each for each in [each for each in names if word in each.split("_")] or suggest(word, names)]
+
+
+def unread_variables() -> dict[str, list[str]]:
+    """Return the variables of the environment that no setting reads, and which ones may be meant."""
+    known = {setting.variable for setting in SETTINGS}
+    return {each: meant_variables(each) for each in sorted(os.environ) if each.startswith(PREFIX) and each not in known}

@@ -11,6 +11,7 @@ import msgspec
 
 from toolweaver_monitor._budget import BudgetStatus
 from toolweaver_monitor._bus.bus import bus, inbox
+from toolweaver_monitor._core.config import unread_variables
 from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.figure_words import misspelt_text
 from toolweaver_monitor._core.sanitize import MAX_TAGS, Diagnostics, plain_text
@@ -95,7 +96,13 @@ def health(components: Components) -> Health:
     return {
         "ok": not problems,
         "problems": problems,
-        "notes": [*_sink_notes(sinks), *_price_notes(unpriced, prices), *_figure_notes(), *_call_notes()],
+        "notes": [
+            *_sink_notes(sinks),
+            *_price_notes(unpriced, prices),
+            *_figure_notes(),
+            *_setting_notes(),
+            *_call_notes(),
+        ],
         "closed": components.closed,
         "watching": bus.policy.on,
         "waiting": len(inbox),
@@ -267,6 +274,11 @@ def _figure_notes() -> Iterator[str]:
             f"no budget of dollars or tokens holds for {name!r}: it returned a {kind}, whose items are not read; write "
             "a generator that yields them, or record(...) what they use"
         )
+
+
+def _setting_notes() -> Iterator[str]:
+    for variable, meant in unread_variables().items():
+        yield f"no setting reads {variable}; " + (f"write {meant[0]}, or unset it" if meant else "unset it")
 
 
 def _call_notes() -> Iterator[str]:

@@ -201,6 +201,8 @@ def setup_keyword_hint(name: str) -> str | None:
 
     if name in ("sink", "sinks"):
         return "give sinks without a keyword: setup(sink, ...)"
+    if name in NAMES:
+        return f"give a sink by its name or as an object: setup({name!r})"
     for kind in map(_sink_class, NAMES):
         if name in signature(kind).parameters:
             return f"give it to the sink: {kind.__name__}({name}=...)"

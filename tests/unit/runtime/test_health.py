@@ -296,6 +296,17 @@ def test_figures_that_cannot_be_counted_are_noted_with_the_cure() -> None:
     assert _INVALID_CURES.keys() == Diagnostics.counts().keys()
 
 
+def test_a_variable_that_no_setting_reads_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget that is not there for a slip of the pen. Seen red: only the doctor said so."""
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_BUDGET", "5")
+    monkeypatch.setenv("TOOLWEAVER_MONITOR_COLOUR", "red")
+    notes = [note for note in setup().health()["notes"] if note.startswith("no setting reads")]
+    assert notes == [
+        "no setting reads TOOLWEAVER_MONITOR_BUDGET; write TOOLWEAVER_MONITOR_BUDGET_USD, or unset it",
+        "no setting reads TOOLWEAVER_MONITOR_COLOUR; unset it",
+    ]
+
+
 def test_a_setup_that_has_ended_or_is_off_is_not_well() -> None:
     """`health()` says that nothing is monitored, and how to monitor again."""
     monitor = setup()

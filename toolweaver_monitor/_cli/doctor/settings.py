@@ -61,20 +61,13 @@ def findings() -> list[Finding]:
             continue
         close = suggest(variable, known, cutoff=0.9)  # a letter or two, also in the prefix
         if variable.startswith(config.PREFIX) or (close and variable not in TOOLWEAVERS_OWN):
-            close = close or _same_word(variable.removeprefix(config.PREFIX))
+            close = close or config.meant_variables(variable)
             cure = f"write {close[0]}, or unset it" if close else "unset it"
             found.append(Finding("wrong", variable, "no setting reads this variable", cure))
         elif variable in TOOLWEAVERS_OWN:
             says = "ToolWeaver's own monitoring reads this variable, and this library does not"
             found.append(Finding("note", variable, says, f"for this library, set {TOOLWEAVERS_OWN[variable]}"))
     return found
-
-
-def _same_word(name: str) -> list[str]:
-    """Return the variables that have this word in their names, or else those whose names resemble it."""
-    names = [setting.variable.removeprefix(config.PREFIX) for setting in config.SETTINGS]
-    found = [each for each in names if name in each.split("_")] or suggest(name, names)
-    return [config.PREFIX + each for each in found]
 
 
 def lines() -> list[str]:
