@@ -185,6 +185,18 @@ def test_a_broken_install_is_told_with_its_cure(tmp_path: Path) -> None:
     assert ended.steps == [("write", cure), ("close", "fine")]
 
 
+def test_without_a_temporary_folder_the_cure_is_one(tmp_path: Path) -> None:
+    """As in a container with a read-only root: wandb makes a folder there when it is imported.
+
+    Seen red: with the cure of a broken install.
+    """
+    nowhere = "import tempfile\ntempfile._candidate_tempdir_list = lambda: ['/nowhere']\n"
+    ended = run_program(nowhere + "tried(sink.write, calls(3))\ntried(sink.close)", tmp_path)
+    cure = "set TMPDIR to a folder that can be written"
+    says = f"wandb cannot be imported ([Errno 2] No usable temporary directory found in ['/nowhere']); {cure}"
+    assert ended.steps == [("write", f"SinkUnavailable: {says}"), ("close", "fine")]
+
+
 def test_logged_out_says_so_and_never_asks(tmp_path: Path) -> None:
     """No key anywhere: one sentence with the cure, no prompt, no waiting for a network.
 

@@ -9,6 +9,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -130,6 +131,15 @@ def test_what_the_environment_has_wrong_is_told_with_the_cure(
     assert (code, shown["state"]) == (1, "wrong")
     assert says in shown["cure"]
     assert found["agreement"]["state"] == "ok"
+
+
+def test_without_a_temporary_folder_it_names_the_cure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a container with a read-only root. Seen red: without a cure, and with the code of a fault that it found."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    assert main(["doctor"]) == 2
+    assert "set TMPDIR to a folder that can be written" in capsys.readouterr().err
 
 
 def test_scripts_get_the_age_of_the_prices(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -295,7 +295,10 @@ def test_what_budgets_had_spent_outlives_the_folder(begin: Setup, folder: Path) 
 def test_a_folder_that_cannot_be_used_is_one_problem(
     begin: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calls go on, and the worker serves its own counts. Seen red: `setup()` raised."""
+    """Calls go on, and the worker serves its own counts. The problem is the folder that cannot be made.
+
+    Seen red: `setup()` raised; with the lock file named, which is missing since the folder is.
+    """
     tmp_path.joinpath("file").write_text("mine")
     monkeypatch.setenv("TOOLWEAVER_MONITOR_SHARED", str(tmp_path / "file" / "run"))
     monitor = begin(budget=1.0)
@@ -305,6 +308,7 @@ def test_a_folder_that_cannot_be_used_is_one_problem(
     assert len(problems) == 1
     assert "workers are not joined" in problems[0]
     assert "set TOOLWEAVER_MONITOR_SHARED to a folder" in problems[0]
+    assert "/file/run'" in problems[0]
 
 
 def test_a_full_disk_is_a_problem_until_there_is_room(begin: Setup, monkeypatch: pytest.MonkeyPatch) -> None:

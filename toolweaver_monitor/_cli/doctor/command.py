@@ -21,7 +21,7 @@ from toolweaver_monitor._core import config
 from toolweaver_monitor._instrument.patching.everywhere import installed_frameworks
 from toolweaver_monitor._runtime.options import IN_MEMORY, NAMES
 from toolweaver_monitor._text.display import more, pluralize, table
-from toolweaver_monitor.errors import ConfigurationError
+from toolweaver_monitor.errors import ConfigurationError, SinkUnavailable
 
 PROBE_S = 60.0
 SETTINGS_TITLE = "Settings"
@@ -158,7 +158,7 @@ def _environment(options: argparse.Namespace, token: str | None, prices: dict[st
     """Yield the findings about this environment; `prices` is filled with the status of the prices, for `--json`."""
     requested = options.sinks if options.sinks is not None else _configured_sinks()
     names = tuple(dict.fromkeys(requested)) or NAMES
-    with tempfile.TemporaryDirectory(prefix="toolweaver-doctor-", ignore_cleanup_errors=True) as folder:
+    with _temporary_folder() as folder:
         has_wandb = "wandb" in names and sink_checks.installed("wandb")
         probes = ["collectors", "agreement", *(["--wandb"] if has_wandb else [])]
         self_check = ProbeProcess("self-check", probes, clean_environment(folder), folder)
@@ -175,6 +175,14 @@ def _environment(options: argparse.Namespace, token: str | None, prices: dict[st
         if known := [Finding("ok", name, version) for name, version in installed_frameworks().items()]:
             yield Section("Frameworks that `toolweaver-monitor run` and instrument() know", known)
         yield Section("Self-check", self_check.findings(PROBE_S))
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="toolweaver-doctor-", ignore_cleanup_errors=True)
+    except OSError as error:  # such as in a container with a read-only root
+        fault = f"there is no folder for temporary files ({error.strerror})"
+        raise SinkUnavailable(fault, hint="set TMPDIR to a folder that can be written, such as /dev/shm") from None
 
 
 def _dashboards() -> Finding:

@@ -106,9 +106,12 @@ class SharedTallies:
                 return self._merge_last_seen(own, mine).snapshot()
             self._merged = None
             is_published = self._try(lambda: self.folder.publish(encode(mine)))
+            problem = self.problem
             is_gathered = self._try(lambda: self.folder.exchange(lambda *found: self._fold(own, mine, *found)))
             if is_published and is_gathered:
                 self.problem = ""
+            elif not is_published:  # what that was is the cause, as of a folder that cannot be made
+                self.problem = problem
             merged = self._merged
             if merged is None and self.folder.is_incomplete:
                 raise FolderBusy(self.problem)

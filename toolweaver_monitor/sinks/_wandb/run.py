@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from toolweaver_monitor._text.safe_repr import fault_text
 from toolweaver_monitor.errors import SinkUnavailable
 from toolweaver_monitor.sinks._wandb import internals
 
@@ -91,6 +92,9 @@ def import_wandb() -> Any:
         if error.name != "wandb":
             raise SinkUnavailable(f"wandb lacks the package {error.name!r}", hint=upgrade) from None
         raise not_installed() from None
+    except OSError as error:  # such as in a container with a read-only root: wandb makes a temporary folder
+        hint = "set TMPDIR to a folder that can be written"
+        raise SinkUnavailable(f"wandb cannot be imported ({fault_text(error)})", hint=hint) from error
     except Exception as error:
         raise SinkUnavailable(f"wandb cannot be imported ({type(error).__name__})", hint=upgrade) from error
     if not hasattr(wandb, "init"):  # a folder ./wandb, where offline runs are kept, looks like an empty package
