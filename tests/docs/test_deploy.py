@@ -16,6 +16,7 @@ import pytest
 from helpers import OURS, free_port, wait_until
 
 from toolweaver_monitor._cli.dashboards.rules import Thresholds
+from toolweaver_monitor.sinks import PrometheusExporter
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -75,6 +76,24 @@ def test_the_program_of_the_deployment_answers_a_scrape_with_the_token(kubernete
                 urllib.request.urlopen(url, timeout=5)
         finally:
             process.kill()
+
+
+def test_a_program_on_the_host_answers_the_prometheus_of_the_compose_file(load: Callable[[str], list[Any]]) -> None:
+    """It begins as the comment in the compose file says. Seen red: Prometheus sent no token, and got 403."""
+    (prometheus,) = load("prometheus.yml")
+    (job,) = (each for each in prometheus["scrape_configs"] if each["job_name"] == Thresholds().job)
+    (target,) = job["static_configs"][0]["targets"]
+    token = job["authorization"]["credentials"]
+    start = f'PrometheusExporter(addr="0.0.0.0", token="{token}")'
+    assert f"setup({start})" in DEPLOY.joinpath("compose.yml").read_text()
+    exporter = PrometheusExporter(0, token=token)
+    exporter.start()
+    try:
+        headers = {"Authorization": f"Bearer {token}", "Host": target}
+        answer = urllib.request.urlopen(urllib.request.Request(exporter.url, headers=headers), timeout=5)
+        assert answer.status == 200
+    finally:
+        exporter.close()
 
 
 def test_the_services_of_the_compose_file_know_each_other(load: Callable[[str], list[Any]]) -> None:
