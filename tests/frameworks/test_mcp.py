@@ -338,3 +338,44 @@ async def test_a_context_handed_to_a_thread_keeps_the_call_around(recorded: Any)
     await call_find(find)
     assert shape(recorded()) == {("tools/call find", ""), ("execute_tool ocr", "tools/call find")}
     assert "find;ocr 1" in get_monitor().tree().folded("calls").splitlines()
+
+
+async def test_a_request_that_is_sent_again_inside_the_call_is_a_span_of_its_own(recorded: Any) -> None:
+    """The first is one span with the call, which is CLIENT then; each server's is inside its own."""
+    from toolweaver_monitor import track
+
+    server = MCPServer("receipts")
+    server.tool(name="find")(lambda: "")
+    async with Client(server, mode="legacy") as client:
+        await client.list_tools()
+        with track("find"):
+            for _ in range(2):
+                await client.call_tool("find", {})
+    spans = recorded()
+    assert shape(spans) == {
+        ("execute_tool find", ""),
+        ("tools/call find", "execute_tool find"),
+        ("MCP send tools/call find", "execute_tool find"),
+        ("tools/call find", "MCP send tools/call find"),
+    }
+    assert [span.kind.name for span in spans if span.name == "execute_tool find"] == ["CLIENT"]
+
+
+async def test_a_tool_that_asks_another_server_for_the_same_has_both_spans(recorded: Any) -> None:
+    """What it serves and what it sends are two: a gateway's."""
+    behind, gateway = MCPServer("behind"), MCPServer("gateway")
+    behind.tool(name="find")(lambda: "")
+
+    @gateway.tool()
+    @monitored("find")
+    async def find() -> str:
+        async with Client(behind, mode="legacy") as client:
+            await client.call_tool("find", {})
+        return ""
+
+    async with Client(gateway) as client:
+        await client.call_tool("find", {})
+    spans = [span for span in recorded() if span.kind.name != "INTERNAL"]
+    chain = [("tools/call find", ""), ("MCP send tools/call find", "tools/call find")]
+    assert shape(spans) == {*chain, ("tools/call find", "MCP send tools/call find")}
+    assert len(spans) == 3
