@@ -80,9 +80,9 @@ def read_usage(tool: ToolSpec, call: ToolCall, handler: Handler | None, result: 
         note_known(call, result)
         mark_read_by_parent(call, result)
         return
-    recorded = has_figures(call)
+    recorded = is_told(call)
     if not _read_new(tool, call, handler, result):
-        leave_out_handed_on(call, recorded)
+        leave_out_handed_on(call, *recorded)
     if tool.of_module and tool.name.rpartition(".")[2].startswith("retry"):
         hand_to_parent(call)
 
@@ -209,7 +209,7 @@ def read_answers(call: ToolCall, result: Any, *, of_module: bool = False) -> boo
     total = usage.total()
     if total is not None:
         apply_usage(call, total)
-        call._ensure_details().is_repeat = False  # some of it is new
+        call._ensure_details().is_repeat &= not has_figures(call)  # else some of it is new
     return left_out
 
 
@@ -233,6 +233,11 @@ def has_figures(call: ToolCall) -> bool:
     return details is not None and (details.tokens > 0 or details.cost_nanousd is not None)
 
 
+def is_told(call: ToolCall) -> tuple[bool, bool]:
+    """Return whether a call has figures so far, and whether it has a model."""
+    return has_figures(call), call._details is not None and call._details.model is not None
+
+
 def note_known(call: ToolCall, thing: Any) -> None:
     """Note on a call that its result was counted before, unless a call inside it returned that."""
     inside = None if call._details is None else call._details.inside
@@ -240,23 +245,27 @@ def note_known(call: ToolCall, thing: Any) -> None:
         call._ensure_details().is_repeat = True
 
 
-def leave_out_handed_on(call: ToolCall, recorded: bool) -> None:
-    """Leave out the figures of a result if they are those of calls inside, handed on.
+def leave_out_handed_on(call: ToolCall, had_figures: bool = False, had_model: bool = False) -> None:
+    """Leave out the figures of a result, or its model without figures, if they are those of calls inside, handed on.
 
     Args:
         call: a call that is about to close.
-        recorded: whether it had figures before its result was read. What `record()` said counts.
+        had_figures: whether it had figures before its result was read. What `record()` said counts.
+        had_model: whether it had a model before.
     """
     details = call._details
     if details is None:
         return
-    if recorded:
+    if had_figures:
         if details.inside is not None and details.provider is not None:
             details.is_of_inside = details.inside.covers(details)
         return
+    if had_model and not has_figures(call):
+        return
     if details.inside is not None and details.inside.covers(details):
+        if has_figures(call):
+            FigureNotes.add("handed on", call.tool_name)
         clear_usage(details)
-        FigureNotes.add("handed on", call.tool_name)
     elif call._serial and details.cost_source == "reported":
         call._ensure_details().has_cost_of_result = True  # of declared costs inside the drain knows, see `CallEnricher`
 

@@ -266,7 +266,7 @@ def finish_read(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
         if RAW_KEY in result or (MESSAGES_KEY in result and not closing.has_figures(call)):
             closing.read_answers(call, result)
         if call._serial:
-            closing.leave_out_handed_on(call, recorded=False)
+            closing.leave_out_handed_on(call)
         closing.set_cost(tool, call, result, outcome)
     except Exception as error:  # noqa: BLE001 - as in finish
         report_internal_error(error)

@@ -197,10 +197,10 @@ class StreamObserver:
             try:
                 usage = self.usage.total()
                 if usage is not None:
-                    recorded = closing.has_figures(call)
+                    recorded = closing.is_told(call)
                     apply_usage(call, usage)
-                    details.is_repeat = False  # some of it is new
-                    closing.leave_out_handed_on(call, recorded)
+                    details.is_repeat &= not closing.has_figures(call)  # else some of it is new
+                    closing.leave_out_handed_on(call, *recorded)
             except Exception as error:  # noqa: BLE001 - as above
                 report_internal_error(error)
         if self.cost_nanousd is not None and details.cost_nanousd is None:

@@ -5,6 +5,7 @@ This module knows where in a result to look; `token_counts` knows how each provi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -23,6 +24,8 @@ _NESTED_KEYS = (
 )  # fmt: skip
 """Where a result of an SDK holds another result, or metadata about itself."""
 MODEL_KEYS = ("model", "model_name", "model_version", "modelVersion", "modelId", "model_id")
+DATE_SUFFIX = re.compile(r"[-@:](\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
+"""What one of two names of a model may have at its end."""
 TIER_KEYS = frozenset({"service_tier", "serviceTier", "traffic_type", "trafficType"})
 _PROVIDER_KEYS = ("provider", "provider_name", "model_provider", "custom_llm_provider")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from toolweaver_monitor._core.details import CallDetails
+from toolweaver_monitor._usage.extract import DATE_SUFFIX
 
 MAX_RESULTS = 1_024
 """Results that a call remembers of calls inside it."""
@@ -31,7 +33,7 @@ class Figures(NamedTuple):
             None if unsplit else (given, produced),
             cost if is_reported else None,
             cost,
-            frozenset() if model is None else frozenset({model}),
+            _models(model),
         )
 
     def __add__(self, other: Figures) -> Figures:  # type: ignore[override]
@@ -137,11 +139,14 @@ class UsageInside:
     def covers(self, details: CallDetails) -> bool:
         """Return whether the figures of the call around are those of one call inside, or of all together.
 
-        If so, they are remembered: the call around that one may hand them on again.
+        If so, they are remembered: the call around that one may hand them on again. A model without figures is that of
+        calls inside that have told it with theirs.
         """
         reported = details.cost_source == "reported"
         if not details.tokens and not (reported and details.cost_nanousd):
-            return False
+            told = (self._rest.models, self._saved.models, *[_models(each[5]) for each in self._each])
+            is_alone = details.cost_nanousd is None and not details.rare_parts and details.model is not None
+            return is_alone and any(_models(details.model) <= models for models in told)
         outer = Figures.of((
             details.unsplit_tokens, details.input_tokens, details.output_tokens, details.cost_nanousd, reported,
             details.model,
@@ -152,6 +157,12 @@ class UsageInside:
             return False
         self._handed_on = (*self._handed_on, outer)[-MAX_FIGURES:]
         return True
+
+
+@lru_cache(maxsize=256)
+def _models(name: str | None) -> frozenset[str]:
+    """Return a model's name without a gateway's prefix and a date, which a request or its answer may have alone."""
+    return frozenset() if name is None else frozenset({DATE_SUFFIX.sub("", name.rsplit("/", 1)[-1])})
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

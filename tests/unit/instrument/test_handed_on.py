@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import Usage, current_call, monitored, setup, track
+from toolweaver_monitor import Budget, Usage, current_call, monitored, setup, track
 from toolweaver_monitor.testing import ToolRecorder
 
 PRICES = {"m": {"input": 1.0, "output": 5.0}, "n": {"input": 1.0, "output": 5.0}}
@@ -27,6 +27,8 @@ def usage_of(*answers: dict[str, Any]) -> dict[str, int]:
 
 HANDED_ON: dict[str, tuple[Callable[[], Any], int]] = {
     "usage and model": (lambda: {"model": "m", "usage": usage_of(llm())}, 120),
+    "a model without its date": (lambda: {"model": "m", "usage": usage_of(llm("m-2026-01-01"))}, 120),
+    "a model of a gateway": (lambda: {"model": "openai/m", "usage": usage_of(llm())}, 120),
     "usage without the model": (lambda: {"usage": usage_of(llm())}, 120),
     "one of several": (lambda: {"usage": usage_of([llm(times=n) for n in (1, 2, 3)][1])}, 720),
     "the total": (lambda: {"model": "m", "usage": usage_of(llm(), llm(times=2))}, 360),
@@ -42,6 +44,7 @@ OWN: dict[str, tuple[Callable[[], Any], int]] = {
         240,
     ),
     "another model": (lambda: {"model": "n", "usage": usage_of(llm())}, 240),
+    "another model of the family": (lambda: {"model": "m", "usage": usage_of(llm("m-2026-01-01-mini"))}, 240),
     "another cost": (lambda: {"usage": usage_of(llm(cost=0.5)), "cost": 0.6}, 240),
     "another cost alone": (lambda: llm(cost=0.5) and {"cost": 0.6}, 120),
     "nothing inside": (lambda: {"model": "m", "usage": dict(FIGURES)}, 120),
@@ -217,6 +220,52 @@ def test_figures_that_a_cache_saved_are_not_charged_to_the_call_that_hands_them_
     assert spent == sum(0.5 * times for times in answers)
     assert monitor.summary()["total_cost_usd"] == spent
     assert monitor.costs.by("tool")["agent"]["tokens"] == 0
+
+
+@pytest.mark.parametrize("way", ["function", "coroutine", "generator", "deep"])
+@pytest.mark.parametrize(
+    ("name", "unpriced"), [("m-2026-01-01", 0), ("m", 0), ("openai/m", 0), ("n", 1), ("m-mini", 1)]
+)
+def test_the_model_of_calls_inside_is_no_usage_of_unknown_cost(name: str, unpriced: int, way: str) -> None:
+    """An agent names the model beside its answer. Its own usage would be unknown only if the model were another one.
+
+    Seen red: each agent was unpriced, and charged the reserve of the budget.
+    """
+    monitor = setup(prices={"m": PRICES["m"]}, budget=Budget(limit_usd=1, reserve=0.5))
+    agent_of(lambda: {"answer": llm("m-2026-01-01")["text"], "model": name}, way)()
+    assert monitor.summary()["total_tokens"] == 120
+    assert monitor.summary()["unpriced_calls"] == unpriced
+    assert monitor.health()["budgets"][0]["spent"] == pytest.approx(0.0002 + 0.5 * unpriced)
+    assert not [note for note in monitor.health()["notes"] if "handed on" in note]
+
+
+def test_a_model_that_a_block_records_is_kept() -> None:
+    """What `record()` says counts: the block has used that model itself, at an unknown cost."""
+    monitor = setup(prices=PRICES)
+    with track("agent") as call:
+        llm()
+        call.record(model="m")
+    assert (call.model, monitor.summary()["unpriced_calls"]) == ("m", 1)
+
+
+@pytest.mark.parametrize("model", ["m", "n"])
+def test_items_that_name_a_model_beside_those_that_come_again_are_no_usage(model: str) -> None:
+    """Of a stream out of a cache the chunks may be new, and the last one not.
+
+    Seen red: such a stream was no cache hit, and unpriced.
+    """
+    last = llm.__wrapped__()
+
+    @monitored("stream")
+    def stream() -> Iterator[Any]:
+        yield {"object": "chat.completion.chunk", "model": model, "choices": []}
+        yield last
+
+    monitor = setup(prices=PRICES)
+    for _ in range(3):
+        list(stream())
+    row = monitor.costs.by("tool")["stream"]
+    assert (row["tokens"], row["unpriced"], row["cache_hits"]) == (120, 0, 2)
 
 
 def test_what_a_call_records_itself_counts() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.call import ToolCall
 from toolweaver_monitor._core.sanitize import MAX_COUNT, Diagnostics
 from toolweaver_monitor._text.display import pluralize
-from toolweaver_monitor._usage.extract import PROVIDER_ALIASES
+from toolweaver_monitor._usage.extract import DATE_SUFFIX, PROVIDER_ALIASES
 from toolweaver_monitor._usage.pricing import fork_import
 from toolweaver_monitor._usage.pricing.genai_prices import GenaiPrices, Tariff
 from toolweaver_monitor._usage.pricing.table import PricePeriod, load
@@ -24,7 +23,6 @@ MAX_WAIT_S = 1.0
 MAX_MODELS = 4_096
 """Models whose tariffs are cached; a model name may come from anywhere."""
 
-_DATE_SUFFIX = re.compile(r"[-@:](\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
 _INSTALL = "pip install 'toolweaver_monitor[prices]'"
 
 LoadState = Literal["cold", "loading", "ready", "missing", "failed"]
@@ -180,7 +178,7 @@ class PriceBook:
         if periods is None and self._table:
             lower = name.lower()
             short = lower.rsplit("/", 1)[-1]
-            for spelling in (lower, short, _DATE_SUFFIX.sub("", lower), _DATE_SUFFIX.sub("", short)):
+            for spelling in (lower, short, DATE_SUFFIX.sub("", lower), DATE_SUFFIX.sub("", short)):
                 periods = self._by_lower.get(spelling)
                 if periods is not None:
                     break
