@@ -23,6 +23,7 @@ from typing import Any
 import toolweaver_monitor
 from toolweaver_monitor._instrument.patching import watches
 from toolweaver_monitor._instrument.patching.everywhere import instrument_everywhere
+from toolweaver_monitor._runtime.setup import last_monitor
 from toolweaver_monitor._text.display import pluralize
 
 PURPOSE = """\
@@ -111,24 +112,30 @@ class _Ending:
     def _report(self) -> None:
         if self.monitor is None or self.options.no_report or sys.stderr is None:
             return
+        monitor = last_monitor() or self.monitor  # the program may have called `setup()` itself
         if self.options.json:
             import json
 
-            sys.stderr.write(json.dumps(self.monitor.summary(), indent=2) + "\n")
+            sys.stderr.write(json.dumps(monitor.summary(), indent=2) + "\n")
             return
         with contextlib.redirect_stdout(io.StringIO()):
-            text = self.monitor.report()
-        sys.stderr.write(f"\n{text}\n\n{_seen()}\n")
+            text = monitor.report()
+        sys.stderr.write(f"\n{text}\n\n{_seen(has_calls=bool(monitor.summary()['count']))}\n")
 
 
-def _seen() -> str:
+NO_TOOLS = "; put @monitored on your tools, or name them with instrument()"
+
+
+def _seen(*, has_calls: bool) -> str:
     """Return what was monitored of what the program has imported, how many calls were seen, and what was not."""
     lines = ["Monitored"]
     for target, methods, calls, _ in watches.shown():
         told = "" if calls is None else f": {pluralize(calls, 'call')}"
         lines.append(f"  {target} ({', '.join(methods)}){told}")
     lines += [f"  {problem}" for problem in watches.problems()]
-    return "\n".join(lines if len(lines) > 1 else ["Monitored", "  no known framework or client was imported"])
+    if len(lines) == 1:
+        lines.append("  no known framework or client was imported" + ("" if has_calls else NO_TOOLS))
+    return "\n".join(lines)
 
 
 def _has_toolweaver() -> bool:

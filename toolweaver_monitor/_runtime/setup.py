@@ -340,6 +340,11 @@ def get_monitor() -> Monitor | None:
     return None if _current is None or _current.closed else _current
 
 
+def last_monitor() -> Monitor | None:
+    """Return the monitor of the last `setup()`, even if it has ended; None before the first one."""
+    return _current
+
+
 def flush(timeout: float = 2.0) -> bool:
     """Write every call that ended before now to every sink; see `Monitor.flush`. Returns True if nothing is set up."""
     validate_timeout(timeout)

@@ -107,6 +107,17 @@ def test_the_report_comes_last_and_counts_everything(tmp_path: Path) -> None:
     assert "3 calls, 0 failed" in told
     assert told.endswith("Monitored\n  no known framework or client was imported\n")
     assert run(tmp_path, "app.py").stderr == ""
+    (tmp_path / "app.py").write_text("")
+    told = run(tmp_path, "app.py", report="").stderr
+    assert told.endswith("was imported; put @monitored on your tools, or name them with instrument()\n")
+
+
+def test_the_report_of_a_program_that_sets_up_itself_has_its_calls(tmp_path: Path) -> None:
+    """Seen red: `0 calls`, of the setup that the program's own had replaced."""
+    (tmp_path / "app.py").write_text("from toolweaver_monitor import setup, track\nsetup()\nwith track('ocr'): pass")
+    assert json.loads(run(tmp_path, "app.py", report="--json").stderr)["count"] == 1
+    (tmp_path / "app.py").write_text("from toolweaver_monitor import setup, track\nwith setup(), track('ocr'): pass")
+    assert "1 call, 0 failed" in run(tmp_path, "app.py", report="").stderr
 
 
 def test_a_client_that_the_program_imports_is_monitored(tmp_path: Path) -> None:
