@@ -61,7 +61,7 @@ class Admission(msgspec.Struct, gc=False, eq=False):
                     self.held = self.noted = meter.reserve
                     self.awaits_price = True
                 return False
-            meter.note_untold(call)
+            meter.note_missing_tokens(call)
         if meter.slots and meter.now() >= meter.edge_s:
             meter.advance()
         if self.held is not None:

@@ -113,8 +113,8 @@ class Books(Window):
         if self.now() >= self.warn_again_s:
             self.set_limit(self.limit)
 
-    def note_untold(self, call: ToolCall) -> None:
-        """Note that a call has told a model, or other units, and none of the tokens that this limit counts."""
+    def note_missing_tokens(self, call: ToolCall) -> None:
+        """Note that a call told a model, or other units, and none of the tokens that this limit counts."""
         FigureNotes.add("no tokens", call.tool_name, self.budget.names[self.unit])
 
     def shown_spent(self) -> int:

@@ -208,8 +208,8 @@ class Ledger:
     def move(self, call: ToolCall) -> None:
         """Move a running call to the accounts of the tags that it has recorded, whether it fits or not. Never raises.
 
-        What it uses, it uses of those. Calls inside it and after it are rejected once that exceeds a limit. It is noted
-        that this one is not.
+        All that it uses is charged to those. If that exceeds a limit, calls inside it and after it are rejected, and a
+        note says that this one was not.
         """
         try:
             with self._lock:

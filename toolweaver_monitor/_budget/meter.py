@@ -103,7 +103,7 @@ class Meter(Books):
             if self.in_dollars:
                 self.unknown_calls += 1
             else:
-                self.note_untold(call)
+                self.note_missing_tokens(call)
         if self.slots:
             if self.now() >= self.edge_s:
                 self.advance()

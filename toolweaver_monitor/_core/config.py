@@ -168,7 +168,7 @@ SETTINGS: tuple[Setting[Any], ...] = (
 
 
 def meant_variables(variable: str) -> list[str]:
-    """Return the variables of settings for which one that no setting reads may stand, the likeliest first."""
+    """Return the variables that may be meant by one that no setting reads, the likeliest first."""
     word = variable.removeprefix(PREFIX)
     names = [setting.name for setting in SETTINGS]
     return [PREFIX + each for each in [each for each in names if word in each.split("_")] or suggest(word, names)]

@@ -325,6 +325,7 @@ def _finish_future(tool: ToolSpec, call: ToolCall, future: Any) -> None:
     """
     if future.cancelled():
         call._ensure_details()
+        call._token = None
         call.duration_s = monotonic_s() - call._opened_at
         publish(call, "cancelled")
     elif getattr(future, "_exception", None) is not None:

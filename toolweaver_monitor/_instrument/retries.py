@@ -272,9 +272,9 @@ class _Attempts:
 
 
 def count_attempts(function: FunctionType) -> FunctionType:
-    """Return a function whose calls are told how many attempts tenacity made in them; others as they are.
+    """Return a function that counts in its call the attempts that tenacity makes; any other function as it is.
 
-    A call that overlaps with another one of the function is told nothing: the statistics may be those of that one.
+    They are not counted for calls of the function that overlap: the statistics may be those of another one.
     """
     if function.__globals__.get("__name__") not in ("tenacity", "tenacity.asyncio", "tenacity._asyncio"):
         return function

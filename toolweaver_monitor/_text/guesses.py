@@ -49,9 +49,8 @@ class AnswersGuesses:
             meant = next((kind._meant[each] for each in (name, name.removeprefix("get_")) if each in kind._meant), None)
             close = suggest(name, [each for each in dir(kind) if not each.startswith("_")])
             text += f"; write {meant}" if meant else f"; did you mean {close[0]!r}?" if close else ""
-        raise AttributeError(
-            text, name=name
-        )  # Python sets both name and obj if there is neither, and adds its own guess
+        # With neither name nor obj Python would set both, and add a guess of its own.
+        raise AttributeError(text, name=name)
 
 
 NAMES_OF_CALLS: Mapping[str, str] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from toolweaver_monitor import Budget, monitored, setup, track
+from toolweaver_monitor import Budget, ToolCall, monitored, setup, track
 
 ANSWER = {"model": "m", "usage": {"prompt_tokens": 100, "completion_tokens": 20}}
 PRICES = {"m": {"input": 1.0, "output": 5.0}}
@@ -23,18 +23,21 @@ PRICES = {"m": {"input": 1.0, "output": 5.0}}
     ],
 )
 def test_a_future_of_an_executor_ends_its_call(end: Any, outcome: str, spent: float) -> None:
-    """With its outcome and its figures; until then the budget's reserve is set aside.
+    """With its outcome and its figures; until then the budget's reserve is set aside. It keeps nothing of its context.
 
     Seen red: the call was a success that used nothing, and ended when the work was submitted.
     """
     future: Future[Any] = Future()
-    monitor = setup(prices=PRICES, budget=Budget(limit_usd=1, reserve=0.5))
+    calls: list[ToolCall] = []
+    monitor = setup(calls.append, prices=PRICES, budget=Budget(limit_usd=1, reserve=0.5))
     assert monitored("submit")(lambda: future)() is future
     assert monitor.health()["budgets"][0]["reserved"] == 0.5
     end(future)
     (operation,) = monitor.metrics.operations
     assert (operation["outcome"], operation["cost"]) == (outcome, spent)
     assert monitor.health()["budgets"][0]["reserved"] == 0
+    monitor.flush()
+    assert [call._token for call in calls] == [None]
 
 
 @pytest.mark.parametrize("answer", [lambda found: found, dict])

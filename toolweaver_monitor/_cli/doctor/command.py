@@ -191,7 +191,7 @@ def _dashboards() -> Finding:
     for folder in (package / "dashboards", package.parent / "docs" / "dashboards"):
         if folder.is_dir():
             return Finding("ok", "grafana", f"{folder / 'grafana.json'} and {folder / 'alerts.yml'}")
-    return Finding("note", "grafana", "they are not installed", "`toolweaver-monitor grafana` prints one")
+    return Finding("note", "grafana", "no dashboard is installed", "`toolweaver-monitor grafana` prints one")
 
 
 def _wandb_probe(online: bool, folder: str) -> ProbeProcess:

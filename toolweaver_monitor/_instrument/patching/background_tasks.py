@@ -22,9 +22,12 @@ class _Finder:
 
     def find_spec(self, name: str, *_: Any) -> Any:
         """Return the spec that the other finders have for the module, with a loader that patches it, once."""
-        if name != MODULE or self not in sys.meta_path:
+        if name != MODULE:
             return None
-        sys.meta_path.remove(self)
+        try:
+            sys.meta_path.remove(self)
+        except ValueError:  # another thread has found it
+            return None
         spec: Any = util.find_spec(name)
         load = getattr(getattr(spec, "loader", None), "exec_module", None)
         if load is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any, ClassVar, Literal, get_args
 
 from toolweaver_monitor._core.call import ToolCall
@@ -26,8 +27,6 @@ MAX_IN_LINE = 5
 
 def price_list_cures() -> list[str]:
     """Return how to install genai-prices, unless it is installed."""
-    from importlib.util import find_spec  # slow to import
-
     return [] if find_spec("genai_prices") else ["pip install 'toolweaver_monitor[prices]'"]
 
 
