@@ -58,11 +58,14 @@ from toolweaver_monitor._instrument.results import (
 from toolweaver_monitor._instrument.results import handlers as handlers  # noqa: PLC0414 - exported, for `wrappers`
 from toolweaver_monitor._instrument.shield import report_internal_error
 from toolweaver_monitor._instrument.tool import ToolSpec
-from toolweaver_monitor._usage import MESSAGES_KEY, RAW_KEY
+from toolweaver_monitor._usage import MAX_ELEMENTS, MESSAGES_KEY, RAW_KEY
 from toolweaver_monitor.errors import BudgetExceeded
 
 UNTOLD = CallDetails(error_type="RecursionError", raw_error="maximum recursion depth exceeded", redacted=True)
 """The details of failed calls that had no room on the stack for details of their own."""
+
+WATCHED = (stream, container)
+"""The handlers of results that are streams, or may hold one."""
 
 get_current = current.get
 set_current = current.set
@@ -224,7 +227,7 @@ def finish_slow(tool: ToolSpec, call: ToolCall, result: Any) -> Any:
         handler = handler_for(type(result))
         if handler is deferred and tool.may_return_awaitable and call.outcome == "open":
             return finish_later(tool, call, result)
-        if handler is stream and (watched := watch_stream(tool, call, result)) is not None:
+        if handler in WATCHED and (watched := watch_stream(tool, call, result)) is not None:
             return watched
         closing.read_usage(tool, call, handler, result)
         if tool.failed is not None and outcome == "success":
@@ -245,7 +248,7 @@ def watch_stream(tool: ToolSpec, call: ToolCall, result: Any, *, in_place: bool 
     Args:
         tool: the tool of the call.
         call: the open call.
-        result: a generator, or a stream of an SDK.
+        result: a generator, a stream of an SDK, or a short tuple or list that may hold one.
         in_place: only if the result can be watched as it is, since no other can take its place.
 
     Returns:
@@ -253,6 +256,9 @@ def watch_stream(tool: ToolSpec, call: ToolCall, result: Any, *, in_place: bool 
     """
     if tool.watch is None or call.outcome != "open":
         return None
+    if type(result) is tuple or type(result) is list:
+        streams = [part for part in result if handler_for(type(part)) is stream] if len(result) <= MAX_ELEMENTS else []
+        return result if streams and watch_stream(tool, call, streams[0], in_place=True) is not None else None
     watched = tool.watch(tool, call, result, in_place)
     if watched is not None:
         restore(call)
@@ -343,7 +349,7 @@ def finish_awaitable(tool: ToolSpec, call: ToolCall, result: Any, *, in_place: b
     call.duration_s = monotonic_s() - call._opened_at
     try:
         handler = handler_for(type(result))
-        if handler is stream and (watched := watch_stream(tool, call, result, in_place=in_place)) is not None:
+        if handler in WATCHED and (watched := watch_stream(tool, call, result, in_place=in_place)) is not None:
             return watched
         was_marked = call.error_type is not None
         closing.read_usage(tool, call, handler, result)

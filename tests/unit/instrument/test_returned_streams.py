@@ -260,6 +260,31 @@ async def test_the_stream_of_an_sdk_is_watched_and_stays_itself(make: Any, recor
     assert told(recorder) == [("success", 120, 2.0, 3)]
 
 
+@pytest.mark.parametrize("kind", [tuple, list])
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_the_stream_of_an_sdk_beside_other_values_is_watched(
+    is_async: bool, kind: Any, recorder: ToolRecorder
+) -> None:
+    """`return stream, request_id`, also through an agent around.
+
+    Seen red: 0 tokens, and not unpriced.
+    """
+    result = kind((sdk_class()(items()), "req_1"))
+
+    async def answer() -> Any:
+        return result
+
+    if is_async:
+        agent = monitored("agent")(monitored("chat")(answer))
+        assert await agent() is result
+    else:
+        assert monitored("agent")(monitored("chat")(lambda: result))() is result
+    assert recorder.calls() == []
+    assert list(result[0]) == list(CHUNKS)
+    assert told(recorder) == [("success", 120, 2.0, 3)]
+    assert told(recorder, "agent") == [("success", 0, None, 3)]
+
+
 async def test_a_coroutine_function_may_return_the_stream_of_an_sdk(recorder: ToolRecorder) -> None:
     @monitored("chat")
     async def chat() -> Any:
