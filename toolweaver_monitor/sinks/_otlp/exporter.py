@@ -106,7 +106,7 @@ class OpenTelemetryExporter:
         try:
             from toolweaver_monitor.sinks._otlp.pipeline import Pipeline
         except ImportError as error:
-            raise SinkUnavailable(f"OpenTelemetry is missing ({error})", hint=INSTALL) from error
+            raise SinkUnavailable(f"the extra otlp is not installed ({error})", hint=INSTALL) from error
         self._pid = os.getpid()
         self._pipeline = Pipeline(
             self._release,
