@@ -41,6 +41,9 @@ def test_the_summary_answers_for_its_tools_but_does_not_carry_them() -> None:
     assert summary["tools"]["ocr"]["count"] == 1
     assert "tools" not in json.loads(json.dumps(summary))
     assert "tools" not in repr(summary)
+    for guess, meant in (("cost", "total_cost_usd"), ("tokens", "total_tokens"), ("p95", "p95_s")):
+        with pytest.raises(KeyError, match=f"did you mean '{meant}'"):  # seen red: 'count' for a cost
+            summary[guess]
     with pytest.raises(KeyError, match="did you mean 'count'"):
         summary["counts"]
     assert type(pickle.loads(pickle.dumps(summary))) is dict

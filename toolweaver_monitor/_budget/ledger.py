@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +9,13 @@ from collections.abc import Callable, Sequence
 from toolweaver_monitor._budget.admission import Admission, AdmissionGroup
 from toolweaver_monitor._budget.books import Books
 from toolweaver_monitor._budget.budget import Budget, BudgetStatus, Unit, check_clashes
-from toolweaver_monitor._budget.messages import convert_amount, exceeded_error, repeated_error, warning_text
+from toolweaver_monitor._budget.messages import (
+    convert_amount,
+    exceeded_error,
+    log_warning,
+    repeated_error,
+    warning_text,
+)
 from toolweaver_monitor._budget.meter import Meter
 from toolweaver_monitor._budget.repeats import RepeatCounter, compute_digest
 from toolweaver_monitor._budget.scope import Scope
@@ -21,10 +26,8 @@ from toolweaver_monitor._core.figure_notes import FigureNotes
 from toolweaver_monitor._core.locks import HAS_GIL
 from toolweaver_monitor._core.sanitize import Diagnostics
 from toolweaver_monitor._text.display import pluralize
-from toolweaver_monitor._text.safe_repr import fault_text
+from toolweaver_monitor._text.safe_repr import class_name, fault_text
 from toolweaver_monitor.errors import BudgetExceeded, ConfigurationError
-
-log = logging.getLogger("toolweaver_monitor")
 
 _deciding = threading.local()
 """Whether this thread runs an `on_exceed` of the user's. Rejections of the tools that it calls are final."""
@@ -296,12 +299,8 @@ class Ledger:
             if not meter.warnings.ready(self._now()):
                 return
             suppressed_warnings, meter.suppressed_warnings = meter.suppressed_warnings, 0
-        try:
-            text = fault_text(error)  # a tag's value may contain anything
-            calls = pluralize(suppressed_warnings, "such call")
-            log.warning("%s (on_exceed='warn': the call runs; %s since the last message)", text, calls)
-        except Exception:  # noqa: BLE001 - a broken log handler is no reason to reject the call
-            Diagnostics.internal_errors += 1
+        calls = pluralize(suppressed_warnings, "such call")  # and a tag's value may contain anything
+        log_warning(lambda: f"{fault_text(error)} (on_exceed='warn': the call runs; {calls} since the last message)")
 
     @property
     def rejections(self) -> dict[str, int]:
@@ -374,17 +373,16 @@ def _describe(meter: Books) -> BudgetStatus:
 
 
 def _announce(meter: Books) -> None:
-    """Log that the share `warn_at` of a limit is spent, and call `on_warn`; what that raises is counted only."""
+    """Log that the share `warn_at` of a limit is spent, and call `on_warn`; what that raises is counted and logged."""
     with meter.lock:
         status = _describe(meter)
-    try:
-        log.warning("%s", warning_text(meter))
-    except Exception:  # noqa: BLE001 - a broken log handler must not keep the callback from running
-        Diagnostics.internal_errors += 1
+    log_warning(lambda: warning_text(meter))
     try:
         if meter.budget.on_warn is not None:
             meter.budget.on_warn(status)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001 - the user's code, which must not hurt the call that it runs after
+    except BaseException as error:  # noqa: BLE001 - the user's code, which must not hurt the call that it runs after
         Diagnostics.extractor_errors += 1
+        fault = error
+        log_warning(lambda: f"on_warn= of budget {meter.name!r} raised {class_name(type(fault))}: {fault_text(fault)}")

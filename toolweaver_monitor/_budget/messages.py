@@ -1,12 +1,17 @@
-"""The text of `BudgetExceeded`: the budget, what is spent of the limit, what the call needs, and a hint."""
+"""The texts of budgets: what `BudgetExceeded` says, and what is logged."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 from toolweaver_monitor._budget.books import Books
 from toolweaver_monitor._budget.budget import Unit
-from toolweaver_monitor._core.sanitize import NANO
+from toolweaver_monitor._core.sanitize import NANO, Diagnostics
 from toolweaver_monitor._text.display import format_wait, pluralize
 from toolweaver_monitor.errors import BudgetExceeded
+
+log = logging.getLogger("toolweaver_monitor")
 
 
 def exceeded_error(meter: Books, tool_name: str, known_nanousd: int | None) -> BudgetExceeded:
@@ -81,6 +86,14 @@ def warning_text(meter: Books) -> str:
     return (
         f"budget {meter.name!r} is nearly spent: {spent} of {limit} ({share}); raise limit_{meter.unit} or spend less"
     )
+
+
+def log_warning(text: Callable[[], str]) -> None:
+    """Log a warning about a budget; a broken log handler is counted, and is no reason to do anything else."""
+    try:
+        log.warning("%s", text())
+    except Exception:  # noqa: BLE001 - see above
+        Diagnostics.internal_errors += 1
 
 
 def _format_amount(amount: int, unit: Unit) -> str:

@@ -294,7 +294,7 @@ _INVALID_CURES = {
     "invalid_values": f"give tokens and costs as numbers from 0 up, and a call at most {MAX_TAGS} tags",
     "late_records": "use record() and fail() before the call ends",
     "suppressed_calls": "a sink called monitored tools, which are not monitored there: they would feed the sink",
-    "extractor_errors": "the log names the function of yours that raised, or what it returned",
+    "extractor_errors": "a function of yours raised; the log names it, or the cause of a BudgetExceeded",
     "internal_errors": "errors of this library, after which the calls went on; please report what the log says",
 }
 """What to do about each of `Diagnostics`."""

@@ -101,7 +101,10 @@ class GuessedKeys(dict[str, Any]):
     def __missing__(self, key: str) -> Any:
         if key in self._on_demand:
             return self._on_demand[key]()
-        close = suggest(key, [*self, *self._on_demand]) if isinstance(key, str) else []
+        names = [*self, *self._on_demand]
+        close = (
+            [each for each in names if key in each.split("_")] or suggest(key, names) if isinstance(key, str) else []
+        )
         raise KeyError(f"{key}; did you mean {close[0]!r}?" if close else key)
 
     def __reduce__(self) -> Any:

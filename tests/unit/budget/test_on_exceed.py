@@ -8,8 +8,7 @@ import threading
 import pytest
 from ledger_kit import Clock, books, ended, opened, refused
 
-from toolweaver_monitor._budget import Budget, Ledger
-from toolweaver_monitor._budget import ledger as ledger_module
+from toolweaver_monitor._budget import Budget, Ledger, messages
 from toolweaver_monitor._core.sanitize import NANO, Diagnostics
 from toolweaver_monitor.errors import BudgetExceeded
 
@@ -39,7 +38,7 @@ def test_a_broken_log_does_not_refuse_the_call(monkeypatch: pytest.MonkeyPatch) 
     def broken(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(ledger_module.log, "warning", broken)
+    monkeypatch.setattr(messages.log, "warning", broken)
     mishaps = Diagnostics.internal_errors
     opened(Ledger([Budget(limit_calls=0, on_exceed="warn")]))
     assert Diagnostics.internal_errors == mishaps + 1

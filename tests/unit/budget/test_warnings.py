@@ -102,7 +102,9 @@ def test_a_window_warns_again_when_it_has_passed_and_a_raised_limit_at_once() ->
 
 
 def test_what_a_callback_raises_stays_out_of_the_call(caplog: pytest.LogCaptureFixture) -> None:
-    """The call that crosses the share succeeds, and `health()` counts the callback among the user's functions."""
+    """The call that crosses the share succeeds, `health()` counts the callback among the user's functions, and the log
+    names it. Seen red: it was counted only.
+    """
 
     def broken(status: BudgetStatus) -> None:
         raise RuntimeError("no network")
@@ -111,8 +113,9 @@ def test_what_a_callback_raises_stays_out_of_the_call(caplog: pytest.LogCaptureF
     before = Diagnostics.extractor_errors
     assert ocr() == "text"
     assert Diagnostics.extractor_errors == before + 1
+    assert caplog.messages[-1] == "on_warn= of budget 'usd/run' raised RuntimeError: no network"
     assert monitor.summary()["successes"] == 1
-    assert len(lines(caplog)) == 1
+    assert len(lines(caplog)) == 2
 
 
 def test_a_callback_runs_outside_the_call_and_may_call_tools() -> None:
