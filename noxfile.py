@@ -48,7 +48,7 @@ def bare(session: nox.Session) -> None:
     pytest(session, *QUICK, "tests/unit", env={"CI": ""})  # what is missing here is missing on purpose
 
 
-@nox.session(python="3.11", venv_backend="uv")
+@nox.session(python=["3.11", "3.13"], venv_backend="uv")
 def lowest(session: nox.Session) -> None:
     """The unit and contract tests with every extra, and the lowest versions that pyproject.toml allows."""
     session.install(*LOWEST, ".", "-r", "pyproject.toml", "--extra", "all", *group("test"))
@@ -59,7 +59,7 @@ def lowest(session: nox.Session) -> None:
 EXTRAS = ("", *PROJECT["project"]["optional-dependencies"])
 
 
-@nox.session(python="3.11", venv_backend="uv")
+@nox.session(python=["3.11", "3.13"], venv_backend="uv")
 def packages(session: nox.Session) -> None:
     """The wheel and the sdist: checked, contents compared, installed with no extra and with each, newest and lowest."""
     session.install("build", "twine")
@@ -71,7 +71,7 @@ def packages(session: nox.Session) -> None:
     python, wheel = f"{built}/with/bin/python", next(file for file in files if file.endswith(".whl"))
     for extra, versions in product(EXTRAS, ((), LOWEST)):
         wanted = [*versions, wheel, "-r", "pyproject.toml", *(["--extra", extra] if extra else [])]
-        session.run("uv", "venv", "--clear", "--quiet", f"{built}/with", external=True)
+        session.run("uv", "venv", "--clear", "--quiet", "--python", str(session.python), f"{built}/with", external=True)
         session.run("uv", "pip", "install", "--quiet", "--python", python, *wanted, external=True)
         doctor = session.run(python, "-m", "toolweaver_monitor", "doctor", "--json", external=True, silent=True)
         session.log(
