@@ -24,8 +24,6 @@ NUMBERS = ("cost", "share")
 """The last columns that are no text."""
 LEAST_NAME = 16
 """Columns that names have in a narrow terminal, at the cost of what stands beside them."""
-
-
 SPARED_FIRST = ("p50", "p99", "average", "p95")
 """The columns of `FigureRows` that a narrow terminal leaves out, before any other would be cut off."""
 TEXT_COLUMNS = 16

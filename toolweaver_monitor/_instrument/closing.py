@@ -42,7 +42,7 @@ from toolweaver_monitor._usage import (
 )
 
 UNREAD = object()
-"""Stands for the answer of an extractor that raised."""
+"""Stands for the answer of an extractor that raised, or did not return what it is asked for."""
 
 
 def note_error(call: ToolCall, error: BaseException, control_flow: ExceptionClasses = ()) -> Outcome:

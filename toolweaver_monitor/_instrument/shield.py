@@ -72,7 +72,7 @@ def report_extractor_answer(role: str, function: Any, answer: object, wanted: st
         answer: what it returned.
         wanted: what it may return.
     """
-    _log_first(role, function, lambda: f"returned a {class_name(type(answer))}, which is no {wanted}")
+    _log_first(role, function, lambda: f"returned {class_name(type(answer))}, which is no {wanted}")
 
 
 def _log_first(role: str, function: Any, text: Callable[[], str]) -> None:

@@ -149,7 +149,7 @@ def test_a_call_whose_extractor_fails_is_unpriced(
     assert message.startswith(f"toolweaver_monitor: {role}={answer.__qualname__}, {__file__}")
     if answer is not fail_to_read:
         wanted = "Usage" if role == "usage" else "amount of dollars"
-        assert f" returned a {type(answer(None)).__name__}, which is no {wanted}; " in message
+        assert f" returned {type(answer(None)).__name__}, which is no {wanted}; " in message
 
 
 def test_what_else_tells_the_cost_counts_if_an_extractor_fails() -> None:
