@@ -90,6 +90,9 @@ class Extraction:
                 if name == "meta" and get_field(fields, "billed_units") is None and get_field(fields, "tokens") is None:
                     continue
                 self.read(fields)
+                if self.counts is None and _is_duration(fields):
+                    self.counts = TokenCounts()
+                    self.counts.parts["other_units"] = 1
 
     def _read_choices(self, result: Fields) -> None:
         """Read the usage that the first choice of a chunk holds (Moonshot), if the chunk itself holds none."""
@@ -229,6 +232,12 @@ def unwrap_envelope(result: Fields) -> Fields | None:
             if fields is not None and not DICT_KEYS.isdisjoint([key for key in fields if type(key) is str]):
                 return fields
     return None
+
+
+def _is_duration(usage: Fields) -> bool:
+    """Return whether a usage is the length of an audio, as of OpenAI's transcriptions that are billed by it."""
+    kind, seconds = get_field(usage, "type"), plain_number(get_field(usage, "seconds"))
+    return type(kind) is str and kind == "duration" and seconds is not None and seconds > 0
 
 
 def read_cost(fields: Fields) -> float | Decimal | None:

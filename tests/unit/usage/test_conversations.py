@@ -112,6 +112,7 @@ def test_ids_are_bounded_and_forgotten_by_the_next_setup() -> None:
 RERANKS: dict[str, Any] = {
     "search units": {"results": [], "meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}},
     "classifications": {"meta": {"billed_units": {"classifications": 3}}},
+    "seconds of audio": {"text": "hello", "usage": {"type": "duration", "seconds": 8.5}},
     "in usage": {"model": "rerank", "usage": {"billed_units": {"search_units": 2}}},
 }
 
