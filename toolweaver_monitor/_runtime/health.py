@@ -181,8 +181,8 @@ def _setup_problems(components: Components) -> Iterator[str]:
         yield components.workers.tallies.problem
     elif components.shared is not None:
         yield from components.shared.problems()
-    if components.workers is not None and components.workers.folder.loss:
-        yield components.workers.folder.loss
+    if components.workers is not None and components.workers.folder.fault:
+        yield components.workers.folder.fault
     yield from watches.problems()
 
 

@@ -69,7 +69,7 @@ class SharedWorkers:
 
     def _come_back(self) -> None:
         """Write again what this worker knows, since files of the run were deleted."""
-        log.warning("toolweaver_monitor: %s", self.folder.loss)
+        log.warning("toolweaver_monitor: %s", self.folder.fault)
         if self._ledger is not None:
             self._ledger.restore()
         self.exporter._listener.note_port()

@@ -17,6 +17,7 @@ import pytest
 from helpers import wait_until
 
 from toolweaver_monitor import BudgetExceeded, Monitor, get_monitor, monitored, setup, track
+from toolweaver_monitor._store.lock_file import LockFile
 from toolweaver_monitor._text.names import MAX_NAMES
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.sinks._prometheus.families import Snapshot
@@ -327,6 +328,30 @@ def test_a_full_disk_is_a_problem_until_there_is_room(begin: Setup, monkeypatch:
     assert "No space left" in " ".join(monitor.health()["problems"])
     monkeypatch.setattr(os, "pwrite", write)
     wait_until(lambda: monitor.health()["problems"] == [])
+
+
+def test_a_lock_that_a_stopped_worker_holds_is_a_problem_until_it_goes_on(
+    begin: Setup, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scrapes are answered, and the cure is to end that worker. Seen red: with another folder for a cure."""
+    monkeypatch.setattr("toolweaver_monitor._store.shared.folder.SharedFolder.exchange.__defaults__", (0.2,))
+    monitor = begin()
+    repeat(5)()
+    child = in_child(lambda: hold_stopped(folder / "lock"))
+    os.waitpid(child, os.WUNTRACED)
+    try:
+        assert scrape(monitor)[SUCCESSES] == 5
+        (problem,) = monitor.health()["problems"]
+        assert problem.endswith("another process holds lock; look for a worker that is stopped, and end it")
+    finally:
+        os.kill(child, signal.SIGCONT)
+        wait_for(child)
+    wait_until(lambda: monitor.health()["problems"] == [])
+
+
+def hold_stopped(path: Path) -> None:
+    with LockFile(path).held(1.0):
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def test_a_damaged_file_of_a_worker_fails_no_scrape(begin: Setup, folder: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from toolweaver_monitor._stats.tool_stats import ToolStats
 from toolweaver_monitor._store.ledger import Account, StoreLedger
 from toolweaver_monitor._store.shared import folder as folder_module
 from toolweaver_monitor._store.shared import ledger as shared_ledger
-from toolweaver_monitor._store.shared import run
+from toolweaver_monitor._store.shared import run, worker_file
 from toolweaver_monitor._store.shared.folder import MANY_HEADS, Found, SharedFolder
 from toolweaver_monitor._store.shared.ledger import RunLedger
 from toolweaver_monitor._store.shared.run import Process, default_folder, describe, find_head
@@ -388,9 +389,41 @@ def test_the_worker_that_knew_most_of_the_dead_is_heard(path: Path, monkeypatch:
     early.write("e")
     late.write("l")
     assert early.read() == "abcl"
-    assert early.folder.loss.startswith(f"files of {path} were deleted or damaged")
+    assert early.folder.fault.startswith(f"files of {path} were deleted or damaged")
     early.folder.leave()
     late.folder.leave()
+
+
+def test_files_of_another_version_are_left_alone(path: Path, reader: Worker) -> None:
+    """Those who know them count them. Seen red: a dead worker's file was deleted, and not counted."""
+    one = Worker(path)
+    one.write("a")
+    own = one.folder._own
+    assert own is not None
+    with own.path.open("r+b") as file:
+        head = worker_file._PREAMBLE.pack(worker_file.MAGIC, worker_file.TALLY_VERSION + 1, 0, 0, 0)
+        file.write(head + worker_file._CHECKSUM.pack(zlib.crc32(head)))
+    for _ in range(2):
+        assert reader.read() == ""
+        assert "another version" in reader.folder.fault
+        assert own.path.exists()
+        one.folder.leave()
+    own.path.unlink()
+    assert reader.read() == ""
+    assert reader.folder.fault == ""
+
+
+def test_a_run_of_another_version_is_left_alone(path: Path, reader: Worker) -> None:
+    """Nobody can be joined to it. Seen red: its file was taken for a damaged one, and renamed."""
+    data = path.joinpath("departed").read_bytes()[4:]
+    newer = bytes([folder_module.RUN_VERSION + 1]) + data[1:]
+    newer = zlib.crc32(newer).to_bytes(4, "little") + newer
+    path.joinpath("departed").write_bytes(newer)
+    with pytest.raises(SinkUnavailable, match="restart all workers with one version"):
+        reader.read()
+    with pytest.raises(SinkUnavailable, match="another version"):
+        Worker(path)
+    assert path.joinpath("departed").read_bytes() == newer
 
 
 def test_a_worker_whose_folder_was_moved_away_makes_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from toolweaver_monitor._core import locks
 from toolweaver_monitor._store import files, lock_file
 from toolweaver_monitor._store.lock_file import NOFOLLOW, LockFile
 from toolweaver_monitor._store.shared.run import Process, namespace
-from toolweaver_monitor._store.shared.worker_file import UnreadableFile, WorkerFile, read_payload
+from toolweaver_monitor._store.shared.worker_file import OtherVersion, UnreadableFile, WorkerFile, read_payload
 from toolweaver_monitor._text.display import escape
 from toolweaver_monitor.errors import SinkUnavailable
 
@@ -32,6 +32,9 @@ LOCK_WAIT_FOLDER_S = 2.0
 REJOIN_S = 1.0
 """How long the workers have to come back to a folder whose files were deleted, before anything is added up again."""
 KEPT_PORTS = 16
+RUN_VERSION = 1
+OTHER_VERSION = "is used by another version of toolweaver_monitor, whose counts are not read"
+ONE_VERSION = "restart all workers with one version, or set TOOLWEAVER_MONITOR_SHARED to another folder for each"
 DELETED = "were deleted or damaged while workers ran, and are made again"
 KEEP = "keep what deletes files away from it, or set TOOLWEAVER_MONITOR_SHARED to another folder"
 WORKER = re.compile(r"worker-[0-9a-f]{16}")
@@ -101,7 +104,7 @@ class SharedFolder:
         self._head = head or NOBODY
         self._lock = LockFile(path / "lock")
         self._own: WorkerFile | None = None
-        self._has_joined = False
+        self._has_joined = self._has_other_version = False
         self._seen: Departed | None = None
         """The departed as this worker saw them last, should their file be deleted."""
         locks.after_fork_in_child_weak(self, SharedFolder._in_child)
@@ -179,8 +182,10 @@ class SharedFolder:
         return 0 <= time.time() - self.remade_at < REJOIN_S
 
     @property
-    def loss(self) -> str:
-        """What may be lost since files of the run were deleted, and the cure; empty if they never were."""
+    def fault(self) -> str:
+        """What is not counted, or may be lost since files were deleted, and the cure; empty if nothing is."""
+        if self._has_other_version:
+            return f"{escape(str(self.path))} {OTHER_VERSION}; {ONE_VERSION}"
         if not self.remade_at:
             return ""
         at = f"{datetime.fromtimestamp(self.remade_at, UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -223,6 +228,7 @@ class SharedFolder:
         self.remade_at, self._seen = run.remade_at, run
         if self.is_incomplete:
             raise SinkUnavailable(f"files of {escape(str(self.path))} {DELETED}", hint="wait a second")
+        self._has_other_version = False
         found.extend(self._workers())
         self._delete(each.name for each in found if each.name in run.folded)
         living = [each for each in found if each.descriptor is None]
@@ -253,6 +259,12 @@ class SharedFolder:
         is_dead = lock_file.hold(descriptor)
         try:
             payload: bytes | None = read_payload(descriptor)
+        except OtherVersion:
+            self._has_other_version = True
+            if is_dead:  # it stays for those who can read it
+                lock_file.release(descriptor)
+                return None
+            payload = None
         except UnreadableFile:
             payload = None
         if is_dead:
@@ -277,14 +289,16 @@ class SharedFolder:
             data = self.path.joinpath("departed").read_bytes()
         except FileNotFoundError:
             return None
-        with suppress(msgspec.DecodeError):
-            if zlib.crc32(data[4:]) == int.from_bytes(data[:4], "little"):
-                return msgspec.msgpack.decode(data[4:], type=Departed)
+        if zlib.crc32(data[4:]) == int.from_bytes(data[:4], "little"):
+            if data[4] != RUN_VERSION:
+                raise SinkUnavailable(f"{escape(str(self.path))} {OTHER_VERSION}", hint=ONE_VERSION)
+            with suppress(msgspec.DecodeError):
+                return msgspec.msgpack.decode(data[5:], type=Departed)
         self.path.joinpath("departed").replace(self.path / "departed.damaged")
         return None
 
     def _write_departed(self, run: Departed) -> Departed:
-        data = msgspec.msgpack.encode(run)
+        data = bytes([RUN_VERSION]) + msgspec.msgpack.encode(run)
         files.replace_file(self.path / "departed", zlib.crc32(data).to_bytes(4, "little") + data)
         self._seen = run
         return run

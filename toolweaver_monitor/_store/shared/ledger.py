@@ -45,7 +45,10 @@ class RunLedger:
             again.
     """
 
-    FAULT = "is damaged or cannot be written; make it writable, or delete it, and what was spent is forgotten"
+    FAULT = (
+        "is damaged, cannot be written, or is locked by a worker that is stopped; end that worker, or make the file "
+        "writable, or delete it, and what was spent is forgotten"
+    )
 
     def __init__(
         self, folder: Path, wall_s: Callable[[], float] = time.time, lineage: Callable[[], object] = lambda: ()

@@ -28,7 +28,11 @@ READ_AGAIN_S = 0.001
 
 
 class UnreadableFile(OSError):
-    """The file is damaged, or of a version of this library that this one does not know."""
+    """The file is damaged."""
+
+
+class OtherVersion(UnreadableFile):
+    """The file is of a version of this library that this one does not know."""
 
 
 class WorkerFile:
@@ -80,7 +84,7 @@ def read_payload(descriptor: int) -> bytes:
     """Return what an open worker file holds; nothing if it was never written.
 
     Raises:
-        UnreadableFile: it is damaged, or of another version.
+        UnreadableFile: it is damaged, or as `OtherVersion` of another version.
         OSError: it cannot be read.
     """
     for _ in range(READ_TRIES):
@@ -92,9 +96,9 @@ def read_payload(descriptor: int) -> bytes:
         ):
             magic, version, at, length, checksum = _PREAMBLE.unpack(head[: _PREAMBLE.size])
             if magic != MAGIC or version != TALLY_VERSION:
-                break
+                raise OtherVersion
             payload = os.pread(descriptor, length, at)
             if zlib.crc32(payload) == checksum and len(payload) == length:
                 return payload
         time.sleep(READ_AGAIN_S)  # its worker has written meanwhile
-    raise UnreadableFile("a worker's file is damaged, or of another version of toolweaver_monitor")
+    raise UnreadableFile

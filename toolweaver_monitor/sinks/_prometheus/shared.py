@@ -13,6 +13,7 @@ import msgspec
 
 from toolweaver_monitor._core import locks
 from toolweaver_monitor._core.log_throttle import LogThrottle
+from toolweaver_monitor._store.lock_file import StoreBusy
 from toolweaver_monitor._store.shared.folder import Found, SharedFolder
 from toolweaver_monitor._store.shared.run import CURE
 from toolweaver_monitor._text.names import declared_names
@@ -23,6 +24,7 @@ from toolweaver_monitor.sinks._prometheus.tallies import MergedTallies, Tallies,
 
 log = logging.getLogger("toolweaver_monitor")
 
+FREE_LOCK = "look for a worker that is stopped, and end it"
 TRY_AGAIN_S = 1.0
 """After a fault of the folder."""
 CLOSE_WAIT_S = 0.5
@@ -167,7 +169,7 @@ class SharedTallies:
         try:
             step()
         except (OSError, SinkUnavailable, msgspec.DecodeError) as error:
-            cure = getattr(error, "hint", "") or CURE
+            cure = FREE_LOCK if isinstance(error, StoreBusy) else getattr(error, "hint", "") or CURE
             reason = fault_text(error) if isinstance(error, SinkUnavailable) else f"{fault_text(error)}; {cure}"
             self.problem = f"{self._fault}: {reason}"
             if self._warnings.ready():
