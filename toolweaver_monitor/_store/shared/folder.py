@@ -174,7 +174,8 @@ class SharedFolder:
     @property
     def has_file(self) -> bool:
         """Whether this worker's file is there; always True for a reader, which has none."""
-        return self._is_reader or (self._own is not None and self._own.is_there)
+        own = self._own  # another thread may join again meanwhile
+        return self._is_reader or (own is not None and own.is_there)
 
     @property
     def is_incomplete(self) -> bool:
