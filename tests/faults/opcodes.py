@@ -1,7 +1,7 @@
 """Interrupt a function between two steps of the interpreter, at each place where a signal can.
 
-CPython checks for signals and asynchronous exceptions after a call, on entering a function and when a loop jumps back,
-and nowhere else. What stands between two such places is one step.
+CPython checks for signals and asynchronous exceptions after a call that returned, on entering a function and when a
+loop jumps back, and nowhere else. What stands between two such places is one step.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ import toolweaver_monitor
 
 OURS = str(Path(toolweaver_monitor.__file__).parent)
 LOOKS_AFTER = ("CALL", "RESUME", "JUMP_BACKWARD", "SEND")
+HANDLES = ("PUSH_EXC_INFO", "COPY", "CLEANUP_THROW")
+"""How the handlers of exceptions begin. CPython does not look after a call that raised: an error that strikes before
+these would leave the earlier one as the handled one of the thread for good."""
 TOOL_ID = 4
 """An id that no kind of tool (debugger, coverage, profiler, optimizer) has by convention."""
 
@@ -59,7 +62,7 @@ def _traced(
     def look(frame: FrameType) -> None:
         nonlocal count
         name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
-        if before.get(frame, "RESUME").startswith(LOOKS_AFTER):
+        if name not in HANDLES and before.get(frame, "RESUME").startswith(LOOKS_AFTER):
             count += 1
             at(count)
         before[frame] = name
