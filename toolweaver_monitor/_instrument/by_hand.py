@@ -18,7 +18,7 @@ from toolweaver_monitor._core.clock import monotonic_s
 from toolweaver_monitor._core.context import SUPPRESSED, current
 from toolweaver_monitor._core.context_tree import tool_key
 from toolweaver_monitor._core.sanitize import NO_TAGS, Diagnostics
-from toolweaver_monitor._instrument import closing, hot_path
+from toolweaver_monitor._instrument import closing, hot_path, opening
 from toolweaver_monitor._instrument.shield import report_internal_error
 from toolweaver_monitor._instrument.tool import tool_for
 
@@ -139,9 +139,11 @@ def _open(call: ToolCall, figures: Mapping[str, Any]) -> None:
         call._details.redacted = False  # figures may follow
     if figures:
         call.record(**figures)  # before it has its place: budgets are asked once, with its tags
-    key = tool_key(call.tool_name, policy.tags)
+    key = tool_key(call.tool_name)
     if call._own_tags:
         key = key.with_tags(call._own_tags)
+    if policy.tags:
+        key = opening.add_setup_tags(policy, key)
     around = policy.tree.root if parent is None else parent._node or policy.tree.root
     call._node = around.child(key)
     if policy.charge is not None:

@@ -43,12 +43,17 @@ def prepare(
         except Exception as error:  # noqa: BLE001 - nor for what this library makes of its arguments
             report_internal_error(error)
     if policy.tags:
-        around = current.get()
-        nearer = NO_TAGS if around is None or around._node is None else around._node.tags
-        given = {name: value for name, value in policy.tags.items() if nearer.get(name, value) == value}
-        base = tool_key(key.tool_name, merge_tags(given, key.base.tags), key.cost_nanousd)
-        key = base if key.base is key else base.with_tags(key.tags)
+        key = add_setup_tags(policy, key)
     return key, find_known_cost(policy, tool, call), digest
+
+
+def add_setup_tags(policy: CallPolicy, key: ToolKey) -> ToolKey:
+    """Return a key with the tags of `setup()`. Those of the call, and of the calls around it, win."""
+    around = current.get()
+    nearer = NO_TAGS if around is None or around._node is None else around._node.tags
+    given = {name: value for name, value in policy.tags.items() if nearer.get(name, value) == value}
+    base = tool_key(key.tool_name, merge_tags(given, key.base.tags), key.cost_nanousd)
+    return base if key.base is key else base.with_tags(key.tags)
 
 
 def find_key(tool: ToolSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ToolKey:

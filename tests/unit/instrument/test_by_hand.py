@@ -16,6 +16,7 @@ from toolweaver_monitor import (
     ToolCall,
     monitored,
     setup,
+    tagged,
     track,
 )
 from toolweaver_monitor._bus.bus import bus
@@ -80,6 +81,35 @@ def test_budgets_are_charged_and_never_refuse_what_has_happened() -> None:
         ocr()
     entries = monitor.health()["budgets"]
     assert [(entry["spent"], entry["reserved"]) for entry in entries] == [(0.2, 0), (2, 0)]
+
+
+@pytest.mark.parametrize("how", ["record", "metrics"])
+def test_tags_of_setup_give_way_to_those_around_a_call_that_is_handed_in(how: str) -> None:
+    """It costs the customer of the block around it, and that customer's budget, as any other call.
+
+    Seen red: the customer of `setup()`.
+    """
+    monitor = setup(tags={"customer": "base"}, budget=Budget(limit_usd=1, tag="customer", name="b"))
+
+    def hand_in(**tags: str) -> None:
+        if how == "record":
+            monitor.record("ocr", duration_s=1, cost=0.1, **tags)
+        else:
+            monitor.metrics.record("ocr", 1, cost=0.1)
+
+    hand_in()
+    with track("ask", customer="acme"):
+        hand_in()
+        hand_in(customer="globex")
+    with tagged(customer="zeta"):
+        hand_in()
+    costs = {"base": 0.1, "acme": 0.1, "globex": 0.1, "zeta": 0.1}
+    if how == "metrics":
+        costs = {"base": 0.1, "acme": 0.2, "zeta": 0.1}
+    assert {name: row["cost_usd"] for name, row in monitor.costs.by_tag("customer").items()} == costs
+    assert {name: monitor.budgets["b"].remaining(name) for name in costs} == {
+        name: pytest.approx(1 - cost) for name, cost in costs.items()
+    }
 
 
 def test_a_price_is_looked_up_for_a_finished_call() -> None:
