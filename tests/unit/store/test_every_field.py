@@ -23,6 +23,7 @@ FIELDS = {*ToolCall.__struct_fields__, *CallDetails.__struct_fields__}
 NOT_SHOWN = {
     "inside": "is what calls inside have told while this one runs",
     "has_cost_of_result": "asks the drain whether that cost was declared by a call inside",
+    "is_of_inside": "tells the exporter of spans that a call inside is the model call",
     "redacted": "says that the error's text is safe, as it always is in a store",
     "raw_error": "is `error` once secrets are removed",
     "cost_nanousd": "is `cost_usd`",

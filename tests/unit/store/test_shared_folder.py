@@ -376,6 +376,21 @@ def test_ports_of_all_listeners_are_kept(path: Path) -> None:
     one.folder.leave()
 
 
+@pytest.mark.parametrize("data", [b"", b"\0\0", b"\0\0\0\0", b"\0\0\0\0\1", b"some text"])
+def test_a_file_of_the_run_that_is_damaged_is_set_aside(
+    path: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was cut off. Seen red: `IndexError` of an empty one, whose checksum is right."""
+    monkeypatch.setattr(folder_module, "REJOIN_S", 0.0)
+    one, two = Worker(path), Worker(path)
+    one.write("a")
+    path.joinpath("departed").write_bytes(data)
+    assert two.read() == "a"
+    assert path.joinpath("departed.damaged").read_bytes() == data
+    one.folder.leave()
+    two.folder.leave()
+
+
 def test_the_worker_that_knew_most_of_the_dead_is_heard(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However late it comes back. Seen red: with the departed as the first one knew them."""
     monkeypatch.setattr(folder_module, "REJOIN_S", 0.0)

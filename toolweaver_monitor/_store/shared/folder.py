@@ -290,7 +290,7 @@ class SharedFolder:
             data = self.path.joinpath("departed").read_bytes()
         except FileNotFoundError:
             return None
-        if zlib.crc32(data[4:]) == int.from_bytes(data[:4], "little"):
+        if data[4:] and zlib.crc32(data[4:]) == int.from_bytes(data[:4], "little"):
             if data[4] != RUN_VERSION:
                 raise SinkUnavailable(f"{escape(str(self.path))} {OTHER_VERSION}", hint=ONE_VERSION)
             with suppress(msgspec.DecodeError):
