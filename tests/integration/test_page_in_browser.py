@@ -343,6 +343,15 @@ def test_nothing_in_the_heading_of_a_quiet_store_is_cut_off(
         assert opened.page.evaluate(fits) == [True] * 3
 
 
+def test_the_controls_of_a_narrow_page_are_in_one_line(show: Callable[..., Opened]) -> None:
+    """Seen red: at 600 px the help was in a line of its own."""
+    opened = show(viewport={"width": 600, "height": 800})
+    tops = (
+        "['period', 'by', 'download', 'help-open'].map(id => document.getElementById(id).getBoundingClientRect().top)"
+    )
+    assert len(set(opened.page.evaluate(tops))) == 1
+
+
 def test_the_detail_of_a_group_leaves_out_what_is_not_known(show: Callable[..., Opened]) -> None:
     """Of a customer none of whose calls is kept, how they ended; of tokens given as one number, their kinds.
 
