@@ -104,13 +104,15 @@ class SharedFolder:
         self._head = head or NOBODY
         self._lock = LockFile(path / "lock")
         self._own: WorkerFile | None = None
+        self._writing = locks.new_rlock("a worker's file")
+        self._is_sealed = False
         self._has_joined = self._has_other_version = False
         self._seen: Departed | None = None
         """The departed as this worker saw them last, should their file be deleted."""
         locks.after_fork_in_child_weak(self, SharedFolder._in_child)
 
     def _in_child(self) -> None:
-        self._own = None  # closed by `lock_file`: the lock is the parent's
+        self._own, self._is_sealed = None, False  # closed by `lock_file`: the lock is the parent's
 
     # --- this worker ------------------------------------------------------------------------------------------------
 
@@ -123,7 +125,7 @@ class SharedFolder:
         """
         files.create_folder(self.path / "lock")
         with self._lock.held(LOCK_WAIT_FOLDER_S):
-            if not self._is_reader:
+            if not self.has_file:  # another thread may have joined meanwhile
                 self._enter()
 
     def _enter(self) -> None:
@@ -155,10 +157,14 @@ class SharedFolder:
         run = self._seen or Departed(self.started_at or time.time(), [self._head[:2]])
         return self._write_departed(msgspec.structs.replace(run, remade_at=time.time()))
 
-    def publish(self, payload: bytes) -> None:
+    def publish(self, payload: bytes, *, is_last: bool = False) -> None:
         """Show the others what this worker has counted; joins first if the worker's file is gone.
 
         A reader has nothing to show.
+
+        Args:
+            payload: the counts.
+            is_last: whether nothing is written afterwards, not even by another thread that has begun before.
 
         Raises:
             SinkUnavailable: the folder cannot be used.
@@ -168,8 +174,10 @@ class SharedFolder:
             return
         if not self.has_file:
             self.join()
-        if self._own is not None:
-            self._own.write(payload)
+        with self._writing:
+            if self._own is not None and not self._is_sealed:
+                self._is_sealed = is_last
+                self._own.write(payload)
 
     @property
     def has_file(self) -> bool:

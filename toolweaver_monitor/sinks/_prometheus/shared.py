@@ -179,15 +179,16 @@ class SharedTallies:
 
     def close(self) -> None:
         """Publish the last counts, and leave the run. A signal handler may call it, so it does not wait for long."""
-        if not self._lock.acquire(timeout=CLOSE_WAIT_S):
-            return  # the thread that has it may wait for what the handler has interrupted; the kernel ends the worker
+        is_alone = self._lock.acquire(timeout=CLOSE_WAIT_S)
         try:
             if not self._is_closed:
-                self._try(lambda: self.folder.publish(encode(pack_snapshot(self._take()))))
+                self._try(lambda: self.folder.publish(encode(pack_snapshot(self._take())), is_last=True))
                 self._is_closed = True
-                self.folder.leave()
+                if is_alone:  # else a thread looks at the folder, or waits for what the handler has interrupted
+                    self.folder.leave()  # or the kernel does
         finally:
-            self._lock.release()
+            if is_alone:
+                self._lock.release()
 
 
 class SharedView(SharedTallies):
