@@ -316,9 +316,10 @@ class SharedFolder:
 
     def note_port(self, addr: str, port: int) -> None:
         """Note that a worker of the run listens on a port: the next one may take it over as soon as it is free."""
+        line = f"{addr} {port}"
         with suppress(OSError, SinkUnavailable), self._lock.held(LOCK_WAIT_FOLDER_S):
-            others = [line for line in self._ports() if line != f"{addr} {port}"]
-            files.replace_file(self.path / "port", "\n".join([*others, f"{addr} {port}"][-KEPT_PORTS:]).encode())
+            others = filter(line.__ne__, self._ports())
+            files.replace_file(self.path / "port", "\n".join([*others, line][-KEPT_PORTS:]).encode())
 
     def has_had_port(self, addr: str, port: int) -> bool:
         """Return True if a worker of the run has listened on a port."""
