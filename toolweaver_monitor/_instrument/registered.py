@@ -16,7 +16,9 @@ _RETURN_IT = ("fastmcp", "mcp", "pydantic_ai")
 def warn_if_registered(function: Any, name: str) -> None:
     """Warn if an object of such a framework holds a function that is about to be monitored.
 
-    Looks at young objects only, as the tool that a decorator below has made is one: 1 ms, where one of them is loaded.
+    Looks at what refers to the function: 15 ms among 130,000 objects, where one of them is loaded. A list of all young
+    objects would be quicker, but while it holds a tuple that another thread is still making, CPython raises SystemError
+    in that thread.
 
     Args:
         function: what `@monitored` stands above.
@@ -24,7 +26,9 @@ def warn_if_registered(function: Any, name: str) -> None:
     """
     if not any(package in sys.modules for package in _RETURN_IT):
         return
-    for thing in (*gc.get_objects(generation=0), *gc.get_objects(generation=1)):
+    holders = gc.get_referrers(function)
+    namespaces = [each for each in holders if type(each) is dict]
+    for thing in (*holders, *(gc.get_referrers(*namespaces) if namespaces else ())):
         home = vars_of(type(thing)).get("__module__")
         package = home.partition(".")[0] if type(home) is str else ""
         if package in _RETURN_IT and any(value is function for value in (own_namespace(thing) or {}).values()):

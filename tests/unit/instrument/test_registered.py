@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import types
 from collections.abc import Callable
 from typing import Any
@@ -62,3 +63,33 @@ def test_below_the_decorator_nothing_is_said(caplog: pytest.LogCaptureFixture, m
     def read_slip() -> None: ...
 
     assert not caplog.records
+
+
+def test_another_thread_may_make_tuples_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPython raises SystemError in a thread whose unfinished tuple another one holds, as the list of all objects does.
+
+    Seen red: with `gc.get_objects()` held while the other thread ran.
+    """
+    monkeypatch.setitem(sys.modules, "mcp", types.ModuleType("mcp"))
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def make_tuples() -> None:
+        try:
+            while not done.is_set():
+                tuple(number for number in range(100))
+        except SystemError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=make_tuples)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        for _ in range(100):
+            monitored("read_slip")(lambda: None)
+    finally:
+        sys.setswitchinterval(before)
+        done.set()
+        thread.join()
+    assert failures == []
