@@ -186,12 +186,21 @@ def serve_until_ctrl_c(about: dict[str, Any], *, as_json: bool, note: str = "") 
         as_json: print JSON.
         note: what a terminal is shown besides, before how to end it.
     """
+    running = threading.Lock()
+    running.acquire()
+
+    def end(*_: object) -> None:
+        if running.locked():
+            running.release()
+
     try:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # without a handler, process 1 would ignore it
+        # Without a handler, process 1 of a container would ignore the signal. It raises nothing, since that would be
+        # lost in a callback of the garbage collector.
+        signal.signal(signal.SIGTERM, end)
         print(json.dumps(about, indent=2) if as_json else about["url"], flush=True)
         if sys.stderr.isatty():
             sys.stderr.write(f"{note}Ctrl-C ends it\n")
-        threading.Event().wait()
+        running.acquire()
     except KeyboardInterrupt:
         sys.stderr.write("\n" if sys.stderr.isatty() else "")  # below the ^C of the terminal
 
