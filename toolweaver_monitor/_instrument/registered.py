@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import sys
+from itertools import chain
 from typing import Any
 
-from toolweaver_monitor._core.introspect import own_namespace, vars_of
+from toolweaver_monitor._core.introspect import own_namespace
+from toolweaver_monitor._instrument.patching.known import package_of
 from toolweaver_monitor._instrument.shield import log
 
 _RETURN_IT = ("fastmcp", "mcp", "pydantic_ai")
@@ -16,9 +18,8 @@ _RETURN_IT = ("fastmcp", "mcp", "pydantic_ai")
 def warn_if_registered(function: Any, name: str) -> None:
     """Warn if an object of such a framework holds a function that is about to be monitored.
 
-    Looks at what refers to the function: 15 ms among 130,000 objects, where one of them is loaded. A list of all young
-    objects would be quicker, but while it holds a tuple that another thread is still making, CPython raises SystemError
-    in that thread.
+    The tool that a decorator below has made is a young object: 1 ms, and 15 ms among 130,000 objects if there are young
+    ones of such a framework.
 
     Args:
         function: what `@monitored` stands above.
@@ -26,11 +27,15 @@ def warn_if_registered(function: Any, name: str) -> None:
     """
     if not any(package in sys.modules for package in _RETURN_IT):
         return
+    # Objects of all kinds must not be held while another thread runs: for a tuple that it is still making, CPython
+    # raises SystemError there. No other thread runs within this one call of `list`, which keeps the types only.
+    kinds = list(map(type, chain.from_iterable(map(gc.get_objects, (0, 1)))))
+    if not any(package_of(kind) in _RETURN_IT for kind in kinds):
+        return
     holders = gc.get_referrers(function)
     namespaces = [each for each in holders if type(each) is dict]
     for thing in (*holders, *(gc.get_referrers(*namespaces) if namespaces else ())):
-        home = vars_of(type(thing)).get("__module__")
-        package = home.partition(".")[0] if type(home) is str else ""
+        package = package_of(type(thing))
         if package in _RETURN_IT and any(value is function for value in (own_namespace(thing) or {}).values()):
             log.warning(
                 "toolweaver_monitor: @monitored(%r) stands above the decorator by which %s has registered %s already, "
