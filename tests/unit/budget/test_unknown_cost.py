@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -149,12 +150,13 @@ def test_calls_whose_cost_is_known_leave_the_budget_at_peace() -> None:
 
 
 def test_calls_that_end_before_the_list_of_prices_is_loaded_give_their_reserve_back_once_it_is(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, require_package: Callable[[str, str], None]
 ) -> None:
     """Also if no sink and no reader takes note of them: a program may only ever call.
 
     Seen red: with no drain when the list is loaded, each further call was refused for good.
     """
+    require_package("genai_prices", "pip install 'toolweaver_monitor[prices]'")
     real, may_load = book_module.GenaiPrices, threading.Event()
 
     def load_late() -> Any:
