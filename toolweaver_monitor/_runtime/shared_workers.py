@@ -56,7 +56,10 @@ class SharedWorkers:
             self.tallies.publish()
             if self.folder.remade_at != self._remade_at:
                 self._remade_at = self.folder.remade_at
-                self._come_back()
+                log.warning("toolweaver_monitor: %s", self.folder.fault)
+                self.exporter._listener.note_port()
+            if self._ledger is not None:  # looked at each time: the file may be locked for a while
+                self._ledger.restore()
             if self.exporter._listener.started_by not in (None, os.getpid()):
                 self.exporter.start()  # a forked child waits for the port as well
             if not self._is_swept:
@@ -66,13 +69,6 @@ class SharedWorkers:
             pass
         except Exception:  # noqa: BLE001 - a fault of this library must not end the thread
             Diagnostics.internal_errors += 1
-
-    def _come_back(self) -> None:
-        """Write again what this worker knows, since files of the run were deleted."""
-        log.warning("toolweaver_monitor: %s", self.folder.fault)
-        if self._ledger is not None:
-            self._ledger.restore()
-        self.exporter._listener.note_port()
 
     def open_ledger(self) -> RunLedger:
         """Return the sums of budgets that the workers of the run share."""

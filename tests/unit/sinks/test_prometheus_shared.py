@@ -18,6 +18,7 @@ from helpers import wait_until
 
 from toolweaver_monitor import BudgetExceeded, Monitor, get_monitor, monitored, setup, track
 from toolweaver_monitor._store.lock_file import LockFile
+from toolweaver_monitor._store.shared.ledger import RunLedger
 from toolweaver_monitor._text.names import MAX_NAMES
 from toolweaver_monitor.sinks import PrometheusExporter
 from toolweaver_monitor.sinks._prometheus.families import Snapshot
@@ -537,3 +538,28 @@ def test_a_later_setup_is_joined_only_if_asked(monkeypatch: pytest.MonkeyPatch, 
     with setup(PrometheusExporter(port=0)) as monitor:
         assert monitor._components.workers is None
     monkeypatch.delenv("TOOLWEAVER_MONITOR_SHARED", raising=False)
+
+
+def test_what_budgets_had_spent_is_written_again_once_their_file_can_be_locked(begin: Setup, folder: Path) -> None:
+    """Mutation that turned it red: tried only at the tick that finds the files deleted."""
+    monitor = begin(budget=5.00)
+
+    @monitored("paid", cost=1.00)
+    def paid() -> None: ...
+
+    def spent() -> int:
+        grant = RunLedger(folder).request("usd/run", "run", "usd", 5_000_000_000, 0, 0)
+        return grant.spent if grant is not None else 0
+
+    paid()
+    before = spent()
+    assert before >= 1_000_000_000
+    workers = monitor._components.workers
+    assert workers is not None
+    with LockFile(folder / "budgets.lock").held(2):
+        for name in ("departed", "budgets", *(path.name for path in folder.glob("worker-*"))):
+            folder.joinpath(name).unlink()
+        wait_until(lambda: workers.folder.remade_at)
+        workers._tick()
+        assert spent() == 0
+    wait_until(lambda: spent() == before)

@@ -34,7 +34,10 @@ class _Finder:
 
             def exec_module(module: Any) -> None:
                 load(module)
-                _patch(module)
+                try:
+                    _patch(module)
+                except Exception as error:  # noqa: BLE001 - it is imported all the same
+                    report_internal_error(error)
 
             spec.loader.exec_module = exec_module
         return spec

@@ -23,6 +23,7 @@ MANY_ACCOUNTS = 1_000
 """In a file of more, those of customers whose window is over make room."""
 LEDGER_WAIT_S = 2.0
 """Longer than for a store: a process that does not get through counts for itself, and may exceed the limit."""
+RESTORE_WAIT_S = 0.05
 
 
 class Sums(msgspec.Struct, array_like=True):
@@ -136,11 +137,14 @@ class RunLedger:
         files.replace_file(self.path, msgspec.msgpack.encode(accounts))
 
     def restore(self) -> None:
-        """Raise the sums to those that this process saw last, if their file was made again since then."""
+        """Raise the sums to those that this process saw last, if their file was made again since then.
+
+        If the file is locked, or cannot be written, nothing is done: call it again.
+        """
         lineage = self._lineage()
         if lineage is None or lineage == self._seen_of:
             return
-        with suppress(OSError, SinkUnavailable, msgspec.DecodeError), self._lock.held(LEDGER_WAIT_S):
+        with suppress(OSError, SinkUnavailable, msgspec.DecodeError), self._lock.held(RESTORE_WAIT_S):
             accounts = self._read()
             for key, seen in self._seen.items():
                 slots = accounts.setdefault(key, Sums()).slots
