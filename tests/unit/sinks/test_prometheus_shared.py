@@ -541,25 +541,25 @@ def test_a_later_setup_is_joined_only_if_asked(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_what_budgets_had_spent_is_written_again_once_their_file_can_be_locked(begin: Setup, folder: Path) -> None:
-    """Mutation that turned it red: tried only at the tick that finds the files deleted."""
-    monitor = begin(budget=5.00)
-
-    @monitored("paid", cost=1.00)
-    def paid() -> None: ...
-
-    def spent() -> int:
-        grant = RunLedger(folder).request("usd/run", "run", "usd", 5_000_000_000, 0, 0)
-        return grant.spent if grant is not None else 0
-
-    paid()
-    before = spent()
-    assert before >= 1_000_000_000
-    workers = monitor._components.workers
+    """That of workers that are gone, too. Mutation that turned it red: tried only when files are found deleted."""
+    workers = begin(budget=5.00)._components.workers
     assert workers is not None
+    assert workers._ledger is not None
+    account = "usd/run", "run", "usd"
+    gone = RunLedger(folder).request(*account, 5_000_000_000, 0, 4_000_000_000)
+    seen = workers._ledger.request(*account, 5_000_000_000, 0, 0)
+    assert gone is not None
+    assert seen is not None
+    assert seen.spent == gone.spent >= 4_000_000_000
     with LockFile(folder / "budgets.lock").held(2):
         for name in ("departed", "budgets", *(path.name for path in folder.glob("worker-*"))):
             folder.joinpath(name).unlink()
         wait_until(lambda: workers.folder.remade_at)
         workers._tick()
-        assert spent() == 0
-    wait_until(lambda: spent() == before)
+        assert not folder.joinpath("budgets").exists()
+
+    def spent() -> int:
+        found = RunLedger(folder).request(*account, 5_000_000_000, 0, 0)
+        return found.spent if found is not None else 0
+
+    wait_until(lambda: spent() == gone.spent)
