@@ -46,7 +46,7 @@ class Admission(msgspec.Struct, gc=False, eq=False):
         """Replace what was set aside with what the call used. Only the first time counts.
 
         For a call without a known cost the reserve stays set aside until `charge` says its price. If there is none,
-        the call is enriched and drops this admission, and the reserve is spent.
+        the call is enriched, which drops this admission, and the reserve is spent.
 
         Returns:
             Whether `warn` is due.
@@ -100,9 +100,15 @@ class Admission(msgspec.Struct, gc=False, eq=False):
             self.held = None
             self.is_open = False
 
-    def __del__(self) -> None:
+    def drop(self) -> None:
+        """Spend what is still set aside: nothing can tell the price of the call any more."""
         if self.is_open:
-            self.meter.dropped.append((self.held or 0, self.noted))
+            self.is_open = False
+            held, self.held = self.held, None
+            self.meter.dropped.append((held or 0, self.noted))
+
+    def __del__(self) -> None:
+        self.drop()
 
 
 class LockedAdmission(Admission, gc=False, eq=False):
@@ -208,6 +214,11 @@ class AdmissionGroup(msgspec.Struct, gc=False, eq=False):
         """Charge an amount to each meter."""
         for part in self.parts:
             part.charge(nanousd)
+
+    def drop(self) -> None:
+        """Spend what is still set aside, at each meter."""
+        for part in self.parts:
+            part.drop()
 
 
 for _kind in (Admission, LockedAdmission, InnerAdmission):

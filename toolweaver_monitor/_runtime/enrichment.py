@@ -91,8 +91,10 @@ class CallEnricher:
             call._redact(self._scrub_cached)
             if details.lacks_price or (details.cached and details.cost_source is None):
                 self._add_price(call, details)
-        finally:
-            call._admission = None  # here and not on the caller's thread: see `Admission`
+        finally:  # here and not on the caller's thread: see `Admission`
+            admission, call._admission = call._admission, None
+            if admission is not None:
+                admission.drop()  # at once, also if something that looks at all objects refers to it
 
     def _scrub_cached(self, text: str, limit: int) -> str:
         """Remove secrets from a text; the same short text is looked at once, not a thousand times."""

@@ -241,3 +241,19 @@ def test_nothing_stays_set_aside_when_a_price_cannot_be_looked_up(
     (budget,) = monitor.health()["budgets"]
     assert (budget["reserved"], budget["spent"]) == (0, 0.25)
     wait_until(lambda: "division by zero" in caplog.text)  # a thread logs it, or does so in the next test
+
+
+@pytest.mark.parametrize("windows", [["run"], ["run", "hour"]])
+def test_the_reserve_of_an_unpriced_call_is_spent_though_something_still_refers_to_it(windows: Any) -> None:
+    """As a list of all objects does, which a debugger makes. Seen red: it stayed set aside until that list was gone."""
+    monitor = setup(budget=[Budget(limit_usd=1.00, reserve=0.05, per=per) for per in windows])
+    with track("chat") as call:
+        call.record(model="my-deployment", tokens=5)
+        held = call._admission
+    parts = getattr(held, "parts", (held,))
+    for entry in monitor.health()["budgets"]:
+        assert (entry["reserved"], entry["spent"], entry["unknown_cost_calls"]) == (0.0, 0.05, 1)
+    assert len(parts) == len(windows)
+    del held, parts
+    for entry in monitor.health()["budgets"]:
+        assert (entry["reserved"], entry["spent"]) == (0.0, 0.05)
