@@ -374,6 +374,8 @@ def test_d6_a_thread_that_is_killed_again_and_again_loses_nothing(whose: str, mo
 
 
 @pytest.mark.usefixtures("no_excepthook")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # one that is struck as it is accepted
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_d6_an_endpoint_that_is_killed_again_and_again_answers() -> None:
     """Each time the thread that serves `/metrics` is struck, the next scrape is answered by it all the same.
 
@@ -387,6 +389,7 @@ def test_d6_an_endpoint_that_is_killed_again_and_again_answers() -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{exporter.port}/metrics", timeout=5.0) as answer:
             assert answer.status == 200
     assert thread.is_alive()
+    gc.collect()  # here, and not in the next test
 
 
 def test_d7_a_sink_that_calls_watched_code_feeds_nobody() -> None:
