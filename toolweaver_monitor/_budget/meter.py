@@ -92,6 +92,9 @@ class Meter(Books):
             admission.release()
         call._admission.note(call)
 
+    def drop(self) -> None:
+        """Do nothing, where an `Admission` would spend what is still set aside."""
+
     def settle(self, call: ToolCall) -> bool:
         """Charge a call that set nothing aside. There is no guard: `hot_path` settles a call once.
 

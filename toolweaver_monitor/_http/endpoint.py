@@ -201,8 +201,10 @@ class Endpoint:
         return path not in self.routes and path in self._page()
 
     def _bind(self) -> socket.socket:
+        # As text it would be encoded by rules for international names, whose import takes 2 ms.
+        host = self.addr.encode() if self.addr.isascii() else self.addr
         family, kind, protocol, _, address = socket.getaddrinfo(
-            self.addr, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         if access.is_loopback(self.addr) and not access.is_loopback(str(address[0])):
             raise OSError(f"{self.addr} is {address[0]} on this machine, which other machines can reach")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import sys
-from importlib import util
 from typing import Any
 
 from toolweaver_monitor._core.context import SUPPRESSED, current
@@ -28,6 +27,8 @@ class _Finder:
             sys.meta_path.remove(self)
         except ValueError:  # another thread has found it
             return None
+        from importlib import util
+
         spec: Any = util.find_spec(name)
         load = getattr(getattr(spec, "loader", None), "exec_module", None)
         if load is not None:
@@ -52,7 +53,7 @@ def patch_background_tasks() -> None:
         module = imported_module(MODULE)
         if module is not None:
             _patch(module)
-        elif util.find_spec("starlette") is not None and not any(type(each) is _Finder for each in sys.meta_path):
+        elif not any(type(each) is _Finder for each in sys.meta_path):
             sys.meta_path.insert(0, _Finder())
     except Exception as error:  # noqa: BLE001 - a package of that name of which nothing is known
         report_internal_error(error)
