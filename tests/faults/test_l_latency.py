@@ -358,7 +358,7 @@ async def test_l6_aflush_leaves_the_loop_free() -> None:
 
 L7_S = 0.100
 ASYNCIO_S = 0.033
-"""What `import asyncio` takes a thread on the machine that the row was measured on: it tells of a busy or slow one."""
+"""What `import asyncio` takes a thread on a machine that is asked for the 100 ms: it tells of a busy or slower one."""
 BARE_IMPORT = "import time; began = time.thread_time(); import asyncio; print(time.thread_time() - began)"
 L7 = """
 import sys, time
