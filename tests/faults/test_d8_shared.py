@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -149,10 +150,17 @@ def run_read_only(site: Site, writable: str = "", **env: str) -> Iterator[None]:
         yield
 
 
+BELOW_TMP = [path for path in (OURS, sys.prefix) if path.startswith("/tmp/")]
+"""What the workers need, and would not find where the test stands in `/tmp` itself."""
+WRITABLE_TMP = 'mount --bind /tmp /mnt && mount --bind "$FOLDER/place" /tmp && ' + "".join(
+    f"mkdir -p {path} && mount --bind {path.replace('/tmp', '/mnt', 1)} {path} && " for path in BELOW_TMP
+)
+
+
 @pytest.mark.parametrize(
     ("writable", "env"),
     [
-        ('mount --bind "$FOLDER/place" /tmp &&', {}),
+        (WRITABLE_TMP, {}),
         ('mount --bind "$FOLDER/place" /dev/shm &&', {}),
         ("", {"XDG_RUNTIME_DIR": "/srv/place"}),
         ("", {"TOOLWEAVER_MONITOR_SHARED": "/srv/place/run"}),
