@@ -327,7 +327,7 @@ def test_a_call_that_records_its_tag_while_it_runs_is_charged_to_that_account(wa
 
 
 def test_a_limit_of_calls_counts_one_whose_tag_comes_late() -> None:
-    """Once, however often it is told, and calls that are handed in count once as well."""
+    """Once, however often it is noted, and calls that are handed in count once as well."""
     monitor = setup(budget=Budget(limit_calls=9, tag="customer"))
     with track("tool") as call:
         call.record(customer="acme")

@@ -407,7 +407,7 @@ def test_a_call_in_which_tenacity_is_off_is_told_nothing(monitor: Monitor) -> No
 
 @pytest.mark.parametrize("longer", ["first", "second"])
 def test_calls_that_overlap_are_told_nothing(longer: str, monitor: Monitor) -> None:
-    """Their statistics may be another's. The one after them is told again.
+    """Their statistics may be another's. The one after them is read again.
 
     Seen red: both, if none is marked, if only the earlier one is, and if only the later one is.
     """
